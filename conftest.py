@@ -1,0 +1,25 @@
+"""Settings of every test run, notebooks included: their kernels inherit this environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import coursework  # noqa: F401  (prepares the import of torchvision; must come first)
+import pytest
+
+ROOT = Path(__file__).parent
+
+os.environ.setdefault("COURSEWORK_PROGRESS", "0")  # no bars in outputs
+os.environ.setdefault("PYTHONHASHSEED", "0")
+# What notebooks write under test stays out of the results that `coursework run` leaves.
+os.environ.setdefault("COURSEWORK_BUILD", str(ROOT / "build" / "tests"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collectstart(collector: Any) -> Any:
+    """Compared cells compare text: rendered pictures and tables differ between library versions."""
+    if getattr(collector, "path", None) is not None and collector.path.suffix == ".ipynb":
+        collector.skip_compare = (*collector.skip_compare, "text/html", "image/svg+xml", "stderr")
+    yield

@@ -1,0 +1,57 @@
+"""Figures: one style, one way to save and show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coursework import settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from coursework.data.sources import Source
+
+STYLE = Path(__file__).with_name("coursework.mplstyle")
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Use the house style for the figures made inside."""
+    import matplotlib.pyplot as plt
+
+    with plt.style.context(str(STYLE)):
+        yield
+
+
+def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
+    """``plt.subplots`` in the house style."""
+    import matplotlib.pyplot as plt
+
+    plt.style.use(str(STYLE))
+    return plt.subplots(*args, **kwargs)
+
+
+def show(fig: Figure, name: str, source: Source | None = None) -> None:
+    """Save a figure as ``NAME.png`` in the figures folder and show it in the notebook.
+
+    A figure made from stand-in data says so across its top, so that it cannot pass for a result.
+
+    Args:
+        fig: The figure.
+        name: File name without ending: letters, digits, ``_`` and ``-``.
+        source: Where its data came from, if it shows data.
+    """
+    import matplotlib.pyplot as plt
+
+    if source is not None and source.is_standin:
+        fig.suptitle("STAND-IN DATA, NOT A RESULT", color="#D55E00", fontsize=11, weight="bold")
+    folder = settings.figures_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without metadata the same picture is the same file, which keeps the history of figures/ quiet.
+    fig.savefig(folder / f"{name}.png", metadata={"Software": None})
+    if plt.get_backend().lower() != "agg":
+        plt.show()
+    plt.close(fig)

@@ -1,0 +1,102 @@
+"""The headline: the few numbers that the README shows, condensed from the recorded results.
+
+``coursework report`` writes ``writeup/results/headline.json``: key -> {value, low, high, n, result}.
+Accuracies and IoU are fractions, BLEU and chrF as sacreBLEU prints them, ratios above one mean that
+ours is faster. A key appears when the result that it is read from has been recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from coursework import settings
+from coursework.errors import ResultsError
+from coursework.report import store
+from coursework.report.tables import Table
+
+HEADLINE: dict[str, tuple[str, str]] = {
+    "sentiment.single.test_accuracy": ("sentiment-full", "test_accuracy"),
+    "sentiment.best.test_accuracy": ("sentiment-best", "test_accuracy"),
+    "translation.full.transformer.bleu": ("translation-all-transformer", "test_bleu"),
+    "translation.full.transformer.chrf": ("translation-all-transformer", "test_chrf"),
+    "translation.subset.transformer.bleu": ("translation-full", "transformer.test_bleu"),
+    "translation.subset.rnn.bleu": ("translation-full", "rnn.test_bleu"),
+    **{
+        f"wikipedia.{graph}.{split}.mae_ln": (name, f"{split}.gnn.test_mae_ln")
+        for graph, name in (
+            ("chameleon", "wikipedia-full"),
+            ("squirrel", "wikipedia-squirrel"),
+            ("crocodile", "wikipedia-crocodile"),
+        )
+        for split in ("random", "grouped")
+    },
+    **{
+        f"cora.{protocol}.{model}.accuracy": (name, f"{model}.test_accuracy")
+        for protocol, name in (("planetoid", "cora-planetoid"), ("random140", "cora-full"))
+        for model in ("gcn", "gat", "best")
+    },
+    "unet.assignment.skip.digit_iou": ("segmentation-full", "skip.test_digit_iou"),
+    "unet.assignment.noskip.digit_iou": ("segmentation-full", "noskip.test_digit_iou"),
+    "unet.deep.digit_iou": ("segmentation-deep", "skip.test_digit_iou"),
+    "bench.lstm.vs_builtin": ("bench", "lstm.vs_builtin"),
+    "bench.encoder.vs_builtin": ("bench", "encoder.vs_builtin"),
+    "bench.gat.vs_dense": ("bench", "gat.vs_dense"),
+    "bench.gat.vs_pyg": ("bench", "gat.vs_pyg"),
+    "bench.gcn.vs_pyg": ("bench", "gcn.vs_pyg"),
+    "bench.decode.cache_gain": ("bench", "decode.cache_gain"),
+}
+"""Key -> (recorded result, metric in it)."""
+
+
+def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The headline as it follows from the recorded results.
+
+    Raises:
+        ResultsError: If a recorded result lacks its metric, or is from stand-in data.
+    """
+    available = set(store.names(folder))
+    headline: dict[str, dict[str, Any]] = {}
+    for key, (name, metric) in HEADLINE.items():
+        if name not in available:
+            continue
+        record = store.read(name, folder)
+        if record["data"]["standin"]:
+            raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
+        if metric not in record["metrics"]:
+            continue
+        summary = record["metrics"][metric]
+        headline[key] = {
+            "value": summary["mean"],
+            "low": summary.get("low"),
+            "high": summary.get("high"),
+            "n": len(summary["values"]),
+            "result": f"{name}.json",
+        }
+    return headline
+
+
+def write(folder: Path | None = None) -> Path:
+    """Write ``headline.json``."""
+    path = (folder or settings.results_dir()) / "headline.json"
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(condense(folder), indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def table(folder: Path | None = None) -> Table:
+    """The headline as the README shows it."""
+    rows = []
+    for key, item in condense(folder).items():
+        record = store.read(Path(item["result"]).stem, folder)
+        machine = record["machine"]
+        device = machine["device"] if machine["device"] != "cpu" else f"{machine['cores']}-core CPU"
+        interval = "–" if item["low"] is None else f"{item['low']:.4g} to {item['high']:.4g}"
+        rows.append(
+            (f"`{key}`", f"{item['value']:.4g}", interval, item["n"], record["data"]["name"], device,
+             f"[{item['result']}](writeup/results/{item['result']})")
+        )  # fmt: skip
+    return Table(["key", "value", "95 % interval", "n", "data", "machine", "result"], rows)

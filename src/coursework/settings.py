@@ -1,0 +1,126 @@
+"""Everything that the environment decides, read in this one place.
+
+=====================  ==========================================================  ====================
+variable               meaning                                                     default
+=====================  ==========================================================  ====================
+COURSEWORK_DATA        folder with the raw data sets, never written to             none
+COURSEWORK_CACHE       folder for downloads, parsed forms and runs                 ``data/cache``
+COURSEWORK_OFFLINE     1: try no download                                          0
+COURSEWORK_PRESET      ``quick`` or ``full``: which preset notebooks train         ``quick``
+COURSEWORK_PROGRESS    0: no progress bars                                         1
+COURSEWORK_BUILD       folder for executed notebooks, figures and answers          ``build``
+COURSEWORK_FIGURES     folder that figures are written to                          ``build/figures``
+=====================  ==========================================================  ====================
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, cast
+
+from coursework.errors import ConfigError, DataError
+
+Preset = Literal["quick", "full"]
+PRESETS: tuple[Preset, ...] = ("quick", "full")
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"", "0", "false", "no", "off"}
+
+
+def _flag(name: str, default: bool) -> bool:
+    value = os.environ.get(name)
+    if value is None:
+        return default
+    if value.strip().lower() in _TRUE:
+        return True
+    if value.strip().lower() in _FALSE:
+        return False
+    raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
+
+
+def repo_root() -> Path:
+    """Root of the checkout; outside a checkout (installed as a wheel) the working folder."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()
+
+
+def _folder(variable: str, *default: str) -> Path:
+    value = os.environ.get(variable)
+    return Path(value).expanduser().resolve() if value else repo_root().joinpath(*default)
+
+
+def data_root() -> Path | None:
+    """Folder with the raw data, or None.
+
+    Raises:
+        DataError: If ``COURSEWORK_DATA`` is set to something that is not a folder.
+    """
+    value = os.environ.get("COURSEWORK_DATA")
+    if not value:
+        return None
+    root = Path(value).expanduser().resolve()
+    if not root.is_dir():
+        raise DataError(
+            f"COURSEWORK_DATA is set to {value!r}, which is not a folder; "
+            "set it to the folder that holds the data sets, or unset it."
+        )
+    return root
+
+
+def cache_dir() -> Path:
+    """Folder for downloads, parsed forms and training runs (git-ignored)."""
+    return _folder("COURSEWORK_CACHE", "data", "cache")
+
+
+def offline() -> bool:
+    """True where no download may be tried."""
+    return _flag("COURSEWORK_OFFLINE", False)
+
+
+def progress() -> bool:
+    """True where progress bars may be drawn."""
+    return _flag("COURSEWORK_PROGRESS", True)
+
+
+def preset() -> Preset:
+    """Preset that notebooks train live.
+
+    Raises:
+        ConfigError: If ``COURSEWORK_PRESET`` is neither ``quick`` nor ``full``.
+    """
+    value = os.environ.get("COURSEWORK_PRESET", "quick").strip().lower()
+    if value not in PRESETS:
+        raise ConfigError(f"COURSEWORK_PRESET is {value!r}; set it to quick or full.")
+    return cast(Preset, value)
+
+
+def build_dir() -> Path:
+    """Folder for everything that can be made again: executed notebooks, figures, answers."""
+    return _folder("COURSEWORK_BUILD", "build")
+
+
+def figures_dir() -> Path:
+    """Folder that figures are written to; only a regeneration of the stored outputs sets ``figures/``."""
+    value = os.environ.get("COURSEWORK_FIGURES")
+    return Path(value).expanduser().resolve() if value else build_dir() / "figures"
+
+
+def answers_dir() -> Path:
+    """Folder where each notebook leaves its answer sheet, read by ``coursework run``."""
+    return build_dir() / "answers"
+
+
+def results_dir() -> Path:
+    """Folder of the recorded results (committed)."""
+    return repo_root() / "writeup" / "results"
+
+
+def checkpoints_dir() -> Path:
+    """Folder of the trained checkpoints worth keeping (committed, small)."""
+    return repo_root() / "data" / "checkpoints"
+
+
+def runs_dir() -> Path:
+    """Folder of training runs: checkpoints and logs (git-ignored)."""
+    return cache_dir() / "runs"

@@ -1,0 +1,1 @@
+"""Training: the loop, checkpoints, seeds and progress. See :mod:`coursework.training.engine`."""

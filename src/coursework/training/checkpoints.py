@@ -1,0 +1,107 @@
+"""Checkpoints: written beside and renamed into place, read without executing anything.
+
+A checkpoint is a dictionary of tensors, numbers, strings, lists and dictionaries, stored by
+``torch.save`` and read with ``weights_only=True``. The file before the last is kept, so a checkpoint
+that a fault of the disk cut off costs one interval, not the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coursework.errors import TrainingError
+
+
+def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> Path:
+    """Write ``state`` to ``path`` atomically.
+
+    Args:
+        state: Tensors and plain Python values (anything that ``weights_only`` loading accepts).
+        path: Target; its folder is made.
+        keep_previous: Keep the file that stood there as ``NAME.previous.pt``.
+
+    Returns:
+        The path.
+
+    Raises:
+        TrainingError: If the file cannot be written; what stood at ``path`` is untouched.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_previous and path.exists():
+            os.replace(path, previous(path))
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(
+            f"Checkpoint {path} could not be written ({error}); free some space or point "
+            "COURSEWORK_CACHE to a folder that can be written."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+    return path
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at ``path`` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read one checkpoint.
+
+    Every byte is covered by the archive's checksums, which are tested before anything is used.
+
+    Raises:
+        TrainingError: If the file is missing, truncated, corrupt, or holds more than plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TrainingError(f"There is no checkpoint at {path}; train first, or name another file.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"bad checksum of {broken}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(_unusable(path, error)) from error
+    except (zipfile.BadZipFile, NotImplementedError, KeyError) as error:
+        raise TrainingError(_unusable(path, error)) from error
+    if not isinstance(state, dict):
+        raise TrainingError(_unusable(path, TypeError("not a dictionary")))
+    return state
+
+
+def load_latest(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at ``path``, or the one before it where that one is broken, or None."""
+    for candidate in (path, previous(path)):
+        if candidate.is_file():
+            with contextlib.suppress(TrainingError):
+                return load(candidate)
+    return None
+
+
+def _unusable(path: Path, error: Exception) -> str:
+    reason = (
+        str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    )
+    return f"Checkpoint {path} is truncated or corrupt ({reason}); delete it and train again."
