@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import coursework  # noqa: F401  (prepares the import of torchvision; must come first)
 import pytest
+
+import coursework  # noqa: F401  (prepares the import of torchvision, for pytest's process)
 
 ROOT = Path(__file__).parent
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from coursework.errors import ConfigError, DataError
 
@@ -92,7 +92,7 @@ def preset() -> Preset:
     value = os.environ.get("COURSEWORK_PRESET", "quick").strip().lower()
     if value not in PRESETS:
         raise ConfigError(f"COURSEWORK_PRESET is {value!r}; set it to quick or full.")
-    return cast(Preset, value)
+    return value
 
 
 def build_dir() -> Path:

@@ -1,0 +1,50 @@
+# Two commands: `make run` and `make test`. Each makes the environment that it needs.
+# The README gives the same steps for systems without make.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: run test full report bench lint notebooks clean
+.DEFAULT_GOAL := run
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $(STAMP)
+
+run: $(STAMP)        ## install, get the data, execute every notebook, print what each question came to
+	$(BIN)/coursework data fetch
+	$(BIN)/coursework data status
+	$(BIN)/coursework run
+
+test: $(STAMP) lint  ## everything that CI runs
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
+
+lint: $(STAMP)       ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+full: $(STAMP)       ## the reported results, on the real data (hours on a laptop)
+	$(BIN)/coursework train sentiment --preset full
+	$(BIN)/coursework train translation --preset full
+	$(BIN)/coursework train wikipedia --preset full --seeds 10
+	$(BIN)/coursework train cora --preset full --seeds 20
+	$(BIN)/coursework train cora --preset planetoid --seeds 20
+	$(BIN)/coursework train segmentation --preset full
+	$(BIN)/coursework report
+
+report: $(STAMP)     ## condense the recorded results into the headline and the README's table
+	$(BIN)/coursework report
+
+bench: $(STAMP)      ## our layers against the libraries'
+	$(BIN)/coursework bench
+
+notebooks: $(STAMP)  ## regenerate the stored outputs and figures (real data only)
+	$(BIN)/coursework run --inplace
+
+clean:               ## remove what can be made again; keeps the data cache
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache

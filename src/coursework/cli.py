@@ -1,0 +1,488 @@
+"""The command line: ``coursework data | run | train | evaluate | predict | report | bench``.
+
+Heavy libraries are imported inside the commands, so that ``--help`` answers at once. Errors that a user
+can mend are printed as one sentence; wrong use ends with exit code 2, everything else with 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from coursework import settings
+from coursework.errors import ConfigError, CourseworkError, DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+app = typer.Typer(
+    name="coursework",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Course solutions in deep learning: get the data, run the notebooks, train, measure.\n\n"
+    "Start with `coursework data status`, then `coursework run`.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: what is in use, fetch, verify.")
+predict_app = typer.Typer(
+    no_args_is_help=True, help="Use a trained model on a tweet, a sentence or an image."
+)
+app.add_typer(data_app, name="data")
+app.add_typer(predict_app, name="predict")
+
+
+def _fail(message: str, code: int) -> typer.Exit:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+def _guarded(function: F) -> F:
+    """Turn the errors of people into one sentence and an exit code."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except CourseworkError as error:
+            raise _fail(str(error), 2 if isinstance(error, ConfigError) else 1) from error
+        except KeyboardInterrupt as error:
+            raise _fail(
+                "interrupted; nothing half-written was kept, and a training goes on from its last "
+                "checkpoint with --resume.",
+                130,
+            ) from error
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise _fail(f"{error.strerror or error}{where}.", 1) from error
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _table(title: str, columns: list[str]) -> RichTable:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(item: Any) -> None:
+    from rich.console import Console
+
+    # Without a terminal (a log, CI) Rich assumes 80 columns, too narrow for the tables.
+    console = Console()
+    Console(width=None if console.is_terminal else 160).print(item)
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+def _size(size: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size //= 1000
+    return f"{size:.0f} GB"
+
+
+@data_app.command("status")
+@_guarded
+def data_status() -> None:
+    """Which source of every data set is in use, and what to do for those that are not there."""
+    from coursework.data import sources
+
+    table = _table(
+        "Data sets", ["data set", "source", "files", "size", "checksum", "licence", "to do by hand"]
+    )
+    for row in sources.status():
+        check = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "–"}[row.ok]
+        table.add_row(
+            row.name,
+            row.source,
+            str(len(row.files)) if row.files else "–",
+            _size(row.size) if row.size else "–",
+            check,
+            row.licence,
+            row.problem or row.by_hand or "–",
+        )
+    _print(table)
+    root = settings.data_root()
+    typer.echo(f"data root: {root or 'not set (COURSEWORK_DATA)'}")
+    typer.echo(f"cache: {settings.cache_dir()}")
+
+
+@data_app.command("fetch")
+@_guarded
+def data_fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.")] = None,
+    strict: Annotated[
+        bool, typer.Option(help="Exit with 1 if one cannot be had, instead of saying so.")
+    ] = False,
+) -> None:
+    """Download what is missing, verified and renamed into place."""
+    from coursework.data import sources
+
+    failed = []
+    for name in names or list(sources.REGISTRY):
+        try:
+            source = sources.fetch(name)
+            typer.echo(f"{name}: {source.label}")
+        except DataError as error:
+            failed.append(name)
+            typer.echo(f"{name}: {error}", err=True)
+    if failed and (strict or names):
+        raise _fail(f"not to be had: {', '.join(failed)}; the lines above say what to do.", 1)
+    if failed:
+        typer.echo(f"Stand-ins will be used for {', '.join(failed)}.")
+
+
+@data_app.command("verify")
+@_guarded
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.")] = None,
+) -> None:
+    """Compute the checksums anew and compare."""
+    from coursework.data import sources
+
+    bad = []
+    for name in names or list(sources.REGISTRY):
+        checks = sources.verify(name)
+        if not checks:
+            typer.echo(f"{name}: no file at hand")
+        for check in checks:
+            typer.echo(f"{name}: {check.path.name} {check.problem or 'ok'}")
+            if not check.ok:
+                bad.append(str(check.path))
+    if bad:
+        raise _fail(f"wrong or missing: {', '.join(bad)}; delete them and fetch again.", 1)
+
+
+# ------------------------------------------------------------------------------------- run, train, ...
+
+
+@app.command("run")
+@_guarded
+def run_notebooks(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="Names or numbers, e.g. `6`; all by default.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset that is trained live: quick or full.")
+    ] = None,
+    inplace: Annotated[
+        bool, typer.Option("--inplace", help="Store outputs and figures (real data only).")
+    ] = False,
+) -> None:
+    """Execute the notebooks and print what every sub-question came to."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from coursework.report import notebooks as runner
+
+    if preset is not None and preset not in settings.PRESETS:
+        raise ConfigError(f"There is no preset {preset!r}; choose from quick, full.")
+    names = runner.select(notebooks or [])
+    outcomes = []
+    started = time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    interactive = sys.stdout.isatty() and settings.progress()
+    with Progress(*columns, TimeElapsedColumn(), disable=not interactive) as bars:
+        for name in names:
+            bar = bars.add_task(name, total=None, state="starting")
+
+            def advance(done: int, total: int, bar: Any = bar) -> None:
+                bars.update(bar, total=total, completed=done, state=f"cell {done}/{total}")
+
+            outcome = runner.execute(name, preset=preset, inplace=inplace, on_cell=advance)
+            bars.update(bar, state=outcome.error or "done")
+            bars.stop_task(bar)
+            if not interactive:
+                typer.echo(f"{name}: {outcome.seconds:.0f} s  {outcome.error or 'done'}")
+            outcomes.append(outcome)
+
+    table = _table(
+        "Answers of this run",
+        ["problem", "question", "result", "value", "data", "seconds", "where to look"],
+    )
+    root = settings.repo_root()
+    for outcome in outcomes:
+        path = outcome.path
+        where = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        number = outcome.notebook.split("_")[0]
+        if outcome.error:
+            table.add_row(number, "–", "[red]failed[/]", outcome.error, "–",
+                          f"{outcome.seconds:.0f}", where)  # fmt: skip
+        for answer in outcome.answers:
+            colour = "[yellow]" if answer.source.startswith("STAND-IN") else ""
+            table.add_row(number, answer.part, answer.result, answer.value,
+                          colour + answer.source, f"{answer.seconds:.0f}",
+                          f"{where} {answer.section}")  # fmt: skip
+        table.add_section()
+    _print(table)
+    typer.echo(f"{len(outcomes)} notebooks in {time.perf_counter() - started:.0f} s")
+    failed = [outcome.notebook for outcome in outcomes if outcome.error]
+    if failed:
+        raise _fail(f"failed: {', '.join(failed)}; the table says where.", 1)
+
+
+@app.command("train")
+@_guarded
+def train(
+    experiment: Annotated[
+        str, typer.Argument(help="sentiment, translation, wikipedia, cora or segmentation.")
+    ],
+    preset: Annotated[
+        str, typer.Option(help="Named configuration: quick, full, or one of the experiment's own.")
+    ] = "quick",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a number, e.g. `--set plan.epochs=3`; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Name to record the result under; EXPERIMENT-PRESET by default."),
+    ] = None,
+) -> None:
+    """Train an experiment and record its result.
+
+    Results of unchanged presets (other than quick) on the real data go to `writeup/results`,
+    everything else to `build/results`.
+    """
+    from coursework.experiments import base
+    from coursework.report import store
+    from coursework.training import engine
+
+    module = base.get(experiment)
+    config = base.override(base.preset_of(experiment, preset), set_ or [])
+    changed = config != base.preset_of(experiment, preset)
+    runs = []
+    for number in range(seed, seed + seeds):
+        identity = {"config": base.as_record(config), "seed": number}
+        run_dir = engine.fresh_run_dir(
+            f"{experiment}-{preset}-seed{number}", identity, resume=resume
+        )
+        typer.echo(f"{experiment}, preset {preset}{' (changed)' if changed else ''}, seed {number}")
+        runs.append(
+            module.train(
+                config, preset=preset, seed=number, resume=resume, run_dir=run_dir, log=typer.echo
+            )
+        )
+        typer.echo(f"checkpoints in {run_dir}")
+    name = record or f"{experiment}-{preset}"
+    official = (
+        preset != "quick" and (not changed or record) and not any(r.source.is_standin for r in runs)
+    )
+    folder = settings.results_dir() if official else settings.build_dir() / "results"
+    path = store.write(store.make_record(name, runs), folder)
+    _print_metrics(store.read(name, folder)["metrics"], f"{name} ({runs[0].source.label})")
+    typer.echo(f"recorded in {path}")
+
+
+def _print_metrics(metrics: dict[str, Any], title: str) -> None:
+    from coursework.report import store
+
+    table = _table(title, ["metric", "mean ± std", "95 % interval"])
+    for key, metric in metrics.items():
+        interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else "–"
+        table.add_row(key, store.spread(metric), interval)
+    _print(table)
+
+
+def _checkpoint(experiment: str, given: Path | None) -> Path:
+    """The checkpoint to use: the one named, else the committed one, else the newest local one."""
+    if given is not None:
+        if not given.is_file():
+            raise DataError(f"There is no checkpoint at {given}; name the file of a trained model.")
+        return given
+    kept = settings.checkpoints_dir() / f"{experiment}.pt"
+    if kept.is_file():
+        return kept
+    trained = sorted(
+        settings.runs_dir().glob(f"{experiment}-*/**/best.pt"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    if not trained:
+        raise DataError(
+            f"There is no trained model yet; run `coursework train {experiment}` first, "
+            "or name a file with --checkpoint."
+        )
+    return trained[-1]
+
+
+_CHECKPOINT = typer.Option("--checkpoint", help="File of a trained model; the newest by default.")
+
+
+@app.command("evaluate")
+@_guarded
+def evaluate(
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    checkpoint: Annotated[Path | None, _CHECKPOINT] = None,
+) -> None:
+    """Measure a trained model on its test data."""
+    from coursework.experiments import base
+
+    module = base.get(experiment)
+    path = _checkpoint(experiment, checkpoint)
+    table = _table(f"{experiment}: {path.parent.name}/{path.name}", ["metric", "value"])
+    for key, value in module.evaluate(path).items():
+        table.add_row(key, f"{value:.4f}")
+    _print(table)
+
+
+@app.command("report")
+@_guarded
+def report(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 1 if something is stale.")
+    ] = False,
+) -> None:
+    """Validate the recorded results, condense them into the headline, update the README's table."""
+    import json
+
+    from coursework.report import headline, readme, store
+
+    names = store.names()
+    for name in names:
+        store.read(name)
+    target = settings.results_dir() / "headline.json"
+    readme_path = settings.repo_root() / "README.md"
+    if check:
+        stored = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else None
+        text = readme_path.read_text(encoding="utf-8")
+        if stored != headline.condense() or readme.render(text) != text:
+            raise _fail("the headline or the README is stale; run `coursework report`.", 1)
+        typer.echo(f"{len(names)} results, headline and README agree")
+        return
+    headline.write()
+    readme.update(readme_path)
+    typer.echo(headline.table())
+    typer.echo(f"{len(names)} results condensed into {target.name}; README.md is up to date")
+
+
+@app.command("bench")
+@_guarded
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="lstm, encoder, gat, gcn; all by default.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer rounds, smaller dense graph.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option(help="Record the full benchmark in writeup/results/bench.json.")
+    ] = False,
+) -> None:
+    """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
+    from coursework import bench as harness
+    from coursework.report import store
+
+    result = harness.run(names or [], "quick" if quick else "full", on_pair=typer.echo)
+    table = _table(
+        "Speed, ours against the peer",
+        ["row", "what", "ours (ms)", "peer (ms)", "ratio (median)", "smallest", "largest"],
+    )
+    for key, what, ours, peer, low, high in result.notes["rows"]:
+        table.add_row(key, what, f"{ours * 1e3:.2f}", f"{peer * 1e3:.2f}",
+                      f"{result.metrics[key]:.2f}", f"{low:.2f}", f"{high:.2f}")  # fmt: skip
+    _print(table)
+    official = record and not names and not quick
+    folder = settings.results_dir() if official else settings.build_dir() / "results"
+    typer.echo(f"recorded in {store.write(store.make_record('bench', [result]), folder)}")
+
+
+# --------------------------------------------------------------------------------------------- predict
+
+
+def _lines(words: list[str] | None, file: Path | None) -> list[str]:
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError as error:
+            raise DataError(f"There is no file {file}.") from error
+    if words:
+        return list(words)
+    raise ConfigError("Give a text in quotes, or a file with --file.")
+
+
+@predict_app.command("sentiment")
+@_guarded
+def predict_sentiment(
+    texts: Annotated[list[str] | None, typer.Argument(help="Tweets, each in quotes.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file, one tweet per line.")] = None,
+    checkpoint: Annotated[Path | None, _CHECKPOINT] = None,
+) -> None:
+    """Probability that a tweet is positive."""
+    from coursework.experiments import sentiment
+
+    lines = _lines(texts, file)
+    path = _checkpoint("sentiment", checkpoint)
+    for text, probability in zip(lines, sentiment.predict(lines, path), strict=True):
+        verdict = "positive" if probability >= 0.5 else "negative"
+        typer.echo(f"{probability:.3f}  {verdict}  {text[:100]}")
+
+
+@predict_app.command("translate")
+@_guarded
+def predict_translate(
+    sentences: Annotated[list[str] | None, typer.Argument(help="French, each in quotes.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file, one sentence per line.")] = None,
+    checkpoint: Annotated[Path | None, _CHECKPOINT] = None,
+) -> None:
+    """French to English."""
+    from coursework.experiments import translation
+
+    lines = _lines(sentences, file)
+    path = _checkpoint("translation", checkpoint)
+    for sentence in lines:
+        typer.echo(translation.predict(sentence, path))
+
+
+@predict_app.command("segment")
+@_guarded
+def predict_segment(
+    image: Annotated[Path, typer.Argument(help="PNG, JPEG or .npy; grey or colour, any size.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Where the coloured mask goes; beside the image by default.")
+    ] = None,
+    checkpoint: Annotated[Path | None, _CHECKPOINT] = None,
+) -> None:
+    """Mark the digits in an image."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    from coursework.experiments import segmentation
+
+    try:
+        pixels = np.load(image) if image.suffix == ".npy" else np.asarray(Image.open(image))
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {image}.") from error
+    except (UnidentifiedImageError, ValueError, EOFError) as error:
+        raise DataError(f"{image} is neither an image nor an array file.") from error
+    mask = segmentation.predict(pixels, _checkpoint("segmentation", checkpoint))
+    target = output or image.with_name(f"{image.stem}_mask.png")
+    segmentation.colour(mask).save(target)
+    found = [str(digit) for digit in np.unique(mask) if digit < 10]
+    typer.echo(f"digits: {', '.join(found) or 'none'}; mask in {target}")
+
+
+def main() -> None:
+    """Entry point of the ``coursework`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
