@@ -1,0 +1,393 @@
+r"""Attention from scratch: dot-product and cosine, multi-head, and the linear-time variant.
+
+Paper: Vaswani et al., *Attention Is All You Need*, 2017, https://arxiv.org/abs/1706.03762.
+
+Letters: `B` batch, `N` queries, `M` keys, `d_k` width of a query and key, `d_v` width of a value,
+`d_model` width of the model, `h` heads. `...` are any leading axes (batch, heads), broadcast.
+
+Two conventions for masks, both the usual ones, both checked by the tests:
+    - `mask`, boolean: **True = may attend** (as in `F.scaled_dot_product_attention`); float: added
+      to the scores, so :math:`-\infty` forbids. Broadcast to `[..., N, M]`.
+    - `key_padding_mask`, boolean `[B, M]`: **True = padding, ignored** (as in `nn.Transformer`).
+
+A query that may attend to nothing gets the weights zero and the output zero. A softmax over an
+empty set has no value; zero is the empty sum, and, unlike NaN, it cannot spread.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def masked_softmax(scores: Tensor) -> Tensor:
+    r"""Softmax over the last axis in which a row of only :math:`-\infty` becomes zeros, not NaN.
+
+    Shapes:
+        - scores: `[..., N, M]`, :math:`-\infty` where a key is forbidden
+        - output: `[..., N, M]`, rows sum to one, or are zero
+    """
+    empty = torch.isneginf(scores).all(dim=-1, keepdim=True)  # [..., N, 1]
+    # Filling before the softmax keeps NaN out of the backward pass as well.
+    return scores.masked_fill(empty, 0.0).softmax(dim=-1).masked_fill(empty, 0.0)
+
+
+def causal_mask(n: int, m: int | None = None, device: torch.device | None = None) -> Tensor:
+    """Boolean mask `[N, M]` that lets position i attend to positions j <= i only (True = may)."""
+    return torch.ones(n, n if m is None else m, dtype=torch.bool, device=device).tril()
+
+
+def _apply_mask(scores: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """Write the masks into the scores `[..., N, M]`."""
+    if mask is not None:
+        if mask.dtype == torch.bool:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        elif mask.is_floating_point():
+            scores = scores + mask
+        else:
+            raise ValueError(f"A mask must be boolean or floating point, but is {mask.dtype}.")
+    if causal:
+        allowed = causal_mask(scores.shape[-2], scores.shape[-1], scores.device)
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    return scores
+
+
+def attention_weights(
+    Q: Tensor,
+    K: Tensor,
+    *,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    similarity: Literal["dot", "cosine"] = "dot",
+    causal: bool = False,
+) -> Tensor:
+    r"""The weights :math:`\mathrm{softmax}(s\, Q K^\top)` of :func:`attention`: `[..., N, M]`."""
+    if Q.ndim < 2 or K.ndim < 2 or Q.shape[-1] != K.shape[-1]:
+        raise ValueError(
+            f"Queries [..., N, d_k] and keys [..., M, d_k] must have the same width d_k, "
+            f"but got Q {list(Q.shape)} and K {list(K.shape)}."
+        )
+    if similarity == "dot":
+        scale = 1.0 / math.sqrt(Q.shape[-1]) if scale is None else scale
+    elif similarity == "cosine":
+        Q, K = F.normalize(Q, dim=-1), F.normalize(K, dim=-1)
+        scale = 1.0 if scale is None else scale
+    else:
+        raise ValueError(f"similarity must be 'dot' or 'cosine', but is {similarity!r}.")
+    scores = (Q * scale) @ K.transpose(-2, -1)  # [..., N, M]
+    if mask is None and not causal:
+        return scores.softmax(dim=-1)
+    return masked_softmax(_apply_mask(scores, mask, causal))
+
+
+def attention(
+    Q: Tensor,
+    K: Tensor,
+    V: Tensor,
+    *,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    similarity: Literal["dot", "cosine"] = "dot",
+    causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    r"""Each query receives the average of the values, weighted by its similarity to the keys.
+
+    .. math:: \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{d_k}}\Big) V
+
+    which is equation (1) of Vaswani et al. (2017). It takes :math:`O(NM(d_k + d_v))` time and
+    :math:`O(NM)` memory.
+
+    Args:
+        Q: Queries.
+        K: Keys.
+        V: Values.
+        mask: Optional; boolean (True = may attend) or float (added), broadcast to `[..., N, M]`.
+        scale: Factor of the scores; `None` is :math:`1/\sqrt{d_k}` for the dot product, 1 for the
+            cosine. `scale=1.0` gives unscaled dot-product attention.
+        similarity: `"dot"` for :math:`q^\top k`, `"cosine"` for :math:`q^\top k / (|q| |k|)`.
+        causal: Whether query i may attend to keys j <= i only.
+
+    Shapes:
+        - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
+        - output: `[..., N, d_v]`; weights: `[..., N, M]`, rows sum to one (to zero if every key is
+          masked)
+
+    Returns:
+        The pair (output, weights).
+
+    Raises:
+        ValueError: Widths or numbers of keys and values differ, or an option is unknown.
+    """
+    if V.ndim < 2 or V.shape[-2] != K.shape[-2]:
+        raise ValueError(
+            f"There must be one value for each key, but got K {list(K.shape)} "
+            f"and V {list(V.shape)}."
+        )
+    weights = attention_weights(
+        Q, K, mask=mask, scale=scale, similarity=similarity, causal=causal
+    )  # [..., N, M]
+    return weights @ V, weights  # [..., N, d_v], [..., N, M]
+
+
+def elu_plus_one(x: Tensor) -> Tensor:
+    r"""The feature map :math:`\phi(x) = \mathrm{elu}(x) + 1` of Katharopoulos et al., eq. 7."""
+    return F.elu(x) + 1.0
+
+
+def linear_attention(
+    Q: Tensor, K: Tensor, V: Tensor, feature_map: Callable[[Tensor], Tensor] = elu_plus_one
+) -> Tensor:
+    r"""Attention in linear time, with a kernel :math:`\phi(q)^\top\phi(k)` for the exponential.
+
+    .. math::
+
+        y_i^\top
+        = \frac{\sum_j \phi(q_i)^\top \phi(k_j)\, v_j^\top}{\sum_j \phi(q_i)^\top \phi(k_j)}
+        = \frac{\phi(q_i)^\top S}{\phi(q_i)^\top z}, \qquad
+        S = \sum_j \phi(k_j) v_j^\top \in \mathbb{R}^{m \times d_v}, \quad
+        z = \sum_j \phi(k_j) \in \mathbb{R}^m
+
+    (Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, equations 4 to 6.) `S` and `z` do
+    not depend on i, so they are computed once: :math:`O((N + M)\, m\, d_v)` time, no N x M matrix.
+
+    Args:
+        Q: Queries.
+        K: Keys.
+        V: Values.
+        feature_map: :math:`\phi`, to a finite width `m`. It must make the sums of
+            :math:`\phi(q)^\top\phi(k)` positive; `elu + 1` is positive everywhere.
+
+    Shapes:
+        - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
+        - output: `[..., N, d_v]`
+    """
+    phi_q, phi_k = feature_map(Q), feature_map(K)  # [..., N, m], [..., M, m]
+    S = phi_k.transpose(-2, -1) @ V  # [..., m, d_v]
+    z = phi_k.sum(dim=-2).unsqueeze(-1)  # [..., m, 1]
+    return (phi_q @ S) / (phi_q @ z)  # [..., N, d_v] / [..., N, 1]
+
+
+class KeyValueCache:
+    """Projected keys and values kept between the steps of a decoder.
+
+    Args:
+        growing: True for self-attention, where each step appends its own key and value; False for
+            attention to the encoder, whose keys and values are projected once and used again.
+    """
+
+    def __init__(self, growing: bool) -> None:
+        self.growing = growing
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def stored(self) -> tuple[Tensor, Tensor] | None:
+        """Keys and values that can be used without projecting anything, if there are any."""
+        if self.growing or self.keys is None or self.values is None:
+            return None
+        return self.keys, self.values
+
+    def update(self, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+        """Append `[B, h, M, d_k]` and `[B, h, M, d_v]`, and return all keys and values so far."""
+        if self.keys is not None and self.values is not None:
+            K = torch.cat([self.keys, K], dim=-2)  # [B, h, M_total, d_k]
+            V = torch.cat([self.values, V], dim=-2)  # [B, h, M_total, d_v]
+        self.keys, self.values = K, V
+        return K, V
+
+
+class MultiHeadAttention(nn.Module):
+    r"""Several attentions side by side, each in its own learned subspace.
+
+    .. math::
+
+        \mathrm{MultiHead}(Q, K, V)
+        &= \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O \\
+        \mathrm{head}_i &= \mathrm{Attention}(Q W^Q_i, K W^K_i, V W^V_i)
+
+    (Vaswani et al. 2017, section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of
+    all heads are the row blocks of one linear layer.
+
+    Args:
+        d_model: :math:`d_{model}`.
+        n_heads: :math:`h`; must divide `d_model`.
+        dropout: Dropout probability on the attention weights, while training.
+        bias: Whether the four linear maps have a bias (the paper has none, PyTorch has).
+
+    Shapes:
+        - query: `[B, N, d_model]`; key, value: `[B, M, d_model]`
+        - mask: broadcast to `[B, h, N, M]`; key_padding_mask: `[B, M]`
+        - output: `[B, N, d_model]`; weights: `[B, h, N, M]`, or None
+
+    Raises:
+        ValueError: `n_heads` does not divide `d_model`, or a shape does not fit.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
+        super().__init__()
+        if n_heads < 1 or d_model % n_heads != 0:
+            raise ValueError(
+                f"d_model must be a multiple of n_heads, but {d_model} is not one of {n_heads}."
+            )
+        self.d_model = d_model
+        self.n_heads = n_heads
+        self.d_k = d_model // n_heads
+        self.dropout = dropout
+        self.W_Q = nn.Linear(d_model, d_model, bias=bias)
+        self.W_K = nn.Linear(d_model, d_model, bias=bias)
+        self.W_V = nn.Linear(d_model, d_model, bias=bias)
+        self.W_O = nn.Linear(d_model, d_model, bias=bias)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-uniform matrices and zero biases."""
+        for linear in (self.W_Q, self.W_K, self.W_V, self.W_O):
+            nn.init.xavier_uniform_(linear.weight)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def extra_repr(self) -> str:
+        """The sizes, for `print(module)`."""
+        return f"d_model={self.d_model}, n_heads={self.n_heads}, dropout={self.dropout}"
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Cut the width into heads: `[B, N, d_model]` -> `[B, h, N, d_k]`."""
+        return x.unflatten(-1, (self.n_heads, self.d_k)).transpose(1, 2)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        causal: bool = False,
+        need_weights: bool = True,
+        cache: KeyValueCache | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; `key` defaults to `query` (self-attention) and `value` to `key`.
+
+        With `need_weights=False` PyTorch's fused kernel does the same computation without keeping
+        the weights, and None is returned in their place.
+        """
+        key = query if key is None else key
+        value = key if value is None else value
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            if x.ndim != 3 or x.shape[-1] != self.d_model:
+                raise ValueError(
+                    f"MultiHeadAttention expects {name} of shape [B, length, {self.d_model}], "
+                    f"but got {list(x.shape)}."
+                )
+        Q = self._split(self.W_Q(query))  # [B, h, N, d_k]
+        stored = None if cache is None else cache.stored()
+        if stored is not None:
+            K, V = stored  # 2 x [B, h, M, d_k]
+        else:
+            K = self._split(self.W_K(key))  # [B, h, M, d_k]
+            V = self._split(self.W_V(value))  # [B, h, M, d_k]
+            if cache is not None:
+                K, V = cache.update(K, V)
+        mask = _with_padding(mask, key_padding_mask, K)  # [..., N, M]
+        weights: Tensor | None = None
+        p = self.dropout if self.training else 0.0
+        if need_weights:
+            weights = attention_weights(Q, K, mask=mask, causal=causal)  # [B, h, N, M]
+            heads = F.dropout(weights, p) @ V if p > 0 else weights @ V  # [B, h, N, d_k]
+        else:
+            if mask is not None and causal:
+                mask, causal = _with_causal(mask, Q.shape[-2], K.shape[-2]), False
+            if mask is not None and mask.is_floating_point():
+                mask = mask.to(Q.dtype)
+            heads = F.scaled_dot_product_attention(
+                Q, K, V, attn_mask=mask, dropout_p=p, is_causal=causal
+            )  # [B, h, N, d_k]
+        output: Tensor = self.W_O(heads.transpose(1, 2).flatten(2))  # [B, N, d_model]
+        return output, weights
+
+    @classmethod
+    def from_torch(cls, module: nn.MultiheadAttention) -> Self:
+        """A copy of a `nn.MultiheadAttention` with equal widths, weights included."""
+        own = cls(
+            module.embed_dim, module.num_heads, module.dropout, module.in_proj_bias is not None
+        )
+        own.to(module.out_proj.weight)
+        return own.copy_from_torch(module).train(module.training)
+
+    @torch.no_grad()
+    def copy_from_torch(self, module: nn.MultiheadAttention) -> Self:
+        """Take over the weights of `module`; its `in_proj_weight` stacks W_Q, W_K, W_V by rows."""
+        self._check_same(module)
+        for index, linear in enumerate((self.W_Q, self.W_K, self.W_V)):
+            rows = slice(index * self.d_model, (index + 1) * self.d_model)
+            linear.weight.copy_(module.in_proj_weight[rows])
+            if linear.bias is not None:
+                linear.bias.copy_(module.in_proj_bias[rows])
+        self.W_O.load_state_dict(module.out_proj.state_dict())
+        return self
+
+    @torch.no_grad()
+    def copy_to_torch(self, module: nn.MultiheadAttention) -> nn.MultiheadAttention:
+        """Give the weights to `module` and return it."""
+        self._check_same(module)
+        linears = (self.W_Q, self.W_K, self.W_V)
+        module.in_proj_weight.copy_(torch.cat([linear.weight for linear in linears]))
+        if self.W_O.bias is not None:
+            module.in_proj_bias.copy_(torch.cat([linear.bias for linear in linears]))
+        module.out_proj.load_state_dict(self.W_O.state_dict())
+        return module
+
+    def to_torch(self) -> nn.MultiheadAttention:
+        """A `nn.MultiheadAttention` (batch first) with the same weights."""
+        module = nn.MultiheadAttention(
+            self.d_model,
+            self.n_heads,
+            dropout=self.dropout,
+            bias=self.W_O.bias is not None,
+            batch_first=True,
+            device=self.W_O.weight.device,
+            dtype=self.W_O.weight.dtype,
+        )
+        return self.copy_to_torch(module).train(self.training)
+
+    def _check_same(self, module: nn.MultiheadAttention) -> None:
+        """Weights are copied only between modules of the same shape."""
+        same = (
+            isinstance(module.in_proj_weight, Tensor)
+            and module.embed_dim == self.d_model
+            and module.num_heads == self.n_heads
+            and (module.in_proj_bias is not None) == (self.W_O.bias is not None)
+            and module.bias_k is None
+            and not module.add_zero_attn
+        )
+        if not same:
+            raise ValueError(
+                "Weights can be copied only to and from a nn.MultiheadAttention with the same "
+                "embed_dim, num_heads and bias, and without kdim, vdim, add_bias_kv, add_zero_attn."
+            )
+
+
+def _with_padding(mask: Tensor | None, key_padding_mask: Tensor | None, K: Tensor) -> Tensor | None:
+    """Combine both kinds of mask into one that broadcasts to `[B, h, N, M]`."""
+    if key_padding_mask is None:
+        return mask
+    expected = (K.shape[0], K.shape[-2])
+    if key_padding_mask.dtype != torch.bool or key_padding_mask.shape != expected:
+        raise ValueError(
+            f"key_padding_mask must be boolean (True = padding) with shape {list(expected)}, "
+            f"but is {key_padding_mask.dtype} with shape {list(key_padding_mask.shape)}."
+        )
+    allowed = ~key_padding_mask[:, None, None, :]  # [B, 1, 1, M]
+    if mask is None:
+        return allowed
+    if mask.dtype == torch.bool:
+        return mask & allowed
+    return mask.masked_fill(~allowed, -torch.inf)
+
+
+def _with_causal(mask: Tensor, n: int, m: int) -> Tensor:
+    """Add the causal restriction to a mask, for kernels that accept only one of the two."""
+    allowed = causal_mask(n, m, mask.device)  # [N, M]
+    return mask & allowed if mask.dtype == torch.bool else mask.masked_fill(~allowed, -torch.inf)

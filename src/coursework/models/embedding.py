@@ -1,0 +1,80 @@
+"""Word embeddings that may start from pre-trained vectors of another width."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class WordEmbedding(nn.Module):
+    r"""Look words up in a matrix :math:`E`, and bring them to the width of the model.
+
+    .. math:: x_t = P\, E_{w_t}, \qquad
+              E \in \mathbb{R}^{V \times w},\; P \in \mathbb{R}^{d \times w}
+
+    Without pre-trained vectors, and with vectors that are already of width `d`, there is no
+    projection (:math:`P = I`). With vectors of another width, such as 50, :math:`P` is learned.
+
+    Args:
+        vocab_size: :math:`V`, the number of words.
+        dim: :math:`d`, the width that the model works with.
+        padding_idx: The id of the padding word; its row is zero and stays zero.
+        pretrained: Optional matrix `[V, w]` to start from (word2vec, GloVe, ...).
+        freeze: Keep the pre-trained vectors fixed; the projection is trained in any case.
+        std: Standard deviation of the entries: fresh vectors are drawn from N(0, std^2),
+            pre-trained ones are rescaled to it (rows of zeros are words without a vector and do
+            not count). `None` draws from N(0, 1), and leaves pre-trained vectors as they are.
+
+    Shapes:
+        - tokens: `[...]` int64
+        - output: `[..., d]`
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        padding_idx: int | None = None,
+        pretrained: Tensor | None = None,
+        freeze: bool = False,
+        std: float | None = None,
+    ) -> None:
+        super().__init__()
+        if pretrained is None:
+            if freeze:
+                raise ValueError("freeze=True needs a pretrained matrix; fresh vectors must learn.")
+            weight = torch.randn(vocab_size, dim) * (1.0 if std is None else std)  # [V, d]
+        else:
+            if pretrained.ndim != 2 or pretrained.shape[0] != vocab_size:
+                raise ValueError(
+                    f"The pretrained matrix must have one row per word, [{vocab_size}, width], "
+                    f"but its shape is {list(pretrained.shape)}."
+                )
+            weight = pretrained.detach().clone().to(torch.get_default_dtype())  # [V, w]
+            known = weight[weight.abs().sum(dim=1) > 0]  # [V', w]
+            if std is not None and known.numel() > 1:
+                weight = weight * (std / known.std())
+        if padding_idx is not None:
+            weight[padding_idx] = 0.0
+        self.dim = dim
+        self.padding_idx = padding_idx
+        self.table = nn.Embedding.from_pretrained(weight, freeze=freeze, padding_idx=padding_idx)
+        self.projection: nn.Linear | None = None
+        width = weight.shape[1]
+        if width != dim:
+            self.projection = nn.Linear(width, dim, bias=False)
+            # Variance 1/w keeps the variance of an entry: E[(Px)_i^2] = w * (1/w) * E[x_j^2].
+            nn.init.normal_(self.projection.weight, std=width**-0.5)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Vectors of the words: `[...]` -> `[..., d]`."""
+        vectors: Tensor = self.table(tokens)  # [..., w]
+        return vectors if self.projection is None else self.projection(vectors)  # [..., d]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        r"""Scores of all words with the same matrix, :math:`h P E^\top`: `[..., d]` -> `[..., V]`.
+
+        Weight tying (Press & Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4).
+        """
+        if self.projection is not None:
+            hidden = hidden @ self.projection.weight  # [..., w]
+        return F.linear(hidden, self.table.weight)  # [..., V]

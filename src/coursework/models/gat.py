@@ -1,0 +1,260 @@
+r"""The graph attention network of Veličković et al. (2018), https://arxiv.org/abs/1710.10903.
+
+Letters: `N` nodes, `E` edges, `K` heads, `F` input features per node, `F'` output features per
+head. Node i attends to node j if there is an edge from j (source) to i (target).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coursework.models.graph_conv import FeatureLinear, check_edge_index, feature_dropout
+
+
+def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
+    """The edges of a graph as an edge index, whichever way it is given.
+
+    Args:
+        adj: Dense or sparse matrix whose entry (i, j) is not zero where node i attends to node j,
+            or an edge index, which comes back as it is.
+        num_nodes: :math:`N`.
+
+    Shapes:
+        - adj: `[N, N]`, or `[2, E]` int64 (row 0 sources j, row 1 targets i)
+        - output: `[2, E]` int64
+
+    Raises:
+        ValueError: `adj` is neither.
+    """
+    # A graph of two nodes makes [2, 2] ambiguous: only an integer tensor is read as edges.
+    if adj.layout == torch.strided and adj.dtype == torch.int64 and adj.shape[0] == 2:
+        check_edge_index(adj, num_nodes)
+        return adj
+    if adj.shape != (num_nodes, num_nodes):
+        raise ValueError(
+            f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
+            f"but is {adj.dtype} with shape {list(adj.shape)}."
+        )
+    if adj.layout == torch.strided:
+        i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
+        return torch.stack([j, i])
+    if adj.layout == torch.sparse_csr:
+        counts = adj.crow_indices().diff()  # [N]
+        i = torch.arange(num_nodes, device=adj.device).repeat_interleave(counts)  # [E]
+        j, values = adj.col_indices(), adj.values()  # [E], [E]
+    else:
+        coalesced = adj.to_sparse_coo().coalesce()
+        (i, j), values = coalesced.indices(), coalesced.values()
+    kept = values != 0  # [E], a stored zero is not an edge
+    return torch.stack([j[kept], i[kept]]).to(torch.int64)
+
+
+def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
+    r"""Softmax of the scores over the edges that end in the same node.
+
+    .. math::
+
+        \alpha_{ij} = \frac{\exp(e_{ij} - m_i)}{\sum_{k \in \mathcal{N}(i)} \exp(e_{ik} - m_i)},
+        \qquad m_i = \max_{k \in \mathcal{N}(i)} e_{ik}
+
+    (equation 2.) Subtracting the maximum changes nothing but keeps the exponential from
+    overflowing.
+
+    Shapes:
+        - scores: `[E, K]`, target: `[E]`
+        - output: `[E, K]`
+    """
+    heads = scores.shape[1]
+    index = target.unsqueeze(1).expand(-1, heads)  # [E, K]
+    highest = scores.new_full((num_nodes, heads), -torch.inf)  # [N, K]
+    highest = highest.scatter_reduce(0, index, scores.detach(), "amax")
+    numerator = (scores - highest.index_select(0, target)).exp()  # [E, K]
+    denominator = scores.new_zeros(num_nodes, heads).index_add(0, target, numerator)  # [N, K]
+    return numerator / denominator.index_select(0, target)
+
+
+class GraphAttentionLayer(nn.Module):
+    r"""Every node averages its neighbours with weights that it computes from their features.
+
+    With :math:`s_i = W h_i`, for each of the `K` heads:
+
+    .. math::
+
+        e_{ij} &= \mathrm{LeakyReLU}(a^\top [s_i \Vert s_j])
+                = \mathrm{LeakyReLU}(a_l^\top s_i + a_r^\top s_j) \\
+        \alpha_{ij} &= \mathrm{softmax}_j(e_{ij}), \qquad
+        h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j
+
+    (equations 1 to 4; heads are concatenated, equation 5, or averaged, equation 6.) The
+    activation after the sum is left to the network.
+
+    Written out as the equations stand, :math:`[s_i \Vert s_j]` for all pairs is an N x N x K x 2F'
+    tensor: on Cora, with 8 heads of 2 units, 2708 x 2708 x 8 x 4 numbers, 939 MB in float32. Here
+    `a` is cut into the half that meets :math:`s_i` and the half that meets :math:`s_j`, so that
+    N + N products are enough, and the softmax runs over the E edges that exist: time
+    :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K F')`. A node without edges gets zeros.
+
+    Args:
+        in_features: :math:`F`, the number of input features per node.
+        out_features: The width of the output: :math:`K F'` when concatenating, :math:`F'` else.
+        n_heads: :math:`K`, the number of attention heads.
+        is_concat: Whether the heads are concatenated or averaged.
+        dropout: Dropout probability of the attention weights.
+        alpha: Negative slope of the leaky ReLU.
+        share_attention: One vector `a` for all heads, as in the assignment's starter code
+            (`nn.Linear(2 * n_hidden, 1)`), instead of one for each head, as in the paper.
+
+    Shapes:
+        - h: `[N, F]`, dense or sparse
+        - adj: dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or an edge index
+          `[2, E]` int64 of sources j and targets i; see :func:`edges_of`. Self-loops are not added.
+        - output: `[N, out_features]`
+
+    Raises:
+        ValueError: `n_heads` does not divide `out_features`, or a shape does not fit.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        n_heads: int,
+        is_concat: bool = True,
+        dropout: float = 0.6,
+        alpha: float = 0.2,
+        share_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        if n_heads < 1 or (is_concat and out_features % n_heads != 0):
+            raise ValueError(
+                f"out_features must be a multiple of n_heads to concatenate the heads, "
+                f"but {out_features} is not one of {n_heads}."
+            )
+        self.in_features = in_features
+        self.n_heads = n_heads
+        self.is_concat = is_concat
+        self.n_hidden = out_features // n_heads if is_concat else out_features
+        self.dropout = dropout
+        self.alpha = alpha
+        vectors = 1 if share_attention else n_heads
+        self.W = FeatureLinear(in_features, n_heads * self.n_hidden, bias=False)
+        self.a_l = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_i, the target
+        self.a_r = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_j, the source
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot-uniform weights, as in the authors' code."""
+        nn.init.xavier_uniform_(self.W.weight)
+        nn.init.xavier_uniform_(self.a_l)
+        nn.init.xavier_uniform_(self.a_r)
+
+    def extra_repr(self) -> str:
+        """The options, for `print(layer)`."""
+        return (
+            f"n_heads={self.n_heads}, n_hidden={self.n_hidden}, is_concat={self.is_concat}, "
+            f"dropout={self.dropout}, alpha={self.alpha}"
+        )
+
+    def transform(self, h: Tensor) -> Tensor:
+        """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""
+        if h.ndim != 2 or h.shape[1] != self.in_features:
+            raise ValueError(
+                f"GraphAttentionLayer expects h of shape [N, {self.in_features}], "
+                f"but got {list(h.shape)}."
+            )
+        s: Tensor = self.W(h)  # [N, K*F']
+        return s.view(-1, self.n_heads, self.n_hidden)
+
+    def edge_attention(self, s: Tensor, edge_index: Tensor) -> Tensor:
+        r"""The weights :math:`\alpha_{ij}` of all edges: `[N, K, F']`, `[2, E]` -> `[E, K]`."""
+        source, target = edge_index
+        left = (s * self.a_l).sum(dim=-1)  # [N, K]
+        right = (s * self.a_r).sum(dim=-1)  # [N, K]
+        scores = left.index_select(0, target) + right.index_select(0, source)  # [E, K]
+        return edge_softmax(F.leaky_relu(scores, self.alpha), target, s.shape[0])
+
+    def combine(self, h_prime: Tensor) -> Tensor:
+        """Concatenate or average the heads: `[N, K, F']` -> `[N, K*F']` or `[N, F']`."""
+        return h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)
+
+    def forward(self, h: Tensor, adj: Tensor) -> Tensor:
+        """Attend to the neighbours: `[N, F]` -> `[N, out_features]`."""
+        s = self.transform(h)  # [N, K, F']
+        edge_index = edges_of(adj, s.shape[0])  # [2, E]
+        source, target = edge_index
+        weights = self.edge_attention(s, edge_index)  # [E, K]
+        weights = F.dropout(weights, self.dropout, self.training)
+        messages = weights.unsqueeze(2) * s.index_select(0, source)  # [E, K, F']
+        h_prime = torch.zeros_like(s).index_add(0, target, messages.to(s.dtype))  # [N, K, F']
+        return self.combine(h_prime)
+
+
+def dense_attention_reference(layer: GraphAttentionLayer, h: Tensor, adj: Tensor) -> Tensor:
+    r"""The layer as its equations are written, with all pairs :math:`[s_i \Vert s_j]` in memory.
+
+    It has the weights of `layer` and, without dropout, its result. It is there to check and to time
+    the layer against: :math:`O(N^2 K F')` memory.
+
+    Shapes:
+        - h: `[N, F]`, adj: dense `[N, N]` with at least one entry in each row
+        - output: `[N, out_features]`
+    """
+    n = h.shape[0]
+    s = layer.transform(h)  # [N, K, F']
+    s_i = s.repeat_interleave(n, dim=0)  # [N*N, K, F']
+    s_j = s.repeat(n, 1, 1)  # [N*N, K, F']
+    pairs = torch.cat([s_i, s_j], dim=-1).view(n, n, layer.n_heads, -1)  # [N, N, K, 2F']
+    a = torch.cat([layer.a_l, layer.a_r], dim=-1)  # [K, 2F']
+    e = F.leaky_relu((pairs * a).sum(dim=-1), layer.alpha)  # [N, N, K]
+    e = e.masked_fill((adj == 0).unsqueeze(-1), -torch.inf)
+    weights = F.dropout(e.softmax(dim=1), layer.dropout, layer.training)  # [N, N, K]
+    return layer.combine(torch.einsum("ijk,jkf->ikf", weights, s))  # [N, K, F'] -> [N, out]
+
+
+class GAT(nn.Module):
+    r"""Two graph attention layers: concatenated heads, ELU, then one head for the classes.
+
+    Veličković et al. (2018), section 3.3, with the widths of the assignment: `n_hidden` is the
+    *concatenated* width of the first layer, and the second layer has a single head.
+
+    Args:
+        nfeat: Number of input features per node.
+        n_hidden: Width of the hidden layer, all heads together.
+        n_classes: Number of classes.
+        dropout: Dropout probability of the inputs of both layers and of the attention weights.
+        alpha: Negative slope of the leaky ReLU.
+        n_heads: Number of heads of the first layer.
+        share_attention: See :class:`GraphAttentionLayer`.
+
+    Shapes:
+        - x: `[N, nfeat]`, dense or sparse; adj: as in :class:`GraphAttentionLayer`
+        - output: logits `[N, n_classes]`
+    """
+
+    def __init__(
+        self,
+        nfeat: int,
+        n_hidden: int,
+        n_classes: int,
+        dropout: float,
+        alpha: float,
+        n_heads: int,
+        share_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layer1 = GraphAttentionLayer(
+            nfeat, n_hidden, n_heads, True, dropout, alpha, share_attention
+        )
+        self.layer2 = GraphAttentionLayer(
+            n_hidden, n_classes, 1, False, dropout, alpha, share_attention
+        )
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, adj: Tensor) -> Tensor:
+        """Logits of the classes: `[N, nfeat]` -> `[N, n_classes]`."""
+        edge_index = edges_of(adj, x.shape[0])  # [2, E], once for both layers
+        x = feature_dropout(x, self.dropout, self.training)  # [N, nfeat]
+        h = F.elu(self.layer1(x, edge_index))  # [N, n_hidden]
+        h = F.dropout(h, self.dropout, self.training)
+        logits: Tensor = self.layer2(h, edge_index)  # [N, n_classes]
+        return logits

@@ -1,0 +1,144 @@
+r"""The graph convolutional network of Kipf & Welling (2017), https://arxiv.org/abs/1609.02907.
+
+Letters: `N` nodes, `E` edges, `F` input features per node, `F'` output features per node.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from coursework.models.graph_conv import (
+    FeatureLinear,
+    check_edge_index,
+    multiply,
+    sparse_csr,
+)
+
+
+def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """The edges plus one loop at every node (loops that are there already are not doubled).
+
+    Shapes:
+        - edge_index: `[2, E]`
+        - output: `[2, E']`
+    """
+    loops = torch.arange(num_nodes, device=edge_index.device).expand(2, -1)  # [2, N]
+    return torch.cat([edge_index[:, edge_index[0] != edge_index[1]], loops], dim=1)
+
+
+def normalise_adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
+    r"""The propagation matrix with self-loops and symmetric normalisation.
+
+    .. math:: \hat A = \tilde D^{-1/2} (A + I) \tilde D^{-1/2}, \qquad
+              \tilde D_{vv} = \sum_u (A + I)_{vu}
+
+    (Kipf & Welling 2017, equation 2 and the "renormalization trick" of section 2.2.) The weight of
+    neighbour u for node v is :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, not
+    learned.
+
+    Args:
+        edge_index: Sources and targets; an undirected graph lists each edge in both directions.
+        num_nodes: :math:`N`.
+
+    Shapes:
+        - edge_index: `[2, E]`
+        - output: `[N, N]`, sparse CSR, row target, column source
+    """
+    check_edge_index(edge_index, num_nodes)
+    source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
+    degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
+    scale = degree.rsqrt()  # [N], finite because of the self-loops
+    values = scale[target] * scale[source]  # [E']
+    return sparse_csr(target, source, values, (num_nodes, num_nodes))
+
+
+class GraphConvolution(nn.Module):
+    r"""One graph convolution: transform each node, then add up the neighbourhood.
+
+    .. math:: H' = \hat A\,(H W + \mathbf{1} b^\top)
+
+    (Kipf & Welling 2017, equation 2, without the activation.) The bias is inside the propagation,
+    as in the assignment's `nn.Linear` followed by `torch.spmm`; with `bias_after=True` it is added
+    to the sums, :math:`\hat A H W + \mathbf{1} b^\top`, as in the authors' code and in PyTorch
+    Geometric. The two agree exactly only where the rows of :math:`\hat A` sum to one.
+
+    Args:
+        in_features: :math:`F`, the number of input features per node.
+        out_features: :math:`F'`, the number of output features per node.
+        bias: Whether to include the bias term.
+        bias_after: Add the bias after the propagation instead of before it.
+
+    Shapes:
+        - input: `[N, F]`, dense or sparse
+        - adj: `[N, N]`, dense or sparse
+        - output: `[N, F']`
+
+    Raises:
+        ValueError: The shape of an input does not fit.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, bias_after: bool = False
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.linear = FeatureLinear(in_features, out_features, bias=bias)
+        self.bias_after = bias_after
+
+    def forward(self, input: Tensor, adj: Tensor) -> Tensor:
+        """Convolve: `[N, F]`, `[N, N]` -> `[N, F']`."""
+        if input.ndim != 2 or input.shape[1] != self.in_features:
+            raise ValueError(
+                f"GraphConvolution expects input of shape [N, {self.in_features}], "
+                f"but got {list(input.shape)}."
+            )
+        if adj.shape != (input.shape[0], input.shape[0]):
+            raise ValueError(
+                f"adj must be the [{input.shape[0]}, {input.shape[0]}] matrix of the graph, "
+                f"but has shape {list(adj.shape)}; make it with normalise_adjacency(edge_index, N)."
+            )
+        if not self.bias_after or self.linear.bias is None:
+            return multiply(adj, self.linear(input))  # [N, F']
+        weight_t = self.linear.weight.t()  # [F, F']
+        return multiply(adj, multiply(input, weight_t)) + self.linear.bias  # [N, F']
+
+
+class GCN(nn.Module):
+    r"""Two graph convolutions with ReLU and dropout between them.
+
+    .. math:: Z = \hat A\, \mathrm{Dropout}(\mathrm{ReLU}(\hat A X W^{(0)}))\, W^{(1)}
+
+    (Kipf & Welling 2017, equation 9; the softmax is left to the loss, so these are logits.)
+
+    Args:
+        nfeat: Number of input features per node of the first layer.
+        n_hidden: Number of hidden units.
+        n_classes: Number of classes.
+        dropout: Dropout probability of the hidden units.
+        bias: Whether to include the bias terms.
+        bias_after: See :class:`GraphConvolution`.
+
+    Shapes:
+        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
+        - output: logits `[N, n_classes]`
+    """
+
+    def __init__(
+        self,
+        nfeat: int,
+        n_hidden: int,
+        n_classes: int,
+        dropout: float,
+        bias: bool = True,
+        bias_after: bool = False,
+    ) -> None:
+        super().__init__()
+        self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)
+        self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, adj: Tensor) -> Tensor:
+        """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
+        h = self.relu(self.gc1(x, adj))  # [N, n_hidden]
+        logits: Tensor = self.gc2(self.dropout(h), adj)  # [N, n_classes]
+        return logits

@@ -1,0 +1,200 @@
+r"""U-Net of Ronneberger et al. (2015), https://arxiv.org/abs/1505.04597, by configuration.
+
+Letters: `B` batch, `C` channels, `H` height, `W` width. Unlike the paper's, convolutions are
+padded, so the output has the size of the input.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _check_4d(x: Tensor, channels: int, name: str) -> None:
+    """Raise ValueError unless `x` is `[B, channels, H, W]`."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(
+            f"Expected {name} of shape [B, {channels}, H, W], but got {list(x.shape)}."
+        )
+
+
+class Block(nn.Sequential):
+    """3 x 3 convolution, batch normalisation, ReLU, `convolutions` times in a row.
+
+    Shapes:
+        - x: `[B, C_in, H, W]`
+        - output: `[B, C_out, H, W]`
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
+        if convolutions < 1:
+            raise ValueError(f"A block needs at least one convolution, but got {convolutions}.")
+        layers: list[nn.Module] = []
+        for index in range(convolutions):
+            channels = in_channels if index == 0 else out_channels
+            layers += [
+                nn.Conv2d(channels, out_channels, kernel_size=3, padding=1),
+                nn.BatchNorm2d(out_channels),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class Down(nn.Module):
+    """A step of the contracting path: block, then 2 x 2 max pooling.
+
+    The block is computed once and used twice. (Computing it separately for the skip, as is often
+    seen, doubles the cost and updates the batch statistics twice.)
+
+    Args:
+        in_channels: :math:`C_{in}`.
+        out_channels: :math:`C_{out}`.
+        convolutions: Convolutions in the block.
+
+    Shapes:
+        - x: `[B, C_in, H, W]` with even H and W
+        - output: the pair (pooled `[B, C_out, H/2, W/2]`, skip `[B, C_out, H, W]`)
+
+    Raises:
+        ValueError: The shape of the input does not fit.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.block = Block(in_channels, out_channels, convolutions)
+        self.pool = nn.MaxPool2d(kernel_size=2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled features and, before pooling, those for the skip connection."""
+        _check_4d(x, self.in_channels, "input")
+        if x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(
+                f"Down halves height and width, so both must be even, but the input is "
+                f"{x.shape[2]} x {x.shape[3]}."
+            )
+        skip: Tensor = self.block(x)  # [B, C_out, H, W]
+        pooled: Tensor = self.pool(skip)  # [B, C_out, H/2, W/2]
+        return pooled, skip
+
+
+class Up(nn.Module):
+    """A step of the expanding path: 2 x 2 transposed convolution, concatenation, block.
+
+    Args:
+        in_channels: :math:`C_{in}`, of the features from below; upsampling keeps it.
+        skip_channels: :math:`C_{skip}`, of the skip connection.
+        out_channels: :math:`C_{out}`.
+        convolutions: Convolutions in the block.
+
+    Shapes:
+        - x: `[B, C_in, H, W]`, skip_connection: `[B, C_skip, 2H, 2W]`
+        - output: `[B, C_out, 2H, 2W]`
+
+    Raises:
+        ValueError: The shape of an input does not fit.
+    """
+
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, convolutions: int = 1
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.skip_channels = skip_channels
+        self.upsample = nn.ConvTranspose2d(in_channels, in_channels, kernel_size=2, stride=2)
+        self.block = Block(in_channels + skip_channels, out_channels, convolutions)
+
+    def forward(self, x: Tensor, skip_connection: Tensor) -> Tensor:
+        """Double height and width and merge in the skip connection."""
+        _check_4d(x, self.in_channels, "input")
+        _check_4d(skip_connection, self.skip_channels, "skip_connection")
+        doubled = (2 * x.shape[2], 2 * x.shape[3])
+        if skip_connection.shape[2:] != doubled:
+            raise ValueError(
+                f"The skip connection must be twice as high and wide as the input, "
+                f"{doubled[0]} x {doubled[1]}, but is "
+                f"{skip_connection.shape[2]} x {skip_connection.shape[3]}."
+            )
+        x = self.upsample(x)  # [B, C_in, 2H, 2W]
+        x = torch.cat([x, skip_connection], dim=1)  # [B, C_in + C_skip, 2H, 2W]
+        output: Tensor = self.block(x)  # [B, C_out, 2H, 2W]
+        return output
+
+
+class UNet(nn.Module):
+    """Contract, then expand with skip connections: one score for each class at each pixel.
+
+    The default is the network of the assignment: down 64 and 128, bottleneck 64, up 32 and 32, a
+    1 x 1 convolution to the 11 classes, one convolution a block; 252,875 parameters.
+
+    Any height and width are accepted: an image whose sides are not multiples of `2^levels` is
+    padded at the right and bottom by repeating its last column and row (so that batch
+    normalisation and borders see no artificial edge), and the scores are cut back.
+
+    Args:
+        in_channels: Channels of the image.
+        out_channels: Number of classes.
+        disable_skip_connections: Set all skip connections to zero. The network keeps all its
+            parameters, but the first convolution of every :class:`Up` reads `skip_channels`
+            channels of zeros, so their weights receive no gradient.
+        down: Channels of the levels of the contracting path, from the top.
+        bottleneck: Channels of the block at the bottom.
+        up: Channels of the levels of the expanding path, from the bottom; as many as `down`.
+        convolutions: Convolutions in every block.
+
+    Shapes:
+        - x: `[B, in_channels, H, W]`
+        - output: logits `[B, out_channels, H, W]`
+
+    Raises:
+        ValueError: `up` and `down` differ in length, or the shape of the input does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 11,
+        disable_skip_connections: bool = False,
+        down: Sequence[int] = (64, 128),
+        bottleneck: int = 64,
+        up: Sequence[int] = (32, 32),
+        convolutions: int = 1,
+    ) -> None:
+        super().__init__()
+        if len(down) != len(up) or not down:
+            raise ValueError(
+                f"The paths down and up need the same number of levels, at least one, "
+                f"but down is {tuple(down)} and up is {tuple(up)}."
+            )
+        self.in_channels = in_channels
+        self.disable_skip_connections = disable_skip_connections
+        channels = [in_channels, *down]
+        self.downs = nn.ModuleList(
+            Down(channels[level], channels[level + 1], convolutions) for level in range(len(down))
+        )
+        self.bottleneck = Block(channels[-1], bottleneck, convolutions)
+        below = [bottleneck, *up]
+        self.ups = nn.ModuleList(
+            Up(below[level], skip, below[level + 1], convolutions)
+            for level, skip in enumerate(reversed(down))
+        )
+        self.output = nn.Conv2d(below[-1], out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of every class for every pixel: `[B, C, H, W]` -> `[B, classes, H, W]`."""
+        _check_4d(x, self.in_channels, "images")
+        height, width = x.shape[2:]
+        step = 2 ** len(self.downs)
+        bottom, right = -height % step, -width % step
+        if bottom or right:
+            x = F.pad(x, (0, right, 0, bottom), mode="replicate")  # [B, C, H', W']
+        skips: list[Tensor] = []
+        for down in self.downs:
+            x, skip = down(x)  # [B, C_l, H'/2^l, W'/2^l], twice that size
+            skips.append(torch.zeros_like(skip) if self.disable_skip_connections else skip)
+        x = self.bottleneck(x)
+        for up in self.ups:
+            x = up(x, skips.pop())
+        logits: Tensor = self.output(x)  # [B, classes, H', W']
+        return logits[:, :, :height, :width]  # [B, classes, H, W]

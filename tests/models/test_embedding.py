@@ -1,0 +1,59 @@
+"""Word embeddings with and without pre-trained vectors."""
+
+import pytest
+import torch
+
+from coursework.models.embedding import WordEmbedding
+
+
+def test_pretrained_vectors_of_the_same_width_are_used_as_they_are() -> None:
+    vectors = torch.randn(6, 4)
+    embedding = WordEmbedding(6, 4, pretrained=vectors)
+    assert torch.equal(embedding(torch.arange(6)), vectors)
+    assert embedding.table.weight.requires_grad
+    assert embedding.table.weight.data_ptr() != vectors.data_ptr()
+
+
+def test_vectors_of_another_width_are_projected_and_keep_their_variance() -> None:
+    vectors = 0.3 * torch.randn(2000, 50, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    embedding = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors, freeze=True)
+    out = embedding(torch.arange(1, 2000))
+    assert out.shape == (1999, 64)
+    assert out.std().item() == pytest.approx(0.3, rel=0.1)
+    assert [name for name, p in embedding.named_parameters() if p.requires_grad] == [
+        "projection.weight"
+    ]
+
+
+def test_std_rescales_known_words_and_leaves_zeros() -> None:
+    vectors = torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) * 5.0
+    vectors[:100] = 0.0
+    embedding = WordEmbedding(500, 8, padding_idx=0, pretrained=vectors, std=0.1)
+    assert embedding.table.weight[100:].std().item() == pytest.approx(0.1, rel=1e-4)
+    assert embedding.table.weight[:100].abs().max().item() == 0.0
+
+
+def test_padding_is_zero_and_stays_zero() -> None:
+    embedding = WordEmbedding(5, 3, padding_idx=0)
+    tokens = torch.tensor([[0, 1], [2, 0]])
+    assert embedding(tokens)[0, 0].abs().sum() == 0
+    embedding(tokens).sum().backward()
+    assert embedding.table.weight.grad is not None
+    assert embedding.table.weight.grad[0].abs().sum() == 0
+    assert embedding.table.weight.grad[1].abs().sum() > 0
+
+
+@pytest.mark.parametrize("width", [4, 6])
+def test_tied_logits_are_products_with_the_embedded_words(width: int) -> None:
+    embedding = WordEmbedding(7, 4, pretrained=torch.randn(7, width))
+    hidden = torch.randn(2, 3, 4)
+    expected = hidden @ embedding(torch.arange(7)).T
+    torch.testing.assert_close(embedding.logits(hidden), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="one row per word"):
+        WordEmbedding(7, 4, pretrained=torch.zeros(6, 4))
+    with pytest.raises(ValueError, match="needs a pretrained matrix"):
+        WordEmbedding(7, 4, freeze=True)

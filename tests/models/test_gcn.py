@@ -1,0 +1,145 @@
+"""The graph convolutional network: normalisation, parity with PyG, dense and sparse."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from coursework.models.gcn import GCN, GraphConvolution, add_self_loops, normalise_adjacency
+
+PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
+
+
+def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
+    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def undirected(n: int, edges: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    pairs = torch.randint(n, (2, edges), generator=generator)
+    return torch.cat([pairs, pairs.flip(0)], dim=1).unique(dim=1)
+
+
+def test_normalisation_by_hand() -> None:
+    # A path 0 - 1 - 2: degrees with loops 2, 3, 2.
+    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    third, mixed = 1 / 3, 6**-0.5
+    expected = torch.tensor([[0.5, mixed, 0.0], [mixed, third, mixed], [0.0, mixed, 0.5]])
+    matrix = normalise_adjacency(edge_index, 3)
+    assert matrix.layout == torch.sparse_csr
+    assert_same(matrix.to_dense(), expected, 1e-6)
+
+
+@PROPERTY
+@given(n=st.integers(1, 9), edges=st.integers(0, 25), seed=st.integers(0, 2**16))
+def test_normalisation_matches_the_dense_formula(n: int, edges: int, seed: int) -> None:
+    edge_index = undirected(n, edges, seed)
+    a = torch.zeros(n, n)
+    a[edge_index[1], edge_index[0]] = 1.0
+    a.fill_diagonal_(1.0)  # loops that are there already are not doubled
+    scale = a.sum(dim=1).rsqrt()
+    matrix = normalise_adjacency(edge_index, n).to_dense()
+    assert_same(matrix, scale[:, None] * a * scale[None, :], 1e-6)
+    assert_same(matrix, matrix.T, 1e-7)
+    assert torch.linalg.eigvalsh(matrix.double()).abs().max().item() <= 1 + 1e-6
+
+
+def test_self_loops_are_added_once() -> None:
+    edge_index = torch.tensor([[0, 1], [0, 2]])
+    assert add_self_loops(edge_index, 3).tolist() == [[1, 0, 1, 2], [2, 0, 1, 2]]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("directed", [True, False])
+def test_convolution_matches_pyg(bias: bool, directed: bool) -> None:
+    from torch_geometric.nn import GCNConv
+
+    edge_index = undirected(10, 20)
+    edge_index = edge_index[:, ::3] if directed else edge_index
+    reference = GCNConv(5, 4, bias=bias).double()
+    own = GraphConvolution(5, 4, bias=bias, bias_after=True).double()
+    with torch.no_grad():
+        own.linear.weight.copy_(reference.lin.weight)
+        if bias:
+            torch.nn.init.normal_(reference.bias)
+            own.linear.bias.copy_(reference.bias)
+    x = normal(10, 5).requires_grad_()
+    # In double precision from the start, as PyG computes the weights in the type of x.
+    torch.set_default_dtype(torch.float64)
+    try:
+        adj = normalise_adjacency(edge_index, 10)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    output, expected = own(x, adj), reference(x, edge_index)
+    assert_same(output, expected)
+    (found,) = torch.autograd.grad(output.sin().sum(), x)
+    assert_same(found, torch.autograd.grad(expected.sin().sum(), x)[0])
+
+
+@pytest.mark.parametrize("bias_after", [True, False])
+def test_dense_and_sparse_agree(bias_after: bool) -> None:
+    model = GCN(6, 8, 3, dropout=0.5, bias_after=bias_after).double().eval()
+    adj = normalise_adjacency(undirected(10, 20), 10).double()
+    x = normal(10, 6) * (normal(10, 6, seed=1) > 0)
+    expected = model(x, adj.to_dense())
+    assert_same(model(x, adj), expected)
+    assert_same(model(x, adj.to_sparse_coo()), expected)
+    assert_same(model(x.to_sparse_coo(), adj), expected)
+    gradients = [
+        torch.autograd.grad(model(features, graph).sin().sum(), list(model.parameters()))
+        for features, graph in ((x, adj.to_dense()), (x.to_sparse_coo(), adj))
+    ]
+    for mine, theirs in zip(*gradients, strict=True):
+        assert_same(mine, theirs)
+
+
+def test_bias_is_inside_the_propagation() -> None:
+    adj = normalise_adjacency(undirected(6, 8), 6).double()
+    inside = GraphConvolution(4, 2).double()
+    after = GraphConvolution(4, 2, bias_after=True).double()
+    after.load_state_dict(inside.state_dict())
+    rows = adj.to_dense().sum(dim=1, keepdim=True)
+    difference = inside(normal(6, 4), adj) - after(normal(6, 4), adj)
+    assert_same(difference, (rows - 1.0) * inside.linear.bias)
+
+
+def test_network_is_its_equation() -> None:
+    model = GCN(6, 8, 3, dropout=0.5, bias=False).double().eval()
+    adj, x = normalise_adjacency(undirected(10, 20), 10).double().to_dense(), normal(10, 6)
+    w0, w1 = model.gc1.linear.weight.T, model.gc2.linear.weight.T
+    assert_same(model(x, adj), adj @ torch.relu(adj @ x @ w0) @ w1)
+    model.train()
+    assert not torch.equal(model(x, adj), model(x, adj))
+
+
+@PROPERTY
+@given(n=st.integers(2, 8), edges=st.integers(0, 15), seed=st.integers(0, 2**16))
+def test_network_commutes_with_renumbering(n: int, edges: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = GCN(3, 4, 2, dropout=0.5).double().eval()
+    edge_index, x, order = undirected(n, edges, seed), normal(n, 3, seed=seed), torch.randperm(n)
+    expected = model(x, normalise_adjacency(edge_index, n).double())[order]
+    renumbered = normalise_adjacency(order.argsort()[edge_index], n).double()
+    assert_same(model(x[order], renumbered), expected, 1e-7)
+
+
+def test_only_the_neighbourhood_counts() -> None:
+    # 0 - 1 - 2 - 3: two layers reach distance two, so node 3 has no influence on node 0.
+    edge_index = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    model, x = GCN(3, 8, 2, dropout=0.0), torch.randn(4, 3, requires_grad=True)
+    model(x, normalise_adjacency(edge_index, 4))[0].sum().backward()
+    assert x.grad[3].abs().sum() == 0
+    assert x.grad[2].abs().sum() > 0
+
+
+def test_wrong_arguments() -> None:
+    adj = normalise_adjacency(undirected(4, 5), 4)
+    with pytest.raises(ValueError, match="expects input of shape"):
+        GraphConvolution(3, 2)(torch.zeros(4, 2), adj)
+    with pytest.raises(ValueError, match="adj must be the \\[5, 5\\] matrix"):
+        GraphConvolution(3, 2)(torch.zeros(5, 3), adj)

@@ -1,0 +1,215 @@
+"""The recurrent translation model: against the tutorial's equations, and its properties."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from coursework.models.seq2seq import AttentionDecoder, BahdanauAttention, GRUEncoder, Seq2Seq
+
+PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
+
+
+def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
+    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
+
+
+def small(**options: object) -> Seq2Seq:
+    torch.manual_seed(0)
+    return Seq2Seq(11, 13, 4, 6, **options).double().eval()
+
+
+def words(vocabulary: int, *lengths: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(3, vocabulary, (len(lengths), max(lengths)), generator=generator)
+    padded = torch.arange(max(lengths)) >= torch.tensor(lengths).unsqueeze(1)
+    return tokens.masked_fill(padded, 0)
+
+
+def test_attention_is_the_formula() -> None:
+    torch.manual_seed(0)
+    attention = BahdanauAttention(6, key_size=5).double()
+    query, keys = torch.randn(2, 6).double(), torch.randn(2, 3, 5).double()
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    context, weights = attention(query, keys, mask)
+    for b in range(2):
+        scores = torch.stack(
+            [
+                attention.v_a(torch.tanh(attention.W_a(query[b]) + attention.U_a(keys[b, j])))[0]
+                for j in range(3)
+            ]
+        )
+        alpha = scores[mask[b]].softmax(dim=0)
+        assert_same(weights[b][mask[b]], alpha)
+        assert_same(context[b], alpha @ keys[b][mask[b]])
+    assert weights[1].tolist() == [1.0, 0.0, 0.0]
+    same, _ = attention(query, keys, mask, attention.project(keys))
+    assert_same(same, context)
+
+
+def test_attention_without_words_gives_zeros() -> None:
+    attention = BahdanauAttention(6)
+    context, weights = attention(
+        torch.randn(1, 6), torch.randn(1, 2, 6), torch.zeros(1, 2, dtype=torch.bool)
+    )
+    assert context.abs().sum() == 0
+    assert weights.abs().sum() == 0
+
+
+def test_decoder_is_the_recurrence_of_the_tutorial() -> None:
+    model = small()
+    src, tgt = words(11, 5, 3), words(13, 4, 4)
+    states, s = model.encoder(src)
+    expected = []
+    for t in range(4):
+        embedded = model.decoder.embedding(tgt[:, t])
+        context, _ = model.decoder.attention(s, states, src != 0)
+        s = model.decoder.gru(torch.cat([embedded, context], dim=1), s)
+        expected.append(model.decoder.output(s))
+    assert_same(model(src, tgt), torch.stack(expected, dim=1))
+
+
+def test_encoder_returns_the_last_state_of_each_sentence() -> None:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(11, 4, 6).double().eval()
+    states, last = encoder(words(11, 5, 3))
+    assert states.shape == (2, 5, 6)
+    assert_same(last[0], states[0, 4])
+    assert_same(last[1], states[1, 2])
+    assert states[1, 3:].abs().sum() == 0
+
+
+@PROPERTY
+@given(
+    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    extra=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_padding_changes_nothing(
+    lengths: list[int], extra: int, bidirectional: bool, seed: int
+) -> None:
+    model = small(bidirectional=bidirectional)
+    src = words(11, *lengths, seed=seed)
+    tgt = words(13, *([4] * len(lengths)), seed=seed)
+    logits = model(src, tgt)
+    assert logits.shape == (len(lengths), 4, 13)
+    assert_same(model(F.pad(src, (0, extra)), tgt), logits)
+    for row, length in enumerate(lengths):
+        assert_same(model(src[row : row + 1, :length], tgt[row : row + 1])[0], logits[row])
+    tokens, weights = model.greedy(F.pad(src, (0, extra)), 5, sos=1, eos=2)
+    expected, expected_weights = model.greedy(src, 5, sos=1, eos=2)
+    assert torch.equal(tokens, expected)
+    assert_same(weights[:, :, : src.shape[1]], expected_weights)
+    assert weights[:, :, src.shape[1] :].abs().sum() == 0
+
+
+@PROPERTY
+@given(steps=st.integers(2, 6), cut=st.integers(1, 5), seed=st.integers(0, 2**16))
+def test_the_future_has_no_influence(steps: int, cut: int, seed: int) -> None:
+    cut = min(cut, steps - 1)
+    model = small()
+    src, tgt = words(11, 4, seed=seed), words(13, steps, seed=seed)
+    changed = tgt.clone()
+    changed[:, cut:] = (changed[:, cut:] - 3 + 1) % 10 + 3
+    before, after = model(src, tgt), model(src, changed)
+    assert_same(after[:, :cut], before[:, :cut])
+    assert not torch.allclose(after[:, cut], before[:, cut])
+
+
+def test_greedy_is_the_model_without_teacher() -> None:
+    model = small()
+    src = words(11, 5, 3, 1)
+    tokens, weights = model.greedy(src, 6, sos=1, eos=2)
+    length = tokens.shape[1]
+    assert weights.shape == (3, length, 5)
+    read = torch.full((3, length), 1)  # only the start word is looked at
+    free = model(src, read, teacher_forcing=0.0).argmax(dim=2)
+    for row in range(3):
+        end = (tokens[row] == 2).nonzero()
+        stop = int(end[0]) + 1 if len(end) else length
+        assert torch.equal(tokens[row, :stop], free[row, :stop])
+        assert (tokens[row, stop:] == 0).all()
+        assert_same(weights[row, :stop].sum(dim=1), torch.ones(stop).double())
+        assert weights[row, stop:].abs().sum() == 0
+
+
+def test_greedy_stops_at_the_end_word() -> None:
+    model = small()
+    with torch.no_grad():
+        model.decoder.output.bias[2] += 100.0
+    model.train()
+    tokens, weights = model.greedy(words(11, 3, 2), 9, sos=1, eos=2)
+    assert tokens.tolist() == [[2], [2]]
+    assert weights.shape == (2, 1, 3)
+    assert model.training
+
+
+def test_teacher_forcing_between_always_and_never() -> None:
+    model = small()
+    src, tgt = words(11, 5, 3), words(13, 6, 6)
+    always = model(src, tgt)
+
+    def logits(ratio: float, seed: int) -> Tensor:
+        return model(src, tgt, ratio, torch.Generator().manual_seed(seed))
+
+    assert_same(logits(0.5, 1), logits(0.5, 1))
+    assert any(not torch.allclose(logits(0.5, seed), always) for seed in range(5))
+    # One step may be drawn "forced" at 0.999999; all are, so both code paths agree.
+    assert_same(logits(0.999999, 0), always)
+
+
+def test_pretrained_vectors_of_another_width() -> None:
+    model = small(src_pretrained=torch.randn(11, 3), tgt_pretrained=torch.randn(13, 4), freeze=True)
+    assert model.encoder.embedding.projection is not None
+    assert model.decoder.embedding.projection is None
+    model(words(11, 4), words(13, 3)).sum().backward()
+    assert model.encoder.embedding.table.weight.grad is None
+    assert model.encoder.embedding.projection.weight.grad is not None
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_overfits_one_batch(bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    model = Seq2Seq(11, 13, 16, 24, dropout=0.0, bidirectional=bidirectional)
+    src, out = words(11, 5, 4, 3), words(13, 5, 3, 4)
+    for row, length in enumerate((5, 3, 4)):
+        out[row, length - 1] = 2
+    tgt = F.pad(out, (1, 0), value=1)[:, :-1]
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(60):
+        loss = F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.05
+    tokens, weights = model.greedy(src, 5, sos=1, eos=2)
+    assert torch.equal(tokens, out)
+    assert_same(weights.sum(dim=2), (out != 0).float(), 1e-5)  # nothing is read behind the end
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: small()(words(11, 4)[0], words(13, 3)), "The target must have shape"),
+        (lambda: small()(words(11, 4, 4), words(13, 3)), "The target must have shape"),
+        (lambda: small().encoder(torch.zeros(2, 0).long()), "The source must have shape"),
+        (lambda: small().greedy(words(11, 4), 0, 1, 2), "max_length must be at least 1"),
+    ],
+)
+def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_decoder_alone_defaults_to_states_of_its_own_width() -> None:
+    decoder = AttentionDecoder(13, 4, 6)
+    logits, weights = decoder(
+        words(13, 3), torch.randn(1, 5, 6), torch.zeros(1, 6), torch.ones(1, 5).bool()
+    )
+    assert logits.shape == (1, 3, 13)
+    assert weights.shape == (1, 3, 5)
