@@ -1,0 +1,285 @@
+r"""2.1.1: exponentially many almost orthogonal unit vectors.
+
+Claim: for every :math:`0 < \delta < 1` there is a set U of unit vectors in :math:`\mathbb R^n` with
+:math:`|u^T v| \le \delta` for all different u, v and :math:`|U| = \Omega(e^{n\delta^2/c})`.
+
+* By the Johnson-Lindenstrauss lemma applied to :math:`\{0, e_1, \dots, e_N\}` with
+  :math:`\varepsilon = \delta/3`: c = 72 and :math:`|U| \ge \frac12 e^{n\delta^2/72}`.
+* By Hoeffding's inequality for random signs: c = 4 and
+  :math:`|U| = \lfloor e^{n\delta^2/4} \rfloor`.
+
+Sizes: a set of N vectors in n dimensions is a matrix ``[n, N]`` with the vectors as columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from coursework.theory.checks import Check, at_most, equal
+
+__all__ = [
+    "HOEFFDING_CONSTANT",
+    "JL_CONSTANT",
+    "AlmostOrthogonalSet",
+    "check_attained",
+    "check_constants",
+    "check_cosines",
+    "check_epsilon",
+    "check_hoeffding",
+    "check_inner_products",
+    "check_set",
+    "check_squared_norms",
+    "cosines",
+    "distortion",
+    "draw_set",
+    "extreme_map",
+    "gaussian_map",
+    "hoeffding_size",
+    "jl_dimension",
+    "jl_size",
+    "sign_tail",
+]
+
+JL_CONSTANT = 72  #: c of the proof by the Johnson-Lindenstrauss lemma: 8 / (1/3)^2
+HOEFFDING_CONSTANT = 4  #: c of the proof by Hoeffding's inequality
+
+
+def jl_dimension(points: int, epsilon: float) -> int:
+    """Dimensions that the lemma asks for: the least integer >= 8 ln(points) / epsilon^2."""
+    return math.ceil(8.0 * math.log(points) / epsilon**2)
+
+
+def jl_size(n: int, delta: float) -> int:
+    """Vectors guaranteed by the lemma: floor(e^{n delta^2 / 72}) - 1, not below zero."""
+    return max(0, math.floor(math.exp(n * delta**2 / JL_CONSTANT)) - 1)
+
+
+def hoeffding_size(n: int, delta: float) -> int:
+    """Vectors guaranteed by Hoeffding's inequality: floor(e^{n delta^2 / 4})."""
+    return math.floor(math.exp(n * delta**2 / HOEFFDING_CONSTANT))
+
+
+def gaussian_map(n: int, size: int, seed: int = 0) -> Tensor:
+    """A Gaussian matrix with variance 1/n, the usual map of the lemma, ``[n, size]``."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, size, generator=generator, dtype=torch.float64) / n**0.5
+
+
+def distortion(matrix: Tensor) -> float:
+    """The least epsilon for which the map is a (1 ± epsilon) isometry on {0, e_1, ..., e_N}.
+
+    The images are 0 and the columns of the map, so the pairs are the squared norms of the columns
+    (true squared distance 1) and of their differences (true squared distance 2).
+    """
+    gram = matrix.T @ matrix  # [N, N]
+    norms = gram.diagonal()  # [N]
+    distances = norms[:, None] + norms[None, :] - 2.0 * gram  # [N, N]
+    distances.fill_diagonal_(2.0)  # a vector with itself is no pair
+    return float(torch.maximum((norms - 1.0).abs().max(), (distances / 2.0 - 1.0).abs().max()))
+
+
+def _off_diagonal(gram: Tensor) -> Tensor:
+    return gram - torch.diag(gram.diagonal())
+
+
+def cosines(matrix: Tensor) -> Tensor:
+    """Inner products of the normalised columns, zero on the diagonal, ``[N, N]``."""
+    unit = matrix / torch.linalg.vector_norm(matrix, dim=0)
+    return _off_diagonal(unit.T @ unit)
+
+
+def extreme_map(epsilon: float, sign: float = -1.0) -> Tensor:
+    """Two vectors in the plane at which the bounds of the proof are attained, ``[2, 2]``.
+
+    ``sign = -1``: squared norms ``1 - eps`` and squared distance ``2(1 + eps)``, so the inner
+    product is ``-2 eps`` and the cosine ``-2 eps / (1 - eps)``. ``sign = +1``: squared norms
+    ``1 + eps`` and squared distance ``2(1 - eps)``, inner product ``2 eps``, cosine
+    ``2 eps / (1 + eps)``.
+
+    Raises:
+        ValueError: If epsilon is not in (0, 1/3]; above, the cosine would be less than -1.
+    """
+    if not 0.0 < epsilon <= 1.0 / 3.0:
+        raise ValueError(f"no two vectors attain the bound at {epsilon:g}: take 0 < epsilon <= 1/3")
+    squared = 1.0 + sign * epsilon
+    cosine = max(-1.0, min(1.0, sign * 2.0 * epsilon / squared))  # -1 at 1/3, up to rounding
+    sine = math.sqrt(1.0 - cosine**2)
+    return math.sqrt(squared) * torch.tensor([[1.0, cosine], [0.0, sine]], dtype=torch.float64)
+
+
+Limit = Callable[[float], float]
+
+#: Below this a distortion is rounding: ratios are taken to at least this much.
+_SMALLEST = 1e-12
+
+
+def _ratio(value: Tensor, limit: float) -> float:
+    return float(value) / max(limit, _SMALLEST)
+
+
+def check_squared_norms(maps: Iterable[Tensor], centre: float = 1.0) -> Check:
+    """Step (i): ``centre (1 - eps) <= ||Me_i||^2 <= centre (1 + eps)``; right for centre 1.
+
+    The anchor 0 is at distance 1 from every e_i. A common answer takes distance^2 = 2 (centre 2).
+    """
+    ratios = []
+    for matrix in maps:
+        squared = (matrix**2).sum(dim=0)
+        ratios.append(_ratio((squared / centre - 1.0).abs().max(), distortion(matrix)))
+    return at_most(f"| ||Me_i||^2 / {centre:g} - 1 | <= eps", ratios)
+
+
+def check_inner_products(maps: Iterable[Tensor], limit: Limit = lambda eps: 2.0 * eps) -> Check:
+    """Step (ii): ``|<Me_i, Me_j>| <= 2 eps`` with the measured eps of the map."""
+    ratios = [
+        _ratio(_off_diagonal(matrix.T @ matrix).abs().max(), limit(distortion(matrix)))
+        for matrix in maps
+    ]
+    return at_most("|<Me_i, Me_j>| <= 2 eps", ratios)
+
+
+def check_cosines(
+    maps: Iterable[Tensor],
+    limit: Limit = lambda eps: 2.0 * eps / (1.0 - eps),
+    claim: str = "|u_i^T u_j| <= 2 eps / (1 - eps)",
+) -> Check:
+    """Step (iii): the bound after normalising, for every map with eps < 1."""
+    ratios = []
+    for matrix in maps:
+        epsilon = distortion(matrix)
+        if epsilon < 1.0:
+            ratios.append(_ratio(cosines(matrix).abs().max(), limit(epsilon)))
+    return at_most(claim, ratios)
+
+
+def check_epsilon(
+    deltas: Iterable[float], choose: Callable[[float], float] = lambda delta: delta / 3.0
+) -> Check:
+    """Step (iv): the choice of eps gives ``2 eps / (1 - eps) <= delta``."""
+    ratios = []
+    for delta in deltas:
+        epsilon = choose(delta)
+        ratios.append(2.0 * epsilon / (1.0 - epsilon) / delta)
+    return at_most("eps = delta/3 gives 2 eps / (1 - eps) <= delta", ratios)
+
+
+def check_constants(
+    exponents: Iterable[float],
+    size: Callable[[float], int] = lambda t: math.floor(math.exp(t)) - 1,
+) -> Check:
+    """Step (v): with t = n delta^2 / 72 >= ln 4, N = floor(e^t) - 1 is allowed and large enough.
+
+    Allowed: ln(N + 1) <= t. Large enough: N >= e^t / 2.
+    """
+    ratios = []
+    for t in exponents:
+        vectors = size(t)
+        ratios += [math.log(vectors + 1) / t, 0.5 * math.exp(t) / vectors]
+    return at_most("ln(N + 1) <= t and e^t / 2 <= N", ratios)
+
+
+def sign_tail(n: int, delta: float) -> float:
+    """The exact probability that ``|u^T v| >= delta`` for two random sign vectors.
+
+    The inner product is ``(n - 2B) / n`` with B binomial(n, 1/2): B of the n signs differ.
+    """
+    favourable = sum(math.comb(n, b) for b in range(n + 1) if abs(n - 2 * b) >= delta * n)
+    return float(Fraction(favourable, 2**n))
+
+
+def check_hoeffding(
+    cases: Iterable[tuple[int, float]],
+    limit: Callable[[int, float], float] = lambda n, delta: 2.0 * math.exp(-n * delta**2 / 2.0),
+) -> Check:
+    """Hoeffding: the exact tail is at most ``2 e^{-n delta^2 / 2}``."""
+    ratios = [sign_tail(n, delta) / limit(n, delta) for n, delta in cases]
+    return at_most("P(|u^T v| >= delta) <= 2 exp(-n delta^2 / 2)", ratios)
+
+
+@dataclass(frozen=True)
+class AlmostOrthogonalSet:
+    """A set that was drawn and verified pair by pair.
+
+    Attributes:
+        n: Dimension.
+        delta: Largest |u^T v| allowed.
+        signs: The vectors times sqrt(n), entries ±1, ``[n, N]``.
+        largest: The largest ``|u^T v|`` over all pairs (exact: a whole number over n).
+        draws: How many draws it took.
+    """
+
+    n: int
+    delta: float
+    signs: Tensor
+    largest: float
+    draws: int
+
+    @property
+    def size(self) -> int:
+        """Number of vectors."""
+        return self.signs.shape[1]
+
+
+def _largest_inner_product(vectors: Tensor, block: int = 1024) -> float:
+    """Largest |u^T v| over different columns, block by block (never the whole N x N matrix)."""
+    size = vectors.shape[1]
+    largest = 0.0
+    for start in range(0, size, block):
+        gram = (vectors[:, start : start + block].T @ vectors[:, start:]).abs()  # [block, rest]
+        gram.fill_diagonal_(0.0)  # a vector with itself
+        largest = max(largest, float(gram.max()))
+    return largest
+
+
+def draw_set(
+    n: int, delta: float, size: int | None = None, *, seed: int = 0, draws: int = 20
+) -> AlmostOrthogonalSet:
+    """Draw random sign vectors until all pairs meet delta.
+
+    The expected number of bad pairs is below one at ``size = hoeffding_size(n, delta)``, which
+    makes a good draw possible, not certain: hence the repetition.
+
+    Raises:
+        ValueError: If no draw met delta.
+    """
+    wanted = hoeffding_size(n, delta) if size is None else size
+    generator = torch.Generator().manual_seed(seed)
+    for draw in range(1, draws + 1):
+        bits = torch.randint(2, (n, wanted), generator=generator)
+        signs = 2.0 * bits.to(torch.float32) - 1.0
+        # sums of ±1 are whole numbers, exact in float32
+        largest = _largest_inner_product(signs) / n
+        if largest <= delta:
+            return AlmostOrthogonalSet(n, delta, signs, largest, draw)
+    raise ValueError(f"no set of {wanted} vectors in dimension {n} met {delta} in {draws} draws")
+
+
+def check_set(found: AlmostOrthogonalSet) -> Check:
+    """All three properties of the set, measured anew in float64: length, angles, number."""
+    vectors = found.signs.to(torch.float64) / found.n**0.5
+    unit = float(((vectors**2).sum(dim=0) - 1.0).abs().max())
+    angle = _largest_inner_product(vectors)
+    missing = max(0, hoeffding_size(found.n, found.delta) - found.size)
+    values = [unit / 1e-12, angle / found.delta, float(2 * missing)]
+    return at_most(f"n = {found.n}, delta = {found.delta}: unit, almost orthogonal, many", values)
+
+
+def check_attained(epsilon: float) -> Check:
+    """The bounds (ii) and (iii) are attained by two vectors in the plane."""
+    matrix = extreme_map(epsilon)
+    inner = float((matrix[:, 0] @ matrix[:, 1]).abs())
+    cosine = float(cosines(matrix).abs().max())
+    return equal(
+        f"attained: 2 eps and 2 eps / (1 - eps), eps = {epsilon:g}",
+        [
+            distortion(matrix) - epsilon,
+            inner - 2 * epsilon,
+            cosine - 2 * epsilon / (1 - epsilon),
+        ],
+    )

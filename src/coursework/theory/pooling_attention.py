@@ -1,0 +1,175 @@
+r"""1.4.2: self-attention with arg max in place of softmax that equals max-pooling.
+
+Tokens get a constant second feature, :math:`(x_i, 1)`. With :math:`W_Q = (0, 1)^T`,
+:math:`W_K = W_V = (1, 0)^T` and :math:`P_r = 0` for :math:`|r| \le k`, minus infinity elsewhere,
+
+.. math:: \alpha_{ij} = Q_i K_j + P_{i-j} = x_j + P_{i-j},
+
+so the arg max over j picks the largest token of the window. Taking :math:`Q_i = x_i` (often seen)
+does not work: where :math:`x_i = 0` every score of the window is 0.
+
+Sizes: values ``[n]``, tokens ``[n, 2]``, scores ``[n, n]``; the window has 2k + 1 places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.convolution_attention import bias_matrix
+
+__all__ = [
+    "TieRule",
+    "check_any_query_weight",
+    "check_pooling",
+    "check_temperature",
+    "constant_query_scores",
+    "content_query_scores",
+    "hard_attention",
+    "max_pool",
+    "random_activations",
+    "soft_pooling",
+    "wrong_positions",
+]
+
+TieRule = Literal["first", "last", "mean"]
+Scores = Callable[[Tensor, int], Tensor]
+
+
+def window_bias(n: int, k: int) -> Tensor:
+    """P_{i-j}: 0 inside the window, minus infinity outside, ``[n, n]``."""
+    return bias_matrix(n, dict.fromkeys(range(-k, k + 1), 0.0))
+
+
+def constant_query_scores(x: Tensor, k: int) -> Tensor:
+    """The scores of the answer, built from explicit tokens and weights, ``[n, n]``."""
+    tokens = torch.stack([x, torch.ones_like(x)], dim=1)  # (x_i, 1): [n, 2]
+    w_q = torch.tensor([0.0, 1.0], dtype=x.dtype)
+    w_k = torch.tensor([1.0, 0.0], dtype=x.dtype)
+    return torch.outer(tokens @ w_q, tokens @ w_k) + window_bias(len(x), k)  # [n, n]
+
+
+def content_query_scores(x: Tensor, k: int, w_q: float = 1.0) -> Tensor:
+    """The scores with a query made from the token, Q_i = w_q x_i (often seen), ``[n, n]``."""
+    return torch.outer(w_q * x, x) + window_bias(len(x), k)
+
+
+def hard_attention(scores: Tensor, values: Tensor, ties: TieRule = "first") -> Tensor:
+    """Attention with arg max: each row puts its whole weight on its largest score.
+
+    Args:
+        scores: ``[n, n]``.
+        values: ``[n]``.
+        ties: Which of several largest scores counts; ``"mean"`` shares the weight equally.
+
+    Returns:
+        Output ``[n]``.
+
+    Raises:
+        ValueError: For an unknown rule.
+    """
+    if ties not in get_args(TieRule):
+        raise ValueError(f"unknown rule for ties: {ties!r}, expected one of {get_args(TieRule)}")
+    winners = (scores == scores.max(dim=1, keepdim=True).values).to(values.dtype)  # [n, n]
+    if ties == "mean":
+        return (winners / winners.sum(dim=1, keepdim=True)) @ values
+    if ties == "last":
+        return values[len(values) - 1 - winners.flip(1).argmax(dim=1)]
+    return values[winners.argmax(dim=1)]
+
+
+def max_pool(x: Tensor, k: int) -> Tensor:
+    """The reference: max over x_{i-k}, ..., x_{i+k} (places outside do not count), ``[n]``."""
+    return torch.nn.functional.max_pool1d(x[None, None], 2 * k + 1, stride=1, padding=k)[0, 0]
+
+
+def random_activations(n: int, seed: int, *, rectified: bool = True) -> Tensor:
+    """Gaussian numbers, or their ReLU: about half of the values are then exactly zero, ``[n]``."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, generator=generator, dtype=torch.float64)
+    return torch.relu(x) if rectified else x
+
+
+def check_pooling(
+    scores: Scores = constant_query_scores,
+    *,
+    n: int = 200,
+    draws: int = 20,
+    ties: TieRule = "first",
+    rectified: bool = True,
+) -> Check:
+    """1.4.2: attention with arg max equals max-pooling, for windows k = 0, ..., 4.
+
+    The comparison is exact, except that sharing the weight among ties rounds.
+    """
+    differences = []
+    for seed in range(draws):
+        x, k = random_activations(n, seed, rectified=rectified), seed % 5
+        gap = hard_attention(scores(x, k), x, ties) - max_pool(x, k)
+        differences.append(float(gap.abs().max()))
+    kind = "x >= 0" if rectified else "any x"
+    return equal(
+        f"arg max attention = max-pooling, {kind}, ties: {ties}",
+        differences,
+        tolerance=1e-12 if ties == "mean" else 0.0,
+    )
+
+
+def wrong_positions(x: Tensor, k: int, scores: Scores, ties: TieRule = "first") -> Tensor:
+    """Positions at which attention with arg max differs from max-pooling (indices)."""
+    return (hard_attention(scores(x, k), x, ties) != max_pool(x, k)).nonzero()[:, 0]
+
+
+def check_any_query_weight(
+    n: int = 60,
+    k: int = 2,
+    draws: int = 20,
+    scores: Callable[[Tensor, int, float], Tensor] = content_query_scores,
+) -> Check:
+    """No scalar W_Q repairs Q_i = W_Q x_i: where x_i = 0 the scores do not depend on the tokens.
+
+    Measured: the largest change of a score in the rows with x_i = 0 when all other tokens are drawn
+    anew. It is zero, so the position picked cannot follow the maximum.
+    """
+    changes = []
+    for seed in range(draws):
+        x = random_activations(n, seed)
+        zeros = x == 0
+        other = torch.where(zeros, 0.0, random_activations(n, seed + draws).abs() + 1.0)
+        for w_q in (-3.0, 0.5, 10.0):
+            before = scores(x, k, w_q)[zeros]
+            after = scores(other, k, w_q)[zeros]
+            inside = torch.isfinite(before)
+            changes.append(float((before - after)[inside].abs().max()))
+    return equal("x_i = 0: no W_Q makes the scores depend on the tokens", changes, tolerance=0.0)
+
+
+def soft_pooling(x: Tensor, k: int, temperature: float) -> Tensor:
+    """The same layer with softmax at a temperature, ``[n]``."""
+    return torch.softmax(constant_query_scores(x, k) / temperature, dim=1) @ x
+
+
+def check_temperature(
+    temperatures: tuple[float, ...] = (1.0, 0.3, 0.1, 0.05, 0.01),
+    n: int = 200,
+    k: int = 3,
+    draws: int = 5,
+    limit: Callable[[float, int], float] = lambda t, k: t * math.log(2 * k + 1),
+) -> Check:
+    """With softmax: 0 <= max - output <= T ln(2k + 1). The ratio to the bound is at most one.
+
+    A negative gap is counted as a failure as well (it is reported as infinite).
+    """
+    ratios = []
+    for temperature in temperatures:
+        for seed in range(draws):
+            x = random_activations(n, seed)
+            gap = max_pool(x, k) - soft_pooling(x, k, temperature)
+            below = float(gap.min()) < -1e-12
+            ratios.append(math.inf if below else float(gap.max()) / limit(temperature, k))
+    return at_most("softmax: 0 <= max - output <= T ln(2k+1)", ratios)

@@ -1,0 +1,164 @@
+r"""1.2.1: the input-output Jacobian of a sigmoid recurrence vanishes.
+
+.. math:: x_{t+1} = s(W x_t), \quad \sigma_{\max}(W) = \tfrac14
+          \;\Longrightarrow\; 0 \le \sigma_{\max}(\partial x_n / \partial x_1) \le (1/16)^{n-1}
+
+Sizes: W is ``[d, d]``, a state ``[d]``, the Jacobian ``[d, d]``; n counts states, so there are
+n - 1 steps between x_1 and x_n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from coursework.theory.checks import Check, at_most, equal
+
+__all__ = [
+    "bound",
+    "check_bound",
+    "check_chain_rule",
+    "check_hint",
+    "check_hint_as_equality",
+    "check_tight",
+    "hint_counterexample",
+    "jacobian",
+    "jacobian_product",
+    "random_recurrence",
+    "spectral_norm",
+    "tight_example",
+    "trajectory",
+]
+
+
+def spectral_norm(matrix: Tensor) -> float:
+    """The largest singular value."""
+    return float(torch.linalg.matrix_norm(matrix, ord=2))
+
+
+def trajectory(weight: Tensor, x1: Tensor, n: int) -> list[Tensor]:
+    """The states x_1, ..., x_n."""
+    states = [x1]
+    for _ in range(n - 1):
+        states.append(torch.sigmoid(weight @ states[-1]))
+    return states
+
+
+def jacobian(weight: Tensor, x1: Tensor, n: int) -> Tensor:
+    """dx_n/dx_1 by automatic differentiation, ``[d, d]``."""
+    result = torch.autograd.functional.jacobian(lambda x: trajectory(weight, x, n)[-1], x1)
+    assert isinstance(result, Tensor)  # one input and one output: not a tuple
+    return result
+
+
+def jacobian_product(weight: Tensor, x1: Tensor, n: int) -> Tensor:
+    r"""dx_n/dx_1 as the product of the proof, :math:`D_{n-1}W \cdots D_1 W`, ``[d, d]``."""
+    product = torch.eye(len(x1), dtype=x1.dtype)
+    for state in trajectory(weight, x1, n)[1:]:
+        slope = state * (1.0 - state)  # s'(W x_t), because x_{t+1} = s(W x_t)
+        product = (slope[:, None] * weight) @ product  # later factors stand on the left
+    return product
+
+
+def bound(n: int) -> float:
+    """The claimed upper bound, ``(1/16)^(n-1)``."""
+    return 16.0 ** (1 - n)
+
+
+def random_recurrence(
+    dimension: int, seed: int, sigma: float = 0.25, spread: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """A Gaussian W scaled to ``sigma_max(W) = sigma`` and a Gaussian x_1 times ``spread``."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
+    x1 = spread * torch.randn(dimension, generator=generator, dtype=torch.float64)
+    return weight * (sigma / spectral_norm(weight)), x1
+
+
+def tight_example(dimension: int) -> tuple[Tensor, Tensor]:
+    r"""W and x_1 for which the bound is attained at every n.
+
+    :math:`W = \frac14 (I - \mathbf 1 \mathbf 1^T / d)` with :math:`x_1 = 0`: every state is a
+    multiple of the all-ones vector, which W sends to zero, so :math:`W x_t = 0` and every slope is
+    1/4.
+
+    Raises:
+        ValueError: If ``dimension < 2`` (W would be the zero matrix).
+    """
+    if dimension < 2:
+        raise ValueError("the tight example needs at least two dimensions")
+    ones = torch.full((dimension, dimension), 1.0 / dimension, dtype=torch.float64)
+    identity = torch.eye(dimension, dtype=torch.float64)
+    return 0.25 * (identity - ones), torch.zeros(dimension, dtype=torch.float64)
+
+
+def hint_counterexample() -> tuple[Tensor, Tensor]:
+    """Two matrices of norm one whose product is zero: the hint is no equality."""
+    first = torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    second = torch.diag(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    return first, second
+
+
+def _pairs(dimension: int, draws: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, dimension, dimension)
+    stacks = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(draws))
+    return [(stack[0], stack[1]) for stack in stacks]
+
+
+def check_hint(dimension: int = 6, draws: int = 300, seed: int = 0) -> Check:
+    """The hint: ``sigma_max(AB) <= sigma_max(A) sigma_max(B)`` (counter-example included)."""
+    ratios = (
+        spectral_norm(a @ b) / (spectral_norm(a) * spectral_norm(b))
+        for a, b in [*_pairs(dimension, draws, seed), hint_counterexample()]
+    )
+    return at_most("sigma_max(AB) <= sigma_max(A) sigma_max(B)", ratios)
+
+
+def check_hint_as_equality(dimension: int = 6, draws: int = 300, seed: int = 0) -> Check:
+    """The hint as it is often copied, with an equals sign. It does not hold."""
+    differences = (
+        spectral_norm(a @ b) / (spectral_norm(a) * spectral_norm(b)) - 1.0
+        for a, b in [*_pairs(dimension, draws, seed), hint_counterexample()]
+    )
+    return equal("sigma_max(AB) = sigma_max(A) sigma_max(B)", differences)
+
+
+def check_chain_rule(
+    dimension: int = 8,
+    n: int = 5,
+    draws: int = 50,
+    product: Callable[[Tensor, Tensor, int], Tensor] = jacobian_product,
+) -> Check:
+    """The product of the proof equals automatic differentiation (relative error)."""
+    differences = []
+    for seed in range(draws):
+        weight, x1 = random_recurrence(dimension, seed)
+        reference = jacobian(weight, x1, n)
+        gap = spectral_norm(reference - product(weight, x1, n))
+        differences.append(gap / spectral_norm(reference))
+    return equal(f"dx_n/dx_1 = D_(n-1) W ... D_1 W, n = {n}", differences)
+
+
+def check_bound(
+    n: int,
+    dimension: int = 8,
+    draws: int = 300,
+    sigma: float = 0.25,
+    limit: Callable[[int], float] = bound,
+) -> Check:
+    """1.2.1: ``sigma_max(dx_n/dx_1)`` over its bound is at most one."""
+    ratios = []
+    for seed in range(draws):
+        # from the steepest part of the sigmoid (spread 0) to its flat ends
+        weight, x1 = random_recurrence(dimension, seed, sigma, spread=float(seed % 4))
+        ratios.append(spectral_norm(jacobian(weight, x1, n)) / limit(n))
+    return at_most(f"sigma_max(dx_n/dx_1) / (1/16)^(n-1), n = {n}", ratios)
+
+
+def check_tight(n: int, dimension: int = 8, limit: Callable[[int], float] = bound) -> Check:
+    """The bound is attained: on the tight example the ratio is one, not less."""
+    ratio = spectral_norm(jacobian(*tight_example(dimension), n)) / limit(n)
+    return equal(f"tight example: ratio = 1, n = {n}", [ratio - 1.0])

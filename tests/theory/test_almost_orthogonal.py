@@ -1,0 +1,167 @@
+"""2.1.1: exponentially many almost orthogonal vectors."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coursework.theory import almost_orthogonal as ao
+
+#: The same examples in every run: a failure here is a failure everywhere.
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+
+T_MIN = math.log(4.0)  # from here on the constant 1/2 is good enough
+
+
+def maps() -> list[torch.Tensor]:
+    """Gaussian maps and both planar pairs at which the bounds are attained."""
+    gaussian = [ao.gaussian_map(n, 60, seed) for seed, n in enumerate((20, 50, 200, 800))]
+    return [*gaussian, *(ao.extreme_map(eps, s) for eps in (0.05, 0.2, 1 / 3) for s in (-1, 1))]
+
+
+@QUICK
+@given(st.integers(1, 60), st.integers(2, 30), st.integers(0, 2**31), st.floats(0.5, 1.5))
+def test_steps_hold_for_every_map(n: int, size: int, seed: int, scale: float) -> None:
+    """(i) to (iii) are about any matrix: they need the measured distortion only."""
+    matrix = scale * ao.gaussian_map(n, size, seed)
+    assert ao.check_squared_norms([matrix]).holds
+    assert ao.check_inner_products([matrix]).holds
+    if ao.distortion(matrix) < 1.0:
+        assert ao.check_cosines([matrix]).holds
+
+
+@QUICK
+@given(st.floats(1e-3, 0.999))
+def test_epsilon_serves_every_delta(delta: float) -> None:
+    assert ao.check_epsilon([delta]).holds
+
+
+@QUICK
+@given(st.floats(T_MIN, 40.0))
+def test_number_of_vectors_for_every_exponent(t: float) -> None:
+    assert ao.check_constants([t]).holds
+
+
+@QUICK
+@given(st.integers(1, 400), st.floats(0.01, 0.99))
+def test_hoeffding_for_every_case(n: int, delta: float) -> None:
+    assert ao.check_hoeffding([(n, delta)]).holds
+
+
+@QUICK
+@given(st.integers(8, 128), st.floats(0.3, 0.6), st.integers(0, 2**31))
+def test_a_set_is_found_at_every_size_that_is_promised(n: int, delta: float, seed: int) -> None:
+    """The proof promises that one exists; 200 draws are enough to meet it here."""
+    if ao.hoeffding_size(n, delta) > 3000:
+        return
+    assert ao.check_set(ao.draw_set(n, delta, seed=seed, draws=200)).holds
+
+
+def test_distortion_by_loops() -> None:
+    matrix = ao.gaussian_map(30, 6)
+    points = [torch.zeros(6, dtype=torch.float64), *torch.eye(6, dtype=torch.float64)]
+    worst = 0.0
+    for i, x in enumerate(points):
+        for y in points[:i]:
+            ratio = float(((matrix @ (x - y)) ** 2).sum() / ((x - y) ** 2).sum())
+            worst = max(worst, abs(ratio - 1.0))
+    assert ao.distortion(matrix) == pytest.approx(worst)
+
+
+def test_an_isometry_has_no_distortion() -> None:
+    assert ao.distortion(torch.eye(5, dtype=torch.float64)) == 0.0
+    assert ao.check_inner_products([torch.eye(5, dtype=torch.float64)]).holds
+
+
+def test_every_step_holds() -> None:
+    assert ao.check_squared_norms(maps()).holds
+    assert ao.check_inner_products(maps()).holds
+    assert ao.check_cosines(maps()).holds
+    assert ao.check_attained(0.2).holds
+    assert ao.check_attained(1 / 3).holds
+
+
+def test_distance_two_to_the_anchor_is_caught() -> None:
+    """A common answer puts ||Me_i||^2 into 2(1 ± eps): the anchor is at distance one."""
+    assert not ao.check_squared_norms(maps(), centre=2.0).holds
+
+
+def test_smaller_bounds_are_caught() -> None:
+    assert not ao.check_inner_products(maps(), limit=lambda eps: 1.9 * eps).holds
+    assert not ao.check_cosines(maps(), limit=lambda eps: 1.9 * eps / (1 - eps)).holds
+
+
+def test_forgotten_normalisation_is_caught() -> None:
+    """|<Me_i, Me_j>| <= 2 eps says less about the normalised vectors: 2 eps / (1 - eps)."""
+    assert not ao.check_cosines(maps(), limit=lambda eps: 2.0 * eps).holds
+
+
+def test_choice_of_epsilon() -> None:
+    deltas = [0.01, 0.1, 0.5, 0.9, 0.99]
+    assert ao.check_epsilon(deltas, lambda delta: delta / (2 + delta)).holds  # the best choice
+    assert not ao.check_epsilon(deltas, lambda delta: delta / 2).holds
+
+
+def test_number_of_vectors_wrong_versions_are_caught() -> None:
+    exponents = [T_MIN + i / 7 for i in range(100)]
+    assert ao.check_constants(exponents).holds
+    assert not ao.check_constants(exponents, lambda t: math.floor(math.exp(t))).holds  # JL fails
+    assert not ao.check_constants(exponents, lambda t: math.floor(math.exp(0.9 * t))).holds
+
+
+def test_constants_follow_from_the_lemma() -> None:
+    """c = 72: at the promised size the lemma asks for no more than n dimensions."""
+    for n, delta in [(500, 0.5), (3000, 0.5), (2000, 0.9)]:
+        vectors = ao.jl_size(n, delta)
+        assert ao.jl_dimension(vectors + 1, delta / 3) <= n
+        assert vectors >= 0.5 * math.exp(n * delta**2 / ao.JL_CONSTANT)
+    assert ao.jl_size(10, 0.1) == 0
+
+
+def test_tail_by_enumeration() -> None:
+    n, delta = 8, 0.4
+    signs = 1 - 2 * ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1)
+    share = float((signs.sum(dim=1).abs() >= delta * n).double().mean())
+    assert ao.sign_tail(n, delta) == pytest.approx(share)
+
+
+def test_smaller_tail_is_caught() -> None:
+    cases = [(n, delta) for n in (10, 100, 300) for delta in (0.05, 0.1, 0.3)]
+    assert not ao.check_hoeffding(cases, lambda n, d: 2 * math.exp(-n * d**2)).holds
+
+
+def test_union_bound_is_below_one() -> None:
+    for n in (16, 64, 256, 1024):
+        for delta in (0.1, 0.25, 0.5):
+            size = ao.hoeffding_size(n, delta)
+            assert size * (size - 1) * math.exp(-n * delta**2 / 2) < 1.0
+
+
+def test_more_vectors_than_dimensions() -> None:
+    found = ao.draw_set(192, 0.4)
+    assert found.size == 2164
+    assert found.largest <= 0.4
+    assert ao.check_set(found).holds
+
+
+def test_sets_that_are_not_good_are_caught() -> None:
+    good = ao.draw_set(64, 0.4)
+    twin = torch.cat([good.signs, good.signs[:, :1]], dim=1)
+    assert not ao.check_set(ao.AlmostOrthogonalSet(64, 0.4, twin, 0.4, 1)).holds
+    assert not ao.check_set(ao.AlmostOrthogonalSet(64, 0.4, good.signs[:, :3], 0.4, 1)).holds
+    assert not ao.check_set(ao.AlmostOrthogonalSet(64, 0.4, 2 * good.signs, 0.4, 1)).holds
+    opposite = torch.cat([good.signs, -good.signs[:, :1]], dim=1)
+    assert not ao.check_set(ao.AlmostOrthogonalSet(64, 0.4, opposite, 0.4, 1)).holds
+
+
+def test_too_many_vectors_are_refused() -> None:
+    with pytest.raises(ValueError, match="no set of 200 vectors"):
+        ao.draw_set(16, 0.3, 200, draws=3)
+
+
+def test_extreme_pair_needs_a_small_epsilon() -> None:
+    for epsilon in (0.0, 0.4, 1.0):
+        with pytest.raises(ValueError, match="1/3"):
+            ao.extreme_map(epsilon)

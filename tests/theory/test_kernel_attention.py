@@ -1,0 +1,110 @@
+"""1.3.1: attention with a kernel similarity in linear time."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from coursework.theory import kernel_attention as ka
+from coursework.theory.cost import Cost
+
+#: The same examples in every run: a failure here is a failure everywhere.
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@QUICK
+@given(
+    st.integers(1, 40),
+    st.integers(1, 8),
+    st.integers(1, 8),
+    st.integers(0, 2**31),
+    st.sampled_from([ka.elu_plus_one, ka.squares]),
+)
+def test_factored_form_equals_the_definition(
+    n: int, d: int, d_v: int, seed: int, phi: ka.FeatureMap
+) -> None:
+    q, k, v = ka.random_inputs(n, d, d_v, seed)
+    expected, found = ka.quadratic(q, k, v, phi), ka.linear(q, k, v, phi)
+    assert found.shape == (n, d_v)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_definition_by_loops() -> None:
+    """The vectorised definition against the sums of the question, written out."""
+    q, k, v = ka.random_inputs(5, 3, 2)
+    found = ka.quadratic(q, k, v, ka.elu_plus_one)
+    for i in range(5):
+        sims = [float(ka.elu_plus_one(q[i]) @ ka.elu_plus_one(k[j])) for j in range(5)]
+        expected = sum(sims[j] * v[j] for j in range(5)) / sum(sims)
+        torch.testing.assert_close(found[i], expected)
+
+
+@pytest.mark.parametrize("phi", [ka.elu_plus_one, ka.squares])
+def test_check_holds(phi: ka.FeatureMap) -> None:
+    assert ka.check_equal(phi=phi).holds
+
+
+def test_transposed_bracket_is_caught() -> None:
+    """S must be sum phi(K_j) V_j^T; with d = d_v its transpose has the right shape as well."""
+    assert not ka.check_equal(d=8, d_v=8, candidate=ka.transposed).holds
+
+
+def test_elementwise_bracket_is_caught() -> None:
+    """phi(K_j) V_j read as a product of two vectors place by place."""
+
+    def elementwise(q: Tensor, k: Tensor, v: Tensor, phi: ka.FeatureMap) -> Tensor:
+        queries, keys = phi(q), phi(k)
+        return queries * (keys * v).sum(dim=0) / (queries @ keys.sum(dim=0))[:, None]
+
+    assert not ka.check_equal(d=8, d_v=8, candidate=elementwise).holds
+
+
+def test_missing_denominator_is_caught() -> None:
+    def unnormalised(q: Tensor, k: Tensor, v: Tensor, phi: ka.FeatureMap) -> Tensor:
+        return phi(q) @ (phi(k).T @ v)
+
+    assert not ka.check_equal(candidate=unnormalised).holds
+
+
+def test_exponents() -> None:
+    assert ka.check_exponent(ka.linear, 1).holds
+    assert ka.check_exponent(ka.quadratic, 2).holds
+    assert not ka.check_exponent(ka.quadratic, 1).holds
+
+
+def test_wrong_bracket_is_quadratic() -> None:
+    """The same factors multiplied from the left: right values, wrong cost."""
+
+    def from_the_left(q: Tensor, k: Tensor, v: Tensor, phi: ka.FeatureMap) -> Tensor:
+        queries, keys = phi(q), phi(k)
+        return ((queries @ keys.T) @ v) / (queries @ keys.sum(dim=0))[:, None]
+
+    assert ka.check_equal(candidate=from_the_left).holds
+    assert not ka.check_exponent(from_the_left, 1).holds
+
+
+def test_counted_cost_is_the_formula() -> None:
+    n, d = 128, 8
+    assert ka.growth(ka.linear, [n], d) == [Cost(n * d * (2 * d + 1), n * d)]
+    assert ka.growth(ka.quadratic, [n], d) == [Cost(2 * n * n * d, n * n)]
+
+
+def test_not_every_kernel_is_non_negative() -> None:
+    assert ka.check_non_negative(ka.elu_plus_one).holds
+    assert ka.check_non_negative(ka.squares).holds
+    assert not ka.check_non_negative(ka.identity).holds
+
+
+def test_linear_kernel_can_divide_by_zero() -> None:
+    q = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    k = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    v = torch.tensor([[1.0], [2.0]], dtype=torch.float64)
+    assert not bool(torch.isfinite(ka.quadratic(q, k, v, ka.identity)).any())
+
+
+def test_no_finite_map_gives_softmax() -> None:
+    """The rank of the similarities is at most m; the exponential has full rank."""
+    assert ka.similarity_rank(ka.elu_plus_one, n=64, d=4) == 4
+    assert ka.similarity_rank(ka.squares, n=64, d=4) <= 16
+    assert ka.exponential_similarity_rank(n=64, d=4) == 64

@@ -1,0 +1,88 @@
+"""1.4.2: self-attention with arg max that equals max-pooling."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coursework.theory import pooling_attention as pa
+
+#: The same examples in every run: a failure here is a failure everywhere.
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+
+#: Few different values, zero among them: ties and zeros are the cases that matter.
+TOKENS = st.lists(
+    st.one_of(st.integers(0, 3).map(float), st.floats(-50, 50)), min_size=1, max_size=25
+).map(lambda x: torch.tensor(x, dtype=torch.float64))
+TIES = st.sampled_from(["first", "last", "mean"])
+
+
+@QUICK
+@given(TOKENS, st.integers(0, 6), TIES)
+def test_answer_for_every_sequence(x: torch.Tensor, k: int, ties: pa.TieRule) -> None:
+    """Any real values, any window (also wider than the sequence), any rule for ties."""
+    expected = [max(x[max(0, i - k) : i + k + 1].tolist()) for i in range(len(x))]
+    found = pa.hard_attention(pa.constant_query_scores(x, k), x, ties)
+    assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", ["first", "last", "mean"])
+@pytest.mark.parametrize("rectified", [True, False])
+def test_check_holds(ties: pa.TieRule, rectified: bool) -> None:
+    assert pa.check_pooling(ties=ties, rectified=rectified).holds
+
+
+@pytest.mark.parametrize("ties", ["first", "last", "mean"])
+def test_query_made_from_the_token_is_caught(ties: pa.TieRule) -> None:
+    assert not pa.check_pooling(pa.content_query_scores, ties=ties).holds
+    assert not pa.check_pooling(pa.content_query_scores, ties=ties, rectified=False).holds
+
+
+def test_it_fails_where_the_token_is_zero_and_only_there() -> None:
+    x = pa.random_activations(200, 0)
+    wrong = pa.wrong_positions(x, 3, pa.content_query_scores)
+    assert len(wrong) > 50
+    assert bool((x[wrong] == 0).all())
+    assert len(pa.wrong_positions(x, 3, pa.constant_query_scores)) == 0
+
+
+def test_it_works_for_positive_tokens() -> None:
+    """The common answer is right where every x_i > 0: the failure is really the zeros."""
+    x = pa.random_activations(200, 1, rectified=False).abs() + 0.1
+    assert len(pa.wrong_positions(x, 3, pa.content_query_scores)) == 0
+
+
+def test_no_query_weight_repairs_it() -> None:
+    assert pa.check_any_query_weight().holds
+    constant = pa.check_any_query_weight(scores=lambda x, k, _: pa.constant_query_scores(x, k))
+    assert not constant.holds
+
+
+def test_other_wrong_answers_are_caught() -> None:
+    assert not pa.check_pooling(lambda x, k: -pa.constant_query_scores(x, k)).holds
+    assert not pa.check_pooling(lambda x, k: pa.constant_query_scores(x, k + 1)).holds
+    assert not pa.check_pooling(lambda x, k: pa.constant_query_scores(x, max(0, k - 1))).holds
+    assert not pa.check_pooling(lambda x, k: pa.window_bias(len(x), k)).holds
+
+
+def test_temperature_bound() -> None:
+    assert pa.check_temperature().holds
+    assert not pa.check_temperature(limit=lambda t, k: 0.1 * t).holds
+
+
+@QUICK
+@given(TOKENS, st.integers(0, 5), st.floats(0.01, 5.0))
+def test_softmax_is_within_its_bound(x: torch.Tensor, k: int, temperature: float) -> None:
+    gap = pa.max_pool(x, k) - pa.soft_pooling(x, k, temperature)
+    assert float(gap.min()) >= -1e-9
+    assert float(gap.max()) <= temperature * torch.log(torch.tensor(2.0 * k + 1)) + 1e-5
+
+
+def test_rules_for_ties() -> None:
+    scores = torch.zeros(1, 3, dtype=torch.float64)
+    values = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64)
+    assert pa.hard_attention(scores, values, "first").tolist() == [1.0]
+    assert pa.hard_attention(scores, values, "last").tolist() == [6.0]
+    assert pa.hard_attention(scores, values, "mean").tolist() == [3.0]
+    with pytest.raises(ValueError, match="unknown rule"):
+        pa.hard_attention(scores, values, "any")  # type: ignore[arg-type]

@@ -1,0 +1,132 @@
+"""1.1.1 and 1.1.2: gradients of a deep chain of ReLU units."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from coursework.theory import relu_chain
+
+#: The same examples in every run: a failure here is a failure everywhere.
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+
+SIZES = st.floats(0.1, 3.0).flatmap(lambda size: st.sampled_from([size, -size]))
+CHAINS = st.lists(SIZES, min_size=1, max_size=25).map(
+    lambda weights: torch.tensor(weights, dtype=torch.float64)
+)
+#: Chains whose gates from the second layer on are open, so that the bound is within reach.
+OPEN_CHAINS = CHAINS.map(lambda weights: torch.cat([weights[:1], weights[1:].abs()]))
+BEHAVIOURS = ("vanishes", "stays", "explodes")
+INPUTS = st.floats(0.01, 10.0).flatmap(lambda size: st.sampled_from([size, -size]))
+
+
+@QUICK
+@given(st.one_of(CHAINS, OPEN_CHAINS), INPUTS)
+def test_bound_holds_for_every_chain(weights: torch.Tensor, x: float) -> None:
+    size = abs(relu_chain.gradient(weights, x))
+    assert 0.0 <= size <= relu_chain.gradient_bound(weights) * (1 + 1e-12)
+
+
+@QUICK
+@given(st.one_of(CHAINS, OPEN_CHAINS), INPUTS)
+def test_formula_equals_autograd(weights: torch.Tensor, x: float) -> None:
+    assert relu_chain.gradient(weights, x) == pytest.approx(
+        relu_chain.gradient_formula(weights, x), rel=1e-12, abs=0.0
+    )
+
+
+@QUICK
+@given(OPEN_CHAINS, st.floats(0.01, 10.0))
+def test_bound_is_attained_on_the_open_side(weights: torch.Tensor, size: float) -> None:
+    x = math.copysign(size, float(weights[0]))
+    assert abs(relu_chain.gradient(weights, x)) == pytest.approx(relu_chain.gradient_bound(weights))
+
+
+@QUICK
+@given(CHAINS, INPUTS)
+def test_one_weight_that_is_not_positive_kills_the_chain(weights: torch.Tensor, x: float) -> None:
+    assume(bool((weights[1:] < 0).any()))
+    assert relu_chain.gradient(weights, x) == 0.0
+    assert float(relu_chain.forward(weights, torch.tensor(x, dtype=torch.float64))) == 0.0
+
+
+@QUICK
+@given(st.floats(-5, 5).filter(lambda x: x != 0.0), st.integers(1, 200))
+def test_unit_weights(x: float, depth: int) -> None:
+    assert relu_chain.gradient(torch.ones(depth, dtype=torch.float64), x) == float(x > 0)
+
+
+def test_every_check_holds() -> None:
+    assert relu_chain.check_bound().holds
+    assert relu_chain.check_formula().holds
+    assert relu_chain.check_unit_weights().holds
+    assert relu_chain.check_lipschitz().holds
+
+
+def test_draws_reach_the_bound_and_zero() -> None:
+    """Without open chains among the draws the check of the bound would be empty."""
+    assert relu_chain.check_bound().measured == pytest.approx(1.0)
+    open_chains = [relu_chain.gradient(w, x) != 0.0 for w, x in relu_chain._draws(10, 500, 0)]
+    assert 100 < sum(open_chains) < 400
+
+
+def test_a_smaller_bound_is_caught() -> None:
+    def too_small(weights: torch.Tensor) -> float:
+        return 0.999 * relu_chain.gradient_bound(weights)
+
+    assert not relu_chain.check_bound(bound=too_small).holds
+
+
+def test_a_formula_without_gates_is_caught() -> None:
+    def first_gate_only(weights: torch.Tensor, x: float) -> float:
+        return float(weights.prod()) if weights[0] * x > 0 else 0.0
+
+    assert not relu_chain.check_formula(formula=relu_chain.ungated_formula).holds
+    assert not relu_chain.check_formula(formula=first_gate_only).holds
+
+
+def test_products_of_absolute_matrices_are_no_absolute_products() -> None:
+    """Why the scalar argument must not be copied for matrices: |AB| and |A||B| differ."""
+    a = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    b = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert not torch.equal((a @ b).abs(), a.abs() @ b.abs())
+
+
+@pytest.mark.parametrize(
+    ("name", "behaviour"),
+    [
+        ("all 0.8", "vanishes"),
+        ("all 1", "stays"),
+        ("all 1.25", "explodes"),
+        ("2 and 1/2 in turn", "stays"),
+        ("mixed, geometric mean 1", "stays"),
+        ("all 1.25, one negative", "vanishes"),
+    ],
+)
+def test_neither_is_necessary(name: str, behaviour: str) -> None:
+    assert relu_chain.verdict(name).behaviour == behaviour
+
+
+def test_profile_has_the_measured_gradients() -> None:
+    assert relu_chain.gradient_profile("all 0.8", 5) == pytest.approx(
+        [0.8, 0.64, 0.512, 0.4096, 0.32768]
+    )
+    assert relu_chain.gradient_profile("all 1.25, one negative", 5)[2:] == [
+        pytest.approx(1.953125),
+        0.0,
+        0.0,
+    ]
+
+
+def test_only_the_rule_with_gates_predicts_every_family() -> None:
+    assert relu_chain.check_rule(relu_chain.rule_by_path).holds
+    assert not relu_chain.check_rule(relu_chain.rule_by_single_weights).holds
+    for answer in BEHAVIOURS:  # nothing is necessary
+        assert not relu_chain.check_rule(partial(_always, answer)).holds
+
+
+def _always(answer: str, weights: torch.Tensor) -> str:
+    return answer
