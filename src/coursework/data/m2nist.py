@@ -1,0 +1,160 @@
+"""Multi-digit canvases in the manner of M2NIST, composed from MNIST: images to segment.
+
+M2NIST (a Kaggle data set of 5,000 images) has up to three digits on a black canvas of 64x84 pixels; the
+mask gives each pixel its digit, and 10 where there is none. It is not loaded but composed anew: digit
+``i`` stands at ``x0`` in ``[28 i, 28 i + 9]`` and ``y0`` in ``[0, 36]``, and is left out where it does not
+fit; so the third digit of three is there one time in ten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coursework.data import mnist as _mnist
+from coursework.data.mnist import MNIST
+from coursework.data.sources import Source
+from coursework.errors import ConfigError
+
+BACKGROUND = 10
+NUM_CLASSES = 11
+SIDE = 28  # pixels of a digit's side
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """Images uint8 ``[n, H, W]`` and masks uint8 ``[n, H, W]``: 0..9 the digit, 10 background."""
+
+    images: np.ndarray
+    masks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Digits to compose from: images uint8 ``[n, 28, 28]``, labels uint8 ``[n]``."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Three disjoint pools: no digit is on canvases of two parts."""
+
+    train: Pool
+    validation: Pool
+    test: Pool
+    source: Source
+
+
+@dataclass(frozen=True)
+class M2NIST:
+    """Composed canvases of the three parts."""
+
+    train: Canvases
+    validation: Canvases
+    test: Canvases
+    source: Source
+
+
+def digit_pools(mnist: MNIST | None = None) -> Pools:
+    """Divide the digits: the first five sixths of the training digits, the rest of them, the test digits.
+
+    With the real data these are 50,000, 10,000 and 10,000 digits.
+    """
+    mnist = _mnist.load() if mnist is None else mnist
+    n = len(mnist.train_images) * 5 // 6
+    return Pools(
+        Pool(mnist.train_images[:n], mnist.train_labels[:n]),
+        Pool(mnist.train_images[n:], mnist.train_labels[n:]),
+        Pool(mnist.test_images, mnist.test_labels),
+        mnist.source,
+    )
+
+
+def compose(
+    images: np.ndarray,
+    labels: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    height: int = 64,
+    width: int = 84,
+    max_digits: int = 3,
+    overlap: bool = False,
+) -> Canvases:
+    """Compose canvases from digits drawn with replacement.
+
+    Each canvas gets two to ``max_digits`` digits (one, if ``max_digits`` is one).
+
+    Args:
+        images: Digits, uint8 ``[m, 28, 28]``.
+        labels: Their labels 0..9, ``[m]``.
+        n: Number of canvases.
+        rng: Source of all randomness.
+        height: Pixels from top to bottom, at least 28.
+        width: Pixels from left to right, at least 28.
+        max_digits: Most digits on a canvas.
+        overlap: Place digits anywhere, later ones on top, instead of side by side.
+
+    Shapes:
+        images ``[n, height, width]``, masks ``[n, height, width]``.
+
+    Raises:
+        ConfigError: If the canvas is smaller than a digit, or there is no digit.
+    """
+    if height < SIDE or width < SIDE or max_digits < 1 or len(images) == 0:
+        raise ConfigError(
+            f"A canvas of {height}x{width} with up to {max_digits} of {len(images)} digits cannot be "
+            f"composed; give at least {SIDE}x{SIDE} pixels and one digit."
+        )
+    canvases = np.zeros((n, height, width), np.uint8)  # [n, H, W]
+    masks = np.full((n, height, width), BACKGROUND, np.uint8)  # [n, H, W]
+    counts = rng.integers(min(2, max_digits), max_digits + 1, n)
+    frames, mask_frames = (  # every 28x28 window: [n, H - 27, W - 27, 28, 28], views
+        np.lib.stride_tricks.sliding_window_view(a, (SIDE, SIDE), axis=(1, 2), writeable=True)
+        for a in (canvases, masks)
+    )
+    for i in range(max_digits):
+        drawn = rng.integers(0, len(images), n)
+        left = (
+            rng.integers(0, width - SIDE + 1, n)
+            if overlap
+            else rng.integers(28 * i, 28 * i + 10, n)
+        )
+        top = rng.integers(0, height - SIDE + 1, n)
+        pasted = np.flatnonzero((counts > i) & (left + SIDE <= width))
+        place = (pasted, top[pasted], left[pasted])
+        digit, below = images[drawn[pasted]], frames[place]  # [k, 28, 28] each
+        label = labels[drawn[pasted], None, None].astype(np.uint8)
+        # side by side, frames may share a few columns: the brighter ink wins, as in M2NIST
+        ink = digit > 0 if overlap else digit > below
+        frames[place] = np.where(ink, digit, below)
+        mask_frames[place] = np.where(ink, label, mask_frames[place])
+    return Canvases(canvases, masks)
+
+
+def load(
+    n_train: int, n_validation: int, n_test: int, seed: int = 0, *, overlap: bool = False
+) -> M2NIST:
+    """Compose the three parts from disjoint digits.
+
+    Args:
+        n_train: Canvases of training digits.
+        n_validation: Canvases of held back training digits.
+        n_test: Canvases of test digits.
+        seed: Seed; each part has its own stream, so the test canvases do not depend on ``n_train``.
+        overlap: See :func:`compose`.
+    """
+    pools = digit_pools()
+    parts = [
+        compose(pool.images, pool.labels, n, np.random.default_rng([seed, stream]), overlap=overlap)
+        for stream, (pool, n) in enumerate(
+            ((pools.train, n_train), (pools.validation, n_validation), (pools.test, n_test))
+        )
+    ]
+    return M2NIST(parts[0], parts[1], parts[2], pools.source)

@@ -1,0 +1,278 @@
+"""Sentiment140: 1.6 million tweets labelled by the emoticon that was then cut out of them.
+
+The official file has six columns (label, id, date, query, user, text), is read as latin-1 and
+HTML-unescaped once; a data root may have the two columns ``label, text`` of it in UTF-8. Both give the
+same texts. Id, date and user are not used: the labels were crawled at different times, so they give the
+label away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import html
+import itertools
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from coursework.data import cache, sources, text
+from coursework.data.sources import Source
+from coursework.data.splits import Split, random_split
+from coursework.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMBER = "training.1600000.processed.noemoticon.csv"
+FRACTIONS = (0.6, 0.2, 0.2)
+_N_TWEETS = 1_600_000
+_VERSION = 1  # raise it when the reading, the cleaning or the tokenising changes
+
+
+class Texts(Sequence[str]):
+    """Many strings that are decoded when they are looked at.
+
+    Args:
+        raw: All texts as UTF-8 bytes end to end, uint8.
+        offsets: Text ``i`` is ``raw[offsets[i]:offsets[i + 1]]``, int64 ``[n + 1]``.
+    """
+
+    def __init__(self, raw: np.ndarray, offsets: np.ndarray) -> None:
+        self._raw, self._offsets = raw, offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | list[int]) -> list[str]: ...
+    def __getitem__(self, index: Any) -> str | list[str]:
+        if isinstance(index, int | np.integer):
+            i = int(index) + (len(self) if index < 0 else 0)
+            if not 0 <= i < len(self):
+                raise IndexError(f"text {index} of {len(self)}")
+            return self._raw[self._offsets[i] : self._offsets[i + 1]].tobytes().decode("utf-8")
+        rows = np.arange(len(self))[index]
+        return [self[int(i)] for i in rows]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), 50_000):  # decoded in blocks: a hundred times faster
+            offsets = self._offsets[start : start + 50_001].tolist()
+            raw = self._raw[offsets[0] : offsets[-1]].tobytes()
+            base = offsets[0]
+            for a, b in itertools.pairwise(offsets):
+                yield raw[a - base : b - base].decode("utf-8")
+
+    def to_arrow(self) -> pa.Array:
+        """The same strings as an Arrow array, without a copy."""
+        import pyarrow as pa
+
+        buffers = [None, pa.py_buffer(self._offsets), pa.py_buffer(self._raw)]
+        return pa.Array.from_buffers(pa.large_string(), len(self), buffers)
+
+    def __repr__(self) -> str:
+        return f"Texts({len(self):,})"
+
+
+@dataclass(frozen=True)
+class Sentiment140:
+    """Tweets: ``texts`` as they were written, ``labels`` int8 ``[N]``: 0 negative, 1 positive."""
+
+    texts: Sequence[str]
+    labels: np.ndarray
+    source: Source
+
+
+@dataclass(frozen=True)
+class TokenisedTweets:
+    """Cleaned and tokenised tweets.
+
+    Attributes:
+        tokens: All tokens end to end as indices into ``types``, int32, mapped into memory.
+        offsets: Tweet ``i`` has ``tokens[offsets[i]:offsets[i + 1]]``, int64 ``[N + 1]``.
+        types: The distinct tokens of all tweets, the most frequent first. This is the table of strings,
+            not a learned vocabulary: count on the training rows.
+        labels: int8 ``[N]``: 0 negative, 1 positive.
+        source: Where the data come from.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    types: list[str]
+    labels: np.ndarray
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The CSV file inside whatever it comes in; of an archive only its one known member."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as file:
+            yield file
+    elif path.suffix == ".gz":
+        with gzip.open(path) as file:
+            yield file  # type: ignore[misc]
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def read_csv(path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """Read the official six columns or the two columns of a data root.
+
+    Returns:
+        The texts, and their labels 0 or 1 (int8).
+
+    Raises:
+        DataError: If the file cannot be read, or has other columns or labels.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    try:
+        with _opened(path) as file:
+            lines = io.TextIOWrapper(file, "latin-1", newline="")
+            n_columns = len(next(csv.reader(lines), []))
+        if n_columns not in (2, 6):
+            raise DataError(
+                f"{path} has {n_columns} columns; Sentiment140 has six (the official file) or two (label, "
+                "text): put the official file there."
+            )
+        official = n_columns == 6
+        names = [f"f{i}" for i in range(n_columns)]
+        with _opened(path) as file:
+            table = csv.read_csv(
+                file,
+                read_options=csv.ReadOptions(
+                    column_names=names,
+                    encoding="latin-1" if official else "utf-8",
+                    block_size=1 << 24,
+                ),
+                parse_options=csv.ParseOptions(newlines_in_values=True),
+                convert_options=csv.ConvertOptions(
+                    include_columns=[names[0], names[-1]],
+                    column_types=dict.fromkeys(names, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError, pa.ArrowInvalid) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise DataError(
+            f"{path} cannot be read ({reason}); delete it and fetch it again."
+        ) from error
+    column = table.column(0)
+    strange = pc.unique(column.filter(pc.invert(pc.is_in(column, pa.array(["0", "4"])))))
+    if len(strange):
+        raise DataError(
+            f"{path} has the label {strange[0].as_py()[:20]!r} besides 0 (negative) and 4 (positive); put "
+            "the official file there."
+        )
+    labels = pc.equal(column, "4").to_numpy().astype(np.int8)
+    texts = table.column(1)
+    if official:
+        escaped = pc.match_substring(texts, "&")
+        mended = pa.array(
+            [html.unescape(t) for t in texts.filter(escaped).to_pylist()], pa.string()
+        )
+        texts = pc.replace_with_mask(texts.combine_chunks(), escaped.combine_chunks(), mended)
+        texts = texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
+    return texts, labels
+
+
+def _parsed(source: Source) -> cache.Arrays:
+    """Texts and labels as arrays."""
+    import pyarrow as pa
+
+    texts, labels = read_csv(source.files[0])
+    counts = np.bincount(labels, minlength=2).tolist()
+    if counts != [_N_TWEETS // 2, _N_TWEETS // 2]:
+        raise DataError(
+            f"{source.files[0]} has {counts[0]:,} negative and {counts[1]:,} positive tweets instead of "
+            f"{_N_TWEETS // 2:,} each; put the official file there."
+        )
+    whole = texts.cast(pa.large_string()).combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.chunk(0)
+    _, offsets, raw = whole.buffers()
+    n = len(whole)
+    starts = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + n + 1]
+    return {
+        "bytes": np.frombuffer(raw, np.uint8)[starts[0] : starts[-1]],
+        "offsets": starts - starts[0],
+        "labels": labels,
+    }
+
+
+def load() -> Sentiment140:
+    """Load all tweets.
+
+    The first call reads the CSV file (seconds) and keeps texts and labels as array files in the cache;
+    later calls map those.
+
+    Returns:
+        1,600,000 tweets in the official order, negative ones first; 4,000 generated ones as a stand-in.
+
+    Raises:
+        DataError: If the file is not what it should be, or the cache cannot be written.
+    """
+    source = sources.find("sentiment140")
+    if source.is_standin:
+        from coursework.data import standins
+
+        generated, labels = standins.tweets()
+        return Sentiment140(list(generated), labels.copy(), source)
+    key = cache.key_of(source.sha256, _VERSION)
+    arrays = cache.arrays("sentiment140-texts", key, lambda: _parsed(source))
+    return Sentiment140(
+        Texts(arrays["bytes"], arrays["offsets"]), np.asarray(arrays["labels"]), source
+    )
+
+
+def load_tokens() -> TokenisedTweets:
+    """Load all tweets cleaned and tokenised, see :mod:`coursework.data.text`.
+
+    The first call takes some twenty seconds for all tweets; later calls map the arrays that it left in
+    the cache, in less than two seconds.
+
+    Raises:
+        DataError: If the file is not what it should be, or the cache cannot be written.
+    """
+    source = sources.find("sentiment140")
+    if source.is_standin:
+        data = load()
+        tokens, offsets, types = text.tokenise_many(data.texts)
+        return TokenisedTweets(tokens, offsets, types, data.labels, source)
+
+    def build() -> cache.Arrays:
+        data = load()
+        assert isinstance(data.texts, Texts)
+        tokens, offsets, types = text.tokenise_many(data.texts.to_arrow())
+        table = np.frombuffer("\n".join(types).encode("utf-8"), np.uint8)
+        return {"tokens": tokens, "offsets": offsets, "types": table, "labels": data.labels}
+
+    arrays = cache.arrays("sentiment140-tokens", cache.key_of(source.sha256, _VERSION), build)
+    types = arrays["types"].tobytes().decode("utf-8").split("\n")
+    return TokenisedTweets(
+        arrays["tokens"], arrays["offsets"], types, np.asarray(arrays["labels"]), source
+    )
+
+
+def split(n: int, seed: int = 0) -> Split:
+    """60 : 20 : 20 at random; the file is sorted by label and time, so never by its order.
+
+    Args:
+        n: Number of tweets.
+        seed: Seed of the split.
+    """
+    return random_split(n, FRACTIONS, seed)

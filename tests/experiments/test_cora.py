@@ -1,0 +1,312 @@
+"""GCN and GAT on a citation graph: the protocols, resuming, checkpoints, and no leak from the test nodes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from coursework.data import planetoid
+from coursework.errors import ConfigError, CourseworkError, TrainingError
+from coursework.experiments import base, cora
+from coursework.report import store
+from coursework.training import engine
+
+pytestmark = pytest.mark.usefixtures("standin")
+
+TINY = base.override(cora.Config(), ["gcn.plan.epochs=60", "gat.plan.epochs=60"])
+SHORT = base.override(cora.Config(), ["gcn.plan.epochs=6", "gat.plan.epochs=6"])
+
+
+def without_times(run: base.Run) -> dict[str, float]:
+    return {key: value for key, value in run.metrics.items() if "seconds" not in key}
+
+
+@pytest.fixture
+def run() -> base.Run:
+    return cora.train(TINY, seed=0, log=None)
+
+
+# --------------------------------------------------------------------------------------------- learning
+
+
+def test_both_models_learn(run: base.Run) -> None:
+    labels = run.artefacts["inputs"].y[torch.from_numpy(run.artefacts["split"].test)]
+    largest_class = float(labels.bincount().max()) / len(labels)
+    assert run.metrics["gcn.test_accuracy"] > 2 * largest_class
+    assert run.metrics["gat.test_accuracy"] > 2 * largest_class
+    assert run.metrics["difference.test_accuracy"] == pytest.approx(
+        run.metrics["gat.test_accuracy"] - run.metrics["gcn.test_accuracy"]
+    )
+    assert run.source.is_standin
+
+
+def test_last_epoch_is_reported_although_an_earlier_one_was_better(run: base.Run) -> None:
+    for name in ("gcn", "gat"):
+        fit = run.artefacts["fits"][name]
+        assert fit.best_epoch == 60 == len(fit.history)
+        assert run.metrics[f"{name}.test_accuracy"] == fit.history[-1]["validation_accuracy"]
+        assert run.metrics[f"{name}.test_loss"] == fit.history[-1]["validation_loss"]
+
+
+def test_same_seed_same_run_other_seed_other_split(run: base.Run) -> None:
+    assert without_times(cora.train(TINY, seed=0, log=None)) == without_times(run)
+    other = cora.split_nodes(run.artefacts["graph"], TINY, seed=1)
+    assert set(other.train) != set(run.artefacts["split"].train)
+
+
+def test_long_training_starts_as_the_short_one() -> None:
+    config = replace(SHORT, epochs_long=12, models=("gcn",))
+    run = cora.train(config, seed=3, log=None)
+    short, long = (run.artefacts["fits"][name].history for name in ("gcn", "gcn.long"))
+    assert len(short) == 6
+    assert len(long) == 12
+    assert [row["train_loss"] for row in short] == [row["train_loss"] for row in long[:6]]
+    assert run.metrics["gcn.long.test_accuracy"] == long[-1]["validation_accuracy"]
+
+
+def test_watching_less_often_changes_nothing() -> None:
+    config = base.override(SHORT, ["gat.plan.epochs=14", "models=gat"])
+    every, fifth = (cora.train(replace(config, watch=n), seed=0, log=None) for n in (1, 5))
+    assert without_times(every) == without_times(fifth)
+    watched = [
+        int(r["epoch"]) for r in fifth.artefacts["fits"]["gat"].history if "validation_loss" in r
+    ]
+    assert watched == list(range(5, 15))
+
+
+# --------------------------------------------------------------------------------------------- protocols
+
+
+def test_random140_tests_on_everything_else() -> None:
+    graph = planetoid.load("Cora")
+    split = cora.split_nodes(graph, cora.Config(), seed=0)
+    assert split.sizes == (140, 0, len(graph.y) - 140)
+    together = np.concatenate([split.train, split.test])
+    assert np.array_equal(np.sort(together), np.arange(len(graph.y)))
+
+
+def test_planetoid_stops_by_validation_and_looks_at_the_test_nodes_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = planetoid.load("Cora")
+    test_nodes = np.flatnonzero(graph.test_mask.numpy())
+    looks = []
+    score = cora.score
+
+    def spy(model, structure, inputs, nodes):  # type: ignore[no-untyped-def]
+        looks.append(bool(np.isin(nodes, test_nodes).any()))
+        return score(model, structure, inputs, nodes)
+
+    monkeypatch.setattr(cora, "score", spy)
+    plan = engine.Plan(
+        epochs=40, learning_rate=0.05, optimizer="adam", patience=3, monitor="validation_loss"
+    )
+    config = cora.Config(
+        protocol="planetoid", models=("gcn",), gcn=cora.GCNConfig(input_dropout=0.3, plan=plan)
+    )
+    run = cora.train(config, seed=0, log=None)
+    history = run.artefacts["fits"]["gcn"].history
+    best = min(history, key=lambda row: row["validation_loss"])
+    assert run.metrics["gcn.best_epoch"] == best["epoch"]
+    assert run.metrics["gcn.validation_accuracy"] == best["validation_accuracy"]
+    assert looks == [False] * len(history) + [True]
+
+
+def test_test_labels_do_not_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def logits(run: base.Run, name: str) -> torch.Tensor:
+        inputs = run.artefacts["inputs"]
+        with torch.no_grad():
+            return run.artefacts["models"][name](inputs.x, inputs.structure(name))
+
+    honest = cora.train(SHORT, seed=0, log=None)
+    graph = planetoid.load("Cora")
+    y = graph.y.clone()
+    test = torch.from_numpy(honest.artefacts["split"].test)
+    y[test] = y[test].roll(1)
+    monkeypatch.setattr(planetoid, "load", lambda _: replace(graph, y=y))
+    shuffled = cora.train(SHORT, seed=0, log=None)
+    assert shuffled.metrics["gat.test_accuracy"] != honest.metrics["gat.test_accuracy"]
+    for name in ("gcn", "gat"):
+        assert torch.equal(logits(honest, name), logits(shuffled, name))
+
+
+# ------------------------------------------------------------------------------------------- checkpoints
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_and_resumed_ends_in_the_same_weights(tmp_path: Path) -> None:
+    config = base.override(SHORT, ["gcn.plan.epochs=10", "gat.plan.epochs=10"])
+    straight = cora.train(config, seed=5, log=None)
+
+    def kill_in_the_gat(line: str) -> None:
+        if line.startswith("gat") and "0006" in line:
+            raise Killed
+
+    with pytest.raises(Killed):
+        cora.train(config, seed=5, run_dir=tmp_path, log=kill_in_the_gat)
+    lines: list[str] = []
+    resumed = cora.train(config, seed=5, run_dir=tmp_path, resume=True, log=lines.append)
+    assert any("resumed" in line for line in lines)
+    assert without_times(resumed) == without_times(straight)
+    for name in ("gcn", "gat"):
+        one, other = (r.artefacts["models"][name].state_dict() for r in (straight, resumed))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
+    cora.train(SHORT, seed=0, run_dir=tmp_path, log=None)
+    other = base.override(SHORT, ["gcn.dropout=0.1"])
+    with pytest.raises(TrainingError, match="another run"):
+        cora.train(other, seed=0, run_dir=tmp_path, resume=True, log=None)
+
+
+def test_evaluate_reproduces_the_run(tmp_path: Path) -> None:
+    run = cora.train(replace(SHORT, epochs_long=8), seed=2, run_dir=tmp_path, log=None)
+    found = cora.evaluate(tmp_path)
+    assert set(found) == {k for k in run.metrics if k.split(".")[-1] in ("test_accuracy", "test_loss")
+                          and not k.startswith("difference")}  # fmt: skip
+    assert all(value == run.metrics[key] for key, value in found.items())
+    only = cora.evaluate(tmp_path / "gat" / "best.pt")
+    assert only["gat.test_accuracy"] == run.metrics["gat.test_accuracy"]
+
+
+def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
+    torch.save(
+        {"model": {}, "bundle": {"config": {"dataset": "Cora", "hidden": 3}}}, tmp_path / "a.pt"
+    )
+    with pytest.raises(TrainingError, match="not a checkpoint of the cora experiment"):
+        cora.evaluate(tmp_path / "a.pt")
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        cora.evaluate(tmp_path / "missing.pt")
+
+
+# -------------------------------------------------------------------------------------------- bad configs
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "dataset=Pubmed",
+        "protocol=random",
+        "models=gcn,mlp",
+        "models=",
+        "models=gcn,gcn",
+        "train_nodes=0",
+        "splits=0",
+        "watch=0",
+        "epochs_long=0",
+        "gcn.hidden=0",
+        "gcn.dropout=1",
+        "gcn.input_dropout=-0.1",
+        "gat.heads=3",
+        "gat.plan.epochs=0",
+        "gcn.nonsense=1",
+    ],
+)
+def test_bad_values_are_named(assignment: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        base.override(cora.Config(), [assignment])
+    key = assignment.split("=")[0].split(".")[-1]
+    assert key in str(caught.value)
+
+
+def test_random140_cannot_choose_on_its_test_nodes() -> None:
+    with pytest.raises(ConfigError, match="no validation nodes"):
+        base.override(cora.Config(), ["gcn.plan.monitor=validation_accuracy"])
+
+
+def test_more_training_nodes_than_nodes() -> None:
+    with pytest.raises(ConfigError, match="the graph has"):
+        cora.train(replace(SHORT, train_nodes=10**6), log=None)
+
+
+def test_every_error_is_for_people() -> None:
+    assert issubclass(ConfigError, CourseworkError)
+    assert {"quick", "full", "planetoid"} <= set(cora.PRESETS)
+
+
+# ------------------------------------------------------------------------------------------ what is shown
+
+
+def test_lines_have_the_format_of_the_assignment(run: base.Run) -> None:
+    lines = cora.training_log(run, "gcn").splitlines()
+    assert len(lines) == 13
+    number = r"\d+\.\d{4}"
+    pattern = (
+        rf"Epoch: 00\d\d loss_train: {number} acc_train: {number} "
+        rf"loss_val: {number} acc_val: {number} time: {number}s"
+    )
+    import re
+
+    assert all(re.fullmatch(pattern, line) for line in lines[:10])
+    assert lines[0].startswith("Epoch: 0051")
+    assert lines[10] == "Optimization Finished!"
+    assert re.fullmatch(rf"Test set results: loss= {number} accuracy= {number}", lines[12])
+
+
+def test_run_can_be_recorded() -> None:
+    config = replace(SHORT, epochs_long=12, models=("gcn", "gat", "uniform"))
+    runs = cora.paired(replace(SHORT, splits=3), seed=7)
+    assert [r.seed for r in runs] == [7, 8, 9]
+    assert len({tuple(r.artefacts["split"].train) for r in runs}) == 3
+    record = store.make_record("cora-test", [cora.train(config, seed=s, log=None) for s in (0, 1)])
+    store.validate(record, "cora-test")
+    assert record["metrics"]["attention.test_accuracy"]["values"] == pytest.approx(
+        [
+            a - b
+            for a, b in zip(
+                record["metrics"]["gat.test_accuracy"]["values"],
+                record["metrics"]["uniform.test_accuracy"]["values"],
+                strict=True,
+            )
+        ]
+    )
+
+
+def test_words_are_row_normalised_and_empty_rows_stay_empty() -> None:
+    graph = planetoid.load("Cora")
+    x = graph.x.clone()
+    x[3] = 0
+    inputs = cora.prepare(replace(graph, x=x))
+    sums = inputs.x.to_dense().sum(dim=1)
+    assert sums[3] == 0
+    assert torch.allclose(sums[torch.arange(len(sums)) != 3], torch.ones(len(sums) - 1))
+    assert torch.equal(inputs.adj.to_dense() != 0, _mask(inputs))
+
+
+def _mask(inputs: cora.Inputs) -> torch.Tensor:
+    n = len(inputs.y)
+    mask = torch.zeros(n, n, dtype=torch.bool)
+    mask[inputs.edge_index[1], inputs.edge_index[0]] = True
+    return mask
+
+
+def test_control_weighs_all_neighbours_the_same(run: base.Run) -> None:
+    config = replace(SHORT, models=("uniform",))
+    control = cora.train(config, seed=0, log=None)
+    inputs = control.artefacts["inputs"]
+    n, target = len(inputs.y), inputs.edge_index[1]
+    weights = cora.attention_weights(control.artefacts["models"]["uniform"], inputs)
+    degree = target.bincount(minlength=n)
+    assert torch.allclose(weights, (1 / degree[target]).unsqueeze(1).expand_as(weights))
+    learned = cora.attention_weights(run.artefacts["models"]["gat"], inputs)
+    sums = torch.zeros(n, learned.shape[1]).index_add(0, target, learned)
+    assert torch.allclose(sums, torch.ones_like(sums), atol=1e-5)
+    assert float((learned - weights).abs().max()) > 1e-3
+
+
+def test_effective_share_of_known_weights() -> None:
+    target = torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    weights = torch.tensor([1.0, 1.0, 1.0, 1.0, 3.0, 0.0, 5.0])
+    share = cora.effective_share(weights, target, 3)
+    assert share.tolist() == pytest.approx([1.0, 0.5, 1.0])
+    half = cora.effective_share(torch.tensor([0.9, 0.1]), torch.tensor([0, 0]), 1)
+    assert float(half) == pytest.approx(math.exp(-0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2)

@@ -1,0 +1,109 @@
+"""Problem 2(a): what the attention between digits must satisfy, on any digits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from coursework.data import mnist
+from coursework.errors import ConfigError, DataError
+from coursework.experiments import digits
+
+pytestmark = pytest.mark.usefixtures("standin")
+
+
+def test_one_image_of_each_class_and_no_image_twice() -> None:
+    data = mnist.load()
+    drawn = digits.draw(data, seed=3)
+    assert data.train_labels[drawn.source_rows].tolist() == list(range(10))
+    assert data.train_labels[drawn.target_rows].tolist() == list(range(10))
+    assert not set(drawn.source_rows) & set(drawn.target_rows)
+    assert drawn.sources.shape == (10, 28, 28)
+    assert 0 <= drawn.sources.min() and drawn.sources.max() <= 1
+    again, other = digits.draw(data, seed=3), digits.draw(data, seed=4)
+    assert torch.equal(drawn.sources, again.sources)
+    assert torch.equal(drawn.targets, again.targets)
+    assert not torch.equal(drawn.sources, other.sources)
+
+
+def test_attention_is_softmax_of_scaled_dot_products() -> None:
+    drawn = digits.draw(mnist.load())
+    T, S = drawn.targets.flatten(1), drawn.sources.flatten(1)
+    by_hand = (T @ S.T / 28).softmax(dim=1)
+    made = digits.attend(drawn, "scaled")
+    torch.testing.assert_close(made.weights, by_hand)
+    torch.testing.assert_close(made.outputs, (by_hand @ S).reshape(10, 28, 28))
+
+
+@pytest.mark.parametrize("variant", list(digits.VARIANTS))
+def test_outputs_are_convex_combinations_of_the_sources(variant: str) -> None:
+    drawn = digits.draw(mnist.load())
+    made = digits.attend(drawn, variant)
+    torch.testing.assert_close(made.weights.sum(1), torch.ones(10))
+    assert made.weights.min() >= 0
+    S = drawn.sources.flatten(1)
+    torch.testing.assert_close(made.outputs.flatten(1), made.weights @ S)
+    assert made.outputs.min() >= 0
+    assert made.outputs.max() <= 1 + 1e-6
+
+
+def test_rbf_variant_is_the_gaussian_kernel() -> None:
+    drawn = digits.draw(mnist.load())
+    T, S = drawn.targets.flatten(1).double(), drawn.sources.flatten(1).double()
+    kernel = torch.exp(-torch.cdist(T, S).square() / (2 * 28))
+    _, weights = digits.attend_vectors(T, S, "RBF kernel")
+    torch.testing.assert_close(weights, kernel / kernel.sum(1, keepdim=True))
+
+
+def test_a_longer_source_draws_the_dot_product_but_not_the_cosine() -> None:
+    drawn = digits.draw(mnist.load())
+    louder = drawn.sources.clone()
+    louder[1] *= 20
+    changed = replace(drawn, sources=louder)
+    assert digits.attend(changed, "unscaled").weights.argmax(1).eq(1).all()
+    torch.testing.assert_close(
+        digits.attend(changed, "cosine").weights, digits.attend(drawn, "cosine").weights
+    )
+
+
+def test_many_draws() -> None:
+    data = mnist.load()
+    measured = digits.measure(data, draws=60, seed=1)
+    assert list(measured) == list(digits.VARIANTS)
+    assert measured == digits.measure(data, draws=60, seed=1)
+    scaled, unscaled = measured["scaled"], measured["unscaled"]
+    # A positive factor changes how sharp the weights are, never which is the largest.
+    assert scaled.own_class == unscaled.own_class
+    assert scaled.norm_correlation == unscaled.norm_correlation
+    assert scaled.largest_weight < unscaled.largest_weight
+    assert scaled.effective_sources > unscaled.effective_sources
+    assert measured["cosine"].own_class > 0.2  # twice as often as by chance
+    for one in measured.values():
+        assert 0 <= one.own_class <= 1
+        assert 1 <= one.effective_sources <= 10 + 1e-5
+        assert -1 <= one.norm_correlation <= 1
+
+
+def test_perfect_sources_are_found() -> None:
+    """With disjoint one-pixel images every similarity must pick the own class."""
+    images = np.zeros((20, 28, 28), np.uint8)
+    for digit in range(10):
+        images[[digit, digit + 10], digit, :] = 255
+    labels = np.tile(np.arange(10), 2).astype(np.uint8)
+    data = replace(mnist.load(), train_images=images, train_labels=labels)
+    for name, one in digits.measure(data, draws=5).items():
+        assert one.own_class == 1, name
+
+
+def test_bad_input(standin: Path) -> None:
+    data = mnist.load()
+    with pytest.raises(ConfigError, match="no similarity 'euclid'; choose from scaled"):
+        digits.attend(digits.draw(data), "euclid")
+    with pytest.raises(ConfigError, match="draws is 0"):
+        digits.measure(data, draws=0)
+    few = replace(data, train_labels=np.where(data.train_labels == 7, 1, data.train_labels))
+    with pytest.raises(DataError, match="0 images of the digit 7"):
+        digits.draw(few)

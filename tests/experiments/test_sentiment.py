@@ -1,0 +1,519 @@
+"""The sentiment experiment on generated tweets: it learns, repeats itself, resumes, and leaks nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coursework.data import sentiment140
+from coursework.data.splits import Split
+from coursework.data.text import Vocabulary
+from coursework.errors import ConfigError, TrainingError
+from coursework.experiments import override, preset_of, sentiment
+from coursework.experiments.sentiment import Config, Encoded
+from coursework.training import checkpoints, engine
+
+TINY = Config(
+    tweets=1000,
+    max_vocabulary=400,
+    embedding_dim=12,
+    hidden_size=12,
+    dropout=0.1,
+    embedding_dropout=0.1,
+    word_dropout=0.05,
+    batch_size=64,
+    baselines=False,
+    plan=engine.Plan(
+        epochs=2,
+        learning_rate=0.02,
+        schedule="one-cycle",
+        warmup=0.2,
+        clip_norm=1.0,
+        monitor="validation_accuracy",
+        mode="max",
+    ),
+)
+
+
+def tweets_of(rows: list[list[int]], labels: list[int], source: Any = None) -> Any:
+    """Tokenised tweets from lists of token ids; the types are w0, w1, ..."""
+    size = max((token for row in rows for token in row), default=0) + 1
+    return sentiment140.TokenisedTweets(
+        tokens=np.array([token for row in rows for token in row], dtype=np.int32),
+        offsets=np.cumsum([0, *map(len, rows)]).astype(np.int64),
+        types=[f"w{i}" for i in range(size)],
+        labels=np.array(labels, dtype=np.int8),
+        source=source,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One tiny run on the stand-in, with the folder of its checkpoints."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COURSEWORK_DATA", raising=False)
+        patch.setenv("COURSEWORK_OFFLINE", "1")
+        patch.setenv("COURSEWORK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        lines: list[str] = []
+        config = dataclasses.replace(
+            TINY, tweets=None, baselines=True, plan=dataclasses.replace(TINY.plan, epochs=3)
+        )
+        run = sentiment.train(config, preset="tiny", seed=1, run_dir=folder, log=lines.append)
+    return run, folder, lines
+
+
+# --------------------------------------------------------------------------------------------- a whole run
+
+
+def test_learns_and_reports(trained: Any) -> None:
+    run, _, lines = trained
+    metrics = run.metrics
+    assert metrics["test_accuracy"] > metrics["majority.test_accuracy"] + 0.2
+    assert metrics["validation_accuracy"] > metrics["majority.test_accuracy"] + 0.2
+    assert metrics["linear.test_accuracy"] > 0.75
+    assert metrics["naive_bayes.test_accuracy"] > 0.75
+    low, high, how = run.notes["intervals"]["test_accuracy"]
+    assert low < metrics["test_accuracy"] < high
+    assert how == "Wilson, 800 test tweets"
+    assert run.notes["sizes"] == {"train": 2400, "validation": 800, "test": 800}
+    assert np.sum(run.notes["confusion"]) == 800
+    assert np.trace(run.notes["confusion"]) == round(metrics["test_accuracy"] * 800)
+    assert run.source.is_standin
+    assert [row["epoch"] for row in run.curves["bilstm"]] == [1, 2, 3]
+    assert len(lines) == 3
+
+
+def test_record_is_valid(trained: Any) -> None:
+    from coursework.report import store
+
+    run, _, _ = trained
+    record = store.make_record("sentiment-tiny", [run])
+    store.validate(record, "sentiment-tiny")
+    assert record["metrics"]["test_accuracy"]["interval"] == "Wilson, 800 test tweets"
+    assert record["data"]["standin"] is True
+
+
+def test_same_seed_same_run(standin: Path) -> None:
+    first, second = (sentiment.train(TINY, seed=3, log=None) for _ in range(2))
+    assert first.metrics == second.metrics
+    assert np.array_equal(first.artefacts["logits"], second.artefacts["logits"])
+    other = sentiment.train(TINY, seed=4, log=None)
+    assert not np.array_equal(first.artefacts["logits"], other.artefacts["logits"])
+
+
+def test_killed_and_resumed_ends_in_the_same_weights(
+    standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = sentiment.train(TINY, seed=5, log=None)
+
+    monkeypatch.setattr(
+        sentiment.engine, "fit", functools.partial(engine.fit, checkpoint_seconds=0.0)
+    )
+    real, calls = sentiment.batch_loss, 0
+
+    def fragile(config: Config) -> Any:
+        loss = real(config)
+
+        def wrapped(model: Any, batch: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 9:
+                raise KeyboardInterrupt
+            return loss(model, batch)
+
+        return wrapped
+
+    monkeypatch.setattr(sentiment, "batch_loss", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        sentiment.train(TINY, seed=5, run_dir=tmp_path, log=None)
+    lines: list[str] = []
+    resumed = sentiment.train(TINY, seed=5, run_dir=tmp_path, resume=True, log=lines.append)
+    assert lines[0].startswith("resumed from last.pt at epoch 1, batch 8")
+    assert resumed.metrics == whole.metrics
+    assert np.array_equal(resumed.artefacts["logits"], whole.artefacts["logits"])
+    with pytest.raises(TrainingError, match="another run"):
+        sentiment.train(TINY, seed=6, run_dir=tmp_path, resume=True, log=None)
+
+
+def test_evaluate_reproduces_the_run(trained: Any, standin: Path, tmp_path: Path) -> None:
+    run, folder, _ = trained
+    again = sentiment.evaluate(folder / "best.pt")
+    assert again == {name: run.metrics[name] for name in again}
+    assert set(again) == {"test_accuracy", "test_f1", "test_loss"}
+
+    small = sentiment.export(folder / "best.pt", tmp_path / "small.pt")
+    assert sentiment.evaluate(small)["test_accuracy"] == pytest.approx(
+        run.metrics["test_accuracy"], abs=0.005
+    )
+    few = sentiment.evaluate(small, limit=50)
+    assert few["test_accuracy"] * 50 == pytest.approx(round(few["test_accuracy"] * 50))
+    with pytest.raises(ConfigError, match="limit"):
+        sentiment.evaluate(small, limit=0)
+
+
+def test_export_halves_the_weights(trained: Any, tmp_path: Path) -> None:
+    _, folder, _ = trained
+    path = sentiment.export(folder / "best.pt", tmp_path / "sub" / "small.pt")
+    assert all(w.dtype == torch.float16 for w in checkpoints.load(path)["model"].values())
+    before, after = (sentiment.load(p).model for p in (folder / "best.pt", path))
+    for a, b in zip(before.parameters(), after.parameters(), strict=True):
+        assert b.dtype == torch.float32
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_evaluate_refuses_other_data(trained: Any, standin: Path, tmp_path: Path) -> None:
+    _, folder, _ = trained
+    state = checkpoints.load(folder / "best.pt")
+    state["bundle"]["data"] |= {"standin": False, "tweets": 1_600_000}
+    checkpoints.save(state, tmp_path / "other.pt")
+    with pytest.raises(TrainingError, match="was trained on 1,600,000 tweets"):
+        sentiment.evaluate(tmp_path / "other.pt")
+
+
+def test_refuses_what_is_no_checkpoint_of_it(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="There is no checkpoint"):
+        sentiment.load(tmp_path / "absent.pt")
+    checkpoints.save({"model": {}, "bundle": {"config": {"layers": 2}}}, tmp_path / "other.pt")
+    with pytest.raises(TrainingError, match="not a checkpoint of the sentiment experiment"):
+        sentiment.load(tmp_path / "other.pt")
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(TrainingError, match="truncated or corrupt"):
+        sentiment.predict("hello", tmp_path / "cut.pt")
+
+
+# ------------------------------------------------------------------------------------------------ predict
+
+
+def test_predict_any_text(trained: Any) -> None:
+    _, folder, _ = trained
+    texts = [
+        "what a wonderful day, I love it!",
+        "i hate this horrible headache",
+        "",
+        "   ",
+        "\N{GRINNING FACE}\N{GRINNING FACE} \N{THUMBS UP SIGN}",
+        "so happy " * 1111,
+        "x" * 10_000,
+        "zxqv wvqz",
+        "\x00\ud83d null and half a surrogate",
+    ]
+    probabilities = sentiment.predict(texts, folder / "best.pt")
+    assert probabilities.shape == (len(texts),)
+    assert np.isfinite(probabilities).all()
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    assert probabilities[0] > 0.6 > 0.4 > probabilities[1]
+    assert probabilities[5] > 0.6
+    assert probabilities[2] == probabilities[3]
+    alone = sentiment.predict(texts[0], folder / "best.pt")
+    assert alone.shape == (1,)
+    assert alone[0] == pytest.approx(probabilities[0], abs=1e-6)
+    assert sentiment.predict([], folder / "best.pt").shape == (0,)
+
+
+@pytest.mark.parametrize("texts", [["fine", None], [3.5], [b"bytes"]])
+def test_predict_refuses_what_is_no_text(trained: Any, texts: Any) -> None:
+    run, _, _ = trained
+    with pytest.raises(ConfigError, match="takes a text or a list of texts"):
+        run.artefacts["classifier"].predict(texts)
+
+
+# ------------------------------------------------------------------------------------------------ leakage
+
+
+def test_test_rows_have_no_influence(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = sentiment.train(TINY, seed=2, log=None)
+    tweets = sentiment140.load_tokens()
+    test = honest.artefacts["split"].test
+    labels = np.array(tweets.labels)
+    labels[test] = 1 - labels[test]
+    changed = dataclasses.replace(tweets, labels=labels)
+    monkeypatch.setattr(sentiment140, "load_tokens", lambda: changed)
+    flipped = sentiment.train(TINY, seed=2, log=None)
+    assert np.array_equal(flipped.artefacts["logits"], honest.artefacts["logits"])
+    assert flipped.metrics["test_accuracy"] == pytest.approx(1 - honest.metrics["test_accuracy"])
+    assert flipped.metrics["validation_accuracy"] == honest.metrics["validation_accuracy"]
+
+
+def test_vocabulary_knows_training_words_only() -> None:
+    tweets = tweets_of([[0, 1, 1], [1, 2], [3, 3, 3, 3], [0]], [0, 1, 1, 0])
+    vocabulary = sentiment.count_vocabulary(tweets, np.array([0, 1, 3]), 1, 100)
+    assert vocabulary.to_list() == ["<pad>", "<unk>", "w1", "w0", "w2"]
+    encoded = sentiment.encode(tweets, np.array([2]), vocabulary, 36)
+    assert encoded.batch(np.array([0]))[0].tolist() == [[1, 1, 1, 1]]
+
+
+def test_baselines_do_not_see_test_labels(standin: Path) -> None:
+    tweets = sentiment140.load_tokens()
+    split = sentiment.split_rows(len(tweets.labels), TINY)
+    labels = np.array(tweets.labels)
+    labels[split.test] = 1 - labels[split.test]
+    honest = sentiment.linear_baselines(tweets, split, bits=16)
+    changed = dataclasses.replace(tweets, labels=labels)
+    flipped = sentiment.linear_baselines(changed, split, bits=16)
+    assert honest.keys() == flipped.keys()
+    for name, value in honest.items():
+        assert flipped[name] == pytest.approx(1 - value)
+
+
+# ------------------------------------------------------------------------------------------ split, batches
+
+
+@pytest.mark.parametrize(("tweets", "sizes"), [(None, (960, 320, 320)), (500, (300, 100, 100))])
+def test_split_is_exact(tweets: int | None, sizes: tuple[int, ...]) -> None:
+    config = dataclasses.replace(TINY, tweets=tweets)
+    everything = dataclasses.replace(TINY, tweets=None)
+    split = sentiment.split_rows(1600, config)
+    assert split.sizes == sizes
+    rows = np.concatenate([split.train, split.validation, split.test])
+    assert len(np.unique(rows)) == sum(sizes)
+    whole = sentiment.split_rows(1600, everything)
+    assert set(split.test) <= set(whole.test)
+    assert set(split.train) <= set(whole.train)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=60), st.integers(1, 9), st.integers(0, 3))
+def test_batches_have_one_length_and_every_row_once(
+    lengths: list[int], batch_size: int, seed: int
+) -> None:
+    array = np.array(lengths)
+    for rng in (None, np.random.default_rng(seed)):
+        batches = sentiment.equal_length_batches(array, batch_size, rng)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+        for rows in batches:
+            assert 1 <= len(rows) <= batch_size
+            assert len(set(array[rows].tolist())) == 1
+    again = sentiment.equal_length_batches(array, batch_size, np.random.default_rng(seed))
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=7), min_size=1, max_size=12),
+    st.integers(1, 8),
+    st.randoms(use_true_random=False),
+)
+def test_encode_agrees_with_the_plain_way(
+    rows: list[list[int]], max_length: int, random: Any
+) -> None:
+    tweets = tweets_of(rows, [i % 2 for i in range(len(rows))])
+    vocabulary = Vocabulary(("w1", "w0", "w4"), sentiment.SPECIALS)
+    chosen = random.sample(range(len(rows)), k=random.randint(1, len(rows)))
+    encoded = sentiment.encode(tweets, np.array(chosen), vocabulary, max_length)
+    assert isinstance(encoded, Encoded)
+    assert len(encoded) == len(chosen)
+    for i, row in enumerate(chosen):
+        tokens, labels = encoded.batch(np.array([i]))
+        expected = vocabulary.encode(f"w{token}" for token in rows[row])[:max_length]
+        assert tokens[0].tolist() == (expected or [sentiment.PAD_ID])
+        assert tokens.dtype == torch.int64
+        assert labels.tolist() == [row % 2]
+
+
+def test_batches_are_built_when_asked_for() -> None:
+    tweets = tweets_of([[0, 1], [1, 1], [0]], [0, 1, 1])
+    vocabulary = Vocabulary(("w0", "w1"), sentiment.SPECIALS)
+    encoded = sentiment.encode(tweets, np.arange(3), vocabulary, 36)
+    batches = sentiment.Batches(encoded, sentiment.equal_length_batches(encoded.lengths, 8))
+    assert len(batches) == 2
+    assert batches[1][0].tolist() == [[2, 3], [3, 3]]
+    assert batches[1][1].tolist() == [0.0, 1.0]
+    assert len(batches[1:]) == 1
+
+
+# ------------------------------------------------------------------------------------------- loss, scores
+
+
+def test_loss_smooths_labels_and_drops_words_in_training_only() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Model(torch.nn.Module):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            seen.append(tokens)
+            return torch.tensor([2.0, -1.0])
+
+    config = dataclasses.replace(TINY, word_dropout=0.5, label_smoothing=0.2)
+    loss = sentiment.batch_loss(config)
+    tokens = torch.full((2, 500), 7)
+    tokens[0, 0] = sentiment.PAD_ID
+    torch.manual_seed(0)
+    total, count = loss(Model().train(), (tokens, torch.tensor([1.0, 0.0])))
+    z = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    y = torch.tensor([0.9, 0.1], dtype=torch.float64)
+    p = torch.sigmoid(z)
+    assert float(total) == pytest.approx(float(-(y * p.log() + (1 - y) * (1 - p).log()).sum()))
+    assert count == 2
+    assert seen[0][0, 0] == sentiment.PAD_ID
+    assert set(seen[0].unique().tolist()) == {sentiment.PAD_ID, sentiment.UNK_ID, 7}
+    assert 0.4 < float((seen[0] == sentiment.UNK_ID).float().mean()) < 0.6
+    loss(Model().eval(), (tokens, torch.tensor([1.0, 0.0])))
+    assert torch.equal(seen[1], tokens)
+
+
+def test_scores_against_scikit_learn() -> None:
+    from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
+
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=200).astype(np.float32)
+    labels = (rng.random(200) < 0.3).astype(np.float32)
+    predicted = (logits > 0).astype(int)
+    result = sentiment.scores(logits, labels)
+    assert result["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert result["f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    assert result["loss"] == pytest.approx(log_loss(labels, probabilities))
+    assert np.array_equal(sentiment.confusion(logits, labels), confusion_matrix(labels, predicted))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "low", "high", "words"),
+    [
+        (0.86, 0.855, 0.865, "reached: above 85%, with its whole interval"),
+        (0.851, 0.849, 0.853, "reached: above 85%, but its interval includes the bar"),
+        (
+            0.849,
+            0.847,
+            0.851,
+            "not reached: 0.10 points short, though its interval includes the bar",
+        ),
+        (0.85, 0.84, 0.85, "not reached: 0.00 points short, its whole interval is below"),
+    ],
+)
+def test_verdict(accuracy: float, low: float, high: float, words: str) -> None:
+    assert sentiment.verdict(accuracy, low, high) == words
+
+
+# --------------------------------------------------------------------------------- n-grams and duplicates
+
+
+@given(st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=8))
+def test_ngrams_are_those_of_each_tweet(rows: list[list[int]]) -> None:
+    tweets = tweets_of(rows, [0] * len(rows))
+    matrix = sentiment.ngram_features(tweets, np.arange(len(rows)), orders=3, bits=30)
+    for i, row in enumerate(rows):
+        grams = {
+            tuple(row[a : a + order]) for order in (1, 2, 3) for a in range(len(row) - order + 1)
+        }
+        columns = set(matrix[i].indices.tolist())
+        assert len(columns) == len(grams)
+        assert matrix[i].sum() == len(grams)
+        # the same n-gram has the same column in every tweet
+        for gram in grams:
+            alone = sentiment.ngram_features(
+                tweets_of([list(gram), [5]], [0, 0]), np.array([0]), orders=3, bits=30
+            )
+            assert set(alone.indices.tolist()) <= columns
+
+
+def test_duplicates_against_a_plain_count() -> None:
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(0, 3, rng.integers(0, 4)).tolist() for _ in range(300)]
+    labels = rng.integers(0, 2, 300).tolist()
+    tweets = tweets_of(rows, labels)
+    split = Split(np.arange(180), np.arange(180, 240), np.arange(240, 300))
+    texts = [tuple(row) for row in rows]
+    size = Counter(texts)
+    pairs = list(zip(texts, labels, strict=True))
+    of_text = {text: {label for other, label in pairs if other == text} for text in size}
+    positive = Counter(text for text, label in pairs if label)
+    minority = sum(min(positive[t], n - positive[t]) for t, n in size.items() if n > 1)
+    repeated = sum(n for n in size.values() if n > 1)
+    result = sentiment.duplicates(tweets, split)
+    assert result["repeated"] == pytest.approx(repeated / 300)
+    assert result["both_labels"] == pytest.approx(
+        sum(n for t, n in size.items() if len(of_text[t]) == 2) / 300
+    )
+    assert result["minority_label"] == pytest.approx(minority / repeated)
+    assert result["test_in_train"] == pytest.approx(
+        np.mean([texts[i] in set(texts[:180]) for i in range(240, 300)])
+    )
+    keys = sentiment.text_keys(tweets)
+    assert len(set(keys.tolist())) == len(set(zip(texts, keys.tolist(), strict=True))) == len(size)
+    some = np.array([5, 0, 299])
+    assert np.array_equal(sentiment.text_keys(tweets, some), keys[some])
+
+
+# ------------------------------------------------------------------------------------------- peers, config
+
+
+def test_vocabulary_agrees_with_torchtext(standin: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchtext.vocab import Vocab
+
+    tweets = sentiment140.load_tokens()
+    split = sentiment.split_rows(len(tweets.labels), TINY)
+    tokens, _ = sentiment.take(tweets, split.train)
+    counts = Counter(tweets.types[i] for i in tokens)
+    ours = sentiment.count_vocabulary(tweets, split.train, 3, 200)
+    theirs = Vocab(counts, max_size=198, min_freq=3, specials=["<pad>", "<unk>"])
+    assert ours.to_list() == theirs.itos
+    assert ours.index["<unk>"] == theirs.stoi["never-seen-word"] == sentiment.UNK_ID
+
+
+def test_glove_start(standin: Path) -> None:
+    vocabulary = Vocabulary(("good", "bad", "xqzzxq"), sentiment.SPECIALS)
+    matrix, share = sentiment.glove_matrix(vocabulary, 0)
+    again, _ = sentiment.glove_matrix(vocabulary, 0)
+    assert matrix.shape == (5, 50)
+    assert torch.equal(matrix, again)
+    assert 0 < share < 1
+    model = sentiment.build(
+        dataclasses.replace(TINY, embeddings="glove", embedding_dim=50), 5, matrix
+    )
+    assert torch.equal(model.embedding.table.weight[2:], matrix[2:])
+    assert model.embedding.table.weight[0].abs().sum() == 0
+
+
+def test_own_cell_gives_the_same_logits(trained: Any) -> None:
+    """The trained network runs on our LSTM: same parameters, same answers."""
+    from coursework.models.lstm import BiLSTMClassifier
+
+    classifier = trained[0].artefacts["classifier"]
+    config = classifier.config
+    own = BiLSTMClassifier(
+        len(classifier.vocabulary), config.embedding_dim, config.hidden_size, cell="own"
+    )
+    own.load_state_dict(classifier.model.state_dict())
+    own.eval()
+    tokens = torch.randint(1, len(classifier.vocabulary), (16, 9))
+    with torch.no_grad():
+        assert torch.allclose(own(tokens), classifier.model(tokens), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tweets": 5}, "tweets is 5"),
+        ({"min_count": 0}, "min_count is 0"),
+        ({"max_vocabulary": 2}, "max_vocabulary is 2"),
+        ({"max_length": 0}, "max_length is 0"),
+        ({"hidden_size": 0}, "hidden_size is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1"),
+        ({"embeddings": "elmo"}, "embeddings is 'elmo'"),
+    ],
+)
+def test_bad_config(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+def test_presets_and_overrides() -> None:
+    quick, full = preset_of("sentiment", "quick"), preset_of("sentiment", "full")
+    assert full.tweets is None
+    assert quick.tweets is not None
+    changed = override(full, ["plan.epochs=1", "embeddings=glove", "tweets=1000"])
+    assert (changed.plan.epochs, changed.embeddings, changed.tweets) == (1, "glove", 1000)
+    with pytest.raises(ConfigError, match="embeddings cannot be 'elmo'"):
+        override(full, ["embeddings=elmo"])
