@@ -90,7 +90,7 @@ def test_files_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(DataError, match="an edge names a paper that is not there"):
         planetoid._read("Cora", files)
     parts["graph"] = defaultdict(list, {0: [1, 5], 1: [0]})
-    x, edges, y, rest = planetoid._read("Cora", files)
+    x, _, y, rest = planetoid._read("Cora", files)
     assert x.shape == (6, 3)
     assert y[[5, 4]].tolist() == [0, 1]  # the test papers stand in the order of the index
     assert rest.tolist() == [2, 4, 5]

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from local_server import CONTENT, Server
 
-from conftest import CONTENT, AddDataset, Server
+from coursework import settings
 from coursework.data import sources
 from coursework.errors import ConfigError, DataError
 
+AddDataset = Callable[..., sources.DatasetInfo]
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -361,6 +364,15 @@ def test_registry_entries_are_complete(name: str) -> None:
             assert not Path(file.path).is_absolute()
             assert ".." not in Path(file.path).parts
             assert file.url.startswith("https://") or (not file.url and files != entry.files)
+
+
+def test_the_readme_lists_every_file() -> None:
+    page = (settings.repo_root() / "data" / "README.md").read_text(encoding="utf-8")
+    for entry in sources.REGISTRY.values():
+        assert f"`{entry.name}`" in page
+        for file in (file for files in entry.file_sets for file in files):
+            assert f"`{file.path}`" in page
+            assert f"| {file.size:,} | `{file.sha256}` |" in page
 
 
 def test_missing_package(monkeypatch: pytest.MonkeyPatch, standin: Path) -> None:

@@ -87,7 +87,7 @@ def test_first_row_with_a_line_feed(tmp_path: Path) -> None:
     [
         (b"0,a,b\n4,c,d\n", "3 columns"),
         (b"just text\n", "1 columns"),
-        (b"", "cannot be read"),
+        (b"", "0 columns"),
         (b"0,a\n4,b,c\n", "cannot be read"),
         (b"0,a\n2,b\n", "label '2'"),
         (b"target,text\n0,a\n", "label 'target'"),

@@ -9,8 +9,10 @@ label away.
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import html
+import io
 import itertools
 import zipfile
 import zlib
@@ -138,7 +140,7 @@ def read_csv(path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    from pyarrow import csv
+    from pyarrow import csv as arrow_csv
 
     try:
         with _opened(path) as file:
@@ -152,22 +154,24 @@ def read_csv(path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
         official = n_columns == 6
         names = [f"f{i}" for i in range(n_columns)]
         with _opened(path) as file:
-            table = csv.read_csv(
+            table = arrow_csv.read_csv(
                 file,
-                read_options=csv.ReadOptions(
+                read_options=arrow_csv.ReadOptions(
                     column_names=names,
                     encoding="latin-1" if official else "utf-8",
                     block_size=1 << 24,
                 ),
-                parse_options=csv.ParseOptions(newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
+                parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+                convert_options=arrow_csv.ConvertOptions(
                     include_columns=[names[0], names[-1]],
                     column_types=dict.fromkeys(names, pa.string()),
                     strings_can_be_null=False,
                 ),
             )
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError, pa.ArrowInvalid) as error:
-        reason = str(error).splitlines()[0][:120]
+    except (
+        OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError, csv.Error, pa.ArrowInvalid
+    ) as error:  # fmt: skip
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise DataError(
             f"{path} cannot be read ({reason}); delete it and fetch it again."
         ) from error

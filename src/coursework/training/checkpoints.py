@@ -45,6 +45,7 @@ def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> P
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes files that nobody else may read
         if keep_previous and path.exists():
             os.replace(path, previous(path))
         os.replace(temporary, path)
