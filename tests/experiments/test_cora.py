@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +28,14 @@ def without_times(run: base.Run) -> dict[str, float]:
     return {key: value for key, value in run.metrics.items() if "seconds" not in key}
 
 
-@pytest.fixture
-def run() -> base.Run:
-    return cora.train(TINY, seed=0, log=None)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[base.Run]:
+    """One run on the stand-in for all tests that only look at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COURSEWORK_DATA", raising=False)
+        patch.setenv("COURSEWORK_OFFLINE", "1")
+        patch.setenv("COURSEWORK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield cora.train(TINY, seed=0, log=None)
 
 
 # --------------------------------------------------------------------------------------------- learning
@@ -221,6 +228,8 @@ def test_bad_values_are_named(assignment: str) -> None:
 def test_random140_cannot_choose_on_its_test_nodes() -> None:
     with pytest.raises(ConfigError, match="no validation nodes"):
         base.override(cora.Config(), ["gcn.plan.monitor=validation_accuracy"])
+    with pytest.raises(ConfigError, match="no validation nodes"):
+        base.override(cora.Config(), ["gat.plan.mode=min"])
 
 
 def test_more_training_nodes_than_nodes() -> None:
@@ -244,8 +253,6 @@ def test_lines_have_the_format_of_the_assignment(run: base.Run) -> None:
         rf"Epoch: 00\d\d loss_train: {number} acc_train: {number} "
         rf"loss_val: {number} acc_val: {number} time: {number}s"
     )
-    import re
-
     assert all(re.fullmatch(pattern, line) for line in lines[:10])
     assert lines[0].startswith("Epoch: 0051")
     assert lines[10] == "Optimization Finished!"
@@ -253,7 +260,12 @@ def test_lines_have_the_format_of_the_assignment(run: base.Run) -> None:
 
 
 def test_run_can_be_recorded() -> None:
-    config = replace(SHORT, epochs_long=12, models=("gcn", "gat", "uniform"))
+    config = replace(
+        SHORT,
+        epochs_long=12,
+        models=("gcn", "gat", "uniform"),
+        long_models=("gcn", "gat", "uniform"),
+    )
     runs = cora.paired(replace(SHORT, splits=3), seed=7)
     assert [r.seed for r in runs] == [7, 8, 9]
     assert len({tuple(r.artefacts["split"].train) for r in runs}) == 3

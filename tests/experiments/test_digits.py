@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from coursework.data import mnist
 from coursework.errors import ConfigError, DataError
 from coursework.experiments import digits
@@ -22,7 +23,8 @@ def test_one_image_of_each_class_and_no_image_twice() -> None:
     assert data.train_labels[drawn.target_rows].tolist() == list(range(10))
     assert not set(drawn.source_rows) & set(drawn.target_rows)
     assert drawn.sources.shape == (10, 28, 28)
-    assert 0 <= drawn.sources.min() and drawn.sources.max() <= 1
+    assert drawn.sources.min() >= 0
+    assert drawn.sources.max() <= 1
     again, other = digits.draw(data, seed=3), digits.draw(data, seed=4)
     assert torch.equal(drawn.sources, again.sources)
     assert torch.equal(drawn.targets, again.targets)
@@ -107,3 +109,17 @@ def test_bad_input(standin: Path) -> None:
     few = replace(data, train_labels=np.where(data.train_labels == 7, 1, data.train_labels))
     with pytest.raises(DataError, match="0 images of the digit 7"):
         digits.draw(few)
+
+
+def test_words_and_table_follow_the_numbers() -> None:
+    data = mnist.load()
+    measured = digits.measure(data, draws=20)
+    text = digits.observations(digits.draw(data), measured)
+    assert f"{measured['scaled'].own_class:.0%} of the rows" in text
+    assert f"{measured['RBF kernel'].own_class:.0%}: " in text
+    worse = replace(measured["cosine"], own_class=0.01)
+    assert ": not better than" in digits.observations(
+        digits.draw(data), {**measured, "cosine": worse}
+    )
+    shown = digits.table(measured)
+    assert [row[0] for row in shown.rows] == list(digits.VARIANTS)

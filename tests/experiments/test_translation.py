@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from coursework.data import embeddings, eng_fra
 from coursework.data.embeddings import WordVectors
 from coursework.data.splits import Split
@@ -19,12 +20,14 @@ from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments import override, translation
 from coursework.experiments.base import Run
 from coursework.models.transformer import Transformer
+from coursework.report import store
 from coursework.training import checkpoints
 
 PLAN = dataclasses.replace(
-    translation.PLAN, epochs=6, learning_rate=1e-2, monitor="validation_loss", mode="min"
+    translation.PLAN, epochs=4, learning_rate=1e-2, monitor="validation_loss", mode="min"
 )
 TINY = translation.Config(
+    pairs=900,
     batch_size=16,
     word_dropout=0.05,
     rnn_embedding=32,
@@ -35,10 +38,10 @@ TINY = translation.Config(
     n_layers=1,
     d_ff=64,
     dropout=0.0,
-    rnn_plan=PLAN,
+    rnn_plan=dataclasses.replace(PLAN, epochs=3, learning_rate=2e-2),
     transformer_plan=PLAN,
 )
-SHORT = override(TINY, ["pairs=96", "rnn_plan.epochs=2", "transformer_plan.epochs=2"])
+SHORT = override(TINY, ["pairs=96", "rnn_plan.epochs=1", "transformer_plan.epochs=1"])
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +60,16 @@ def test_both_models_learn_and_beat_the_baselines(trained: tuple[Run, Path]) -> 
     assert run.source.is_standin
     best_baseline = max(run.metrics["copy.test_bleu"], run.metrics["memory.test_bleu"])
     for name in ("rnn", "transformer"):
-        assert run.metrics[f"{name}.test_bleu"] > best_baseline + 10
-        assert run.metrics[f"{name}.test_token_accuracy"] > 0.8
+        assert run.metrics[f"{name}.test_bleu"] > best_baseline + 5
+        assert run.metrics[f"{name}.test_token_accuracy"] > 0.7
         history = run.curves[name]
-        assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+        assert history[-1]["train_loss"] < 0.6 * history[0]["train_loss"]
         low, high, how = run.notes["intervals"][f"{name}.test_bleu"]
         assert low <= run.metrics[f"{name}.test_bleu"] <= high
         assert "sentences" in how
     assert 0 <= run.notes["paired_bootstrap_p"] <= 1
     assert "tok:13a" in run.notes["signatures"]["bleu"]
-    assert sum(run.notes["pairs"].values()) == len(run.artefacts["corpus"].pairs)
+    assert run.notes["pairs"]["train"] == 900
 
 
 def test_evaluate_reproduces_the_run(trained: tuple[Run, Path], standin: Path) -> None:
@@ -130,23 +133,25 @@ def test_attention_belongs_to_the_translation(trained: tuple[Run, Path]) -> None
 
 def test_the_same_seed_gives_the_same_result(standin: Path) -> None:
     corpus = translation.prepare(SHORT)
-    first, second, other = (
-        translation.train(SHORT, seed=seed, log=None, corpus=corpus).metrics for seed in (1, 1, 2)
-    )
-    assert first == second
-    assert first != other
+    first, second = (translation.train(SHORT, seed=1, log=None, corpus=corpus) for _ in range(2))
+    assert first.metrics == second.metrics
+    assert first.artefacts["translations"] == second.artefacts["translations"]
+    # A model does not depend on which others are trained, and does on the seed.
     alone = dataclasses.replace(SHORT, models=("transformer",))
-    only = translation.train(alone, seed=1, log=None, corpus=corpus).metrics
-    assert only["transformer.test_bleu"] == first["transformer.test_bleu"]
+    same, other = (
+        translation.train(alone, seed=seed, log=None, corpus=corpus).metrics for seed in (1, 2)
+    )
+    key = "transformer.validation_loss"
+    assert same[key] == first.metrics[key] != other[key]
 
 
 def test_killed_and_resumed_is_the_same_bit_for_bit(standin: Path, tmp_path: Path) -> None:
-    config = override(SHORT, ["rnn_plan.epochs=3", "transformer_plan.epochs=3"])
+    config = override(SHORT, ["models=transformer", "transformer_plan.epochs=2"])
     corpus = translation.prepare(config)
     whole = translation.train(config, run_dir=tmp_path / "a", log=None, corpus=corpus)
 
     def kill(line: str) -> None:
-        if line.startswith("epoch 2/3") and (tmp_path / "b" / "transformer").is_dir():
+        if line.startswith("epoch 2/2"):  # comes before the second epoch is stored
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -157,10 +162,10 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(standin: Path, tmp_path: Pat
     )
     assert any(line.startswith("resumed from last.pt") for line in lines)
     assert resumed.metrics == whole.metrics
-    for name in config.models:
-        a, b = (checkpoints.load(tmp_path / run / name / "last.pt")["model"] for run in "ab")
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[key], b[key]) for key in a)
+    files = [tmp_path / run / "transformer" / "last.pt" for run in "ab"]
+    a, b = (checkpoints.load(file)["model"] for file in files)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_test_pairs_have_no_influence(standin: Path) -> None:
@@ -174,11 +179,11 @@ def test_test_pairs_have_no_influence(standin: Path) -> None:
     one, two = (translation.train(config, log=None, corpus=c) for c in (corpus, changed))
     assert one.artefacts["translations"] == two.artefacts["translations"]
     assert one.metrics["rnn.validation_bleu"] == two.metrics["rnn.validation_bleu"]
-    assert one.metrics["rnn.test_bleu"] != two.metrics["rnn.test_bleu"]
+    assert one.metrics["rnn.test_loss"] != two.metrics["rnn.test_loss"]
 
 
 def test_no_sentence_on_two_sides_and_vocabulary_of_training_pairs(standin: Path) -> None:
-    corpus = translation.prepare(TINY)
+    corpus = translation.prepare(dataclasses.replace(TINY, pairs=None))
     assert translation.shared_with_training(corpus.pairs, corpus.split) == {
         "french": 0.0,
         "english": 0.0,
@@ -195,7 +200,7 @@ def test_no_sentence_on_two_sides_and_vocabulary_of_training_pairs(standin: Path
     assert np.array_equal(few.split.test, corpus.split.test)
     assert len(few.french) < len(corpus.french)
     with pytest.raises(ConfigError, match="prepare it with this config"):
-        translation.train(TINY, log=None, corpus=few)
+        translation.train(TINY, log=None, corpus=few)  # 900 pairs wanted, 50 given
 
 
 # ---------------------------------------------------------------------------------- batches and loss
@@ -292,7 +297,7 @@ def test_scores() -> None:
     worse = translation.paired_bootstrap(
         references * 20, ["she is sad today", "we are home"] * 20, references * 20, 100
     )
-    assert same > 0.5
+    assert same == 1
     assert worse < 0.05
 
 
@@ -312,6 +317,27 @@ def test_shared_sentences_are_counted() -> None:
     assert translation.shared_with_training(pairs, split) == pytest.approx(
         {"french": 1 / 3, "english": 1 / 3, "either": 2 / 3}
     )
+
+
+def test_comparison_and_verdict_follow_the_numbers(trained: tuple[Run, Path]) -> None:
+    run, _ = trained
+    live = translation.Outcome.of(run)
+    recorded = translation.Outcome.of(store.make_record("translation-tiny", [run]))
+    assert recorded == live
+    shown = translation.comparison({"own": live, "pre-trained": recorded})
+    assert [row[0] for row in shown.rows] == [
+        *["recurrent model", "Transformer"] * 2,
+        "nearest training sentence",
+        "source copied",
+    ]
+    assert shown.rows[0][3] == f"{run.metrics['rnn.test_bleu']:.1f}"
+    metrics = {"memory.test_bleu": 20.0, "rnn.test_bleu": 15.0, "transformer.test_bleu": 30.0}
+    one = dataclasses.replace(live, metrics=metrics)
+    two = dataclasses.replace(live, metrics=metrics | {"rnn.test_bleu": 18.5})
+    text = translation.verdict({"own": one, "pre-trained": two})
+    assert "Transformer 30.0, recurrent model 15.0." in text
+    assert "nearest training sentence (20.0): Transformer." in text
+    assert "recurrent model +3.5, Transformer +0.0" in text
 
 
 # -------------------------------------------------------------------------------- pre-trained vectors

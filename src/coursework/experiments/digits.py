@@ -25,6 +25,7 @@ from torch import Tensor
 
 from coursework.errors import ConfigError, DataError
 from coursework.models.attention import attention
+from coursework.report.tables import Table
 from coursework.training import seeds
 
 if TYPE_CHECKING:
@@ -263,3 +264,68 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     a, b = a.flatten().double() - a.double().mean(), b.flatten().double() - b.double().mean()
     length = float(a.norm() * b.norm())
     return float(a @ b) / length if length > 0 else 0.0
+
+
+def table(measured: Mapping[str, Measured], caption: str = "") -> Table:
+    """What :func:`measure` found, one row for each similarity."""
+    columns = [
+        "similarity",
+        "own class has the largest weight",
+        "weight on the own class",
+        "largest weight",
+        "effective number of sources",
+        "longest source picked",
+        "correlation with the norm",
+    ]
+    rows = [
+        (
+            one.variant,
+            f"{one.own_class:.1%}",
+            f"{one.own_weight:.2f}",
+            f"{one.largest_weight:.2f}",
+            f"{one.effective_sources:.1f}",
+            f"{one.longest_picked:.1%}",
+            f"{one.norm_correlation:+.2f}",
+        )
+        for one in measured.values()
+    ]
+    return Table(columns, rows, caption)
+
+
+def observations(images: Draw, measured: Mapping[str, Measured]) -> str:
+    """What there is to see in the attention matrix, in words (Markdown) computed from the numbers.
+
+    Args:
+        images: The draw that is shown.
+        measured: From :func:`measure`.
+    """
+    weights = attend(images, "scaled").weights  # [C targets, C sources]
+    norms = images.sources.flatten(1).norm(dim=1)  # [C]
+    own = int((weights.argmax(dim=1) == torch.arange(CLASSES)).sum())
+    favourite = int(weights.sum(dim=0).argmax())
+    rank = int((norms > norms[favourite]).sum()) + 1
+    scaled, unscaled, cosine, rbf = (
+        measured[name] for name in ("scaled", "unscaled", "cosine", "RBF kernel")
+    )
+    better = "better" if min(cosine.own_class, rbf.own_class) > scaled.own_class else "not better"
+    lines = [
+        f"*Diagonal.* In the draw shown, {own} of 10 targets give their largest weight to their own "
+        f"class; over {scaled.draws} draws it is {scaled.own_class:.0%} of the rows (10 % by chance). "
+        "Overlap of ink says something about the class, but not enough for a clean diagonal.",
+        f"*Columns.* The source that collects most weight in this draw is the {favourite}, whose norm "
+        f"is number {rank} of 10. Over all draws {scaled.longest_picked:.0%} of the rows pick the "
+        "source with the **largest norm** (10 % by chance), and being picked by other classes has a "
+        f"correlation of {scaled.norm_correlation:+.2f} with the norm (cosine: "
+        f"{cosine.norm_correlation:+.2f}). Pixels are never negative, so $t^\\top s$ grows with the "
+        "ink of $s$ whatever its shape: sources with much ink make dark *columns*.",
+        "*Sharpness.* The factor $1/\\sqrt{784}$ changes no arg max, only how sharp the rows are: "
+        f"their largest weight is {scaled.largest_weight:.2f} on average with it (the weight is "
+        f"spread like over {scaled.effective_sources:.1f} sources) and {unscaled.largest_weight:.2f} "
+        f"without ({unscaled.effective_sources:.1f} sources). So the scaled sums are blurred mixtures "
+        "of many digits, and the unscaled ones are nearly copies of one source, often of another "
+        "class.",
+        f"*Length taken out.* The cosine finds the own class in {cosine.own_class:.0%} of the rows, "
+        f"the Gaussian kernel in {rbf.own_class:.0%}: {better} than the dot product. The rest would "
+        "be for learned projections $W^Q$ and $W^K$, which this exercise does not have.",
+    ]
+    return "**Observed.**\n\n" + "\n".join(f"* {line}" for line in lines)

@@ -160,7 +160,7 @@ def library_convolve(x: Tensor, edge_index: Tensor, aggregation: Aggregation = "
 
 
 def matrix_convolve(x: Tensor, edge_index: Tensor, aggregation: Aggregation = "mean") -> Tensor:
-    r"""The same as one matrix product: :math:`(D^{-1} A + I) X` for the mean, :math:`(A + I) X` for the sum."""
+    r"""The same as one matrix product: :math:`(D^{-1} A + I) X`, or :math:`(A + I) X` for the sum."""
     a = adjacency(edge_index, len(x)).to_dense()  # [N, N]
     if aggregation == "mean":
         a = a / a.sum(1, keepdim=True).clamp(min=1)
@@ -214,7 +214,14 @@ def draw(
     ax.add_collection(LineCollection(lines, colors="0.7", linewidths=0.8, zorder=1))
     widths = [2.5 if node in highlight else 0.6 for node in range(len(positions))]
     dots = ax.scatter(
-        *positions.T, c=values, s=size, linewidths=widths, edgecolors="black", zorder=2, **scatter
+        positions[:, 0],
+        positions[:, 1],
+        c=values,
+        s=size,
+        linewidths=widths,
+        edgecolors="black",
+        zorder=2,
+        **scatter,
     )
     for node, label in enumerate(labels or []):
         ax.annotate(
@@ -231,6 +238,9 @@ def draw(
 READINGS = 3
 """Readings that a sensor's features hold: now, one step ago, two steps ago."""
 
+AHEAD = 2
+"""Steps of five minutes between the last reading and the speed that is asked for."""
+
 
 @dataclass(frozen=True)
 class RoadTask:
@@ -238,9 +248,9 @@ class RoadTask:
 
     Attributes:
         positions: Places of the sensors on a unit square, `[N, 2]`.
-        edge_index: Roads between neighbouring sensors, both directions, `[2, E]`.
+        edge_index: Roads from the sensor ahead (source) to the one behind it (target), `[2, E]`.
         x: The last three measured speeds and the speed limit, in km/h, `[T, N, 4]`.
-        y: Mean speed a quarter of an hour later, in km/h, `[T, N]`.
+        y: Speed ten minutes later, in km/h, `[T, N]`.
         split: Points in time for training, validation and test, in this order in time.
     """
 
@@ -252,13 +262,13 @@ class RoadTask:
 
 
 def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-    """Sensors at random places, roads by Gabriel's rule.
+    """Sensors at random places, one-way roads by Gabriel's rule.
 
     Two sensors are linked if no third one lies in the circle that has them at its ends: a planar,
-    connected network much like a road map.
+    connected network much like a road map. All traffic flows towards larger first coordinates.
 
     Returns:
-        Positions `[N, 2]` and edges `[2, E]` in both directions.
+        Positions `[N, 2]`, and edges `[2, E]` against the traffic: source ahead, target behind.
     """
     positions = rng.random((num_sensors, 2))
     squared = ((positions[:, None] - positions[None]) ** 2).sum(-1)  # [N, N]
@@ -267,62 +277,62 @@ def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tenso
     ends = np.arange(num_sensors)
     through[ends, :, ends] = np.inf
     through[:, ends, ends] = np.inf
-    linked = through.min(2) >= squared
-    np.fill_diagonal(linked, False)
+    ahead = positions[:, None, 0] > positions[None, :, 0]  # [source, target]
+    linked = (through.min(2) >= squared) & ahead
     return positions, torch.from_numpy(np.argwhere(linked).T.copy())
 
 
 def road_task(
-    seed: int = 0, *, num_sensors: int = 60, num_times: int = 150, noise: float = 4.0
+    seed: int = 0, *, num_sensors: int = 60, num_times: int = 120, noise: float = 4.0
 ) -> RoadTask:
-    """Generate the task: jams arise at random, fade, and spread to the neighbouring sensors.
+    r"""Generate the task: jams arise at random, fade, and travel backwards along the roads.
 
-    With :math:`c_v \\in [0, 1]` the congestion at sensor v, a step of five minutes is
+    With :math:`c_v \in [0, 1]` the congestion at sensor v and :math:`\mathcal{N}(v)` the sensors that the
+    road leads to next, a step of five minutes is
 
-    .. math:: c_v \\leftarrow 0.93\\,\\big(0.5\\,c_v + 0.5\\,\\tfrac{1}{d_v}
-              \\textstyle\\sum_{u \\in \\mathcal{N}(v)} c_u\\big) + \\text{new jam},
+    .. math:: c_v \leftarrow 0.95\,\Big(0.4\,c_v + 0.6\,\frac{1}{d_v}
+              \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam},
 
     the speed is the limit times :math:`1 - c_v`, and each measurement has an error of ``noise`` km/h.
-    The answer, the speed three steps later, therefore hangs on what is going on at the neighbours.
+    What happens at v in ten minutes is therefore happening now at most two sensors ahead.
 
     Args:
         seed: Seed of the network and of the traffic.
         num_sensors: N, at least 2.
-        num_times: T, at least 10.
+        num_times: T, at least 20.
         noise: Standard deviation of a measurement in km/h.
 
     Raises:
         ConfigError: If there are too few sensors or points in time.
     """
-    if num_sensors < 2 or num_times < 10:
+    if num_sensors < 2 or num_times < 20:
         raise ConfigError(
             f"num_sensors is {num_sensors} and num_times {num_times}; "
-            "there must be at least 2 sensors and 10 points in time."
+            "there must be at least 2 sensors and 20 points in time."
         )
     rng = seeds.numpy_generator(seed, "roads")
     positions, edge_index = roads(num_sensors, rng)
     matrix = adjacency(edge_index, num_sensors).to_dense().numpy()
-    matrix = matrix / matrix.sum(1, keepdims=True)  # row v averages over the neighbours of v
+    matrix = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # row v: mean over those ahead
     limit = rng.choice([50.0, 80.0, 100.0], num_sensors)
-    ahead, warm_up = 3, 40
+    warm_up = 40
     congestion, states = np.zeros(num_sensors), []
-    for _ in range(warm_up + num_times + READINGS - 1 + ahead):
-        jam = (rng.random(num_sensors) < 0.02) * rng.uniform(0.5, 1.0, num_sensors)
-        congestion = np.minimum(1, 0.93 * (0.5 * congestion + 0.5 * matrix @ congestion) + jam)
+    for _ in range(warm_up + num_times + READINGS - 1 + AHEAD):
+        jam = (rng.random(num_sensors) < 0.015) * rng.uniform(0.5, 1.0, num_sensors)
+        congestion = np.minimum(1, 0.95 * (0.4 * congestion + 0.6 * matrix @ congestion) + jam)
         states.append(congestion)
-    speed = limit * (1 - np.stack(states[warm_up:]))  # [T + 5, N]
+    speed = limit * (1 - np.stack(states[warm_up:]))  # [T + 4, N]
     measured = speed + noise * rng.normal(size=speed.shape)
     now = np.arange(num_times) + READINGS - 1
     readings = [measured[now - back] for back in range(READINGS)]
     x = np.stack([*readings, np.broadcast_to(limit, readings[0].shape)], axis=2)  # [T, N, 4]
-    y = speed[now + ahead]  # [T, N]
-    # The past trains, the future tests; a gap keeps the quarter of an hour from reaching across.
-    a, b = int(0.6 * num_times), int(0.8 * num_times)
+    y = speed[now + AHEAD]  # [T, N]
+    # The past trains, the future tests. Between the parts lies a gap as long as the readings and the
+    # ten minutes ahead reach, so that no speed is in two parts.
+    a, b, gap = int(0.6 * num_times), int(0.8 * num_times), AHEAD + READINGS - 1
     times = np.arange(num_times)
-    split = Split(times[: a - ahead], times[a : b - ahead], times[b:])
-    return RoadTask(
-        positions, edge_index, torch.tensor(x).float(), torch.tensor(y).float(), split
-    )
+    split = Split(times[: a - gap], times[a : b - gap], times[b:])
+    return RoadTask(positions, edge_index, torch.tensor(x).float(), torch.tensor(y).float(), split)
 
 
 def repeat_graph(edge_index: Tensor, num_nodes: int, times: int) -> Tensor:
@@ -348,7 +358,7 @@ def road_comparison(
         Test error of each.
     """
     plan = plan or engine.Plan(
-        epochs=25, learning_rate=1e-2, schedule="cosine", monitor="mae", precision="32-true"
+        epochs=20, learning_rate=1e-2, schedule="cosine", monitor="mae", precision="32-true"
     )
     count = task.x.shape[1]
     parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -374,7 +384,7 @@ def road_comparison(
     for name, uses_graph in (("sensor alone", False), ("with the graph", True)):
         seeds.seed_everything(seed)
         model = GraphRegressor(
-            task.x.shape[2], hidden, num_layers=2, dropout=0.0, graph=uses_graph
+            task.x.shape[2], hidden, num_layers=2, dropout=0.0, use_graph=uses_graph
         )
         engine.fit(
             model,

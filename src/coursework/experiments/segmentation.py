@@ -76,6 +76,8 @@ class Config:
         convolutions: Convolutions in every block.
         skips: The variants that are trained: with (True) and without (False) skip connections.
         canvases: Training canvases of one epoch, composed anew in every epoch.
+        height: Pixels from top to bottom of a training canvas. Those for validation and test have 64; a
+            convolutional network can learn from lower ones, which hold the same digits in fewer pixels.
         validation_canvases: Canvases of held-back training digits, the same in every run.
         test_canvases: Canvases of test digits, the same in every run.
         batch_size: Canvases of one step.
@@ -91,6 +93,7 @@ class Config:
     convolutions: int = 1
     skips: tuple[bool, ...] = (True, False)
     canvases: int = 1000
+    height: int = 64
     validation_canvases: int = 500
     test_canvases: int = 2000
     batch_size: int = 16
@@ -99,16 +102,14 @@ class Config:
     overlap: bool = False
 
     def __post_init__(self) -> None:
-        if not self.down or len(self.down) != len(self.up):
-            raise ConfigError(
-                f"down is {self.down} and up is {self.up}; both need the same number of levels, "
-                "at least one."
-            )
+        # That down and up have as many levels is checked by build: --set changes one after the other.
         for name in ("bottleneck", "convolutions", "canvases", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if min(*self.down, *self.up) < 1:
+        if not self.down or not self.up or min(self.down + self.up) < 1:
             raise ConfigError(f"down is {self.down} and up is {self.up}; give positive numbers.")
+        if self.height < m2nist.SIDE:
+            raise ConfigError(f"height is {self.height}; a digit needs {m2nist.SIDE} pixels.")
         for name in ("validation_canvases", "test_canvases"):
             if getattr(self, name) < FEWEST:
                 raise ConfigError(
@@ -174,7 +175,15 @@ def variant_name(skip: bool) -> str:
 
 
 def build(config: Config, skip: bool) -> UNet:
-    """The network of a variant, in the memory layout that convolutions prefer; seed before."""
+    """The network of a variant, in the memory layout that convolutions prefer; seed before.
+
+    Raises:
+        ConfigError: If the two paths differ in length.
+    """
+    if len(config.down) != len(config.up):
+        raise ConfigError(
+            f"down is {config.down} and up is {config.up}; both need the same number of levels."
+        )
     model = UNet(
         in_channels=1,
         out_channels=NUM_CLASSES,
@@ -208,10 +217,11 @@ class Data:
     source: Source
     overlap: bool = False
 
-    def epoch(self, n: int, seed: int, epoch: int) -> Canvases:
+    def epoch(self, n: int, seed: int, epoch: int, height: int = 64) -> Canvases:
         """``n`` training canvases, a function of the seed and the epoch alone."""
         rng = seeds.numpy_generator(seed, "canvases", epoch)
-        return m2nist.compose(self.digits.images, self.digits.labels, n, rng, overlap=self.overlap)
+        images, labels = self.digits.images, self.digits.labels
+        return m2nist.compose(images, labels, n, rng, height=height, overlap=self.overlap)
 
 
 def prepare(config: Config) -> Data:
@@ -526,7 +536,8 @@ def _fit(
     log: Callable[[str], None] | None,
 ) -> engine.Fit:
     def batches(epoch: int) -> Batches:
-        return Batches(data.epoch(config.canvases, seed, epoch), config.batch_size)
+        canvases = data.epoch(config.canvases, seed, epoch, config.height)
+        return Batches(canvases, config.batch_size)
 
     def validate(network: nn.Module) -> dict[str, float]:
         masks, loss = _judge(network, data.validation, config.batch_size)
@@ -808,9 +819,7 @@ def receptive_field(model: UNet, offset: int | None = None) -> tuple[int, int]:
     Returns:
         Height and width in pixels.
     """
-    if offset is None:
-        fields = [receptive_field(model, k) for k in range(2 ** len(model.downs))]
-        return max(h for h, _ in fields), max(w for _, w in fields)
+    step = 2 ** len(model.downs)
     probe = copy.deepcopy(model).cpu().double()
     for module in list(probe.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
@@ -826,16 +835,30 @@ def receptive_field(model: UNet, offset: int | None = None) -> tuple[int, int]:
     probe.eval().requires_grad_(False)
     side = 64
     while True:
-        image = torch.ones(1, 1, side, side, dtype=torch.float64, requires_grad=True)
-        centre = side // 2 + offset
-        probe(image)[0, :, centre, centre].sum().backward()
-        assert image.grad is not None
-        seen = image.grad[0, 0] != 0  # [side, side]
-        rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()  # [h, 1], [w, 1]
-        inside = min(int(rows[0]), int(columns[0])) > 0
-        if inside and max(int(rows[-1]), int(columns[-1])) < side - 1:
-            return int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
+        boxes = []
+        with torch.enable_grad():
+            image = torch.ones(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+            output = probe(image).sum(dim=(0, 1))  # [side, side]
+            for k in range(step) if offset is None else [offset]:
+                centre = side // 2 + k
+                (seen,) = torch.autograd.grad(output[centre, centre], image, retain_graph=True)
+                boxes.append(_box(seen[0, 0] != 0))
+        whole = [box for box in boxes if box is not None]
+        if len(whole) == len(boxes):
+            return max(h for h, _ in whole), max(w for _, w in whole)
         side *= 2
+
+
+def _box(seen: Tensor) -> tuple[int, int] | None:
+    """Height and width of the box around what is true, None if it touches the border."""
+    size = []
+    for line in (seen.any(1), seen.any(0)):
+        places = line.nonzero()  # [count, 1]
+        first, last = int(places[0]), int(places[-1])
+        if first == 0 or last == len(line) - 1:
+            return None
+        size.append(last - first + 1)
+    return size[0], size[1]
 
 
 def share_in_view(digits: np.ndarray, field: tuple[int, int]) -> float:

@@ -124,7 +124,7 @@ class Config:
 PRESETS: dict[str, Config] = {
     "full": Config(),
     "quick": Config(
-        tweets=40_000,
+        tweets=60_000,
         max_vocabulary=10_000,
         embeddings="glove",
         embedding_dim=50,
@@ -575,7 +575,7 @@ def train(
     for name, value in metrics.items():
         if name.endswith("test_accuracy"):
             low, high = wilson(round(value * n_test), n_test)
-            intervals[name] = (low, high, f"Wilson, {n_test} test tweets")
+            intervals[name] = (low, high, f"Wilson, {n_test:,} test tweets")
     notes: dict[str, Any] = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "embedding_parameters": sum(p.numel() for p in model.embedding.parameters()),
