@@ -322,3 +322,9 @@ def test_effective_share_of_known_weights() -> None:
     assert share.tolist() == pytest.approx([1.0, 0.5, 1.0])
     half = cora.effective_share(torch.tensor([0.9, 0.1]), torch.tensor([0, 0]), 1)
     assert float(half) == pytest.approx(math.exp(-0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2)
+
+
+def test_attention_memory_of_cora() -> None:
+    found = cora.attention_memory(2708, 13264, heads=8, width=2)
+    assert found["concatenation"] == pytest.approx(2708 * 2708 * 8 * 4 * 4 / 1e9)
+    assert found["pairs"] / found["edges"] > 500

@@ -25,6 +25,7 @@ TINY = base.override(
     [
         *("down=4,8", "up=8,4", "bottleneck=12", "plan.epochs=3", "batch_size=8"),
         *("canvases=96", "validation_canvases=100", "test_canvases=100"),
+        *("background_weight=0.2", "plan.learning_rate=0.02"),
     ],
 )
 SHORT = replace(TINY, canvases=24, plan=replace(TINY.plan, epochs=2))

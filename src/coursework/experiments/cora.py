@@ -10,9 +10,8 @@ Two protocols:
     The public split: 20 nodes of each class for training, 500 for validation, which decides when to
     stop, and 1,000 for test, which are looked at once, at the end.
 
-One seed is one run: one split (with ``random140``), and on it *all* the models, so that their
-difference is that of a pair. A random split moves the accuracy by several points, far more than the
-choice of the model does, and cancels in the difference.
+One seed is one run: one split (with ``random140``), and on it *all* the models. A random split moves the
+accuracy by several points; models that are compared must at least see the same one.
 
 Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``K`` heads, ``C`` classes.
 """
@@ -660,6 +659,27 @@ def attention_weights(model: GAT, inputs: Inputs) -> Tensor:
     with torch.no_grad():
         s = model.layer1.transform(inputs.x)  # [N, K, F']
         return model.layer1.edge_attention(s, inputs.edge_index)
+
+
+def attention_memory(nodes: int, edges: int, heads: int, width: int) -> dict[str, float]:
+    """Gigabytes (1e9 bytes, float32) of what a graph attention layer keeps in the forward pass.
+
+    Args:
+        nodes: ``N``.
+        edges: ``E``, self-loops included.
+        heads: ``K``.
+        width: ``F'``, output features of each head.
+
+    Returns:
+        ``concatenation`` of all pairs alone (``N N K 2F'`` numbers), ``pairs`` with their scores and
+        weights, and ``edges``: score, weight and message of each edge (``E K (F' + 2)``).
+    """
+    number = 4e-9 * heads
+    return {
+        "concatenation": number * nodes**2 * 2 * width,
+        "pairs": number * nodes**2 * (2 * width + 2),
+        "edges": number * edges * (width + 2),
+    }
 
 
 def effective_share(weights: Tensor, target: Tensor, num_nodes: int) -> Tensor:

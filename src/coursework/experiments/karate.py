@@ -167,6 +167,28 @@ def matrix_convolve(x: Tensor, edge_index: Tensor, aggregation: Aggregation = "m
     return (a + torch.eye(len(x))) @ x  # [N, F]
 
 
+def alikeness(features: Tensor, y: Tensor) -> tuple[float, float, float]:
+    """How far features tell communities apart, without training.
+
+    Args:
+        features: `[N, F]`.
+        y: Community of each node, `[N]`.
+
+    Returns:
+        Mean cosine of two nodes of one community, mean cosine of two nodes of different ones, and the share
+        of nodes whose most similar other node is of their own community.
+    """
+    unit = features / features.norm(dim=1, keepdim=True)
+    cosine = unit @ unit.t()  # [N, N]
+    same, itself = y[:, None] == y[None, :], torch.eye(len(y), dtype=torch.bool)
+    nearest = cosine.masked_fill(itself, -torch.inf).argmax(1)  # [N]
+    return (
+        float(cosine[same & ~itself].mean()),
+        float(cosine[~same].mean()),
+        float((y[nearest] == y).float().mean()),
+    )
+
+
 # --- drawing ---------------------------------------------------------------------------------
 
 

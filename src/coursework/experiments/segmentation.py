@@ -143,18 +143,19 @@ def _plan(epochs: int, learning_rate: float, **options: Any) -> engine.Plan:
 PRESETS: dict[str, Config] = {
     # A small network that sees a whole digit, for seconds.
     "quick": Config(
-        plan=_plan(8, 1e-2),
-        down=(8, 16, 32, 64),
+        plan=_plan(6, 4e-3),
+        down=(8, 16, 32),
         bottleneck=64,
-        up=(64, 32, 16, 16),
-        canvases=256,
-        validation_canvases=200,
+        up=(32, 16, 8),
+        canvases=768,
+        height=32,
+        validation_canvases=150,
         test_canvases=500,
         batch_size=8,
         background_weight=0.2,
     ),
     # The network of the assignment.
-    "full": Config(plan=_plan(24, 3e-3), canvases=640),
+    "full": Config(plan=_plan(24, 4e-3), canvases=1000, height=32, background_weight=0.2),
     # Three levels, two convolutions a block: the receptive field covers a digit from all its pixels.
     "deep": Config(
         plan=_plan(16, 3e-3),
@@ -165,6 +166,7 @@ PRESETS: dict[str, Config] = {
         skips=(True,),
         canvases=3000,
         batch_size=32,
+        background_weight=0.2,
     ),
 }
 

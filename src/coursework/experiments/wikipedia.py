@@ -25,7 +25,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -736,6 +736,29 @@ def test_metrics(graph: WikipediaGraph, result: SplitResult) -> dict[str, float]
 
 
 test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
+
+
+def comparison(
+    value: Callable[[str], Any], splits: Sequence[str] = SPLITS
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of the table of models, for a run or a recorded result.
+
+    Args:
+        value: Name of a metric -> what to show for it.
+        splits: Splits to show.
+
+    Returns:
+        Headings, and one row for each of :data:`MODELS`: its words, then MAE and R² on each split.
+    """
+    shown = [
+        (kind, key, word) for kind in splits for key, word in (("mae_ln", "MAE"), ("r2", "R²"))
+    ]
+    columns = ["model", *(f"{kind}: {word}" for kind, _, word in shown)]
+    rows = [
+        (words, *(value(f"{kind}.{model}.test_{key}") for kind, key, _ in shown))
+        for model, words in MODELS.items()
+    ]
+    return columns, rows
 
 
 def train(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -117,7 +118,8 @@ def execute(
     )
     with _environment(environment):
         try:
-            client.execute()
+            # the kernel's own log says nothing that a reader needs; errors of cells come back as such
+            client.execute(stderr=subprocess.DEVNULL)
         except CellExecutionError as error:
             problem = f"cell {done} ends in {_plain(error.ename)}: {_plain(error.evalue)}"
         except CellTimeoutError:
