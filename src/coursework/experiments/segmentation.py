@@ -155,7 +155,13 @@ PRESETS: dict[str, Config] = {
         background_weight=0.2,
     ),
     # The network of the assignment.
-    "full": Config(plan=_plan(24, 4e-3), canvases=1000, height=32, background_weight=0.2),
+    "full": Config(
+        plan=_plan(24, 4e-3),
+        canvases=1000,
+        height=32,
+        validation_canvases=300,
+        background_weight=0.2,
+    ),
     # Three levels, two convolutions a block: the receptive field covers a digit from all its pixels.
     "deep": Config(
         plan=_plan(16, 3e-3),

@@ -1120,15 +1120,15 @@ def _presets() -> dict[str, Config]:
         batch_size=32,
         word_dropout=0.05,
         rnn_embedding=64,
-        rnn_hidden=64,
+        rnn_hidden=96,
         rnn_dropout=0.1,
         d_model=64,
         n_heads=2,
-        n_layers=2,
+        n_layers=1,
         d_ff=128,
         dropout=0.1,
-        rnn_plan=dataclasses.replace(by_loss, epochs=3, learning_rate=8e-3),
-        transformer_plan=dataclasses.replace(by_loss, epochs=4, learning_rate=5e-3),
+        rnn_plan=dataclasses.replace(by_loss, epochs=3, learning_rate=5e-3),
+        transformer_plan=dataclasses.replace(by_loss, epochs=5, learning_rate=6e-3),
     )
     return {
         name: config

@@ -157,7 +157,7 @@ PRESETS: dict[str, Config] = {
     "quick": dataclasses.replace(
         _FULL,
         plan=dataclasses.replace(_PLAN, epochs=10, learning_rate=1e-2),
-        steps_per_epoch=5,
+        steps_per_epoch=8,
         hidden=48,
         refit=False,
         trees=100,
