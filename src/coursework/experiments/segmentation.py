@@ -879,10 +879,14 @@ def share_in_view(digits: np.ndarray, field: tuple[int, int]) -> float:
     Returns:
         Mean over the ink pixels: the share of the ink of their digit that is within the field.
     """
-    height, width = field
-    ink = torch.from_numpy(digits > 0).float()[:, None]  # [n, 1, H, W]
-    beside = (width // 2, (width - 1) // 2, height // 2, (height - 1) // 2)
-    window = torch.ones(1, 1, height, width)
-    within = F.conv2d(F.pad(ink, beside), window)  # [n, 1, H, W]: ink in the field of each pixel
-    share = within / ink.sum(dim=(2, 3), keepdim=True).clamp(min=1)  # [n, 1, H, W]
+    ink = torch.from_numpy(digits > 0).double()  # [n, H, W]
+    within = ink
+    for axis, size in ((1, field[0]), (2, field[1])):
+        length = within.shape[axis]
+        sums = F.pad(within.cumsum(axis), (1, 0) if axis == 2 else (0, 0, 1, 0))  # one longer
+        places = torch.arange(length)
+        first = (places - size // 2).clamp(min=0)
+        last = (places + (size - 1) // 2 + 1).clamp(max=length)
+        within = sums.index_select(axis, last) - sums.index_select(axis, first)  # [n, H, W]
+    share = within / ink.sum(dim=(1, 2), keepdim=True).clamp(min=1)  # [n, H, W]
     return float(share[ink > 0].mean())

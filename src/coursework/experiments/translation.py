@@ -1116,7 +1116,7 @@ def _presets() -> dict[str, Config]:
     full = Config()
     by_loss = dataclasses.replace(PLAN, monitor="validation_loss", mode="min")
     quick = Config(
-        pairs=4000,
+        pairs=3000,
         batch_size=32,
         word_dropout=0.05,
         rnn_embedding=64,
@@ -1128,7 +1128,7 @@ def _presets() -> dict[str, Config]:
         d_ff=128,
         dropout=0.1,
         rnn_plan=dataclasses.replace(by_loss, epochs=3, learning_rate=5e-3),
-        transformer_plan=dataclasses.replace(by_loss, epochs=5, learning_rate=6e-3),
+        transformer_plan=dataclasses.replace(by_loss, epochs=4, learning_rate=6e-3),
     )
     return {
         name: config
