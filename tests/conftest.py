@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests use tiny models: a second thread only waits, and on a busy machine it waits long."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
