@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent
 
 os.environ.setdefault("COURSEWORK_PROGRESS", "0")  # no bars in outputs
 os.environ.setdefault("PYTHONHASHSEED", "0")
+# One thread per kernel: two threads that share their cores with anything else wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What notebooks write under test stays out of the results that `coursework run` leaves.
 os.environ.setdefault("COURSEWORK_BUILD", str(ROOT / "build" / "tests"))
 
