@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from coursework.models.lstm import LSTM, BiLSTMClassifier, LSTMCell, lstm_update
+from coursework.models.lstm import (
+    LSTM,
+    BiLSTMClassifier,
+    LSTMCell,
+    ThroughTime,
+    lstm_update,
+    scan,
+)
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 TOLERANCE = {torch.float32: (2e-6, 1e-5), torch.float64: (1e-12, 1e-12)}  # forward, gradients
@@ -37,6 +44,17 @@ def leaf(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
 def twice(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Two leaves with equal values, one for each implementation."""
     return tensor.clone().requires_grad_(), tensor.clone().requires_grad_()
+
+
+def second_derivatives(module: nn.Module, x: Tensor, state: tuple[Tensor, Tensor]) -> list[Tensor]:
+    """Of the squared norm of all gradients, by the inputs and the parameters."""
+    inputs = [value.clone().requires_grad_() for value in (x, *state)]
+    leaves = [*inputs, *(p for _, p in sorted(module.named_parameters()))]
+    out, last = module(inputs[0], (inputs[1], inputs[2]))
+    ends = last if isinstance(last, tuple) else (last,)
+    value = out.sin().sum() + sum((end * end).sum() for end in ends)
+    first = torch.autograd.grad(value, leaves, create_graph=True)
+    return list(torch.autograd.grad(sum((g * g).sum() for g in first), leaves))
 
 
 # --- the cell --------------------------------------------------------------------------------
@@ -107,6 +125,43 @@ def test_update_by_hand() -> None:
     h, c = lstm_update(torch.zeros(4), torch.tensor([2.0]))
     assert c.item() == 1.0
     assert h.item() == pytest.approx(0.5 * torch.tanh(torch.tensor(1.0)).item())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_cell_can_be_differentiated_twice(bias: bool) -> None:
+    reference = nn.LSTMCell(INPUT, HIDDEN, bias=bias, dtype=torch.float64)
+    own = LSTMCell(INPUT, HIDDEN, bias=bias, dtype=torch.float64)
+    own.load_state_dict(reference.state_dict())
+    x, h, c = (leaf(2, n, dtype=torch.float64, seed=n) for n in (INPUT, HIDDEN, HIDDEN))
+    mine, theirs = (second_derivatives(module, x, (h, c)) for module in (own, reference))
+    assert max(g.abs().max().item() for g in mine) > 1.0
+    for a, b in zip(mine, theirs, strict=True):
+        assert_same(a, b, 1e-12)
+
+
+def test_cell_passes_numeric_checks_of_both_derivatives() -> None:
+    cell = LSTMCell(2, 3, dtype=torch.float64)
+    values = [leaf(2, n, dtype=torch.float64, seed=n).requires_grad_() for n in (2, 3, 3)]
+    weights = [p.detach().clone().requires_grad_() for p in cell.parameters()]
+    names = [name for name, _ in cell.named_parameters()]
+
+    def call(x: Tensor, h: Tensor, c: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.func.functional_call(
+            cell, dict(zip(names, parameters, strict=True)), (x, (h, c))
+        )
+
+    assert torch.autograd.gradcheck(call, (*values, *weights), fast_mode=True)
+    assert torch.autograd.gradgradcheck(call, (*values, *weights), fast_mode=True)
+
+
+def test_cell_reads_a_view() -> None:
+    reference, own = nn.LSTMCell(INPUT, HIDDEN), LSTMCell(INPUT, HIDDEN)
+    own.load_state_dict(reference.state_dict())
+    x = leaf(INPUT, 4, dtype=torch.float32, seed=1).t()
+    state = (leaf(4, 2 * HIDDEN, dtype=torch.float32, seed=2)[:, ::2], torch.ones(1).expand(4, 7))
+    assert not x.is_contiguous()
+    for mine, theirs in zip(own(x, state), reference(x, state), strict=True):
+        assert_same(mine, theirs, 2e-6)
 
 
 @pytest.mark.parametrize("shape", [(INPUT + 1,), (2, INPUT + 1), (2, 2, INPUT)])
@@ -231,6 +286,269 @@ def test_layer_weights_move_both_ways_and_start_equal(options: dict) -> None:
     nn.LSTM(INPUT, HIDDEN, **options).load_state_dict(own.state_dict())
 
 
+# The layer has a backward pass of its own for sequences of one length; these tests are for it.
+
+
+@PROPERTY
+@given(
+    sizes=st.tuples(*(st.integers(1, 5) for _ in range(4))),
+    layers=st.integers(1, 2),
+    flags=st.tuples(*(st.booleans() for _ in range(3))),
+    seed=st.integers(0, 2**16),
+)
+def test_any_layer_is_pytorchs(
+    sizes: tuple[int, int, int, int], layers: int, flags: tuple[bool, bool, bool], seed: int
+) -> None:
+    steps, batch, width, hidden = sizes
+    torch.manual_seed(seed)
+    options = dict(zip(("bias", "batch_first", "bidirectional"), flags, strict=True))
+    reference = nn.LSTM(width, hidden, layers, dtype=torch.float64, **options)
+    own = LSTM(width, hidden, layers, dtype=torch.float64, **options)
+    own.load_state_dict(reference.state_dict())
+    x, x_ref = twice(leaf(steps, batch, width, dtype=torch.float64, seed=seed))
+    (out, (h, c)), (out_ref, (h_ref, c_ref)) = own(x), reference(x_ref)
+    (out.sin().sum() + (h * c).sum()).backward()
+    (out_ref.sin().sum() + (h_ref * c_ref).sum()).backward()
+    assert_same(out, out_ref, 1e-12)
+    assert_same(c, c_ref, 1e-12)
+    assert_same(x.grad, x_ref.grad, 1e-12)
+    assert_same_gradients(own, reference, 1e-12)
+
+
+def through_time_inputs(bias: bool = True) -> list[Tensor]:
+    shapes = [(3, 2, 2), (12, 2), (12, 3), (12,), (2, 3), (2, 3)]  # T 3, B 2, I 2, H 3
+    values = [leaf(*shape, dtype=torch.float64, seed=i) for i, shape in enumerate(shapes)]
+    return [value.requires_grad_() for i, value in enumerate(values) if bias or i != 3]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("reverse", [True, False])
+def test_through_time_passes_numeric_checks_of_both_derivatives(reverse: bool, bias: bool) -> None:
+    def call(x: Tensor, w_i: Tensor, w_h: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        b, h, c = rest if bias else (None, *rest)
+        return ThroughTime.apply(x, w_i, w_h, b, h, c, reverse)
+
+    assert torch.autograd.gradcheck(call, through_time_inputs(bias))
+    assert torch.autograd.gradgradcheck(call, through_time_inputs(bias), fast_mode=True)
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+@pytest.mark.parametrize("used", ["output", "c", "both"])
+def test_through_time_is_the_plain_loop(used: str, reverse: bool) -> None:
+    results = []
+    for variant in ("loop", "by hand"):
+        x, w_i, w_h, b, h_0, c_0 = leaves = through_time_inputs()
+        if variant == "loop":
+            rows, (_, c) = scan(x.flatten(0, 1), [2, 2, 2], w_i, w_h, b, (h_0, c_0), reverse)
+            output = rows.view(3, 2, 3)
+        else:
+            output, c = ThroughTime.apply(x, w_i, w_h, b, h_0, c_0, reverse)
+        parts = {"output": output.cos().sum(), "c": c.sin().sum()}
+        loss = sum(parts.values()) if used == "both" else parts[used]
+        results.append([output, c, *torch.autograd.grad(loss, leaves)])
+    for mine, theirs in zip(*results, strict=True):
+        assert_same(mine, theirs, 1e-13)
+
+
+@pytest.mark.parametrize("needed", range(6))
+def test_through_time_gives_only_the_gradients_that_are_wanted(needed: int) -> None:
+    everything = through_time_inputs()
+    full = torch.autograd.grad(ThroughTime.apply(*everything, False)[0].sum(), everything)
+    values = [value.detach() for value in everything]
+    values[needed].requires_grad_()
+    for again in (False, True):  # by hand, and by the loop
+        output, _ = ThroughTime.apply(*values, False)
+        (found,) = torch.autograd.grad(output.sum(), [values[needed]], create_graph=again)
+        assert_same(found, full[needed], 1e-13)
+
+
+def test_layer_trains_with_some_weights_frozen() -> None:
+    layer, whole = LSTM(INPUT, HIDDEN, 2), LSTM(INPUT, HIDDEN, 2)
+    layer.load_state_dict(whole.state_dict())
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_("hh" in name)
+    x = leaf(4, 3, INPUT, dtype=torch.float32, seed=1)
+    for module in (layer, whole):
+        module(x)[0].square().sum().backward()
+    for name, parameter in layer.named_parameters():
+        if "hh" in name:
+            assert_same(parameter.grad, whole.get_parameter(name).grad, 1e-6)
+        else:
+            assert parameter.grad is None
+    assert not LSTM(INPUT, HIDDEN).requires_grad_(False)(x)[0].requires_grad
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"bias": False}],
+    ids=["plain", "stacked", "no bias"],
+)
+def test_layer_can_be_differentiated_twice(options: dict) -> None:
+    reference = nn.LSTM(INPUT, HIDDEN, dtype=torch.float64, **options)
+    own = LSTM(INPUT, HIDDEN, dtype=torch.float64, **options)
+    own.load_state_dict(reference.state_dict())
+    x = leaf(3, 3, INPUT, dtype=torch.float64, seed=1)
+    rows = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
+    state = tuple(leaf(rows, 3, HIDDEN, dtype=torch.float64, seed=seed) for seed in (2, 3))
+    mine, theirs = (second_derivatives(module, x, state) for module in (own, reference))
+    assert max(g.abs().max().item() for g in mine) > 1.0
+    for a, b in zip(mine, theirs, strict=True):
+        assert_same(a, b, 1e-11)  # sums of squared gradients: values up to 1e3
+
+
+def test_second_derivatives_where_one_input_depends_on_another() -> None:
+    # The first state is computed from the recurrent weights: a partial derivative by the weights
+    # that follows that path as well counts it twice.
+    reference = nn.LSTM(3, 4, dtype=torch.float64)
+    own = LSTM(3, 4, dtype=torch.float64)
+    own.load_state_dict(reference.state_dict())
+    x, found = leaf(3, 2, 3, dtype=torch.float64, seed=1), []
+    for module in (own, reference):
+        weight = module.weight_hh_l0
+        state = weight.sin()[:2].unsqueeze(0)
+        (first,) = torch.autograd.grad(
+            module(x, (state, state.cos()))[0].sum(), [weight], create_graph=True
+        )
+        found.append((first, *torch.autograd.grad(first.square().sum(), [weight])))
+    for mine, theirs in zip(*found, strict=True):
+        assert_same(mine, theirs, 1e-12)
+
+
+def test_layer_keeps_what_a_second_backward_needs() -> None:
+    layer = LSTM(INPUT, HIDDEN, bidirectional=True)
+    x = leaf(4, 3, INPUT, dtype=torch.float32, seed=1)
+    loss = layer(x)[0].sin().sum()
+    leaves = list(layer.parameters())
+    first = torch.autograd.grad(loss, leaves, retain_graph=True)
+    for mine, theirs in zip(torch.autograd.grad(loss, leaves), first, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_changing_the_output_in_place_is_noticed() -> None:
+    output, _ = LSTM(INPUT, HIDDEN)(leaf(4, 3, INPUT, dtype=torch.float32, seed=1))
+    output.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+
+
+def test_layer_leaves_its_arguments_alone() -> None:
+    layer = LSTM(INPUT, HIDDEN, 2, bidirectional=True)
+    values = [leaf(4, 3, n, dtype=torch.float32, seed=n) for n in (INPUT, HIDDEN, HIDDEN)]
+    before = [value.clone() for value in values]
+    output, (_, c_n) = layer(values[0], (values[1], values[2]))
+    (output.sum() + c_n.sum()).backward()
+    assert all(torch.equal(a, b) for a, b in zip(values, before, strict=True))
+
+
+def test_layer_reads_views() -> None:
+    reference = nn.LSTM(INPUT, HIDDEN, batch_first=True, dtype=torch.float64)
+    own = LSTM(INPUT, HIDDEN, batch_first=True, dtype=torch.float64)
+    own.load_state_dict(reference.state_dict())
+    results = []
+    for module in (own, reference):
+        x = leaf(INPUT, 4, 6, dtype=torch.float64, seed=1).requires_grad_()
+        state = leaf(1, HIDDEN, 4, dtype=torch.float64, seed=2).requires_grad_()
+        h = state.transpose(1, 2)  # [1, B, H]
+        output, _ = module(x.permute(1, 2, 0)[:, ::2], (h, h.flip(-1)))  # [B, T, I] with gaps
+        output.select(1, 1).expand(3, -1, -1).sum().backward()
+        results.append((output, x.grad, state.grad))
+    for mine, theirs in zip(*results, strict=True):
+        assert_same(mine, theirs, 1e-12)
+    assert_same_gradients(own, reference, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_layer_draws_the_dropout_masks_of_pytorch(dtype: torch.dtype) -> None:
+    options = {"num_layers": 3, "dropout": 0.5, "bidirectional": True, "dtype": dtype}
+    reference, own = nn.LSTM(INPUT, HIDDEN, **options), LSTM(INPUT, HIDDEN, **options)
+    own.load_state_dict(reference.state_dict())
+    x, outputs = leaf(6, 3, INPUT, dtype=dtype, seed=1), []
+    for module in (own, reference):
+        torch.manual_seed(7)
+        outputs.append(module(x)[0])
+    assert_same(*outputs, TOLERANCE[dtype][0])
+    plain = own.eval()(x)[0]
+    assert (plain - outputs[0]).abs().max() > 0.01
+    assert_same(plain, reference.eval()(x)[0], TOLERANCE[dtype][0])
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 0.7])
+def test_dropout_zeroes_its_share_and_scales_the_rest(probability: float) -> None:
+    # The second layer is a window on the first: gates i and o open, f shut, g = tanh(unit). So its
+    # output is tanh(tanh(unit)) of what dropout left of each unit.
+    size, steps, batch = 20, 10, 50
+    layer = LSTM(size, size, num_layers=2, dropout=probability, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in (layer.weight_ih_l1, layer.weight_hh_l1, layer.bias_hh_l1):
+            parameter.zero_()
+        layer.weight_ih_l1[2 * size : 3 * size] = torch.eye(size)
+        layer.bias_ih_l1.copy_(torch.tensor([1e3, -1e3, 0.0, 1e3]).repeat_interleave(size))
+        torch.manual_seed(0)
+        x = torch.randn(steps, batch, size, dtype=torch.float64)
+        seen = torch.atanh(torch.atanh(layer(x)[0]))
+        whole = torch.atanh(torch.atanh(layer.eval()(x)[0]))  # what the first layer sends
+    kept = seen != 0
+    share = kept.double().mean().item()
+    spread = (probability * (1 - probability) / kept.numel()) ** 0.5
+    assert abs(share - (1 - probability)) <= 5 * spread
+    assert_same(seen[kept], whole[kept] / (1 - probability), 1e-9)
+
+
+def test_layer_works_under_autocast_and_functional_transforms() -> None:
+    layer = LSTM(INPUT, HIDDEN)
+    x = leaf(4, 3, INPUT, dtype=torch.float32, seed=1)
+    exact, _ = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, _ = layer(x)
+    assert_same(rounded.float(), exact, 2e-2)
+    assert not torch.equal(rounded.float(), exact)
+
+    def loss(parameters: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(layer, parameters, (x,))[0].sin().sum()
+
+    found = torch.func.grad(loss)(dict(layer.named_parameters()))
+    exact.sin().sum().backward()
+    for name, parameter in layer.named_parameters():
+        assert_same(found[name], parameter.grad, 1e-5)
+
+
+def test_packed_sequences_can_be_differentiated_twice() -> None:
+    reference = nn.LSTM(INPUT, HIDDEN, bidirectional=True, dtype=torch.float64)
+    own = LSTM(INPUT, HIDDEN, bidirectional=True, dtype=torch.float64)
+    own.load_state_dict(reference.state_dict())
+    found = []
+    for module in (own, reference):
+        x = leaf(4, 3, INPUT, dtype=torch.float64, seed=1).requires_grad_()
+        packed = pack_padded_sequence(x, [2, 4, 1], enforce_sorted=False)
+        (first,) = torch.autograd.grad(module(packed)[0].data.sin().sum(), [x], create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum(), [x, module.weight_hh_l0_reverse]))
+    for mine, theirs in zip(*found, strict=True):
+        assert_same(mine, theirs, 1e-12)
+
+
+def test_a_packed_batch_is_each_sequence_alone() -> None:
+    layer = LSTM(INPUT, HIDDEN, 2, bidirectional=True, dtype=torch.float64)
+    x, lengths = leaf(5, 3, INPUT, dtype=torch.float64, seed=1), [2, 5, 3]
+    packed, (h_n, c_n) = layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
+    padded, _ = pad_packed_sequence(packed)
+    for row, length in enumerate(lengths):
+        alone, (h, c) = layer(x[:length, row])
+        assert_same(padded[:length, row], alone, 1e-12)
+        assert_same(h_n[:, row], h, 1e-12)
+        assert_same(c_n[:, row], c, 1e-12)
+        assert not padded[length:, row].any()
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_an_empty_batch_has_an_empty_output(batch_first: bool) -> None:
+    own = LSTM(INPUT, HIDDEN, 2, batch_first=batch_first)
+    reference = nn.LSTM(INPUT, HIDDEN, 2, batch_first=batch_first)
+    x = torch.zeros((0, 4, INPUT) if batch_first else (4, 0, INPUT))
+    (output, (h_n, c_n)), (expected, (h_ref, _)) = own(x), reference(x)
+    assert output.shape == expected.shape
+    assert h_n.shape == c_n.shape == h_ref.shape
+
+
 def test_layer_is_the_cell_over_time() -> None:
     cell = LSTMCell(INPUT, HIDDEN, dtype=torch.float64)
     layer = LSTM(INPUT, HIDDEN, dtype=torch.float64)
@@ -270,6 +588,11 @@ def test_layer_is_causal_and_can_be_continued(steps: int, cut: int, seed: int) -
         ),
         (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(INPUT)), "LSTM expects an input of shape"),
         (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, 2, INPUT)), "at least one time step"),
+        (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, INPUT)), "at least one time step"),
+        (
+            lambda: LSTM(INPUT, HIDDEN, batch_first=True)(torch.zeros(2, 0, INPUT)),
+            "at least one time step",
+        ),
         (
             lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT), (torch.zeros(1, 3, HIDDEN),) * 2),
             "h_0 to have",

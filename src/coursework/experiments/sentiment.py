@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.data import cache, sentiment140
 from coursework.data import embeddings as word_vectors
-from coursework.data import sentiment140
 from coursework.data.splits import Split
 from coursework.data.text import PAD, UNK, Vocabulary, clean_tweet, tokenise
 from coursework.errors import ConfigError, TrainingError
@@ -57,10 +57,12 @@ class Config:
         min_count: Words that are rarer in the training tweets become ``<unk>``.
         max_vocabulary: Most words, the two specials included.
         max_length: Tokens after which a tweet is cut (99 % of them have at most 33).
-        embeddings: ``random``, or ``glove`` to start from GloVe 6B (50 dimensions).
+        embeddings: What the word vectors start from: ``random`` numbers, ``glove`` (6B, 50 dimensions),
+            or ``word2vec``, skip-gram vectors of the training tweets (:mod:`.word2vec`).
         embedding_dim: Width of the word vectors; with ``glove`` another width than 50 is projected.
         hidden_size: Width of each direction of the LSTM.
         layers: Stacked BiLSTM layers.
+        cell: ``own`` runs our LSTM, ``builtin`` PyTorch's; the same function, see problem 1(a).
         dropout: Before the output layer and between layers.
         embedding_dropout: On the entries of the word vectors.
         word_dropout: Share of training words that are replaced by ``<unk>``.
@@ -68,6 +70,7 @@ class Config:
             and are noisy.
         batch_size: Most tweets of a batch; all of one length.
         baselines: Also fit the linear baselines.
+        members: Networks of an ensemble, with seeds one after the other; 1 is a single network.
         plan: The optimisation.
     """
 
@@ -76,16 +79,18 @@ class Config:
     min_count: int = 2
     max_vocabulary: int = 50_000
     max_length: int = 36
-    embeddings: Literal["random", "glove"] = "random"
+    embeddings: Literal["random", "glove", "word2vec"] = "word2vec"
     embedding_dim: int = 100
-    hidden_size: int = 128
+    hidden_size: int = 160
     layers: int = 1
+    cell: Literal["own", "builtin"] = "own"
     dropout: float = 0.3
     embedding_dropout: float = 0.2
     word_dropout: float = 0.0
     label_smoothing: float = 0.05
     batch_size: int = 512
     baselines: bool = True
+    members: int = 1
     plan: engine.Plan = field(
         default_factory=lambda: engine.Plan(
             epochs=3,
@@ -111,18 +116,24 @@ class Config:
             ("hidden_size", 1),
             ("layers", 1),
             ("batch_size", 1),
+            ("members", 1),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         for name in ("dropout", "embedding_dropout", "word_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
-        if self.embeddings not in ("random", "glove"):
-            raise ConfigError(f"embeddings is {self.embeddings!r}; choose random or glove.")
+        if self.embeddings not in ("random", "glove", "word2vec"):
+            raise ConfigError(
+                f"embeddings is {self.embeddings!r}; choose random, glove or word2vec."
+            )
+        if self.cell not in ("own", "builtin"):
+            raise ConfigError(f"cell is {self.cell!r}; choose own or builtin.")
 
 
 PRESETS: dict[str, Config] = {
     "full": Config(),
+    "best": Config(members=3),
     "quick": Config(
         tweets=60_000,
         max_vocabulary=10_000,
@@ -405,6 +416,7 @@ def build(config: Config, vocab_size: int, pretrained: Tensor | None = None) -> 
         config.layers,
         dropout=config.dropout,
         padding_idx=PAD_ID,
+        cell=config.cell,
         embedding_dropout=config.embedding_dropout,
         pretrained=pretrained,
     )
@@ -422,11 +434,46 @@ def glove_matrix(vocabulary: Vocabulary, seed: int) -> tuple[Tensor, float]:
         share: Share of the words that have a vector.
     """
     vectors = word_vectors.glove(vocabulary.to_list())
-    matrix = np.array(vectors.vectors, dtype=np.float32)
-    scale = float(matrix[vectors.found].std()) if vectors.found.any() else 1.0
-    noise = seeds.numpy_generator(seed, "glove").normal(0, scale, matrix.shape)
-    matrix[~vectors.found] = noise[~vectors.found]
-    return torch.from_numpy(matrix), float(np.mean(vectors.found))
+    return _filled(np.array(vectors.vectors, dtype=np.float32), vectors.found, seed)
+
+
+def word2vec_matrix(
+    training: Encoded, vocabulary: Vocabulary, config: Config, key: str
+) -> tuple[Tensor, float]:
+    """Skip-gram vectors of the training tweets, and noise of the same scale for words without one.
+
+    Args:
+        training: The training tweets.
+        vocabulary: The words.
+        config: For the width and the seed of the split.
+        key: Names the data; part of the key under which the vectors are cached.
+
+    Returns:
+        matrix: float32 ``[V, embedding_dim]``, entries of standard deviation 0.3.
+        share: Share of the words that have a vector.
+    """
+    from coursework.experiments import word2vec
+
+    sentences = word2vec.Sentences(
+        training.tokens, training.starts, training.lengths, vocabulary.to_list()
+    )
+    settings = word2vec.Config(dim=config.embedding_dim, seed=config.split_seed)
+    names = cache.key_of(
+        key, config.split_seed, len(training), config.max_length, *vocabulary.tokens
+    )
+    matrix = word2vec.train(sentences, vocabulary, settings, names)
+    return _filled(matrix, np.abs(matrix).sum(axis=1) > 0, config.split_seed, 0.3)
+
+
+def _filled(
+    matrix: np.ndarray, found: np.ndarray, seed: int, std: float | None = None
+) -> tuple[Tensor, float]:
+    """Scale the vectors to a standard deviation, and fill the rows without one with noise of it."""
+    scale = float(matrix[found].std()) if found.any() else 1.0
+    wanted = scale if std is None else std
+    noise = seeds.numpy_generator(seed, "glove").normal(0, wanted, matrix.shape)
+    whole = np.where(found[:, None], matrix * (wanted / scale), noise)
+    return torch.from_numpy(whole.astype(np.float32)), float(np.mean(found))
 
 
 def batch_loss(config: Config) -> Callable[[nn.Module, tuple[Tensor, Tensor]], tuple[Tensor, int]]:
@@ -488,6 +535,89 @@ def verdict(accuracy: float, low: float, high: float, bar: float = BAR) -> str:
 # --------------------------------------------------------------------------------------------- running
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """All that a training reads: the tweets, their split, the vocabulary and the encoded parts."""
+
+    tweets: sentiment140.TokenisedTweets
+    split: Split
+    vocabulary: Vocabulary
+    training: Encoded
+    validation: Encoded
+    test: Encoded
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Record of the source, with the number of tweets."""
+        return self.tweets.source.as_record() | {"tweets": len(self.tweets.labels)}
+
+
+def prepare(config: Config) -> Corpus:
+    """Load and split the tweets, count the vocabulary on the training part, encode all parts."""
+    tweets = sentiment140.load_tokens()
+    split = split_rows(len(tweets.labels), config)
+    vocabulary = count_vocabulary(tweets, split.train, config.min_count, config.max_vocabulary)
+    training, validation, test = (
+        encode(tweets, rows, vocabulary, config.max_length)
+        for rows in (split.train, split.validation, split.test)
+    )
+    return Corpus(tweets, split, vocabulary, training, validation, test)
+
+
+def fit_network(
+    config: Config,
+    corpus: Corpus,
+    *,
+    seed: int,
+    resume: bool = False,
+    run_dir: Path | None = None,
+    log: Callable[[str], None] | None = print,
+) -> tuple[BiLSTMClassifier, engine.Fit, float | None]:
+    """Train one network on the training part; the best epoch is chosen on the validation part.
+
+    Returns:
+        The network, the record of its training, and the share of words with a pre-trained vector.
+    """
+    seeds.seed_everything(seed)
+    training, validation, vocabulary = corpus.training, corpus.validation, corpus.vocabulary
+    pretrained, found = None, None
+    if config.embeddings == "glove":
+        pretrained, found = glove_matrix(vocabulary, seed)
+    elif config.embeddings == "word2vec":
+        key = corpus.tweets.source.sha256
+        pretrained, found = word2vec_matrix(training, vocabulary, config, key)
+    model = build(config, len(vocabulary), pretrained)
+    record = as_record(config)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        result = scores(logits_of(network, validation), validation.labels)
+        return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
+
+    def batches(epoch: int) -> Batches:
+        rng = seeds.numpy_generator(seed, "batches", epoch)
+        return Batches(training, equal_length_batches(training.lengths, config.batch_size, rng))
+
+    fit = engine.fit(
+        model,
+        config.plan,
+        batches=batches,
+        loss=batch_loss(config),
+        validate=validate,
+        run_dir=run_dir,
+        resume=resume,
+        identity={
+            "experiment": "sentiment",
+            "config": record,
+            "seed": seed,
+            "tweets": len(corpus.tweets.labels),
+            "standin": corpus.tweets.source.is_standin,
+        },
+        bundle={"config": record, "vocabulary": vocabulary.to_list(), "data": corpus.data},
+        log=log,
+    )
+    return model, fit, found
+
+
 def train(
     config: Config,
     *,
@@ -511,51 +641,18 @@ def train(
         The run; ``artefacts`` has the ``classifier``, the test ``logits`` and ``labels``, and the rows
         of the ``split``.
     """
+    if config.members > 1:
+        from coursework.experiments import sentiment_ensemble
+
+        return sentiment_ensemble.train(config, preset=preset, seed=seed, resume=resume, log=log)
     started = time.perf_counter()
-    tweets = sentiment140.load_tokens()
-    split = split_rows(len(tweets.labels), config)
-    vocabulary = count_vocabulary(tweets, split.train, config.min_count, config.max_vocabulary)
-    training, validation, test = (
-        encode(tweets, rows, vocabulary, config.max_length)
-        for rows in (split.train, split.validation, split.test)
+    corpus = prepare(config)
+    tweets, split, vocabulary = corpus.tweets, corpus.split, corpus.vocabulary
+    training, test = corpus.training, corpus.test
+    model, fit, found = fit_network(
+        config, corpus, seed=seed, resume=resume, run_dir=run_dir, log=log
     )
-    data = tweets.source.as_record() | {"tweets": len(tweets.labels)}
-    record = as_record(config)
-
-    seeds.seed_everything(seed)
-    pretrained, found = None, None
-    if config.embeddings == "glove":
-        pretrained, found = glove_matrix(vocabulary, seed)
-    model = build(config, len(vocabulary), pretrained)
-
-    def validate(network: nn.Module) -> dict[str, float]:
-        result = scores(logits_of(network, validation), validation.labels)
-        return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
-
-    def batches(epoch: int) -> Batches:
-        rng = seeds.numpy_generator(seed, "batches", epoch)
-        return Batches(training, equal_length_batches(training.lengths, config.batch_size, rng))
-
-    fit = engine.fit(
-        model,
-        config.plan,
-        batches=batches,
-        loss=batch_loss(config),
-        validate=validate,
-        run_dir=run_dir,
-        resume=resume,
-        identity={
-            "experiment": "sentiment",
-            "config": record,
-            "seed": seed,
-            "tweets": len(tweets.labels),
-            "standin": tweets.source.is_standin,
-        },
-        bundle={"config": record, "vocabulary": vocabulary.to_list(), "data": data},
-        log=log,
-    )
-
-    logits = _test_logits(model, test)
+    logits = device_logits(model, test)
     result = scores(logits, test.labels)
     n_test = len(test)
     metrics = {
@@ -594,7 +691,7 @@ def train(
         "intervals": intervals,
     }
     if found is not None:
-        notes["words_with_glove_vector"] = found
+        notes["words_with_pretrained_vector"] = found
     return Run(
         experiment="sentiment",
         preset=preset,
@@ -606,7 +703,7 @@ def train(
         curves={"bilstm": fit.history},
         notes=notes,
         artefacts={
-            "classifier": Classifier(model, vocabulary, config, data),
+            "classifier": Classifier(model, vocabulary, config, corpus.data),
             "logits": logits,
             "labels": test.labels,
             "split": split,
@@ -614,12 +711,12 @@ def train(
     )
 
 
-def _test_logits(model: BiLSTMClassifier, test: Encoded) -> np.ndarray:
+def device_logits(model: BiLSTMClassifier, data: Encoded) -> np.ndarray:
     """Logits in float32, on the GPU where there is one; the model ends on the CPU."""
     model.eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return logits_of(model, test)
+        return logits_of(model, data)
     finally:
         model.to("cpu")
 
@@ -677,7 +774,7 @@ def evaluate(checkpoint: Path | str, *, limit: int | None = None) -> dict[str, f
         )
     rows = split_rows(len(tweets.labels), classifier.config).test[:limit]
     test = encode(tweets, rows, classifier.vocabulary, classifier.config.max_length)
-    result = scores(_test_logits(classifier.model, test), test.labels)
+    result = scores(device_logits(classifier.model, test), test.labels)
     return {f"test_{name}": value for name, value in result.items()}
 
 
@@ -756,38 +853,71 @@ def ngram_features(
     return matrix
 
 
-def linear_baselines(
-    tweets: sentiment140.TokenisedTweets, split: Split, bits: int = NGRAM_BITS
-) -> dict[str, float]:
-    r"""Test accuracy of two linear models on word 1- to 3-grams, trained on the same rows.
+@dataclass(frozen=True)
+class LinearModels:
+    """The two linear models on n-grams, fitted; see :func:`fit_linear`.
+
+    Attributes:
+        tweets: All tweets.
+        bits: Logarithm of the number of columns.
+        bayes: The naive Bayes.
+        logistic: The logistic regression on scaled features.
+    """
+
+    tweets: sentiment140.TokenisedTweets
+    bits: int
+    bayes: Any
+    logistic: Any
+
+    def scores(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Log odds of ``positive`` for some rows by each model, float64 ``[n]``."""
+        features = ngram_features(self.tweets, rows, bits=self.bits)
+        log_odds = np.diff(self.bayes.predict_joint_log_proba(features), axis=1)[:, 0]
+        scaled = _scaled(features, self.bayes)
+        return {"naive_bayes": log_odds, "linear": self.logistic.decision_function(scaled)}
+
+
+def _scaled(features: csr_matrix, bayes: Any) -> csr_matrix:
+    from scipy.sparse import diags
+    from sklearn.preprocessing import normalize
+
+    ratio = (bayes.feature_log_prob_[1] - bayes.feature_log_prob_[0]).astype(np.float32)
+    return normalize(features @ diags(ratio), copy=False)
+
+
+def fit_linear(
+    tweets: sentiment140.TokenisedTweets, rows: np.ndarray, bits: int = NGRAM_BITS
+) -> LinearModels:
+    r"""Two linear models on word 1- to 3-grams. Neither was tuned.
 
     ``naive_bayes`` is multinomial on binary features. ``linear`` is a logistic regression on features
     scaled by the naive Bayes log ratios :math:`r = \log\frac{p / \|p\|_1}{q / \|q\|_1}` (Wang &
-    Manning 2012), fitted by averaged SGD. Neither was tuned; nothing of the test rows is used.
+    Manning 2012), fitted by averaged SGD.
+
+    Args:
+        tweets: All tweets.
+        rows: The training rows.
+        bits: Logarithm of the number of columns that n-grams are hashed into.
     """
-    from scipy.sparse import diags
     from sklearn.linear_model import SGDClassifier
     from sklearn.naive_bayes import MultinomialNB
-    from sklearn.preprocessing import normalize
 
-    features = {"train": split.train, "test": split.test}
-    matrices = {name: ngram_features(tweets, rows, bits=bits) for name, rows in features.items()}
-    labels = {name: np.asarray(tweets.labels[rows]) for name, rows in features.items()}
-    bayes = MultinomialNB(alpha=1.0).fit(matrices["train"], labels["train"])
-    ratio = bayes.feature_log_prob_[1] - bayes.feature_log_prob_[0]
-    scaled = {
-        name: normalize(matrix @ diags(ratio.astype(np.float32)), copy=False)
-        for name, matrix in matrices.items()
-    }
+    features = ngram_features(tweets, rows, bits=bits)
+    labels = np.asarray(tweets.labels[rows])
+    bayes = MultinomialNB(alpha=1.0).fit(features, labels)
     logistic = SGDClassifier(
-        loss="log_loss",
-        alpha=2 / len(split.train),
-        average=True,
-        max_iter=5,
-        tol=None,
-        random_state=0,
-    ).fit(scaled["train"], labels["train"])
+        loss="log_loss", alpha=2 / len(rows), average=True, max_iter=5, tol=None, random_state=0
+    ).fit(_scaled(features, bayes), labels)
+    return LinearModels(tweets, bits, bayes, logistic)
+
+
+def linear_baselines(
+    tweets: sentiment140.TokenisedTweets, split: Split, bits: int = NGRAM_BITS
+) -> dict[str, float]:
+    """Test accuracy of the models of :func:`fit_linear`, trained on the same rows as the network."""
+    found = fit_linear(tweets, split.train, bits).scores(split.test)
+    positive = np.asarray(tweets.labels[split.test]) > 0
     return {
-        "naive_bayes.test_accuracy": float(bayes.score(matrices["test"], labels["test"])),
-        "linear.test_accuracy": float(logistic.score(scaled["test"], labels["test"])),
+        f"{name}.test_accuracy": float(((score > 0) == positive).mean())
+        for name, score in found.items()
     }

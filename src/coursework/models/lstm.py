@@ -20,7 +20,7 @@ Letters: `B` batch, `T` time steps, `I` input size, `H` hidden size, `L` layers,
 size.
 """
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -127,6 +127,208 @@ class LSTMCell(nn.Module):
         return lstm_update(gates, c)
 
 
+def scan(
+    rows: Tensor,
+    sizes: list[int],
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    state: State,
+    reverse: bool = False,
+) -> tuple[Tensor, State]:
+    """One layer in one direction as a plain loop: the cell over time, with `W_i x_t` hoisted.
+
+    Rows of a packed sequence are sorted by length, longest first, so at step t the first
+    `sizes[t]` sequences are alive. Forwards, sequences leave at the end of the batch; backwards
+    they join there, each with its initial state.
+
+    Args:
+        rows: The inputs, step after step, `[R, I]`.
+        sizes: Sequences that are alive at each step, non-increasing, `T` numbers with sum `R`.
+        weight_ih: `[4H, I]`.
+        weight_hh: `[4H, H]`.
+        bias: The sum of both bias vectors, `[4H]`.
+        state: The initial states, 2 x `[B, H]`.
+        reverse: Whether to read from the last step to the first.
+
+    Returns:
+        output: The hidden states `[R, H]`, in the order of the rows.
+        state: The last states `(h, c)`, 2 x `[B, H]`.
+    """
+    # The input half of the gates, for all steps at once.
+    steps = F.linear(rows, weight_ih, bias).split(sizes)  # T x [B_t, 4H]
+    weight_hh_t = weight_hh.t()  # [H, 4H]
+    outputs: list[Tensor] = []
+    if reverse:
+        h, c = state[0][: sizes[-1]], state[1][: sizes[-1]]  # [B_T, H]
+        for t in reversed(range(len(sizes))):
+            if len(h) < sizes[t]:
+                h = torch.cat([h, state[0][len(h) : sizes[t]]])  # [B_t, H]
+                c = torch.cat([c, state[1][len(c) : sizes[t]]])  # [B_t, H]
+            h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
+            outputs.append(h)
+        outputs.reverse()
+        return torch.cat(outputs), (h, c)
+    h, c = state  # [B, H]
+    finished: list[State] = []
+    for t, size in enumerate(sizes):
+        if len(h) > size:
+            finished.append((h[size:], c[size:]))
+            h, c = h[:size], c[:size]  # [B_t, H]
+        h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
+        outputs.append(h)
+    if finished:
+        h = torch.cat([h, *(last[0] for last in reversed(finished))])  # [B, H]
+        c = torch.cat([c, *(last[1] for last in reversed(finished))])  # [B, H]
+    return torch.cat(outputs), (h, c)
+
+
+class ThroughTime(torch.autograd.Function):
+    r"""One layer in one direction, with backpropagation through time written out.
+
+    Forward it is :func:`scan` for sequences of one length, in preallocated memory. Backward, let
+    :math:`\bar v` be the derivative of the loss by :math:`v`, and :math:`a_t = [a^i_t, a^f_t,
+    a^g_t, a^o_t]` what stands inside the activations. From the last step to the first (the full
+    gradient of Graves & Schmidhuber, 2005; the paper of 1997 truncates it):
+
+    .. math::
+
+        \bar h_t &= \bar y_t + W_h^\top \bar a_{t+1}
+            &&\text{(7) from above, and from the next step} \\
+        \bar c_t &= f_{t+1} \odot \bar c_{t+1} + \bar h_t \odot o_t \odot (1 - \tanh^2 c_t)
+            &&\text{(8) neither a matrix nor a slope between } \bar c_{t+1} \text{ and } \bar c_t \\
+        \bar a^i_t &= \bar c_t \odot g_t \odot i_t (1 - i_t), \quad
+        \bar a^f_t = \bar c_t \odot c_{t-1} \odot f_t (1 - f_t) &&\text{(9)} \\
+        \bar a^g_t &= \bar c_t \odot i_t \odot (1 - g_t^2), \quad
+        \bar a^o_t = \bar h_t \odot \tanh(c_t) \odot o_t (1 - o_t) &&\text{(10)}
+
+    with :math:`y_t` the output. Whatever :math:`\bar c_t` and :math:`\bar h_t` are multiplied by is
+    known beforehand and computed for all steps at once, and so are the gradients that nothing waits
+    for, each as one product over all steps instead of a sum of :math:`T` small ones:
+
+    .. math::
+
+        \bar W_i = \sum_t \bar a_t x_t^\top, \quad \bar W_h = \sum_t \bar a_t h_{t-1}^\top, \quad
+        \bar b = \sum_t \bar a_t, \quad \bar x_t = W_i^\top \bar a_t \qquad\text{(11)}
+
+    Where the gradient is to be differentiated again (`create_graph=True`), it is taken of the plain
+    loop instead, which autograd can follow to any order.
+
+    Shapes:
+        - x: `[T, B, I]`; weight_ih: `[4H, I]`; weight_hh: `[4H, H]`; bias: `[4H]` or None
+        - h_0, c_0: `[B, H]`
+        - output: hidden states `[T, B, H]` and the last cell state `[B, H]`
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor | None,
+        h_0: Tensor,
+        c_0: Tensor,
+        reverse: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Equations (1) to (6) for all steps."""
+        size = h_0.shape[-1]
+        gates = F.linear(x, weight_ih, bias)  # [T, B, 4H], becomes i, f, g, o in place
+        output, cells, squashed = (gates.new_empty(*x.shape[:2], size) for _ in range(3))
+        both, g, o = gates.split([2 * size, size, size], dim=-1)  # i and f side by side
+        i, f = both.split(size, dim=-1)
+        buffers = (gates, both, i, f, g, o, cells, squashed, output)
+        steps = list(zip(*(buffer.unbind() for buffer in buffers), strict=True))
+        weight_hh_t = weight_hh.t()  # [H, 4H]
+        h, c = h_0, c_0  # [B, H]
+        for a_t, both_t, i_t, f_t, g_t, o_t, c_t, s_t, h_t in reversed(steps) if reverse else steps:
+            a_t.addmm_(h, weight_hh_t)  # [B, 4H]
+            both_t.sigmoid_()  # (1), (2)
+            c = torch.mul(f_t, c, out=c_t).addcmul_(i_t, g_t.tanh_())  # [B, H]  (3), (5)
+            h = torch.mul(o_t.sigmoid_(), torch.tanh(c, out=s_t), out=h_t)  # [B, H]  (4), (6)
+        ctx.reverse = reverse
+        ctx.save_for_backward(
+            x, weight_ih, weight_hh, bias, h_0, c_0, gates, cells, squashed, output
+        )
+        return output, c.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Equations (7) to (11)."""
+        *inputs, gates, cells, squashed, output = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (*_gradients_of_scan(inputs, gradients, ctx), None)
+        x, weight_ih, weight_hh, _, h_0, c_0 = inputs
+        i, f, g, o = gates.chunk(4, dim=-1)  # 4 x [T, B, H]
+        # First the factors of (8) to (10) for all steps, then, in place, the gradient itself.
+        flat = torch.empty_like(gates)  # [T, B, 4H]
+        da = flat.unflatten(-1, (4, -1))  # the same memory, [T, B, 4, H]
+        _times_slope(g, i, "sigmoid", out=da[:, :, 0])
+        _times_slope(_shift(cells, c_0, ctx.reverse), f, "sigmoid", out=da[:, :, 1])
+        _times_slope(i, g, "tanh", out=da[:, :, 2])
+        _times_slope(squashed, o, "sigmoid", out=da[:, :, 3])
+        through = _times_slope(o, squashed, "tanh", out=torch.empty_like(squashed))  # dh_t / dc_t
+        buffers = (gradients[0], flat, da[:, :, :3], da[:, :, 3], through, f)
+        steps = list(zip(*(buffer.unbind() for buffer in buffers), strict=True))
+        dc = gradients[1].unsqueeze(1).clone()  # [B, 1, H]: beside i, f and g
+        dh = torch.zeros_like(h_0)  # what comes from the next step, [B, H]
+        for above_t, a_t, ifg_t, o_t, through_t, f_t in steps if ctx.reverse else reversed(steps):
+            dh += above_t  # (7)
+            dc[:, 0].addcmul_(dh, through_t)  # (8)
+            ifg_t *= dc  # [B, 3, H]  (9), (10)
+            o_t *= dh  # [B, H]  (10)
+            dc[:, 0] *= f_t
+            dh = a_t @ weight_hh  # [B, H]
+        columns = flat.flatten(0, 1).t()  # [4H, T*B]
+        needs = ctx.needs_input_grad
+        return (
+            flat @ weight_ih if needs[0] else None,  # (11)
+            columns @ x.flatten(0, 1) if needs[1] else None,
+            columns @ _shift(output, h_0, ctx.reverse).flatten(0, 1) if needs[2] else None,
+            columns.sum(1) if needs[3] else None,
+            dh,
+            dc[:, 0],
+            None,
+        )
+
+
+def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Tensor:
+    """`factor` times the slope at `value`: `y (1 - y)` of the sigmoid, `1 - y^2` of tanh.
+
+    The kernels are those by which autograd differentiates `torch.sigmoid` and `torch.tanh`.
+    """
+    kernel = torch.ops.aten.sigmoid_backward if kind == "sigmoid" else torch.ops.aten.tanh_backward
+    return kernel.grad_input(factor, value, grad_input=out)
+
+
+def _shift(states: Tensor, first: Tensor, reverse: bool) -> Tensor:
+    """The state before each step, from those after each step: `[T, B, H]`."""
+    if reverse:
+        return torch.cat([states[1:], first.unsqueeze(0)])
+    return torch.cat([first.unsqueeze(0), states[:-1]])
+
+
+def _gradients_of_scan(
+    inputs: list[Tensor | None], gradients: tuple[Tensor, ...], ctx: Any
+) -> list[Tensor | None]:
+    """The gradients of :class:`ThroughTime` by the plain loop, as a graph of their own."""
+    # Aliases: where one input was computed from another, each is to be varied with the other fixed.
+    fixed: list[Any] = [None if value is None else value.view_as(value) for value in inputs]
+    x, weight_ih, weight_hh, bias, h_0, c_0 = fixed
+    rows, (_, c) = scan(
+        x.flatten(0, 1), [x.shape[1]] * len(x), weight_ih, weight_hh, bias, (h_0, c_0), ctx.reverse
+    )
+    wanted = [k for k, needed in enumerate(ctx.needs_input_grad) if needed]
+    found = torch.autograd.grad(
+        (rows.view_as(gradients[0]), c),
+        [fixed[k] for k in wanted],
+        gradients,
+        create_graph=True,
+    )
+    by_index = dict(zip(wanted, found, strict=True))
+    return [by_index.get(k) for k in range(len(inputs))]
+
+
 class LSTM(nn.Module):
     r"""Layers of :class:`LSTMCell` run over time; a drop-in for `torch.nn.LSTM` (no `proj_size`).
 
@@ -136,7 +338,8 @@ class LSTM(nn.Module):
     steps in one matrix product, and a step only adds :math:`W_{h\cdot} h_{t-1}`.
 
     A batch of padded sequences is best passed as a `PackedSequence`; a plain tensor is the packed
-    sequence whose batch never shrinks, so one loop serves both.
+    sequence whose batch never shrinks, so one loop (:func:`scan`) serves both. Where it does not
+    shrink, :class:`ThroughTime` runs the same steps faster, with the backward pass written by hand.
 
     Args:
         input_size: :math:`I`.
@@ -232,7 +435,7 @@ class LSTM(nn.Module):
         """Run the sequence(s) through all layers; see the class for shapes."""
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
-        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size or input.shape[-2] == 0:
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             layout = "[B, T, I]" if self.batch_first else "[T, B, I]"
             raise ValueError(
                 f"LSTM expects an input of shape {layout} or [T, I] with I = {self.input_size}, "
@@ -248,11 +451,11 @@ class LSTM(nn.Module):
         if steps == 0:
             raise ValueError("LSTM expects at least one time step, but the sequence is empty.")
         rows, (h_n, c_n) = self._run(
-            x.reshape(steps * batch, -1),  # [T*B, I]
+            x.reshape(steps * batch, self.input_size),  # [T*B, I]
             [batch] * steps,
             self._initial(hx, batch, x),
         )
-        output = rows.view(steps, batch, -1)  # [T, B, D*H]
+        output = rows.view(steps, batch, rows.shape[-1])  # [T, B, D*H]
         if not batched:
             return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
         return (output.transpose(0, 1) if self.batch_first else output), (h_n, c_n)
@@ -316,44 +519,23 @@ class LSTM(nn.Module):
     def _scan(
         self, rows: Tensor, sizes: list[int], suffix: str, state: State, reverse: bool
     ) -> tuple[Tensor, State]:
-        """One layer in one direction: the recurrence over time.
-
-        Rows of a packed sequence are sorted by length, longest first, so at step t the first
-        `sizes[t]` sequences are alive. Forwards, sequences leave at the end of the batch; backwards
-        they join there, each with its initial state.
-        """
+        """One layer in one direction, `[R, I]` -> `[R, H]`: by :class:`ThroughTime` where it can."""
         weight_ih: Tensor = getattr(self, f"weight_ih{suffix}")  # [4H, I]
         weight_hh: Tensor = getattr(self, f"weight_hh{suffix}")  # [4H, H]
         bias: Tensor | None = None
         if self.bias:
             bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}")  # [4H]
-        # The input half of the gates, for all steps at once.
-        steps = F.linear(rows, weight_ih, bias).split(sizes)  # T x [B_t, 4H]
-        weight_hh_t = weight_hh.t()  # [H, 4H]
-        outputs: list[Tensor] = []
-        order = range(len(sizes))
-        if reverse:
-            h, c = state[0][: sizes[-1]], state[1][: sizes[-1]]  # [B_T, H]
-            for t in reversed(order):
-                if len(h) < sizes[t]:
-                    h = torch.cat([h, state[0][len(h) : sizes[t]]])  # [B_t, H]
-                    c = torch.cat([c, state[1][len(c) : sizes[t]]])  # [B_t, H]
-                h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
-                outputs.append(h)
-            outputs.reverse()
-            return torch.cat(outputs), (h, c)
-        h, c = state  # [B, H]
-        finished: list[State] = []
-        for t in order:
-            if len(h) > sizes[t]:
-                finished.append((h[sizes[t] :], c[sizes[t] :]))
-                h, c = h[: sizes[t]], c[: sizes[t]]  # [B_t, H]
-            h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
-            outputs.append(h)
-        if finished:
-            h = torch.cat([h, *(last[0] for last in reversed(finished))])  # [B, H]
-            c = torch.cat([c, *(last[1] for last in reversed(finished))])  # [B, H]
-        return torch.cat(outputs), (h, c)
+        # Unequal lengths shrink the batch, autocast chooses the type of each operation, and the
+        # transforms of `torch.func` want to see them: all three are left to the loop.
+        if (
+            sizes[0] != sizes[-1]
+            or torch.is_autocast_enabled(rows.device.type)
+            or torch._C._are_functorch_transforms_active()
+        ):
+            return scan(rows, sizes, weight_ih, weight_hh, bias, state, reverse)
+        x = rows.view(len(sizes), sizes[0], rows.shape[-1])  # [T, B, I]
+        output, c = ThroughTime.apply(x, weight_ih, weight_hh, bias, *state, reverse)
+        return output.flatten(0, 1), (output[0 if reverse else -1], c)
 
 
 class BiLSTMClassifier(nn.Module):
@@ -437,9 +619,14 @@ class BiLSTMClassifier(nn.Module):
                 f"lengths must have one entry per sentence, [{len(tokens)}], "
                 f"but has shape {list(lengths.shape)}."
             )
+        embedded = self.embedding_dropout(self.embedding(tokens))  # [B, T, E]
+        return self.pool(embedded, lengths)
+
+    def pool(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """The representation `z` of embedded sentences: `[B, T, E]`, `[B]` -> `[B, 6H]`."""
+        steps = embedded.shape[1]
         # A sentence without a single word is read as one padding word: a zero vector.
         lengths = lengths.cpu().clamp(min=1)  # [B]
-        embedded = self.embedding_dropout(self.embedding(tokens))  # [B, T, E]
         if bool((lengths == steps).all()):
             states, (h_n, _) = self.lstm(embedded)  # [B, T, 2H], [2L, B, H]
             highest = states.amax(dim=1)  # [B, 2H]
@@ -450,16 +637,19 @@ class BiLSTMClassifier(nn.Module):
             states, _ = pad_packed_sequence(  # [B, T, 2H], zeros behind the end
                 packed_states, batch_first=True, total_length=steps
             )
-            lengths = lengths.to(tokens.device)
-            padded = torch.arange(steps, device=tokens.device) >= lengths.unsqueeze(1)  # [B, T]
+            lengths = lengths.to(embedded.device)
+            padded = torch.arange(steps, device=embedded.device) >= lengths.unsqueeze(1)  # [B, T]
             highest = states.masked_fill(padded.unsqueeze(2), -torch.inf).amax(dim=1)  # [B, 2H]
             mean = states.sum(dim=1) / lengths.unsqueeze(1)  # [B, 2H]
         return torch.cat([highest, mean, h_n[-2], h_n[-1]], dim=1)  # [B, 6H]
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logit of the positive class for each sentence: `[B, T]` -> `[B]`."""
-        pooled = self.dropout(self.features(tokens, lengths))  # [B, 6H]
-        logits: Tensor = self.output(pooled)  # [B, 1]
+        return self.score(self.features(tokens, lengths))  # [B]
+
+    def score(self, pooled: Tensor) -> Tensor:
+        """Logits of the representation: `[B, 6H]` -> `[B]`."""
+        logits: Tensor = self.output(self.dropout(pooled))  # [B, 1]
         return logits.squeeze(1)  # [B]
 
 
