@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from coursework import bench, settings
@@ -221,6 +223,40 @@ def test_bench_measures_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(result.metrics) == {"gat.vs_pyg", "gat.vs_dense", "gcn.vs_pyg"}
     assert all(ratio > 0 for ratio in result.metrics.values())
     assert len(result.notes["rows"]) == 3
+
+
+def test_bench_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = bench.BenchConfig(rounds=1, warmup=0, lstm_sizes=(4, 6), lstm_batch=2, lstm_steps=3)
+    monkeypatch.setitem(bench.PRESETS, "quick", config)
+    monkeypatch.setattr(bench, "LSTM_SIZE", 6)
+    result = bench.run(["lstm"], "quick")
+    assert list(result.metrics) == [
+        "lstm.h4_vs_builtin",
+        "lstm.h4_forward_vs_builtin",
+        "lstm.vs_builtin",
+        "lstm.forward_vs_builtin",
+        "lstm.hoisted_vs_naive",
+        "lstm.vs_naive",
+    ]
+    assert all(ratio > 0 for ratio in result.metrics.values())
+    assert bench.BenchConfig().lstm_sizes == (64, 128, 256, 512)
+    assert bench.PRESETS["full"].lstm_sizes[2] == 256  # the key lstm.vs_builtin exists
+
+
+def test_bench_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def keep(module: Callable[..., Any], *inputs: Any) -> Callable[[], None]:
+        output = module(*inputs)
+        seen.append((output[0] if isinstance(output, tuple) else output).flatten(0, -2))  # [T*B, H]
+        return lambda: None
+
+    monkeypatch.setattr(bench, "_train_step", keep)
+    monkeypatch.setattr(bench, "LSTM_SIZE", 6)
+    bench.lstm(bench.BenchConfig(lstm_sizes=(6,), lstm_batch=2, lstm_steps=3))
+    assert len(seen) == 6
+    for output in seen[1:]:
+        torch.testing.assert_close(output, seen[0], atol=2e-6, rtol=0)
 
 
 def test_bench_swaps_the_order_every_round() -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from coursework.experiments.base import Run
 
 Step = Callable[[], Any]
+LSTM_SIZE = 256
+"""The hidden size for which the LSTM's rows have the plain keys and its variants are compared."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class BenchConfig:
         features: Width of its features (Cora has 1,433).
         dense_nodes: Nodes of the graph on which the dense N x N x 2F' attention is timed; its cost
             grows with the square, 7.6 GB at 2,708 nodes.
+        lstm_sizes: Hidden sizes H at which the LSTM is timed, on H / 2 inputs.
+        lstm_batch: Sequences of its batch.
+        lstm_steps: Time steps of each.
     """
 
     rounds: int = 15
@@ -44,11 +49,14 @@ class BenchConfig:
     edges: int = 5278
     features: int = 1433
     dense_nodes: int = 2708
+    lstm_sizes: tuple[int, ...] = (64, 128, 256, 512)
+    lstm_batch: int = 64
+    lstm_steps: int = 32
 
 
 PRESETS = {
     "full": BenchConfig(),
-    "quick": BenchConfig(rounds=5, warmup=1, dense_nodes=700),
+    "quick": BenchConfig(rounds=5, warmup=1, dense_nodes=700, lstm_sizes=(64, 128, 256)),
 }
 
 
@@ -80,6 +88,16 @@ def _train_step(module: Callable[..., Any], *inputs: Any) -> Step:
     return step
 
 
+def _forward(module: Callable[..., Any], *inputs: Any) -> Step:
+    """Forward only, nothing recorded."""
+
+    def step() -> None:
+        with torch.no_grad():
+            module(*inputs)
+
+    return step
+
+
 def _graph(config: BenchConfig, nodes: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     edges = int(config.edges * nodes / config.nodes)
@@ -92,22 +110,67 @@ def _graph(config: BenchConfig, nodes: int) -> tuple[Tensor, Tensor]:
 
 
 def lstm(config: BenchConfig) -> list[Pair]:
-    """Our LSTM against ``nn.LSTM``: batch 64, 32 steps, 128 inputs, 256 hidden units."""
-    from coursework.models.lstm import LSTM
+    """Our LSTM against ``nn.LSTM`` at several sizes, and against slower versions of itself.
 
-    torch.manual_seed(0)
-    peer = nn.LSTM(128, 256)
-    ours = LSTM(128, 256)
-    ours.load_state_dict(peer.state_dict())
-    x = torch.randn(32, 64, 128)
-    return [
-        Pair(
-            "lstm.vs_builtin",
-            "LSTM layer, forward and backward, against nn.LSTM",
-            _train_step(ours, x),
-            _train_step(peer, x),
-        )
-    ]
+    For H = 256, the keys are without the size. There, the naive loop calls :class:`LSTMCell` at every
+    step, and the plain loop (:func:`scan`) has its input products hoisted out of the recurrence and
+    autograd's backward pass; what :class:`LSTM` has beyond is the backward pass written by hand.
+    """
+    from coursework.models.lstm import LSTM, LSTMCell, scan
+
+    pairs: list[Pair] = []
+    batch, steps = config.lstm_batch, config.lstm_steps
+    for size in config.lstm_sizes:
+        torch.manual_seed(0)
+        peer = nn.LSTM(size // 2, size)
+        ours = LSTM(size // 2, size)
+        ours.load_state_dict(peer.state_dict())
+        x = torch.randn(steps, batch, size // 2)
+        prefix = "lstm." if size == LSTM_SIZE else f"lstm.h{size}_"
+        what = f"LSTM layer, H {size}, I {size // 2}, B {batch}, T {steps},"
+        pairs += [
+            Pair(
+                f"{prefix}vs_builtin",
+                f"{what} forward and backward, against nn.LSTM",
+                _train_step(ours, x),
+                _train_step(peer, x),
+            ),
+            Pair(
+                f"{prefix}forward_vs_builtin",
+                f"{what} forward, against nn.LSTM",
+                _forward(ours, x),
+                _forward(peer, x),
+            ),
+        ]
+        if size != LSTM_SIZE:
+            continue
+        cell = LSTMCell(size // 2, size)
+        weights = {name.removesuffix("_l0"): w for name, w in peer.state_dict().items()}
+        cell.load_state_dict(weights)
+        zeros = torch.zeros(batch, size)
+
+        def naive(x: Tensor, cell: LSTMCell = cell, zeros: Tensor = zeros) -> Tensor:
+            state, outputs = (zeros, zeros), []
+            for x_t in x:
+                state = cell(x_t, state)
+                outputs.append(state[0])
+            return torch.stack(outputs)
+
+        def hoisted(x: Tensor, cell: LSTMCell = cell, zeros: Tensor = zeros) -> Tensor:
+            rows, sizes, bias = x.flatten(0, 1), [x.shape[1]] * len(x), cell.bias_ih + cell.bias_hh
+            return scan(rows, sizes, cell.weight_ih, cell.weight_hh, bias, (zeros, zeros))[0]
+
+        against = "forward and backward, against a loop of LSTMCell"
+        pairs += [
+            Pair(
+                "lstm.hoisted_vs_naive",
+                f"{what.replace('layer', 'loop with hoisted inputs')} {against}",
+                _train_step(hoisted, x),
+                _train_step(naive, x),
+            ),
+            Pair("lstm.vs_naive", f"{what} {against}", _train_step(ours, x), _train_step(naive, x)),
+        ]
+    return pairs
 
 
 def encoder(config: BenchConfig) -> list[Pair]:

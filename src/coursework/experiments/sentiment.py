@@ -53,6 +53,7 @@ class Config:
 
     Attributes:
         tweets: Tweets in use, a random subset of each part of the split; None takes all.
+        train_tweets: Training tweets in use, the first of the training part; None takes all of it.
         split_seed: Seed of the split; the same for all training seeds.
         min_count: Words that are rarer in the training tweets become ``<unk>``.
         max_vocabulary: Most words, the two specials included.
@@ -75,6 +76,7 @@ class Config:
     """
 
     tweets: int | None = None
+    train_tweets: int | None = None
     split_seed: int = 0
     min_count: int = 2
     max_vocabulary: int = 50_000
@@ -107,6 +109,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.tweets is not None and self.tweets < 100:
             raise ConfigError(f"tweets is {self.tweets}; use at least 100, or none for all.")
+        if self.train_tweets is not None and self.train_tweets < 60:
+            raise ConfigError(
+                f"train_tweets is {self.train_tweets}; use at least 60, or none for all."
+            )
         for name, least in (
             ("split_seed", 0),
             ("min_count", 1),
@@ -299,11 +305,12 @@ def split_rows(n: int, config: Config) -> Split:
     training tweet of a full one.
     """
     split = sentiment140.split(n, seed=config.split_seed)
-    if config.tweets is None or config.tweets >= n:
-        return split
-    n_validation = n_test = round(config.tweets * 0.2)
-    n_train = config.tweets - n_validation - n_test
-    return Split(split.train[:n_train], split.validation[:n_validation], split.test[:n_test])
+    train, validation, test = split.train, split.validation, split.test
+    if config.tweets is not None and config.tweets < n:
+        n_held_out = round(config.tweets * 0.2)
+        train = train[: config.tweets - 2 * n_held_out]
+        validation, test = validation[:n_held_out], test[:n_held_out]
+    return Split(train[: config.train_tweets], validation, test)
 
 
 def text_keys(tweets: sentiment140.TokenisedTweets, rows: np.ndarray | None = None) -> np.ndarray:

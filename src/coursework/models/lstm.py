@@ -611,7 +611,6 @@ class BiLSTMClassifier(nn.Module):
                 f"BiLSTMClassifier expects tokens of shape [B, T] with T > 0, "
                 f"but got {list(tokens.shape)}."
             )
-        steps = tokens.shape[1]
         if lengths is None:
             lengths = (tokens != self.padding_idx).sum(dim=1)  # [B]
         elif lengths.shape != tokens.shape[:1]:

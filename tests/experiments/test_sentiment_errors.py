@@ -1,0 +1,179 @@
+"""Calibration, groups, saliency and label noise, each against a plain computation."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from coursework.data import sentiment140
+from coursework.errors import ConfigError
+from coursework.experiments import sentiment, sentiment_errors, word2vec
+from coursework.experiments.sentiment_errors import (
+    by_feature,
+    by_length,
+    confident_errors,
+    expected_ceiling,
+    noise_from_copies,
+    reliability,
+    saliency,
+)
+from coursework.training.engine import Plan
+
+TINY = sentiment.Config(
+    tweets=600,
+    min_count=1,
+    embeddings="random",
+    embedding_dim=8,
+    hidden_size=6,
+    batch_size=64,
+    baselines=False,
+    plan=Plan(epochs=2, learning_rate=0.02, monitor="validation_accuracy", mode="max"),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSEWORK_OFFLINE", "1")
+        patch.delenv("COURSEWORK_DATA", raising=False)
+        patch.setenv("COURSEWORK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return sentiment.train(TINY, seed=0, log=None), sentiment.prepare(TINY)
+
+
+def test_reliability_against_torchmetrics() -> None:
+    from torchmetrics.classification import BinaryCalibrationError
+
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 4000)
+    labels = (rng.random(4000) < 1 / (1 + np.exp(-0.5 * logits))).astype(np.float32)
+    found = reliability(logits, labels, bins=15)
+    assert found.count.sum() == 4000
+    # torchmetrics bins by confidence max(p, 1 - p) only when told of two classes; here it bins p
+    metric = BinaryCalibrationError(n_bins=15, norm="l1")
+    expected = metric(torch.sigmoid(torch.tensor(logits)), torch.tensor(labels).long())
+    assert found.error == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_calibrated_predictions_have_no_calibration_error() -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 2, 200_000)
+    labels = (rng.random(len(logits)) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    assert reliability(logits, labels).error < 0.005
+    ceiling = expected_ceiling(logits, labels)
+    assert ceiling["accuracy"] == pytest.approx(ceiling["expected_accuracy"], abs=0.005)
+    assert reliability(3 * logits, labels).error > 0.05
+    sure = expected_ceiling(3 * logits, labels)
+    assert sure["expected_accuracy"] > sure["accuracy"] + 0.05
+
+
+def test_lengths_partition_the_tweets(trained: Any) -> None:
+    run, corpus = trained
+    groups = by_length(run.artefacts["logits"], corpus.test)
+    assert sum(group.tweets for group in groups) == len(corpus.test)
+    right = sum(group.accuracy * group.tweets for group in groups if group.tweets)
+    assert right / len(corpus.test) == pytest.approx(run.metrics["test_accuracy"])
+    for group in groups:
+        assert not group.tweets or group.low <= group.accuracy <= group.high
+
+
+def test_features_against_a_plain_loop(trained: Any) -> None:
+    run, corpus = trained
+    rows, logits = corpus.split.test, run.artefacts["logits"]
+    found = {g.name: g for g in by_feature(logits, corpus.test, corpus.tweets, rows, rows[:5])}
+    hits = (logits > 0) == (corpus.test.labels > 0.5)
+    tweets = corpus.tweets
+    words = [
+        [tweets.types[i] for i in tweets.tokens[tweets.offsets[r] : tweets.offsets[r + 1]]]
+        for r in rows
+    ]
+    for name, test in {
+        "mentions a user": lambda w: w == "<user>",
+        "has an exclamation mark": lambda w: w[0] == "!",
+        "has a negation": lambda w: w in sentiment_errors.NEGATIONS,
+        "has an unknown word": lambda w: w not in corpus.vocabulary,
+    }.items():
+        mask = np.array([any(test(w) for w in row[: TINY.max_length]) for row in words])
+        assert found[name].tweets == mask.sum(), name
+        if mask.any():
+            assert found[name].accuracy == pytest.approx(hits[mask].mean())
+    assert found["all"].accuracy == pytest.approx(run.metrics["test_accuracy"])
+    assert found["text is also a training text"].tweets >= 5
+
+
+def test_saliency_is_complete_and_sees_the_words(trained: Any) -> None:
+    classifier = trained[0].artefacts["classifier"]
+    text = "i love this wonderful song but i hate the rain"
+    found = saliency(classifier, text, steps=200)
+    assert found.tokens == text.split() or len(found.tokens) == len(text.split())
+    assert found.gap < 1e-3
+    assert np.abs(found.scores).max() > 10 * found.gap
+    probability = classifier.predict(text)[0]
+    assert 1 / (1 + np.exp(-found.logit)) == pytest.approx(probability, abs=1e-6)
+    # plain gradient times input does not add up: the reason for integrating
+    assert saliency(classifier, text, steps=1).gap > found.gap
+    with pytest.raises(ConfigError, match="no word"):
+        saliency(classifier, "   ")
+
+
+def test_confident_errors_come_first() -> None:
+    logits = np.array([3.0, -2.0, 0.5, -4.0, 1.0])
+    labels = np.array([0, 1, 1, 0, 0])
+    assert confident_errors(logits, labels, 2).tolist() == [0, 1]
+    assert confident_errors(logits, labels, 10).tolist() == [0, 1, 4]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])
+def test_noise_of_copies_is_recovered(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    texts, copies = 4000, 3
+    labels = np.repeat(rng.integers(0, 2, texts), copies)
+    flipped = np.where(rng.random(len(labels)) < noise, 1 - labels, labels)
+    tweets = sentiment140.TokenisedTweets(
+        np.repeat(np.arange(texts), copies).astype(np.int32),
+        np.arange(len(labels) + 1),
+        [f"w{i}" for i in range(texts)],
+        flipped.astype(np.int8),
+        sentiment140.load_tokens.__globals__["Source"]("made", "package", "", (), "MIT"),
+    )
+    found = noise_from_copies(tweets, np.arange(len(labels)))
+    assert found["texts"] == texts
+    assert found["pairs"] == 3 * texts
+    assert found["noise"] == pytest.approx(noise, abs=0.015)
+
+
+def test_own_word_vectors_repeat_and_know_training_words_only(
+    standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(TINY, embeddings="word2vec")
+    corpus = sentiment.prepare(config)
+    matrix, share = sentiment.word2vec_matrix(corpus.training, corpus.vocabulary, config, "key")
+    assert matrix.shape == (len(corpus.vocabulary), 8)
+    assert 0.9 < share <= 1
+    assert matrix[2:].std() == pytest.approx(0.3, rel=0.1)
+    cached, _ = sentiment.word2vec_matrix(corpus.training, corpus.vocabulary, config, "key")
+    assert torch.equal(matrix, cached)
+    monkeypatch.setenv("COURSEWORK_CACHE", str(standin / "elsewhere"))
+    again, _ = sentiment.word2vec_matrix(corpus.training, corpus.vocabulary, config, "key")
+    assert torch.equal(matrix, again)
+    with pytest.raises(ConfigError, match="window is 0"):
+        word2vec.Config(window=0)
+
+
+def test_ensemble_mixes_on_validation_and_resumes(standin: Path) -> None:
+    config = dataclasses.replace(TINY, members=2)
+    lines: list[str] = []
+    run = sentiment.train(config, preset="tiny", seed=0, log=lines.append)
+    assert run.notes["members"] == 2
+    assert sum("epoch" in line for line in lines) == 4
+    assert set(run.notes["intervals"]) == {"mean_of_members.test_accuracy", "test_accuracy"}
+    lines.clear()
+    again = sentiment.train(config, preset="tiny", seed=0, resume=True, log=lines.append)
+    assert not any(line.startswith("epoch") for line in lines)  # nothing was trained again
+    assert again.metrics == run.metrics
+    alone = sentiment.train(TINY, seed=0, log=None)
+    assert run.notes["member_validation_accuracy"][0] == pytest.approx(
+        alone.metrics["validation_accuracy"]
+    )
