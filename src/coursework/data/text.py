@@ -12,8 +12,14 @@ what lets :func:`tokenise_many` clean each distinct piece once, and do 1.6 milli
 from __future__ import annotations
 
 import html
+import itertools
+import os
+import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -143,14 +149,14 @@ CLEANING_STEPS: tuple[CleaningStep, ...] = (
 )
 
 
-def clean_tweet(text: str) -> str:
-    """Apply all cleaning steps in order.
+def clean_tweet(text: str, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> str:
+    """Apply the cleaning steps in order.
 
     Example:
         >>> clean_tweet("@Maria I can't beliiiieve it &lt;3 http://t.co/x #Happy")
         "<user> i can't beliiieve <long> it <3 <url> <hashtag> happy"
     """
-    for step in CLEANING_STEPS:
+    for step in steps:
         text = step.function(text)
     return text
 
@@ -181,81 +187,189 @@ def tokenise(clean: str) -> list[str]:
     return [match[0] for match in _TOKEN.finditer(clean)]
 
 
-# pieces that need no cleaning: plain words with some sign behind them, users, addresses
-_PLAIN_PIECE = re.compile(r"([A-Za-z]+)((?:([.,!?])\3?)?)")
-_USER_PIECE = re.compile(r"@[A-Za-z0-9_]+")
+# pieces that need little cleaning: ASCII words and user names with a run of one sign behind them, links
+_WORD_PIECE = re.compile(r"([A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*)((?:([.,!?])\3*)?)")
+_USER_PIECE = re.compile(r"@[A-Za-z0-9_]+(?<![Ww]{3})((?:([.,!?])\2*|:)?)")
 _URL_PIECE = re.compile(r"https?://[!-%'-~]+")
 
 
-def _piece_tokens(piece: str) -> list[str]:
-    """``tokenise(clean_tweet(piece))`` of a text without spaces, sooner."""
-    if plain := _PLAIN_PIECE.fullmatch(piece):
-        word = plain[1].lower()
-        if not _THREE.search(word):
-            return [word, plain[2]] if plain[2] else [word]
-    elif _USER_PIECE.fullmatch(piece):
-        return [USER]
-    elif _URL_PIECE.fullmatch(piece):
-        return [URL]
-    return tokenise(clean_tweet(piece))
+def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]]:
+    """``tokenise(clean_tweet(piece, steps))`` of a text without spaces, sooner.
+
+    Our steps do to a plain word, user name or link what their names say and nothing else. Such a piece
+    goes the long way only if a step that is not ours changes it.
+    """
+    used = {step.name for step in steps if step in CLEANING_STEPS}
+    others = [step.function for step in steps if step not in CLEANING_STEPS]
+    in_order = [step for step in steps if step.name in used]
+    ours = in_order == [step for step in CLEANING_STEPS if step.name in used]
+    lower, users, urls = (ours and name in used for name in ("lower case", "users", "urls"))
+    most = 3 if "elongations" in used else None  # signs in a row
+
+    def tokens(piece: str) -> list[str]:
+        if others and any(f(t) != t for f in others for t in (piece, piece.lower())):
+            return tokenise(clean_tweet(piece, steps))
+        if word := ours and _WORD_PIECE.fullmatch(piece):
+            text, sign = word[1].lower() if lower else word[1], word[2][:most]
+            if not _THREE.search(text.lower()):
+                return [text, sign] if sign else [text]
+        elif user := users and _USER_PIECE.fullmatch(piece):
+            return [USER, user[1][:most]] if user[1] else [USER]
+        elif urls and _URL_PIECE.fullmatch(piece):
+            return [URL]
+        return tokenise(clean_tweet(piece, steps))
+
+    return tokens
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """Tokenised texts whose token ids are in the order of first sight."""
+
+    tokens: np.ndarray  # int32 [total]
+    lengths: np.ndarray  # int64 [n]
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Texts as sequences of space-delimited pieces, ready to be cleaned in one way or another.
+
+    Attributes:
+        distinct: Each piece once.
+        codes: Pieces of the texts as indices into ``distinct``, one int array per block of texts.
+        ends: Where each text ends within its block of ``codes``.
+    """
+
+    distinct: list[str]
+    codes: list[np.ndarray]
+    ends: list[np.ndarray]
+
+    @classmethod
+    def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Pieces:
+        """Split texts at their spaces, ``chunk`` texts at a time."""
+        import pyarrow.compute as pc
+
+        array = _as_arrow(texts)
+        index: dict[str, int] = {}
+        codes, ends = [], []
+        for start in range(0, len(array), chunk):
+            split = pc.split_pattern(array.slice(start, chunk), " ")
+            coded = split.flatten().dictionary_encode()
+            known = [index.setdefault(piece, len(index)) for piece in coded.dictionary.to_pylist()]
+            codes.append(np.array(known, np.int32)[coded.indices.to_numpy()])
+            ends.append(np.cumsum(split.value_lengths().to_numpy()))
+        return cls(list(index), codes, ends)
+
+    def tokenise(
+        self, steps: Sequence[CleaningStep] = CLEANING_STEPS
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Clean and tokenise; returns what :func:`tokenise_many` returns.
+
+        Args:
+            steps: The cleaning. Every step must look at one piece at a time, as ours do.
+        """
+        return _numbered([self._coded(steps)])
+
+    def _coded(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> _Coded:
+        import pyarrow as pa
+
+        ids: dict[str, int] = {}
+        lengths = np.empty(len(self.distinct), np.int64)  # tokens of each distinct piece
+        table: list[int] = []  # the tokens of all distinct pieces end to end
+        tokens_of = _piece_tokeniser(steps)
+        for i, piece in enumerate(self.distinct):
+            tokens = tokens_of(piece)
+            lengths[i] = len(tokens)
+            table.extend([ids.setdefault(token, len(ids)) for token in tokens])
+        starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+        lists = pa.ListArray.from_arrays(pa.array(starts), pa.array(np.asarray(table, np.int32)))
+        tokens_out, lengths_out = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for codes, ends in zip(self.codes, self.ends, strict=True):
+            tokens_out.append(lists.take(pa.array(codes)).flatten().to_numpy())
+            done = np.concatenate(([0], np.cumsum(lengths[codes])))
+            lengths_out.append(np.diff(done[ends], prepend=0))
+        return _Coded(np.concatenate(tokens_out), np.concatenate(lengths_out), list(ids))
+
+
+def _numbered(parts: Sequence[_Coded]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Join parts; number the tokens by falling frequency in all of them, then alphabetically."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        used = np.bincount(part.tokens, minlength=len(part.names)).tolist()
+        for name, count in zip(part.names, used, strict=True):
+            counts[name] = counts.get(name, 0) + count
+    types = sorted(counts, key=lambda name: (-counts[name], name))
+    rank = {name: i for i, name in enumerate(types)}
+    tokens = np.concatenate(
+        [np.array([rank[name] for name in p.names], np.int32)[p.tokens] for p in parts]
+    )
+    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
+    return tokens, np.cumsum(lengths), types
 
 
 def tokenise_many(
-    texts: Iterable[str] | pa.Array, *, chunk: int = 200_000
+    texts: Iterable[str] | pa.Array, *, chunk: int = 200_000, processes: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Clean and tokenise many texts, each distinct space-delimited piece once.
 
     Args:
         texts: The raw texts, any number; strings or an Arrow array of strings.
         chunk: So many texts are worked on at a time.
+        processes: Processes that share the texts; by default one per core, at most four, and none but
+            this one for few texts. The result does not depend on it.
 
     Returns:
         tokens: int32 ``[total]``, all tokens of all texts end to end, as indices into ``types``.
         offsets: int64 ``[n + 1]``, text ``i`` has ``tokens[offsets[i]:offsets[i + 1]]``.
         types: The distinct tokens, the most frequent first, equally frequent ones in alphabetical order.
     """
+    array = _as_arrow(texts)
+    if processes is None:
+        processes = max(1, min(_cores(), 4, len(array) // 100_000))
+    cuts = [round(len(array) * i / processes) for i in range(processes + 1)]
+    own, *others = (array.slice(a, b - a) for a, b in itertools.pairwise(cuts))
+    with ThreadPoolExecutor(max(1, len(others))) as threads:  # each waits for one process
+        running = [threads.submit(_in_process, part, chunk) for part in others]
+        parts = [Pieces.of(own, chunk=chunk)._coded(), *(future.result() for future in running)]
+    return _numbered(parts)
+
+
+def _in_process(array: pa.Array, chunk: int) -> _Coded:
+    """The same in a fresh interpreter: it neither copies this one's threads nor runs its script again."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
-    split = [pc.split_pattern(array.slice(i, chunk), " ") for i in range(0, len(array), chunk)]
-    coded = pa.chunked_array([part.flatten() for part in split], array.type).dictionary_encode()
-    pieces = coded.chunk(coded.num_chunks - 1).dictionary.to_pylist() if len(array) else []
-    types: dict[str, int] = {}
-    lengths = np.zeros(len(pieces), np.int64)  # tokens of each distinct piece
-    table: list[int] = []  # the tokens of all distinct pieces end to end
-    for i, piece in enumerate(pieces):
-        tokens = _piece_tokens(piece)
-        lengths[i] = len(tokens)
-        table.extend([types.setdefault(token, len(types)) for token in tokens])
-    names = list(types)
-    starts = np.cumsum(lengths) - lengths
-    # number the types by falling frequency
-    uses = np.bincount(
-        np.concatenate([np.zeros(0, np.int64), *map(_codes, coded.chunks)]), None, len(pieces)
-    )
-    counts = np.bincount(table, np.repeat(uses, lengths), len(names)).astype(np.int64).tolist()
-    order = sorted(range(len(names)), key=lambda i: (-counts[i], names[i]))
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(names), dtype=np.int32)
-    ranked = rank[np.asarray(table, np.int64)]
-    tokens_of, lengths_of = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
-    for part, codes in zip(split, map(_codes, coded.chunks), strict=True):
-        count = lengths[codes]  # tokens of each piece, [P]
-        done = np.concatenate(([0], np.cumsum(count)))
-        shift = np.repeat(starts[codes] - done[:-1], count)  # [T]
-        tokens_of.append(ranked[shift + np.arange(len(shift))])
-        ends = np.cumsum(part.value_lengths().to_numpy(zero_copy_only=False))
-        lengths_of.append(np.diff(done[ends], prepend=0))
-    return (
-        np.concatenate(tokens_of),
-        np.cumsum(np.concatenate(lengths_of)),
-        [names[i] for i in order],
-    )
+    # a slice would be sent with all of its array
+    whole = pa.concat_arrays([array.slice(0, 0), array])
+    code = f"from {__name__} import _work; _work()"
+    task = pickle.dumps((whole, chunk), protocol=5)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], input=task, capture_output=True)
+        if done.returncode == 0:
+            return _Coded(*pickle.loads(done.stdout))
+    except OSError:
+        pass
+    return Pieces.of(array, chunk=chunk)._coded()  # no second process to be had: do it here
 
 
-def _codes(chunk: pa.DictionaryArray) -> np.ndarray:
-    return chunk.indices.to_numpy(zero_copy_only=False)
+def _work() -> None:
+    """What :func:`_in_process` runs there: a task on stdin, its result on stdout."""
+    array, chunk = pickle.load(sys.stdin.buffer)
+    coded = Pieces.of(array, chunk=chunk)._coded()
+    pickle.dump((coded.tokens, coded.lengths, coded.names), sys.stdout.buffer, protocol=5)
+
+
+def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    return texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 # ------------------------------------------------------------------------------------------ vocabulary

@@ -19,6 +19,8 @@ C = TypeVar("C")
 
 EXPERIMENTS: dict[str, str] = {
     "sentiment": "Problem 1: polarity of tweets with a bidirectional LSTM",
+    "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
+    "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
     "translation": "Problem 2: French to English, recurrent and Transformer",
     "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
     "cora": "Problem 4: topics of papers with GCN and GAT",

@@ -1,0 +1,209 @@
+"""Exploration of the tweets, the ablation of their cleaning, and what copies leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from coursework.data import sentiment140
+from coursework.data.splits import Split
+from coursework.data.text import CLEANING_STEPS, clean_tweet, tokenise
+from coursework.errors import ConfigError
+from coursework.experiments import tweets
+from coursework.experiments.sentiment import text_keys
+from coursework.experiments.tweets import BASE, VARIANTS, Config
+
+
+def tokenised(rows: list[list[str]], labels: list[int]) -> Any:
+    types = sorted({word for row in rows for word in row})
+    return sentiment140.TokenisedTweets(
+        tokens=np.array([types.index(word) for row in rows for word in row], np.int32),
+        offsets=np.cumsum([0, *map(len, rows)]).astype(np.int64),
+        types=types,
+        labels=np.array(labels, np.int8),
+        source=None,  # type: ignore[arg-type]
+    )
+
+
+# ------------------------------------------------------------------------------------------- exploration
+
+
+def test_telling_words_follow_the_formula() -> None:
+    data = tokenised([["a", "a", "b"], ["a", "c", "c", "c"], ["zzz"]], [0, 1, 1])
+    found = tweets.telling_words(data, np.array([0, 1]), prior=7.0)
+    # 7 tokens, prior of 7: alpha is the count of the word
+    scores = {}
+    for word, negative, positive in (("a", 2, 1), ("b", 1, 0), ("c", 0, 3)):
+        alpha = negative + positive
+        one, zero = positive + alpha, negative + alpha
+        delta = np.log(one / (4 + 7 - one)) - np.log(zero / (3 + 7 - zero))
+        scores[word] = delta / np.sqrt(1 / one + 1 / zero)
+    assert found.words == sorted(scores, key=lambda word: -scores[word])  # zzz is no row of ours
+    np.testing.assert_allclose(found.scores, [scores[word] for word in found.words])
+    assert found.counts[found.words.index("c")].tolist() == [0, 3]
+    negative, positive = found.ends(1)
+    assert (found.words[negative[0]], found.words[positive[0]]) == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("name", "yes", "no"),
+    [
+        ("user mention", "hi @me", "me @ home"),
+        ("mention at the start", "@me hi", "hi @me"),
+        ("link", "see http://x.y", "http is a word, awww. too"),
+        ("hashtag", "so #happy", "number #1"),
+        ("elongation (sooo)", "SOOo good", "too good"),
+        ("word in CAPITALS", "I am NOT happy", "I am not @HAPPY"),
+        ("..", "well..", "well."),
+        ("left-over emoticon", "ok :-)", "http://x"),
+        ("all lower case", "@me hi", "@Me hi"),
+        ("first letter upper case", "@me 2 Days", "@mE two days"),
+        ("first letter lower case", "@Me two Days", "@Me Two days"),
+        ("space at the end", "hi ", "hi you"),
+        ("two spaces inside", "hi  you", "hi you  "),
+    ],
+)
+def test_patterns_find_what_they_name(name: str, yes: str, no: str) -> None:
+    found = tweets.has(tweets.as_arrow([yes, no]), tweets.PATTERNS[name])
+    assert found.tolist() == [True, False]
+
+
+def test_associations_count_the_given_rows() -> None:
+    texts, labels = ["a!", "b!", "c", "d!", "e"], np.array([1, 0, 1, 1, 0])
+    (found,) = tweets.associations(texts, labels, np.array([0, 1, 2, 3]), {"!": "!", "none": "q"})
+    assert (found.name, found.share, found.positive, found.without) == ("!", 0.75, 2 / 3, 1.0)
+    assert found.low < found.positive < found.high
+    assert tweets.characters(["", "é😀", "abc"]).tolist() == [0, 2, 3]
+
+
+# ----------------------------------------------------------------------------------------------- ablation
+
+
+def test_variants_are_named_once_and_change_something() -> None:
+    assert len({(v.kind, v.name) for v in VARIANTS}) == len(VARIANTS)
+    left_out = {v.name for v in VARIANTS if v.kind == "step left out"}
+    assert left_out == {step.name for step in CLEANING_STEPS} | {"every step"}
+    tried = ":) <3 the running @maria http://bit.ly/x1 awww... NOT !"
+
+    def result(variant: tweets.Variant) -> list[str | None]:
+        tokens = tokenise(clean_tweet(tried, variant.steps))
+        return [t if variant.token is None else variant.token(t) for t in tokens]
+
+    base = result(BASE)
+    changed = {v.name: result(v) for v in VARIANTS if v.kind != "step left out"}
+    for variant in VARIANTS:
+        if variant.kind != "step left out":
+            assert bool(variant.patterns) == (changed[variant.name] == base), variant.name
+    dropped = {
+        name: [t for t, new in zip(base, changed[name], strict=True) if new is None]
+        for name in ("punctuation", "stop words", "<user> and <url>", "left-over emoticons")
+    }
+    assert dropped == {
+        "punctuation": [":)", "!"],
+        "stop words": ["the", "a", "not"],
+        "<user> and <url>": ["<user>", "<url>", "<url>"],
+        "left-over emoticons": [":)", "<3"],
+    }
+    assert "run" in changed["word endings (Porter 1980)"]
+    assert "maria" in changed["user names"]
+    assert "bit" in changed["domains of links"]
+    assert "awww" in changed["awww... as a word, not a link"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_paired_difference(pairs: list[tuple[bool, bool]]) -> None:
+    hits, base = np.array(pairs).T
+    difference, low, high = tweets.paired_difference(hits, base)
+    assert difference == pytest.approx(hits.mean() - base.mean())
+    assert low <= difference <= high
+    paired = hits.astype(float) - base  # the interval is that of a mean of -1, 0, 1
+    assert high - difference == pytest.approx(tweets.Z * paired.std() / np.sqrt(len(paired)))
+
+
+def test_nb_logistic_learns_and_needs_the_signal() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 600).astype(np.int8)
+    noise = rng.random((600, 30)) < 0.2
+    signal = rng.random(600) < np.where(labels, 0.9, 0.1)
+    x = csr_matrix(np.column_stack([signal, noise]).astype(np.float32))
+    right = tweets.nb_logistic(x[:400], labels[:400], x[400:]) == labels[400:]
+    blind = tweets.nb_logistic(x[:400, 1:], labels[:400], x[400:, 1:]) == labels[400:]
+    assert right.mean() > 0.8 > blind.mean() + 0.1
+
+
+def test_equal_n_grams_have_equal_columns_in_all_variants(standin: Path) -> None:
+    data = sentiment140.load()
+    rows = sentiment140.split(len(data.labels))
+    same = tweets.Variant("again", "also removed", token=lambda token: token)
+    outcomes = tweets.ablate_cleaning(
+        data, rows.train[:500], rows.validation[:200], bits=12, variants=(*VARIANTS[-2:], same)
+    )
+    assert [row.name for row in outcomes][:2] == [BASE.name, VARIANTS[-2].name]
+    base, *_, again = outcomes
+    assert (again.accuracy, again.types, again.difference) == (base.accuracy, base.types, 0.0)
+
+
+def test_run_is_recorded_repeats_itself_and_reads_no_test_tweet(
+    standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coursework.report import store
+
+    monkeypatch.setattr(tweets, "VARIANTS", VARIANTS[4:6])
+    config = Config(train=600, validation=300, leakage=900, bits=12)
+    run = tweets.train(config, seed=1, log=None)
+    record = store.make_record("tweets-tiny", [run])
+    store.validate(record, "tweets-tiny")
+    key = f"step left out: {VARIANTS[4].name}.difference"
+    assert record["metrics"][key]["interval"] == "paired, 300 validation tweets"
+    random, grouped = run.artefacts["leakage"]
+    assert grouped.share_known == 0
+    assert grouped.known is None
+    assert random.n == grouped.n == 300
+    assert run.metrics["all steps.validation_accuracy"] > 0.7
+
+    load, tokens = sentiment140.load(), sentiment140.load_tokens()
+    both = np.intersect1d(*(split.test for split in run.artefacts["splits"].values()))
+    assert len(both) > 50
+    load.labels[both] = 1 - load.labels[both]
+    tokens.labels[both] = load.labels[both]
+    monkeypatch.setattr(sentiment140, "load", lambda: load)
+    monkeypatch.setattr(sentiment140, "load_tokens", lambda: tokens)
+    assert tweets.train(config, seed=1, log=None).metrics == run.metrics
+
+
+def test_leakage_tells_copies_from_new_texts() -> None:
+    data = tokenised([["a"], ["b"], ["a"], ["c"], ["b"]], [1, 0, 1, 0, 1])
+    keys = text_keys(data)
+    split = Split(np.array([0, 1]), np.array([2, 3, 4]), np.array([], np.int64))
+    (found,) = tweets.leakage(data, {"random": split}, keys, bits=10)
+    assert (found.n, found.share_known, found.known) == (
+        3,
+        2 / 3,
+        0.5,
+    )  # the second b has the other label
+    assert found.accuracy == pytest.approx((2 * 0.5 + found.new) / 3)
+
+
+def test_grouped_split_of_the_tweets(standin: Path) -> None:
+    data = sentiment140.load_tokens()
+    keys = text_keys(data)
+    split = sentiment140.split_grouped(keys)
+    sides = [set(keys[rows].tolist()) for rows in (split.train, split.validation, split.test)]
+    assert not sides[0] & sides[1]
+    assert not sides[0] & sides[2]
+    assert not sides[1] & sides[2]
+
+
+def test_wrong_sizes_and_no_model() -> None:
+    with pytest.raises(ConfigError, match="train is 5"):
+        Config(train=5)
+    with pytest.raises(ConfigError, match="leakage is 5"):
+        Config(leakage=5)
+    with pytest.raises(ConfigError, match="keeps no model"):
+        tweets.evaluate(Path("x"))
