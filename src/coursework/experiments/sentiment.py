@@ -67,6 +67,8 @@ class Config:
         dropout: Before the output layer and between layers.
         embedding_dropout: On the entries of the word vectors.
         word_dropout: Share of training words that are replaced by ``<unk>``.
+        embedding_rate: Learning rate of the word vectors as a share of that of everything else; below 1,
+            rare words stay near the vectors that they started from.
         label_smoothing: Targets are this far (halved) from 0 and 1; the labels come from emoticons
             and are noisy.
         batch_size: Most tweets of a batch; all of one length.
@@ -89,6 +91,7 @@ class Config:
     dropout: float = 0.3
     embedding_dropout: float = 0.2
     word_dropout: float = 0.0
+    embedding_rate: float = 1.0
     label_smoothing: float = 0.05
     batch_size: int = 512
     baselines: bool = True
@@ -129,6 +132,8 @@ class Config:
         for name in ("dropout", "embedding_dropout", "word_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
+        if not self.embedding_rate > 0:
+            raise ConfigError(f"embedding_rate is {self.embedding_rate}; it must be positive.")
         if self.embeddings not in ("random", "glove", "word2vec"):
             raise ConfigError(
                 f"embeddings is {self.embeddings!r}; choose random, glove or word2vec."
@@ -483,6 +488,15 @@ def _filled(
     return torch.from_numpy(whole.astype(np.float32)), float(np.mean(found))
 
 
+def parameter_groups(model: BiLSTMClassifier, config: Config) -> list[dict[str, Any]]:
+    """The word vectors with their own learning rate, then everything else."""
+    vectors = list(model.embedding.parameters())
+    known = {id(parameter) for parameter in vectors}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    rate = config.plan.learning_rate
+    return [{"params": vectors, "lr": rate * config.embedding_rate}, {"params": rest, "lr": rate}]
+
+
 def batch_loss(config: Config) -> Callable[[nn.Module, tuple[Tensor, Tensor]], tuple[Tensor, int]]:
     """Binary cross-entropy with word dropout and smoothed labels, summed over the batch."""
 
@@ -610,6 +624,7 @@ def fit_network(
         batches=batches,
         loss=batch_loss(config),
         validate=validate,
+        parameters=parameter_groups(model, config),
         run_dir=run_dir,
         resume=resume,
         identity={
