@@ -522,7 +522,7 @@ def test_presets_and_overrides() -> None:
 def test_word_vectors_have_their_own_learning_rate() -> None:
     config = dataclasses.replace(TINY, embedding_rate=0.25)
     model = sentiment.build(config, 20)
-    vectors, rest = sentiment.parameter_groups(model, config)
+    rest, vectors = sentiment.parameter_groups(model, config)
     assert vectors["lr"] == 0.25 * rest["lr"] == 0.25 * config.plan.learning_rate
     everything = [*vectors["params"], *rest["params"]]
     assert {id(p) for p in everything} == {id(p) for p in model.parameters()}

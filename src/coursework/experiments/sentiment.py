@@ -489,12 +489,12 @@ def _filled(
 
 
 def parameter_groups(model: BiLSTMClassifier, config: Config) -> list[dict[str, Any]]:
-    """The word vectors with their own learning rate, then everything else."""
+    """Everything else, then the word vectors with their own learning rate."""
     vectors = list(model.embedding.parameters())
     known = {id(parameter) for parameter in vectors}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
     rate = config.plan.learning_rate
-    return [{"params": vectors, "lr": rate * config.embedding_rate}, {"params": rest, "lr": rate}]
+    return [{"params": rest, "lr": rate}, {"params": vectors, "lr": rate * config.embedding_rate}]
 
 
 def batch_loss(config: Config) -> Callable[[nn.Module, tuple[Tensor, Tensor]], tuple[Tensor, int]]:
