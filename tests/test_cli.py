@@ -265,3 +265,48 @@ def test_bench_swaps_the_order_every_round() -> None:
     ours, peer = bench.measure(pair, rounds=3, warmup=1)
     assert "".join(order) == "baabbaab"
     assert len(ours) == len(peer) == 3
+
+
+@pytest.mark.parametrize(
+    ("raw", "texts"),
+    [
+        (b"good\nbad\n", ["good", "bad"]),
+        (
+            b"\xef\xbb\xbfgood\r\n\r\nbad",
+            ["good", "", "bad"],
+        ),  # a mark, Windows line ends, an empty line
+        ("schön\nça va".encode("cp1252"), ["schön", "ça va"]),
+        ("schön 😀\nça va".encode("utf-16"), ["schön 😀", "ça va"]),
+        (b"one\x0ctweet\xe2\x80\xa8only\n", ["one\x0ctweet\u2028only"]),
+        (b"\x81\xff\xfe\n", ["\ufffdÿþ"]),  # no text at all
+        (b"good " * 2000, ["good " * 2000]),
+    ],
+)
+def test_a_file_of_tweets_in_any_encoding(raw: bytes, texts: list[str], tmp_path: Path) -> None:
+    from coursework import cli
+
+    file = tmp_path / "tweets.txt"
+    file.write_bytes(raw)
+    assert cli._decoded(file) == texts
+
+
+@pytest.mark.skipif(
+    not (settings.checkpoints_dir() / "sentiment.pt").is_file(), reason="no kept checkpoint"
+)
+def test_kept_checkpoint_answers_to_anything(tmp_path: Path) -> None:
+    texts = ["i love this", "i hate this", "", "😀", "très bien", "good " * 2000]
+    file = tmp_path / "tweets.txt"
+    file.write_bytes("\n".join(texts).encode())
+    result = call("predict", "sentiment", "--file", str(file))
+    assert result.code == 0, result.out
+    values = [float(p) for p in re.findall(r"([01]\.\d{3}) (?:positive|negative)", result.out)]
+    assert len(values) == len(texts)
+    assert values[0] > 0.8 > 0.2 > values[1]
+    assert all(0 <= value <= 1 for value in values)
+    file.write_bytes(b" \n")
+    empty = call("predict", "sentiment", "--file", str(file))
+    assert empty.code == 1
+    assert "is empty; write one text per line" in empty.out
+    folder = call("predict", "sentiment", "--file", str(tmp_path))
+    assert folder.code == 1
+    assert "cannot be read" in folder.out

@@ -409,13 +409,29 @@ def bench(
 
 def _lines(words: list[str] | None, file: Path | None) -> list[str]:
     if file is not None:
-        try:
-            return file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError as error:
-            raise DataError(f"There is no file {file}.") from error
+        return _decoded(file)
     if words:
         return list(words)
     raise ConfigError("Give a text in quotes, or a file with --file.")
+
+
+def _decoded(file: Path) -> list[str]:
+    """Lines of a text file in UTF-8, in UTF-16 with its mark, or else in Windows' Western encoding."""
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {file}.") from error
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); name a text file.") from error
+    if not raw.strip():
+        raise DataError(f"{file} is empty; write one text per line.")
+    try:
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        typer.echo(f"{file} is not UTF-8; read as Windows-1252.", err=True)
+        text = raw.decode("cp1252", errors="replace")
+    # not splitlines(), which also cuts at form feeds and other signs within a line
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 @predict_app.command("sentiment")
