@@ -29,7 +29,10 @@ lint: $(STAMP)       ## style and types
 	$(BIN)/mypy
 
 full: $(STAMP)       ## the reported results, on the real data (hours on a laptop)
-	$(BIN)/coursework train sentiment --preset full
+	$(BIN)/coursework train sentiment --preset full --seeds 3
+	$(BIN)/coursework train sentiment --preset best --resume
+	$(BIN)/coursework train sentiment_study --preset full
+	$(BIN)/coursework train tweets --preset full
 	$(BIN)/coursework train translation --preset full
 	$(BIN)/coursework train wikipedia --preset full --seeds 10
 	$(BIN)/coursework train cora --preset full --seeds 20
