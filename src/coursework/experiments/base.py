@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, str] = {
     "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
     "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
     "translation": "Problem 2: French to English, recurrent and Transformer",
+    "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
     "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
     "cora": "Problem 4: topics of papers with GCN and GAT",
     "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",

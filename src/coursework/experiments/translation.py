@@ -630,9 +630,13 @@ def nearest_in_memory(train: Sequence[Pair], sentences: Sequence[str]) -> list[s
 
     memory, memory_sizes = bags([french for french, _ in train])
     wanted, sizes = bags(sentences)
-    common = (wanted @ memory.T).toarray()  # [sentences, train]
-    jaccard = common / np.maximum(sizes[:, None] + memory_sizes[None, :] - common, 1)
-    return [train[row][1] for row in jaccard.argmax(axis=1)]
+    nearest: list[int] = []
+    for start in range(0, len(sentences), 256):  # a block at a time: the whole does not fit
+        block = slice(start, start + 256)
+        common = (wanted[block] @ memory.T).toarray()  # [block, train]
+        union = sizes[block, None] + memory_sizes[None, :] - common
+        nearest += (common / np.maximum(union, 1)).argmax(axis=1).tolist()
+    return [train[row][1] for row in nearest]
 
 
 def paired_bootstrap(

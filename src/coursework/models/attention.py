@@ -197,6 +197,11 @@ class KeyValueCache:
         self.keys, self.values = K, V
         return K, V
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order; for a search that drops and copies rows."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
 
 class MultiHeadAttention(nn.Module):
     r"""Several attentions side by side, each in its own learned subspace.

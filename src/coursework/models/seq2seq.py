@@ -312,6 +312,10 @@ class Seq2Seq(nn.Module):
         )
         return logits
 
+    def start(self, src: Tensor) -> "RecurrentDecoding":
+        """Read the sources `[B, S]`, for a search such as :func:`.beam_search.beam_search`."""
+        return RecurrentDecoding(self, src)
+
     @torch.no_grad()
     def greedy(self, src: Tensor, max_length: int, sos: int, eos: int) -> tuple[Tensor, Tensor]:
         """Translate a batch by taking the likeliest word at each step.
@@ -350,3 +354,29 @@ class Seq2Seq(nn.Module):
                 break
         self.train(training)
         return torch.stack(words, dim=1), torch.stack(weights, dim=1)
+
+
+class RecurrentDecoding:
+    """Translations under way; see :class:`.beam_search.Decoding`.
+
+    Args:
+        model: In eval mode.
+        src: Source words `[B, S]`.
+    """
+
+    def __init__(self, model: Seq2Seq, src: Tensor) -> None:
+        self.decoder = model.decoder
+        self.states, self.s = model.encoder(src)  # [R, S, H_e], [R, H]
+        self.mask = src != model.pad_idx  # [R, S]
+        self.projected = model.decoder.attention.project(self.states)  # [R, S, H]
+
+    def step(self, words: Tensor) -> Tensor:
+        """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
+        self.s, _ = self.decoder.step(words, self.s, self.states, self.mask, self.projected)
+        logits: Tensor = self.decoder.output(self.s)
+        return logits  # [R, V]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+        self.states, self.s = self.states[rows], self.s[rows]
+        self.mask, self.projected = self.mask[rows], self.projected[rows]

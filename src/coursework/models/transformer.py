@@ -224,6 +224,11 @@ class DecoderCache:
         self.own = KeyValueCache(growing=True)
         self.memory = KeyValueCache(growing=False)
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order."""
+        self.own.select(rows)
+        self.memory.select(rows)
+
 
 class DecoderLayer(nn.Module):
     r"""Causal self-attention, attention to the encoder's output (the memory), feed-forward network.
@@ -641,6 +646,16 @@ class Transformer(nn.Module):
         memory, padding = self.encode(src)  # [B, S, d], [B, S]
         return self.logits(self._decode(tgt, memory, padding))  # [B, T, V]
 
+    def start(self, src: Tensor, cached: bool = True) -> "TransformerDecoding":
+        """Read the sources `[B, S]`, for a search such as :func:`.beam_search.beam_search`.
+
+        Args:
+            src: Source words.
+            cached: Keep keys and values of earlier positions. Without, each step runs the decoder
+                over all words so far; the scores are the same, and the cost is quadratic.
+        """
+        return TransformerDecoding(self, src, cached)
+
     @torch.no_grad()
     def greedy(self, src: Tensor, max_length: int, sos: int, eos: int) -> Tensor:
         """Translate a batch by taking the likeliest word at each step.
@@ -678,6 +693,41 @@ class Transformer(nn.Module):
                 break
         self.train(training)
         return torch.stack(words, dim=1)  # [B, L]
+
+
+class TransformerDecoding:
+    """Translations under way; see :class:`.beam_search.Decoding`.
+
+    Args:
+        model: In eval mode.
+        src: Source words `[B, S]`.
+        cached: Whether to keep keys and values; see :meth:`Transformer.start`.
+    """
+
+    def __init__(self, model: Transformer, src: Tensor, cached: bool = True) -> None:
+        self.model = model
+        self.memory, self.padding = model.encode(src)  # [R, S, d], [R, S] or None
+        layers = model.decoder.layers
+        self.caches = [DecoderCache() for _ in layers] if cached else None
+        self.words = src.new_empty(len(src), 0)  # [R, t], read so far
+
+    def step(self, words: Tensor) -> Tensor:
+        """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
+        offset = self.words.shape[1]
+        self.words = torch.cat([self.words, words.unsqueeze(1)], dim=1)  # [R, t + 1]
+        if self.caches is None:
+            hidden = self.model._decode(self.words, self.memory, self.padding)  # [R, t + 1, d]
+        else:
+            newest = self.words[:, -1:]  # [R, 1]
+            hidden = self.model._decode(newest, self.memory, self.padding, self.caches, offset)
+        return self.model.logits(hidden[:, -1])  # [R, V]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+        self.words, self.memory = self.words[rows], self.memory[rows]
+        self.padding = None if self.padding is None else self.padding[rows]
+        for cache in self.caches or ():
+            cache.select(rows)
 
 
 def _options(layer: nn.TransformerEncoderLayer | nn.TransformerDecoderLayer) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+r"""Subword units: one vocabulary of pieces for both languages, with nothing unknown but rare signs.
+
+A unigram language model (Kudo 2018, arXiv:1804.10959) by SentencePiece: it starts from many pieces
+and drops those that the likelihood of the training text misses least. Frequent words stay whole, rare
+ones come apart (``mangerions`` into ``manger`` and ``ions``), and a text is got back by joining the
+pieces. It is learned from the training sentences only.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coursework.errors import ConfigError, DataError, TrainingError
+
+PAD_ID, UNK_ID, SOS_ID, EOS_ID = range(4)
+
+
+class Subwords:
+    """A learned model of pieces.
+
+    Args:
+        proto: The serialised model, as :func:`learn` gives it.
+
+    Raises:
+        TrainingError: If these bytes are not a model.
+    """
+
+    def __init__(self, proto: bytes) -> None:
+        import sentencepiece
+
+        self.proto = proto
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        except RuntimeError as error:
+            raise TrainingError("The stored subword model cannot be read; train again.") from error
+
+    def __len__(self) -> int:
+        return int(self._model.get_piece_size())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subwords) and self.proto == other.proto
+
+    def __hash__(self) -> int:
+        return hash(self.proto)
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Ids of the pieces of each sentence, without marks of beginning and end."""
+        ids: list[list[int]] = self._model.encode(list(sentences))
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of a sequence of ids; padding and marks say nothing."""
+        text: str = self._model.decode([int(i) for i in ids if i > EOS_ID])
+        return text
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """How the pieces are written; ``▁`` stands for a space before it."""
+        return [str(self._model.id_to_piece(int(i))) for i in ids]
+
+    def to_tensor(self) -> Tensor:
+        """The model as bytes in a tensor, for a checkpoint."""
+        return torch.from_numpy(np.frombuffer(self.proto, dtype=np.uint8).copy())
+
+    @classmethod
+    def from_tensor(cls, stored: Tensor) -> Subwords:
+        """The model whose :meth:`to_tensor` gave ``stored``."""
+        return cls(stored.numpy().tobytes())
+
+
+def learn(sentences: Sequence[str], size: int) -> Subwords:
+    """Learn the pieces of a text.
+
+    The order of the sentences and one thread make it repeatable.
+
+    Args:
+        sentences: Training sentences, of all languages that share the vocabulary.
+        size: Number of pieces, the four special ones included; fewer where the text has not as many.
+
+    Raises:
+        DataError: If there is no text.
+        ConfigError: If the size is too small to hold the letters of the text.
+    """
+    import sentencepiece
+
+    if not any(sentence.strip() for sentence in sentences):
+        raise DataError("There are no sentences to learn subwords from.")
+    if size < 16:
+        raise ConfigError(f"A vocabulary of {size} subwords is too small; take at least 16.")
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=written,
+            vocab_size=size,
+            model_type="unigram",
+            character_coverage=1.0,
+            hard_vocab_limit=False,
+            normalization_rule_name="nfkc",
+            pad_id=PAD_ID,
+            unk_id=UNK_ID,
+            bos_id=SOS_ID,
+            eos_id=EOS_ID,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"A vocabulary of {size} subwords cannot be learned from {len(sentences):,} sentences "
+            f"({str(error).strip().splitlines()[-1][-160:]}); change its size."
+        ) from error
+    return Subwords(written.getvalue())

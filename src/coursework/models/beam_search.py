@@ -1,0 +1,166 @@
+r"""Beam search: keep the `k` likeliest beginnings of a translation, and end with the likeliest.
+
+Greedy decoding takes the likeliest word at each step, and cannot take back a word that led nowhere.
+Beam search keeps `k` hypotheses. At each step every one of them is continued by every word, and of
+these `k V` the best `k` survive. Hypotheses of different lengths are compared by
+
+.. math::
+
+    \frac{\log P(y \mid x)}{lp(y)}, \qquad lp(y) = \Big(\frac{5 + |y|}{6}\Big)^{\alpha}
+
+(Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14), since each word costs probability and
+short outputs would win otherwise.
+
+Letters: `B` batch, `k` width of the beam, `R` rows that are decoded side by side, `S` source length,
+`L` length of the output, `V` vocabulary.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Decoding(Protocol):
+    """Translations under way: `R` rows, each with a source and the words written so far."""
+
+    def step(self, words: Tensor) -> Tensor:
+        """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be taken several times or not at all."""
+        ...
+
+
+class Translatable(Protocol):
+    """A model that can translate word by word."""
+
+    def start(self, src: Tensor) -> Decoding:
+        """Read the source sentences `[B, S]`; nothing is written yet."""
+        ...
+
+
+class Beam(NamedTuple):
+    """The best translation of each sentence.
+
+    Attributes:
+        words: `[B, L]`, the end word included, padding behind it.
+        log_probability: `[B]`, of the whole output.
+        score: `[B]`, divided by the length penalty: what was maximised.
+    """
+
+    words: Tensor
+    log_probability: Tensor
+    score: Tensor
+
+
+def length_penalty(length: Tensor | int, alpha: float) -> Tensor:
+    r""":math:`((5 + |y|) / 6)^\alpha` of outputs with `length` words, the end word included."""
+    return ((5.0 + torch.as_tensor(length)) / 6.0) ** alpha
+
+
+@torch.no_grad()
+def beam_search(
+    model: Translatable,
+    src: Tensor,
+    *,
+    width: int,
+    max_length: int,
+    sos: int,
+    eos: int,
+    pad: int = 0,
+    alpha: float = 1.0,
+) -> Beam:
+    r"""Translate a batch of sentences.
+
+    A hypothesis that has ended stays in the beam as long as it is among the best `k`. A sentence is
+    done when no open hypothesis can overtake its best ended one: the probability of an open one only
+    falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. Sentences that are done leave
+    the batch, and those that remain cost no more than they must.
+
+    Args:
+        model: In eval mode.
+        src: Source words.
+        width: `k`; 1 is greedy decoding.
+        max_length: Longest output; a hypothesis of this length is cut off.
+        sos: Id of the start word (not part of the output).
+        eos: Id of the end word (part of the output).
+        pad: Id of the padding word, which is never written within a sentence.
+        alpha: Exponent of the length penalty; 0 compares plain probabilities.
+
+    Shapes:
+        - src: `[B, S]`
+        - output: see :class:`Beam`, L <= max_length
+
+    Raises:
+        ValueError: If `width` or `max_length` is not positive.
+    """
+    if width < 1 or max_length < 1:
+        raise ValueError(
+            f"width and max_length must be at least 1, but are {width} and {max_length}."
+        )
+    batch, device = len(src), src.device
+    k = width
+    best = Beam(
+        torch.full((batch, max_length), pad, device=device),
+        torch.full((batch,), -torch.inf, device=device),
+        torch.full((batch,), -torch.inf, device=device),
+    )
+    alive = torch.arange(batch, device=device)  # [A], sentences that are still decoded
+    state = model.start(src)
+    state.select(alive.repeat_interleave(k))  # R = A k rows
+    written = torch.full((batch, k, 0), pad, device=device)  # [A, k, t]
+    # At first all hypotheses of a sentence are alike, so that only one of them may count.
+    log_p = torch.full((batch, k), -torch.inf, device=device)  # [A, k]
+    log_p[:, 0] = 0.0
+    ended = torch.zeros(batch, k, dtype=torch.bool, device=device)  # [A, k]
+    lengths = torch.zeros(batch, k, dtype=torch.long, device=device)  # [A, k]
+    words = torch.full((batch * k,), sos, device=device)  # [R]
+    for step in range(1, max_length + 1):
+        step_log_p = state.step(words).float().log_softmax(dim=1)  # [R, V]
+        step_log_p[:, pad] = -torch.inf
+        step_log_p = step_log_p.unflatten(0, (len(alive), k))  # [A, k, V]
+        vocabulary = step_log_p.shape[2]
+        # An ended hypothesis has one continuation, padding, which costs nothing.
+        frozen = torch.full((vocabulary,), -torch.inf, device=device)
+        frozen[pad] = 0.0
+        step_log_p = torch.where(ended.unsqueeze(2), frozen, step_log_p)  # [A, k, V]
+        total = log_p.unsqueeze(2) + step_log_p  # [A, k, V]
+        length = torch.where(ended, lengths, step)  # [A, k]
+        ranked = total / length_penalty(length, alpha).to(device).unsqueeze(2)  # [A, k, V]
+        score, chosen = ranked.flatten(1).topk(k, dim=1)  # [A, k], the best first
+        parent, word = chosen // vocabulary, chosen % vocabulary  # [A, k]
+
+        log_p = total.flatten(1).gather(1, chosen)  # [A, k]
+        lengths = length.gather(1, parent)  # [A, k]
+        ended = ended.gather(1, parent) | (word == eos)  # [A, k]
+        written = written.gather(1, parent.unsqueeze(2).expand(-1, -1, step - 1))
+        written = torch.cat([written, word.unsqueeze(2)], dim=2)  # [A, k, t]
+
+        # Done: ended at its best, and out of reach of the open ones; or at the longest length.
+        bound = log_p / length_penalty(max_length, alpha).to(device)  # [A, k]
+        reachable = bound.masked_fill(ended, -torch.inf).amax(dim=1)  # [A]
+        best_ended = score.masked_fill(~ended, -torch.inf).amax(dim=1)  # [A]
+        done = (best_ended >= reachable) & torch.isfinite(best_ended)  # [A]
+        if step == max_length:
+            # Cut off: what has ended goes first, then the likeliest beginning.
+            done = torch.ones_like(done)
+        if bool(done.any()):
+            candidates = score.masked_fill(~ended, -torch.inf)  # [A, k]
+            none = torch.isneginf(candidates).all(dim=1, keepdim=True)  # [A, 1]
+            top = torch.where(none, score, candidates).argmax(dim=1)  # [A]
+            rows = done.nonzero().squeeze(1)  # [D]
+            best.words[alive[rows], :step] = written[rows, top[rows]]
+            best.log_probability[alive[rows]] = log_p[rows, top[rows]]
+            best.score[alive[rows]] = score[rows, top[rows]]
+        keep = (~done).nonzero().squeeze(1)  # [A']
+        if len(keep) == 0:
+            break
+        offset = torch.arange(len(alive), device=device).unsqueeze(1) * k  # [A, 1]
+        source = (offset + parent)[keep].flatten()  # [A' k], rows that go on
+        state.select(source)
+        alive, log_p, ended, lengths = alive[keep], log_p[keep], ended[keep], lengths[keep]
+        written, words = written[keep], word[keep].flatten()
+    longest = int((best.words != pad).sum(dim=1).amax()) if batch else 0
+    return best._replace(words=best.words[:, : max(longest, 1)])
