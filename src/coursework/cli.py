@@ -238,7 +238,8 @@ def run_notebooks(
 @_guarded
 def train(
     experiment: Annotated[
-        str, typer.Argument(help="sentiment, translation, wikipedia, cora or segmentation.")
+        str,
+        typer.Argument(help="For example sentiment; a wrong name is answered with the list."),
     ],
     preset: Annotated[
         str, typer.Option(help="Named configuration: quick, full, or one of the experiment's own.")
@@ -456,15 +457,18 @@ def predict_sentiment(
 def predict_translate(
     sentences: Annotated[list[str] | None, typer.Argument(help="French, each in quotes.")] = None,
     file: Annotated[Path | None, typer.Option(help="A text file, one sentence per line.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Width of the beam, 1 to 64; 1 is greedy, 5 by default.")
+    ] = None,
     checkpoint: Annotated[Path | None, _CHECKPOINT] = None,
 ) -> None:
-    """French to English."""
-    from coursework.experiments import translation
+    """French to English; a line may hold several sentences."""
+    from coursework.experiments import translation_all
 
     lines = _lines(sentences, file)
-    path = _checkpoint("translation", checkpoint)
-    for sentence in lines:
-        typer.echo(translation.predict(sentence, path))
+    path = _checkpoint("translation_all", checkpoint)
+    for english in translation_all.predict(lines, path, beam):
+        typer.echo(english)
 
 
 @predict_app.command("segment")

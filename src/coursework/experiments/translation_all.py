@@ -20,6 +20,7 @@ Letters: `B` batch, `S` source length, `T` target length, `V` vocabulary.
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
     from coursework.data.splits import Split
 
 FRACTIONS = (0.90, 0.05, 0.05)
-LONGEST_INPUT = 500
-"""Longest sentence (in subwords) that :func:`predict` takes; training sentences have at most 120."""
+LONGEST_INPUT = 100
+"""Longest piece of text (in subwords) that is translated at a time, of the order of the longest
+training sentence."""
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
 
 Network = Seq2Seq | Transformer
 
@@ -628,41 +631,54 @@ class Translator:
         """Translate sentences, written as people write them.
 
         Args:
-            sentences: French; an empty one gives an empty translation.
+            sentences: French texts; an empty one gives an empty translation.
             beam: Width of the beam; the config's by default, 1 is greedy.
 
         Raises:
-            DataError: If one is no text or too long.
+            DataError: If one is no text.
             ConfigError: If the beam is not between 1 and 64.
         """
         width = self.config.beam if beam is None else beam
         if not 1 <= width <= 64:
             raise ConfigError(f"The beam is {width}; take a width from 1 to 64.")
-        ids = [self.encode(sentence) for sentence in sentences]
-        kept = [i for i, row in enumerate(ids) if row]
-        found = decode(self.model, [ids[i] for i in kept], beam=width, alpha=self.config.alpha)
-        result = [""] * len(sentences)
-        for i, row in zip(kept, found, strict=True):
-            result[i] = self.subwords.decode(row)
-        return result
+        segments = [self.encode(sentence) for sentence in sentences]
+        found = decode(
+            self.model,
+            [ids for parts in segments for ids in parts],
+            beam=width,
+            alpha=self.config.alpha,
+        )
+        translated = iter([self.subwords.decode(ids) for ids in found])
+        return [" ".join(next(translated) for _ in parts) for parts in segments]
 
-    def encode(self, sentence: str) -> list[int]:
-        """Ids of one sentence, tidied: composed letters, no control signs.
+    def encode(self, text: str) -> list[list[int]]:
+        """Ids of a text, sentence by sentence, since the model has learned from single sentences.
+
+        The text is tidied first: composed letters, typewriter apostrophes, no control signs. What is
+        longer than 100 subwords without an end of a sentence is cut between two words.
 
         Raises:
-            DataError: If it is no text or too long.
+            DataError: If it is no text.
         """
-        if not isinstance(sentence, str):
-            raise DataError(f"A sentence must be text, not {type(sentence).__name__}.")
-        text = unicodedata.normalize("NFC", sentence).replace("’", "'")
-        text = "".join(c if c.isprintable() else " " for c in text).strip()
-        ids = self.subwords.encode([text])[0] if text else []
-        if len(ids) > LONGEST_INPUT:
-            raise DataError(
-                f"The sentence has {len(ids)} subwords; translate at most {LONGEST_INPUT} at a "
-                "time, for example sentence by sentence."
-            )
-        return ids
+        if not isinstance(text, str):
+            raise DataError(f"A sentence must be text, not {type(text).__name__}.")
+        text = unicodedata.normalize("NFC", text).replace("’", "'")
+        text = "".join(c if c.isprintable() else " " for c in text)
+        segments: list[list[int]] = []
+        for sentence in _SENTENCE_END.split(text.strip()):
+            segments += self._cut(sentence)
+        return [ids for ids in segments if ids]
+
+    def _cut(self, sentence: str) -> list[list[int]]:
+        """A sentence in pieces of at most :data:`LONGEST_INPUT` subwords."""
+        (ids,) = self.subwords.encode([sentence])
+        words = sentence.split()
+        if len(ids) <= LONGEST_INPUT:
+            return [ids]
+        if len(words) < 2:
+            return [ids[i : i + LONGEST_INPUT] for i in range(0, len(ids), LONGEST_INPUT)]
+        middle = len(words) // 2
+        return [*self._cut(" ".join(words[:middle])), *self._cut(" ".join(words[middle:]))]
 
 
 def export(checkpoint: Path | str, path: Path | str) -> Path:
@@ -722,7 +738,7 @@ def predict(sentences: Sequence[str], checkpoint: Path, beam: int | None = None)
     """Translate French sentences with a trained model; see :class:`Translator`.
 
     Raises:
-        DataError: If a sentence is too long.
+        DataError: If one is no text.
         TrainingError: If the checkpoint is missing or broken.
     """
     return load(checkpoint)(sentences, beam)

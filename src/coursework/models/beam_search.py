@@ -104,26 +104,26 @@ def beam_search(
     k = width
     best = Beam(
         torch.full((batch, max_length), pad, device=device),
-        torch.full((batch,), -torch.inf, device=device),
-        torch.full((batch,), -torch.inf, device=device),
+        torch.full((batch,), -torch.inf, dtype=torch.float64, device=device),
+        torch.full((batch,), -torch.inf, dtype=torch.float64, device=device),
     )
     alive = torch.arange(batch, device=device)  # [A], sentences that are still decoded
     state = model.start(src)
     state.select(alive.repeat_interleave(k))  # R = A k rows
     written = torch.full((batch, k, 0), pad, device=device)  # [A, k, t]
     # At first all hypotheses of a sentence are alike, so that only one of them may count.
-    log_p = torch.full((batch, k), -torch.inf, device=device)  # [A, k]
+    log_p = torch.full((batch, k), -torch.inf, dtype=torch.float64, device=device)  # [A, k]
     log_p[:, 0] = 0.0
     ended = torch.zeros(batch, k, dtype=torch.bool, device=device)  # [A, k]
     lengths = torch.zeros(batch, k, dtype=torch.long, device=device)  # [A, k]
     words = torch.full((batch * k,), sos, device=device)  # [R]
     for step in range(1, max_length + 1):
-        step_log_p = state.step(words).float().log_softmax(dim=1)  # [R, V]
+        step_log_p = state.step(words).double().log_softmax(dim=1)  # [R, V]
         step_log_p[:, pad] = -torch.inf
         step_log_p = step_log_p.unflatten(0, (len(alive), k))  # [A, k, V]
         vocabulary = step_log_p.shape[2]
         # An ended hypothesis has one continuation, padding, which costs nothing.
-        frozen = torch.full((vocabulary,), -torch.inf, device=device)
+        frozen = torch.full_like(step_log_p[0, 0], -torch.inf)  # [V]
         frozen[pad] = 0.0
         step_log_p = torch.where(ended.unsqueeze(2), frozen, step_log_p)  # [A, k, V]
         total = log_p.unsqueeze(2) + step_log_p  # [A, k, V]

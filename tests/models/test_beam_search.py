@@ -1,0 +1,173 @@
+"""Beam search: exact where it can be checked by enumeration, and indifferent to cache, batch, padding."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from coursework.models.beam_search import beam_search, length_penalty
+from coursework.models.seq2seq import Seq2Seq
+from coursework.models.transformer import Transformer
+
+PAD, UNK, SOS, EOS = range(4)
+
+
+def transformer(seed: int = 0, vocab: int = 7) -> Transformer:
+    torch.manual_seed(seed)
+    model = Transformer(vocab, vocab, 16, 2, 1, 2, 32, dropout=0.1, pad_idx=PAD)
+    # Tied logits of a fresh model are nearly flat; sharper ones make hypotheses differ.
+    model.tgt_embedding.table.weight.data *= 4
+    return model.double().eval()
+
+
+def recurrent(seed: int = 0, vocab: int = 7) -> Seq2Seq:
+    torch.manual_seed(seed)
+    model = Seq2Seq(vocab, vocab, 8, 12, 0.1, PAD, bidirectional=True)
+    model.decoder.output.weight.data *= 4
+    return model.double().eval()
+
+
+MODELS = {"transformer": transformer, "recurrent": recurrent}
+
+
+def sources(batch: int, length: int, vocab: int = 7, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(4, vocab, (batch, length), generator=generator)
+
+
+def log_probability(model: torch.nn.Module, src: Tensor, words: list[int]) -> float:
+    """Of one output given its source, by teacher forcing, without padding among the choices."""
+    read = torch.tensor([[SOS, *words[:-1]]])
+    with torch.no_grad():
+        logits = model(src.unsqueeze(0), read)[0]  # [L, V]
+    logp = logits.log_softmax(dim=1)
+    return float(logp[torch.arange(len(words)), torch.tensor(words)].sum())
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_beam_that_holds_everything_finds_the_best_of_all_outputs(
+    name: str, alpha: float
+) -> None:
+    vocab, longest = 6, 3
+    for seed in range(4):
+        model = MODELS[name](seed, vocab)
+        src = sources(3, 4, vocab, seed)
+        found = beam_search(
+            model, src, width=vocab**longest, max_length=longest, sos=SOS, eos=EOS, alpha=alpha
+        )
+        letters = [w for w in range(vocab) if w not in (PAD, EOS)]
+        outputs = [
+            [*beginning, EOS]
+            for n in range(longest)
+            for beginning in itertools.product(letters, repeat=n)
+        ]
+        for row in range(3):
+            scores = [
+                log_probability(model, src[row], words) / float(length_penalty(len(words), alpha))
+                for words in outputs
+            ]
+            best = outputs[max(range(len(outputs)), key=scores.__getitem__)]
+            assert found.words[row].tolist()[: len(best)] == best
+            assert float(found.score[row]) == pytest.approx(max(scores), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_beam_of_one_is_greedy(name: str) -> None:
+    model = MODELS[name]()
+    src = sources(6, 5)
+    greedy = model.greedy(src, 9, SOS, EOS)
+    words = greedy[0] if isinstance(greedy, tuple) else greedy
+    found = beam_search(model, src, width=1, max_length=9, sos=SOS, eos=EOS).words
+    for ours, theirs in zip(found.tolist(), words.tolist(), strict=True):
+        assert [w for w in ours if w != PAD] == [w for w in theirs if w != PAD]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_log_probability_is_that_of_teacher_forcing(name: str) -> None:
+    model = MODELS[name](2)
+    src = sources(5, 6)
+    found = beam_search(model, src, width=4, max_length=8, sos=SOS, eos=EOS)
+    for row in range(5):
+        words = [w for w in found.words[row].tolist() if w != PAD]
+        assert float(found.log_probability[row]) == pytest.approx(
+            log_probability(model, src[row], words), abs=1e-5
+        )
+
+
+def test_the_cache_changes_nothing() -> None:
+    model = transformer(3)
+
+    class WithoutCache:
+        def start(self, src: Tensor) -> object:
+            return model.start(src, cached=False)
+
+    src = sources(4, 6)
+    with_cache = beam_search(model, src, width=3, max_length=10, sos=SOS, eos=EOS)
+    without = beam_search(WithoutCache(), src, width=3, max_length=10, sos=SOS, eos=EOS)  # type: ignore[arg-type]
+    assert torch.equal(with_cache.words, without.words)
+    torch.testing.assert_close(with_cache.score, without.score, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 10_000),
+    width=st.integers(1, 5),
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
+)
+def test_a_sentence_does_not_depend_on_the_others_in_its_batch(
+    name: str, seed: int, width: int, lengths: list[int]
+) -> None:
+    model = MODELS[name](seed % 7)
+    src = sources(len(lengths), max(lengths), seed=seed)
+    for row, length in enumerate(lengths):
+        src[row, length:] = PAD
+    options = {"width": width, "max_length": 7, "sos": SOS, "eos": EOS}
+    together = beam_search(model, src, **options)
+    for row, length in enumerate(lengths):
+        alone = beam_search(model, src[row : row + 1, :length], **options)
+        assert float(together.score[row]) == pytest.approx(float(alone.score[0]), abs=1e-5)
+
+
+def test_a_wider_beam_finds_an_output_at_least_as_likely_on_average() -> None:
+    model = transformer(5)
+    src = sources(40, 6)
+    narrow, wide = (
+        beam_search(model, src, width=k, max_length=60, sos=SOS, eos=EOS, alpha=0.0).score.mean()
+        for k in (1, 6)
+    )
+    assert wide > narrow
+
+
+def test_output_ends_with_the_end_word_and_holds_no_padding_before_it() -> None:
+    model = transformer(1)
+    found = beam_search(model, sources(20, 5), width=3, max_length=30, sos=SOS, eos=EOS).words
+    for row in found.tolist():
+        words = row[: row.index(EOS) + 1] if EOS in row else row
+        assert PAD not in words
+        assert set(row[len(words) :]) <= {PAD}
+
+
+def test_cut_off_at_the_longest_length() -> None:
+    model = transformer(1)
+    model.tgt_embedding.table.weight.data[EOS] = 0.0
+    model.tgt_embedding.table.weight.data[EOS, 0] = -1e4  # never ends, or at once: both are legal
+    found = beam_search(model, sources(3, 5), width=2, max_length=4, sos=SOS, eos=EOS)
+    assert found.words.shape[1] <= 4
+    assert torch.isfinite(found.score).all()
+
+
+def test_length_penalty_of_wu_et_al() -> None:
+    assert float(length_penalty(1, 0.6)) == 1.0
+    assert float(length_penalty(13, 0.5)) == pytest.approx(3**0.5)
+    assert float(length_penalty(13, 0.0)) == 1.0
+
+
+@pytest.mark.parametrize(("width", "longest"), [(0, 5), (2, 0)])
+def test_bad_sizes(width: int, longest: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        beam_search(transformer(), sources(1, 2), width=width, max_length=longest, sos=SOS, eos=EOS)
