@@ -259,6 +259,19 @@ def test_bench_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(output, seen[0], atol=2e-6, rtol=0)
 
 
+def test_bench_decodes_with_and_without_cache_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    from coursework.experiments import translation_all
+
+    small = translation_all.Config(
+        vocabulary=20, d_model=8, n_heads=2, encoder_layers=1, decoder_layers=1, d_ff=8
+    )
+    monkeypatch.setitem(translation_all.PRESETS, "full", small)
+    for pair in bench.decode(bench.BenchConfig(decode_batch=2, decode_words=6)):
+        ours, peer = pair.ours(), pair.peer()
+        assert ours.words.shape == (2, 6)
+        assert ours.words.tolist() == peer.words.tolist()
+
+
 def test_bench_swaps_the_order_every_round() -> None:
     order: list[str] = []
     pair = bench.Pair("a.vs_b", "", lambda: order.append("a"), lambda: order.append("b"))

@@ -41,6 +41,8 @@ class BenchConfig:
         lstm_sizes: Hidden sizes H at which the LSTM is timed, on H / 2 inputs.
         lstm_batch: Sequences of its batch.
         lstm_steps: Time steps of each.
+        decode_batch: Sentences translated side by side.
+        decode_words: Words that every hypothesis is made to have.
     """
 
     rounds: int = 15
@@ -52,11 +54,15 @@ class BenchConfig:
     lstm_sizes: tuple[int, ...] = (64, 128, 256, 512)
     lstm_batch: int = 64
     lstm_steps: int = 32
+    decode_batch: int = 16
+    decode_words: int = 60
 
 
 PRESETS = {
     "full": BenchConfig(),
-    "quick": BenchConfig(rounds=5, warmup=1, dense_nodes=700, lstm_sizes=(64, 128, 256)),
+    "quick": BenchConfig(
+        rounds=5, warmup=1, dense_nodes=700, lstm_sizes=(64, 128, 256), decode_words=40
+    ),
 }
 
 
@@ -191,6 +197,44 @@ def encoder(config: BenchConfig) -> list[Pair]:
     ]
 
 
+def decode(config: BenchConfig) -> list[Pair]:
+    """Beam search with keys and values kept, against running the decoder over all words at each step.
+
+    The model is the Transformer of ``translation_all`` with random weights. No word counts as the end,
+    so that all hypotheses have the same length and both variants do the same work.
+    """
+    from coursework.experiments import translation_all
+    from coursework.models.beam_search import beam_search
+    from coursework.models.transformer import Transformer, TransformerDecoding
+
+    sizes = translation_all.PRESETS["full"]
+    torch.manual_seed(0)
+    model = translation_all.build(sizes, sizes.vocabulary).eval()
+    assert isinstance(model, Transformer)
+    transformer = model
+    src = torch.randint(4, sizes.vocabulary, (config.decode_batch, config.decode_words // 2))
+
+    class Uncached:
+        def start(self, src: Tensor) -> TransformerDecoding:
+            return transformer.start(src, cached=False)
+
+    def search(searched: Any, width: int) -> Step:
+        return lambda: beam_search(
+            searched, src, width=width, max_length=config.decode_words, sos=2, eos=-1
+        )
+
+    what = f"{config.decode_words} words for {config.decode_batch} sentences, "
+    return [
+        Pair(
+            f"decode.{name}_vs_uncached",
+            f"{what}{name.replace('beam', 'beam of ')}, against no key-value cache",
+            search(model, width),
+            search(Uncached(), width),
+        )
+        for name, width in (("greedy", 1), ("beam5", 5))
+    ]
+
+
 def gat(config: BenchConfig) -> list[Pair]:
     """Our GAT layer against the dense formulation and against PyG's ``GATConv``."""
     from torch_geometric.nn import GATConv
@@ -246,6 +290,7 @@ def gcn(config: BenchConfig) -> list[Pair]:
 BENCHES: dict[str, Callable[[BenchConfig], list[Pair]]] = {
     "lstm": lstm,
     "encoder": encoder,
+    "decode": decode,
     "gat": gat,
     "gcn": gcn,
 }
@@ -291,8 +336,10 @@ def run(names: list[str], preset: str, on_pair: Callable[[str], None] = lambda w
         for pair in BENCHES[name](config):
             on_pair(pair.what)
             rounds = config.rounds
-            if pair.key == "gat.vs_dense" and config.dense_nodes > 1500:
-                rounds = 3  # each takes tens of seconds
+            if pair.key.startswith("decode.") or (
+                pair.key == "gat.vs_dense" and config.dense_nodes > 1500
+            ):
+                rounds = min(rounds, 3)  # each takes tens of seconds
             ours, peer = measure(pair, rounds, min(config.warmup, rounds))
             ratios = [b / a for a, b in zip(ours, peer, strict=True)]
             metrics[pair.key] = statistics.median(ratios)

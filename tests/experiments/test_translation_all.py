@@ -281,3 +281,15 @@ def test_predict_command(trained: tuple[Run, Path], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["predict", "translate", "Oui.", "--beam", "99", *given])
     assert result.exit_code != 0
     assert "from 1 to 64" in result.output
+
+
+def test_alignment(trained: tuple[Run, Path]) -> None:
+    translator = trained[0].artefacts["translator"]
+    aligned = translator.align("Je suis fatigué.")
+    assert aligned.weights.shape == (len(aligned.output), len(aligned.source))
+    torch.testing.assert_close(aligned.weights.sum(dim=1), torch.ones(len(aligned.output)))
+    assert aligned.source[-1] == aligned.output[-1] == "</s>"
+    text = "".join(aligned.output[:-1]).replace("▁", " ").strip()
+    assert text == translator(["Je suis fatigué."])[0]
+    with pytest.raises(DataError, match="exactly one sentence"):
+        translator.align("Oui. Non.")

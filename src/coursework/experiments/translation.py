@@ -529,6 +529,28 @@ class Alignment:
 
 
 @torch.no_grad()
+def cross_attention(model: Transformer, source: Tensor, output: Tensor) -> Tensor:
+    """Attention to the source while each word of an output was chosen: `[L, S]`.
+
+    The weights of the last decoder layer, averaged over its heads.
+
+    Args:
+        model: In eval mode.
+        source: Ids of the source, `[1, S]`.
+        output: Ids of the output, the end word included, `[1, L]`.
+    """
+    cross = cast(DecoderLayer, model.decoder.layers[-1]).cross_attention
+    kept: list[tuple[Any, ...]] = []
+    # The layer computes without keeping its weights; its inputs are caught and used once more.
+    hook = cross.register_forward_pre_hook(lambda _, inputs: kept.append(inputs))
+    model(source, torch.cat([torch.tensor([[SOS_ID]]), output[:, :-1]], dim=1))
+    hook.remove()
+    _, per_head = cross(*kept[0], need_weights=True)  # [1, h, L, S]
+    weights: Tensor = per_head[0].mean(dim=0)
+    return weights
+
+
+@torch.no_grad()
 def align(model: Network, french: Vocabulary, english: Vocabulary, sentence: str) -> Alignment:
     """Translate one normalised sentence and return the attention to the source.
 
@@ -542,15 +564,7 @@ def align(model: Network, french: Vocabulary, english: Vocabulary, sentence: str
         weights = attention[0]
     else:
         output = _greedy(model, source)  # [1, L]
-        cross = cast(DecoderLayer, model.decoder.layers[-1]).cross_attention
-        kept: list[tuple[Any, ...]] = []
-        # The layer computes without keeping its weights; its inputs are caught and used once more.
-        hook = cross.register_forward_pre_hook(lambda _, inputs: kept.append(inputs))
-        read = torch.cat([torch.tensor([[SOS_ID]]), output[:, :-1]], dim=1)  # [1, L]
-        model(source, read)
-        hook.remove()
-        _, per_head = cross(*kept[0], need_weights=True)  # [1, h, L, S]
-        weights = per_head[0].mean(dim=0)
+        weights = cross_attention(model, source, output)
     return Alignment(french.decode(source[0].tolist()), english.decode(output[0].tolist()), weights)
 
 

@@ -651,6 +651,29 @@ class Translator:
         translated = iter([self.subwords.decode(ids) for ids in found])
         return [" ".join(next(translated) for _ in parts) for parts in segments]
 
+    def align(self, sentence: str, beam: int | None = None) -> translation.Alignment:
+        """Translate one sentence and return where the Transformer looked while it wrote.
+
+        Raises:
+            DataError: If there is no word in it, or more than one sentence.
+            ConfigError: If the model is recurrent.
+        """
+        if not isinstance(self.model, Transformer):
+            raise ConfigError("Only the alignment of a Transformer is shown; load one.")
+        segments = self.encode(sentence)
+        if len(segments) != 1:
+            raise DataError("Give exactly one sentence.")
+        (found,) = decode(
+            self.model, segments, beam=beam or self.config.beam, alpha=self.config.alpha
+        )
+        source, output = torch.tensor([[*segments[0], EOS_ID]]), torch.tensor([[*found, EOS_ID]])
+        weights = translation.cross_attention(self.model, source, output)
+        return translation.Alignment(
+            self.subwords.pieces(source[0].tolist()),
+            self.subwords.pieces(output[0].tolist()),
+            weights,
+        )
+
     def encode(self, text: str) -> list[list[int]]:
         """Ids of a text, sentence by sentence, since the model has learned from single sentences.
 

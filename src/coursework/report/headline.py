@@ -20,8 +20,8 @@ from coursework.report.tables import Table
 HEADLINE: dict[str, tuple[str, str]] = {
     "sentiment.single.test_accuracy": ("sentiment-full", "test_accuracy"),
     "sentiment.best.test_accuracy": ("sentiment-best", "test_accuracy"),
-    "translation.full.transformer.bleu": ("translation-all-transformer", "test_bleu"),
-    "translation.full.transformer.chrf": ("translation-all-transformer", "test_chrf"),
+    "translation.full.transformer.bleu": ("translation_all-full", "test_bleu"),
+    "translation.full.transformer.chrf": ("translation_all-full", "test_chrf"),
     "translation.subset.transformer.bleu": ("translation-full", "transformer.test_bleu"),
     "translation.subset.rnn.bleu": ("translation-full", "rnn.test_bleu"),
     **{
@@ -46,7 +46,7 @@ HEADLINE: dict[str, tuple[str, str]] = {
     "bench.gat.vs_dense": ("bench", "gat.vs_dense"),
     "bench.gat.vs_pyg": ("bench", "gat.vs_pyg"),
     "bench.gcn.vs_pyg": ("bench", "gcn.vs_pyg"),
-    "bench.decode.cache_gain": ("bench", "decode.cache_gain"),
+    "bench.decode.cache_gain": ("bench", "decode.beam5_vs_uncached"),
 }
 """Key -> (recorded result, metric in it)."""
 
