@@ -600,6 +600,13 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, flo
     }
 
 
+def sentence_chrf(hypothesis: str, reference: str) -> float:
+    """chrF2 of one sentence, 0 to 100."""
+    from sacrebleu.metrics import CHRF
+
+    return float(CHRF().sentence_score(hypothesis, [reference]).score)
+
+
 def intervals(
     hypotheses: Sequence[str], references: Sequence[str], samples: int = 1000
 ) -> dict[str, tuple[float, float, str]]:
