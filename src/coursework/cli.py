@@ -379,7 +379,7 @@ def report(
 @_guarded
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="lstm, encoder, gat, gcn; all by default.")
+        list[str] | None, typer.Argument(help="lstm, encoder, gat, gcn, decode; all by default.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer rounds, smaller dense graph.")
