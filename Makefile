@@ -33,7 +33,12 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train sentiment --preset best --resume
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train tweets --preset full
-	$(BIN)/coursework train translation --preset full
+	$(BIN)/coursework train translation --preset full --seeds 3
+	$(BIN)/coursework train translation --preset full-pretrained --seeds 3
+	$(BIN)/coursework train translation_all --preset full
+	$(BIN)/coursework train translation_all --preset full-pretrained
+	$(BIN)/coursework train translation_all --preset rnn
+	$(BIN)/coursework train translation_all --preset rnn-pretrained
 	$(BIN)/coursework train wikipedia --preset full --seeds 10
 	$(BIN)/coursework train cora --preset full --seeds 20
 	$(BIN)/coursework train cora --preset planetoid --seeds 20

@@ -8,7 +8,6 @@ Letters: ``n`` tweets, ``T`` tokens of a tweet, ``E`` width of the word vectors.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coursework import settings
 from coursework.data import sentiment140
 from coursework.data.text import HASHTAG, LONG, URL, USER, clean_tweet, tokenise
 from coursework.errors import ConfigError
@@ -225,19 +223,6 @@ def confident_errors(logits: np.ndarray, labels: np.ndarray, n: int) -> np.ndarr
     """Places of the ``n`` errors of which the classifier is surest, the surest first."""
     wrong = np.flatnonzero((logits > 0) != (labels > 0.5))
     return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:n]]
-
-
-def read_judgements() -> dict[str, str]:
-    """What a reader found in the surest errors of the kept checkpoint: row of the tweet -> kind.
-
-    Returns:
-        The judgements of ``writeup/reading/sentiment_errors.json``; empty if there are none.
-    """
-    path = settings.results_dir().parent / "reading" / "sentiment_errors.json"
-    if not path.is_file():
-        return {}
-    judgements = json.loads(path.read_text(encoding="utf-8"))["kinds"]
-    return {str(row): str(kind) for kind, rows in judgements.items() for row in rows}
 
 
 def noise_from_copies(tweets: sentiment140.TokenisedTweets, rows: np.ndarray) -> dict[str, float]:

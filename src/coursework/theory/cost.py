@@ -2,13 +2,14 @@
 
 Seconds depend on the machine and on what else it does. Multiply-adds and tensor sizes do not, so
 claims about complexity are checked on them: PyTorch's flop counter sees every matrix product, and a
-dispatch mode sees the size of every tensor that comes into being.
+dispatch mode sees every tensor come into being and go.
 """
 
 from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,22 +30,26 @@ class Cost:
     Attributes:
         multiply_adds: Multiply-adds in matrix products (half of the floating point operations).
         largest: Number of elements of the largest tensor that was created.
+        peak: Most bytes that the tensors it created held at once, its result included. What a
+            fused kernel takes for itself while it runs (blocks of a fixed size) is not seen.
     """
 
     multiply_adds: int
     largest: int
+    peak: int
 
 
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-class _LargestTensor(TorchDispatchMode):
-    """Remembers the number of elements of the largest tensor that an operation returned."""
+class _Tensors(TorchDispatchMode):
+    """Sees the size of every tensor that comes into being, and when its memory is released."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.largest = 0
+        self.largest = self.peak = self._held = 0
+        self._alive: set[int] = set()
 
     def __torch_dispatch__(
         self,
@@ -59,15 +64,28 @@ class _LargestTensor(TorchDispatchMode):
             # a view (a transpose, a slice) lies in the memory of its argument and takes none
             if isinstance(leaf, Tensor) and _address(leaf) not in given:
                 self.largest = max(self.largest, leaf.numel())
+                self._hold(leaf.untyped_storage())
         return result
+
+    def _hold(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._alive:
+            self._alive.add(key)
+            self._held += size
+            self.peak = max(self.peak, self._held)
+            weakref.finalize(storage, self._release, key, size)
+
+    def _release(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self._held -= size
 
 
 def measure(function: Callable[..., Any], *arguments: Any) -> Cost:
     """Run ``function(*arguments)`` once and count what it did."""
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), _LargestTensor() as tensors, counter:
+    with torch.no_grad(), _Tensors() as tensors, counter:
         function(*arguments)
-    return Cost(counter.get_total_flops() // 2, tensors.largest)
+    return Cost(counter.get_total_flops() // 2, tensors.largest, tensors.peak)
 
 
 def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:

@@ -1,0 +1,25 @@
+"""Judgements of a reader: what kind of error an output is, kept by row number of the data."""
+
+from __future__ import annotations
+
+import json
+
+from coursework import settings
+
+__all__ = ["judgements"]
+
+
+def judgements(name: str) -> dict[str, str]:
+    """Row of the data -> kind of error that a reader found there.
+
+    Args:
+        name: File without ending in ``writeup/reading``, for example ``sentiment_errors``.
+
+    Returns:
+        Its judgements in the order of the file; empty if nobody has read anything yet.
+    """
+    path = settings.results_dir().parent / "reading" / f"{name}.json"
+    if not path.is_file():
+        return {}
+    kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"]
+    return {str(row): str(kind) for kind, rows in kinds.items() for row in rows}
