@@ -22,6 +22,7 @@ from coursework.models.graph_conv import (
     neighbours,
 )
 from coursework.models.lstm import LSTM, BiLSTMClassifier, LSTMCell
+from coursework.models.residual_attention import Candidates, ResidualAttention
 from coursework.models.seq2seq import AttentionDecoder, BahdanauAttention, GRUEncoder, Seq2Seq
 from coursework.models.transformer import (
     Decoder,
@@ -40,6 +41,7 @@ __all__ = [
     "AttentionDecoder",
     "BahdanauAttention",
     "BiLSTMClassifier",
+    "Candidates",
     "Decoder",
     "DecoderLayer",
     "Down",
@@ -53,6 +55,7 @@ __all__ = [
     "MultiHeadAttention",
     "PlainGraphConvolution",
     "PositionalEncoding",
+    "ResidualAttention",
     "Seq2Seq",
     "Transformer",
     "UNet",
