@@ -15,6 +15,7 @@ from coursework.data import wikipedia as pages
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import base, wikipedia
 from coursework.experiments.wikipedia import Config
+from coursework.models.graph_conv import adjacency
 from coursework.training import engine
 
 TINY = dataclasses.replace(
@@ -23,6 +24,10 @@ TINY = dataclasses.replace(
     hidden=16,
     steps_per_epoch=8,
     trees=20,
+    members=2,
+    candidates=5,
+    attention_epochs=6,
+    attention_batch=64,
 )
 
 
@@ -58,6 +63,8 @@ def test_it_learns(run: base.Run) -> None:
         gnn = run.metrics[f"{kind}.gnn.test_mae_ln"]
         assert gnn < 0.9 * run.metrics[f"{kind}.median.test_mae_ln"]
         assert run.metrics[f"{kind}.gnn.test_r2"] > 0.2
+        ensemble = run.metrics[f"{kind}.ensemble.test_mae_ln"]
+        assert ensemble < 0.9 * run.metrics[f"{kind}.median.test_mae_ln"]
         curve = run.curves[f"{kind}.gnn"]
         assert len(curve) == 4
         assert curve[-1]["train_mae_ln"] < curve[0]["train_mae_ln"]
@@ -186,6 +193,8 @@ def test_config_survives_its_record() -> None:
         ("test_share=1.5", "test_share"),
         ("dropout=1.0", "dropout"),
         ("hidden=0", "hidden"),
+        ("members=0", "members"),
+        ("hide=1", "hide"),
         ("plan.precision=bf16-mixed", "precision"),
         ("plan.monitor=speed", "monitor"),
     ],
@@ -223,6 +232,40 @@ def test_twin_lookup_by_hand() -> None:
     assert predicted.tolist() == [3.0, 3.0, 3.0, 3.0, 3.0, 3.0]
     predicted = wikipedia.twin_lookup(y, group, np.array([0, 3, 2]))
     assert predicted.tolist() == [1.0, 1.0, 3.0, 9.0, 1.0, 3.0]
+
+
+def test_label_propagation_by_hand() -> None:
+    # 0 - 1 - 2 - 3, and 4 alone; 0 and 3 are known
+    edges = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    a = adjacency(edges, 5)
+    y = np.array([0.0, 99.0, 99.0, 3.0, 99.0])
+    found = wikipedia.propagate(a, y, np.array([0, 3]), steps=200)
+    np.testing.assert_allclose(found, [0, 1, 2, 3, 1.5], atol=1e-9)
+
+
+def test_no_page_looks_at_its_own_group_in_the_grouped_split(cache: Path) -> None:
+    """A training page's own label, and those of its twins, leave its prediction as it is."""
+    config = dataclasses.replace(TINY, members=1, attention_epochs=1)
+    graph = pages.load()
+    inputs = wikipedia.prepare(graph, config)
+    split = wikipedia.split_of(graph, "grouped", config, 0)
+    found = wikipedia.fit_attention(graph, inputs, split, "grouped", 0, config, seed=0)
+    model, y = found.model, torch.zeros(graph.num_nodes)
+    known = torch.ones(graph.num_nodes, dtype=torch.bool)
+    group = graph.twin_group
+    before, _ = wikipedia._look(model, inputs, y, known, group)
+    for chosen in group.unique()[:20].tolist():
+        after, _ = wikipedia._look(model, inputs, y + 9.0 * (group == chosen), known, group)
+        assert torch.equal(after[group == chosen], before[group == chosen])
+
+
+def test_unseen_traffic_is_the_strictest_view(run: base.Run) -> None:
+    graph = run.artefacts["graph"]
+    for kind, result in run.artefacts["results"].items():
+        known = set(graph.traffic[torch.from_numpy(result.rows)].tolist())
+        fresh = [i for i in result.split.test if float(graph.traffic[i]) not in known]
+        error = np.abs(result.predictions["ensemble"][fresh] - graph.y.numpy()[fresh]).mean()
+        assert run.metrics[f"{kind}.ensemble.test_fresh_mae_ln"] == pytest.approx(error)
 
 
 def test_graph_statistics_by_networkx(cache: Path) -> None:

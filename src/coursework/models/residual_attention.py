@@ -62,6 +62,12 @@ class Candidates:
             self.pointers.diff()
         )
 
+    def to(self, device: torch.device) -> Candidates:
+        """The same on another device."""
+        if self.nodes.device == device:
+            return self
+        return Candidates(self.pointers.to(device), self.nodes.to(device), self.features.to(device))
+
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of some nodes.
 
