@@ -25,7 +25,7 @@ HEADLINE: dict[str, tuple[str, str]] = {
     "translation.subset.transformer.bleu": ("translation-full", "transformer.test_bleu"),
     "translation.subset.rnn.bleu": ("translation-full", "rnn.test_bleu"),
     **{
-        f"wikipedia.{graph}.{split}.mae_ln": (name, f"{split}.gnn.test_mae_ln")
+        f"wikipedia.{graph}.{split}.mae_ln": (name, f"{split}.ensemble.test_mae_ln")
         for graph, name in (
             ("chameleon", "wikipedia-full"),
             ("squirrel", "wikipedia-squirrel"),
