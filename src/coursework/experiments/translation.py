@@ -1064,7 +1064,12 @@ class Outcome:
         metrics = result["metrics"]
         return cls(
             {key: summary["mean"] for key, summary in metrics.items()},
-            {key: (s["low"], s["high"]) for key, s in metrics.items() if "low" in s},
+            # what no seed changes, the baselines, has no interval over seeds
+            {
+                key: (s["low"], s["high"])
+                for key, s in metrics.items()
+                if "low" in s and s["low"] < s["high"]
+            },
             result["notes"]["models"],
         )
 
