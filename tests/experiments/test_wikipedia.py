@@ -132,12 +132,12 @@ def test_the_seed_decides(cache: Path) -> None:
 def test_resumed_run_ends_in_the_same_weights(
     run: base.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fourth training (the graph network's refit on the first split) is cut off in its second epoch."""
+    """The sixth training (the graph network's refit on the first split) is cut off in its second epoch."""
     real_fit, calls = engine.fit, {"n": 0}
 
     def cut(model, plan, **options):  # type: ignore[no-untyped-def]
         calls["n"] += 1
-        if calls["n"] == 4:
+        if calls["n"] == 6:
             validate, seen = options["validate"], {"n": 0}
 
             def killed(network: torch.nn.Module) -> dict[str, float]:
@@ -164,12 +164,12 @@ def test_resumed_run_ends_in_the_same_weights(
 def test_evaluate_reproduces_the_test_metrics(run: base.Run, cache: Path) -> None:
     checked = 0
     for kind in wikipedia.SPLITS:
-        for name in ("gnn", "mlp"):
+        for name in ("gnn", "mlp", "gcn", "gat"):
             values = wikipedia.evaluate(cache / "run" / kind / f"{name}-refit" / "best.pt")
             for key, value in values.items():
                 assert value == run.metrics[key]
                 checked += 1
-    assert checked == 24
+    assert checked == 48
 
 
 def test_checkpoint_of_something_else_is_refused(run: base.Run, cache: Path) -> None:
@@ -193,6 +193,7 @@ def test_config_survives_its_record() -> None:
         ("test_share=1.5", "test_share"),
         ("dropout=1.0", "dropout"),
         ("hidden=0", "hidden"),
+        ("hidden=10", "multiple of 4"),
         ("members=0", "members"),
         ("hide=1", "hide"),
         ("plan.precision=bf16-mixed", "precision"),
@@ -212,13 +213,17 @@ def test_embedding_goes_with_chameleon_only(cache: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"features": "embedding"}, {"links": False, "statistics": False}, {"mlp": False}],
+    [
+        {"features": "embedding"},
+        {"links": False, "statistics": False},
+        {"mlp": False, "plain": False},
+    ],
     ids=str,
 )
 def test_variants_run(cache: Path, change: dict[str, object]) -> None:
     config = Config(
         plan=dataclasses.replace(TINY.plan, epochs=2), hidden=8, steps_per_epoch=2, trees=2,
-        splits=("random",),
+        splits=("random",), members=1, attention_epochs=2, candidates=5,
     )  # fmt: skip
     done = wikipedia.train(dataclasses.replace(config, **change), log=None)  # type: ignore[arg-type]
     assert np.isfinite(done.metrics["random.gnn.test_mae_ln"])

@@ -41,6 +41,8 @@ from coursework.data.wikipedia import WikipediaGraph
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments.base import Run, as_record
 from coursework.experiments.wikipedia_candidates import candidates, node_features
+from coursework.models.gat import GAT
+from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency
 from coursework.models.graph_conv import GraphRegressor, adjacency, degrees, sparse_csr
 from coursework.models.residual_attention import Candidates, ResidualAttention
 from coursework.training import checkpoints, engine, seeds
@@ -57,6 +59,8 @@ MODELS: dict[str, str] = {
     "propagation": "label propagation along the links",
     "boosting": "gradient boosting on graph statistics and words",
     "mlp": "the network without the graph (features only)",
+    "gcn": "plain GCN, two layers",
+    "gat": "plain GAT, two layers of four heads and one",
     "gnn": "the graph network, no label as input",
     "attention": "residual attention, one network",
     "ensemble": "residual attention, ensemble",
@@ -98,6 +102,7 @@ class Config:
         steps_per_epoch: Gradient steps (each on the whole graph) between two looks at the validation part.
         trees: Largest number of boosted trees.
         mlp: Whether to train the network without the graph as well.
+        plain: Whether to train the plain GCN and GAT as well.
         members: Networks of the ensemble of residual attention.
         candidates: Look-alikes of each kind on the list of a page.
         attention_epochs: Passes of a member over the fitted pages, in batches of ``attention_batch``.
@@ -124,6 +129,7 @@ class Config:
     steps_per_epoch: int = 10
     trees: int = 300
     mlp: bool = True
+    plain: bool = True
     members: int = 3
     candidates: int = 30
     attention_epochs: int = 40
@@ -154,6 +160,10 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.plain and self.hidden % 4:
+            raise ConfigError(
+                f"hidden is {self.hidden}; the four heads of the plain GAT need a multiple of 4."
+            )
         if self.plan.precision != "32-true":
             raise ConfigError(
                 f"plan.precision is {self.plan.precision!r}; sparse products need 32-true."
@@ -266,6 +276,8 @@ class Inputs:
         wide: The same, with the rows of the adjacency matrix appended, `[N, F]` or `[N, F + N]`.
         adjacency: `[N, N]`, sparse.
         statistics: :func:`graph_statistics`, `[N, S]` float32.
+        normalised: :math:`\\hat A` of the GCN, `[N, N]`, sparse.
+        links: Edge index of the GAT, self-loops included, `[2, E + N]`.
         dense: :func:`~coursework.experiments.wikipedia_candidates.node_features`, `[N, F']`.
         candidates: Whom each page may look at.
     """
@@ -274,6 +286,8 @@ class Inputs:
     wide: Tensor
     adjacency: Tensor
     statistics: Tensor
+    normalised: Tensor
+    links: Tensor
     dense: Tensor
     candidates: Candidates
 
@@ -343,6 +357,8 @@ def prepare(graph: WikipediaGraph, config: Config) -> Inputs:
         wide=_side_by_side(graph.x, a) if config.links else graph.x,
         adjacency=a,
         statistics=torch.from_numpy(statistics).float(),
+        normalised=normalise_adjacency(graph.edge_index, graph.num_nodes),
+        links=add_self_loops(graph.edge_index, graph.num_nodes),
         dense=dense,
         candidates=looks,
     )
@@ -553,8 +569,13 @@ def baselines(
 # --- the network -----------------------------------------------------------------------------
 
 
-def build(config: Config, inputs: Inputs, name: str) -> GraphRegressor:
-    """The graph network (``gnn``) or the network without the graph (``mlp``)."""
+def build(config: Config, inputs: Inputs, name: str) -> nn.Module:
+    """The network of a name: ``gnn``, ``mlp`` (the same without the graph), ``gcn`` or ``gat``."""
+    width = inputs.features.shape[1]
+    if name == "gcn":
+        return GCN(width, config.hidden, 1, config.dropout)
+    if name == "gat":
+        return GAT(width, config.hidden, 1, config.dropout, alpha=0.2, n_heads=4)
     uses_graph = name == "gnn"
     return GraphRegressor(
         (inputs.wide if uses_graph else inputs.features).shape[1],
@@ -589,8 +610,12 @@ def predict_standardised(
     model: nn.Module, inputs: Inputs, scale: Scale, config: Config, name: str
 ) -> Tensor:
     """Output of a network for all pages, in standard deviations of the target: `[N]`."""
-    if name != "gnn":
+    if name == "mlp":
         return model(inputs.features)
+    if name in ("gcn", "gat"):
+        return model(inputs.features, inputs.normalised if name == "gcn" else inputs.links).squeeze(
+            1
+        )
     extra = None
     if config.statistics:
         mean, spread = (inputs.statistics.new_tensor(v) for v in scale.statistics)  # [S]
@@ -634,6 +659,7 @@ def fit_network(
     config: Config,
     *,
     seed: int,
+    watch: bool = True,
     resume: bool = False,
     run_dir: Path | None = None,
     log: Callable[[str], None] | None = None,
@@ -648,9 +674,10 @@ def fit_network(
         inputs: What the network reads.
         split: Parts of the pages.
         kind: Name of the split.
-        name: ``gnn`` or ``mlp``.
+        name: ``gnn``, ``mlp``, ``gcn`` or ``gat``.
         config: The run's config.
         seed: Seed of weights and dropout.
+        watch: False to leave out the first training. It decides nothing where the number of epochs is fixed.
         resume: Go on from the checkpoints in ``run_dir``.
         run_dir: Folder of this split.
         log: Where the lines go.
@@ -726,6 +753,9 @@ def fit_network(
         )
         return model, record, scale
 
+    if not watch:
+        model, fitted, scale = once(config.plan, _fitted_rows(split, config), "refit")
+        return Network(model, fitted, predict(model, inputs, scale, config, name), {})
     model, search, scale = once(config.plan, split.train, "search")
     validation = measures(graph, predict(model, inputs, scale, config, name), split.validation)
     if config.refit:
@@ -886,7 +916,7 @@ class SplitResult:
         split: Parts of the pages.
         rows: Pages that the final models were fitted on.
         predictions: Model -> predictions for all pages, `[N]`.
-        networks: ``gnn``, ``mlp``, and ``attention``, the first member of the ensemble.
+        networks: ``gnn``, ``mlp``, ``gcn``, ``gat``, and ``attention``, the first member of the ensemble.
     """
 
     kind: SplitKind
@@ -917,10 +947,16 @@ def run_split(
     rows = _fitted_rows(split, config)
     with limited_threads(config.threads):
         result = SplitResult(kind, split, rows, baselines(graph, inputs, split, kind, rows, config))
-        for name in ("mlp", "gnn") if config.mlp else ("gnn",):
+        trained = (
+            *(["mlp"] if config.mlp else []),
+            *(["gcn", "gat"] if config.plain else []),
+            "gnn",
+        )
+        for name in trained:
             network = fit_network(
                 graph, inputs, split, kind, name, config,
-                seed=seed, resume=resume, run_dir=run_dir, log=log,
+                seed=seed, watch=name in ("mlp", "gnn") or not config.refit,
+                resume=resume, run_dir=run_dir, log=log,
             )  # fmt: skip
             result.networks[name] = network
             result.predictions[name] = network.predicted
@@ -1054,7 +1090,7 @@ def train(
 class Loaded:
     """A network from a checkpoint, with what is needed to use it."""
 
-    model: GraphRegressor
+    model: nn.Module
     config: Config
     seed: int
     split: SplitKind
