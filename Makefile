@@ -36,7 +36,8 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train translation --preset full --seeds 3
 	$(BIN)/coursework train translation --preset full-pretrained --seeds 3
 	$(BIN)/coursework train translation_all --preset full
-	$(BIN)/coursework train translation_all --preset full-pretrained
+	$(BIN)/coursework train translation_all --preset brief
+	$(BIN)/coursework train translation_all --preset brief-pretrained
 	$(BIN)/coursework train translation_all --preset rnn
 	$(BIN)/coursework train translation_all --preset rnn-pretrained
 	$(BIN)/coursework train wikipedia --preset full --seeds 10

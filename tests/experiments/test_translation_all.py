@@ -253,7 +253,7 @@ def test_bad_config(change: dict[str, object], message: str) -> None:
 
 
 def test_presets_share_the_test_pairs() -> None:
-    cells = [experiment.PRESETS[n] for n in ("full", "full-pretrained", "rnn", "rnn-pretrained")]
+    cells = [experiment.PRESETS[n] for n in ("brief", "brief-pretrained", "rnn", "rnn-pretrained")]
     assert {(c.model, c.embeddings) for c in cells} == {
         ("transformer", "own"), ("transformer", "pretrained"), ("rnn", "own"), ("rnn", "pretrained"),
     }  # fmt: skip

@@ -12,7 +12,8 @@ Record = Mapping[str, Any]
 
 CELLS: Mapping[str, str] = {
     "full": "Transformer, own embeddings",
-    "full-pretrained": "Transformer, word2vec embeddings",
+    "brief": "Transformer, own embeddings",
+    "brief-pretrained": "Transformer, word2vec embeddings",
     "rnn": "GRU with attention, own embeddings",
     "rnn-pretrained": "GRU with attention, word2vec embeddings",
 }
