@@ -9,7 +9,7 @@ Letters: `N` nodes, `E` edges, `F` input features, `H` hidden units.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -270,6 +270,7 @@ class GraphRegressor(nn.Module):
         use_graph: False drops every neighbour term and the degree: an MLP on the features alone,
             the baseline that shows what the graph adds.
         jumping_knowledge: Whether the output sees all layers or the last one only.
+        aggregations: Which of the two neighbour terms there are, ``mean``, ``sum`` or both.
 
     Shapes:
         - x: `[N, F]`, dense or sparse CSR
@@ -278,7 +279,7 @@ class GraphRegressor(nn.Module):
         - output: `[N]`
 
     Raises:
-        ValueError: The shape of an input does not fit.
+        ValueError: The shape of an input does not fit, or an aggregation is unknown.
     """
 
     def __init__(
@@ -291,16 +292,20 @@ class GraphRegressor(nn.Module):
         extra_features: int = 0,
         use_graph: bool = True,
         jumping_knowledge: bool = True,
+        aggregations: Sequence[str] = ("mean", "sum"),
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, but is {num_layers}.")
+        if not aggregations or not set(aggregations) <= {"mean", "sum"}:
+            raise ValueError(f"aggregations is {aggregations!r}; choose from mean and sum.")
         self.in_features = in_features
         self.extra_features = extra_features
         self.use_graph = use_graph
         self.jumping_knowledge = jumping_knowledge
         self.input_dropout = input_dropout
-        terms = 3 if use_graph else 1  # self, mean, sum
+        self.aggregations = tuple(dict.fromkeys(aggregations))
+        terms = 1 + len(self.aggregations) if use_graph else 1  # self, mean, sum
         dense = extra_features + (1 if use_graph else 0)
         self.features = FeatureLinear(in_features, terms * hidden)
         self.columns = nn.Linear(dense, terms * hidden, bias=False) if dense > 0 else None
@@ -341,14 +346,17 @@ class GraphRegressor(nn.Module):
         return h
 
     def _propagate(self, z: Tensor, adj: Tensor | None, degree: Tensor | None) -> Tensor:
-        """Add the node's own term and both sums over its neighbours: `[N, 3H]` -> `[N, H]`."""
+        """Add the node's own term and the sums over its neighbours: `[N, 3H]` -> `[N, H]`."""
         if adj is None or degree is None:
             return z
-        hidden = z.shape[1] // 3
-        own, messages = z.split([hidden, 2 * hidden], dim=1)  # [N, H], [N, 2H]
-        mean, total = multiply(adj, messages).chunk(2, dim=1)  # 2 x [N, H], both still sums
+        hidden = self.norms[0].normalized_shape[0]
+        own, messages = z.split([hidden, z.shape[1] - hidden], dim=1)  # [N, H], [N, 2H]
         d = degree.clamp(min=1.0)  # [N, 1]
-        return own + mean / d + total / d.sqrt()
+        scale = {"mean": 1 / d, "sum": d.rsqrt()}
+        sums = multiply(adj, messages).split(hidden, dim=1)  # 2 x [N, H], all still sums
+        for aggregation, total in zip(self.aggregations, sums, strict=True):
+            own = own + total * scale[aggregation]
+        return own
 
     def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor | None, Tensor | None]:
         """Adjacency matrix `[N, N]` and degrees `[N, 1]`; nothing for the features-only model."""
