@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, str] = {
     "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
     "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
     "translation": "Problem 2: French to English, recurrent and Transformer",
+    "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
     "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
     "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
     "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",

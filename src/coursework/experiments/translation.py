@@ -39,6 +39,7 @@ from torch import Tensor
 from coursework.data.text import EOS, PAD, SOS, UNK, Vocabulary
 from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments.base import Run, as_record
+from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.transformer import DecoderLayer, Transformer
 from coursework.report.tables import Table
@@ -477,36 +478,53 @@ def build(
     )
 
 
+def _longest(source: Tensor) -> int:
+    """Longest translation of sources `[B, S]`."""
+    return source.shape[1] + source.shape[1] // 2 + 5
+
+
 def _greedy(model: Network, source: Tensor) -> Tensor:
     """Greedy translation of a batch: `[B, S]` -> `[B, L]`."""
-    longest = source.shape[1] + source.shape[1] // 2 + 5
-    output = model.greedy(source, longest, SOS_ID, EOS_ID)
+    output = model.greedy(source, _longest(source), SOS_ID, EOS_ID)
     return output[0] if isinstance(output, tuple) else output
 
 
 def translate(
-    model: Network,
+    model: Network | Ensemble,
     french: Vocabulary,
     english: Vocabulary,
     sentences: Sequence[str],
     batch_size: int = 256,
+    *,
+    beam: int = 1,
+    alpha: float = 1.0,
 ) -> list[str]:
-    """Translate normalised French sentences greedily, in their order.
+    """Translate normalised French sentences, in their order.
 
     Args:
-        model: A trained model.
+        model: A trained model, or several as one (which needs no greedy method of its own).
         french: Source vocabulary.
         english: Target vocabulary.
         sentences: Sentences in the tutorial's normal form.
         batch_size: Sentences translated at a time; those of a batch are of similar length.
+        beam: Width of the beam; 1 is greedy.
+        alpha: Exponent of the length penalty of beam search.
     """
-    device = next(model.parameters()).device
+    members = model.models if isinstance(model, Ensemble) else [model]
+    device = next(cast(torch.nn.Module, members[0]).parameters()).device
     rows = [encode_source(french, sentence) for sentence in sentences]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     result = [""] * len(rows)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        output = _greedy(model, pad([rows[i] for i in chosen]).to(device))  # [B, L]
+        source = pad([rows[i] for i in chosen]).to(device)  # [B, S]
+        if beam == 1 and not isinstance(model, Ensemble):
+            output = _greedy(model, source)  # [B, L]
+        else:
+            output = beam_search(
+                model, source, width=beam, max_length=_longest(source), sos=SOS_ID, eos=EOS_ID,
+                pad=PAD_ID, alpha=alpha,
+            ).words  # fmt: skip
         for i, ids in zip(chosen, output.tolist(), strict=True):
             words = ids[: ids.index(EOS_ID)] if EOS_ID in ids else ids
             result[i] = " ".join(english.decode(w for w in words if w >= len(SPECIALS)))
@@ -559,8 +577,9 @@ def align(model: Network, french: Vocabulary, english: Vocabulary, sentence: str
     model.eval()
     source = torch.tensor([encode_source(french, sentence)])  # [1, S]
     if isinstance(model, Seq2Seq):
-        limit = source.shape[1] + source.shape[1] // 2 + 5
-        output, attention = model.greedy(source, limit, SOS_ID, EOS_ID)  # [1, L], [1, L, S]
+        output, attention = model.greedy(
+            source, _longest(source), SOS_ID, EOS_ID
+        )  # [1, L], [1, L, S]
         weights = attention[0]
     else:
         output = _greedy(model, source)  # [1, L]
@@ -757,7 +776,7 @@ def train(
     curves: dict[str, list[dict[str, float]]] = {}
     models: dict[ModelName, Network] = {}
     for name in config.models:  # every choice is made on the validation pairs
-        model, record = _fit(config, name, corpus, vectors, seed, resume, run_dir, log)
+        model, record = fit_network(config, name, corpus, vectors, seed, resume, run_dir, log)
         validation, _ = _judge(model, corpus, "validation")
         metrics |= {f"{name}.validation_{key}": value for key, value in validation.items()}
         models[name], curves[name] = model, record.history
@@ -831,7 +850,7 @@ def _notes(corpus: Corpus, vectors: Pretrained | None) -> dict[str, Any]:
     return notes
 
 
-def _fit(
+def fit_network(
     config: Config,
     name: ModelName,
     corpus: Corpus,
@@ -841,7 +860,18 @@ def _fit(
     run_dir: Path | None,
     log: Callable[[str], None] | None,
 ) -> tuple[Network, engine.Fit]:
-    """Train one model."""
+    """Train one model of the config.
+
+    Args:
+        config: Every number.
+        name: Which model.
+        corpus: What :func:`prepare` gave for the config.
+        vectors: Pre-trained vectors of both vocabularies, or None.
+        seed: Seed of the weights, the batches and the dropout.
+        resume: Go on from the checkpoints in ``run_dir``.
+        run_dir: Folder of the run; the model's own is in it.
+        log: Where lines go, None for silence.
+    """
     plan = config.rnn_plan if name == "rnn" else config.transformer_plan
     smoothing = config.rnn_smoothing if name == "rnn" else config.label_smoothing
     matrices = None if vectors is None else (vectors.french, vectors.english)
