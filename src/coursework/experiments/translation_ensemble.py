@@ -88,7 +88,7 @@ def train(
     pretrained = members.embeddings == "pretrained"
     numbers = range(seed, seed + config.members)
     vectors = [translation.pretrained_vectors(corpus, n) if pretrained else None for n in numbers]
-    networks: dict[str, list[translation.Network]] = {}
+    networks: dict[translation.ModelName, list[translation.Network]] = {}
     seconds = 0.0
     for name in members.models:
         networks[name] = []
@@ -127,9 +127,9 @@ def train(
                     f"{name}.one.{how}.{part}_{key}": float(np.mean([one[key] for one in alone]))
                     for key in scores
                 }
-    for name, found in translations.items():  # of the test pairs, which came last
+    for system, found in translations.items():  # of the test pairs, which came last
         spans = translation.intervals(found, references)
-        intervals |= {f"{name}.test_{key}": span for key, span in spans.items()}
+        intervals |= {f"{system}.test_{key}": span for key, span in spans.items()}
     notes: dict[str, Any] = {
         "pairs": dict(zip(("train", "validation", "test"), corpus.split.sizes, strict=True)),
         "signatures": translation.signatures(),

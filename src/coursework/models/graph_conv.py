@@ -300,6 +300,7 @@ class GraphRegressor(nn.Module):
         if not aggregations or not set(aggregations) <= {"mean", "sum"}:
             raise ValueError(f"aggregations is {aggregations!r}; choose from mean and sum.")
         self.in_features = in_features
+        self.hidden = hidden
         self.extra_features = extra_features
         self.use_graph = use_graph
         self.jumping_knowledge = jumping_knowledge
@@ -349,7 +350,7 @@ class GraphRegressor(nn.Module):
         """Add the node's own term and the sums over its neighbours: `[N, 3H]` -> `[N, H]`."""
         if adj is None or degree is None:
             return z
-        hidden = self.norms[0].normalized_shape[0]
+        hidden = self.hidden
         own, messages = z.split([hidden, z.shape[1] - hidden], dim=1)  # [N, H], [N, 2H]
         d = degree.clamp(min=1.0)  # [N, 1]
         scale = {"mean": 1 / d, "sum": d.rsqrt()}
