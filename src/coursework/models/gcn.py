@@ -6,6 +6,7 @@ Letters: `N` nodes, `E` edges, `F` input features per node, `F'` output features
 import torch
 from torch import Tensor, nn
 
+from coursework.models.dropout import Dropout
 from coursework.models.graph_conv import (
     FeatureLinear,
     check_edge_index,
@@ -135,7 +136,7 @@ class GCN(nn.Module):
         self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)
         self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)
         self.relu = nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
