@@ -25,6 +25,7 @@ EXPERIMENTS: dict[str, str] = {
     "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
     "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
     "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
+    "large_graph": "Problem 3: plain GCN and GAT in parts of a generated graph of a million nodes",
     "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",
     "cora": "Problem 4: topics of papers with GCN and GAT",
     "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",
