@@ -89,6 +89,8 @@ class Config:
         freeze: Keep pre-trained vectors fixed (the projection learns in any case).
         pairs: Number of training pairs, None for all; validation and test pairs stay the same.
         split_seed: Seed of the split; runs with different seeds share the test pairs.
+        split: ``component`` keeps pairs that share a sentence on one side; ``random`` does not, and
+            shows what leakage is worth.
         min_count: Words that are rarer in the training pairs are unknown words.
         word_dropout: Share of words hidden (replaced by ``<unk>``) in training, in each epoch anew.
         batch_size: Sentences in a batch; those of a batch have equal source lengths.
@@ -115,6 +117,7 @@ class Config:
     freeze: bool = False
     pairs: int | None = None
     split_seed: int = 0
+    split: Literal["component", "random"] = "component"
     min_count: int = 1
     word_dropout: float = 0.1
     batch_size: int = 64
@@ -143,6 +146,8 @@ class Config:
                 raise ConfigError(f"models names {model!r}; choose from {', '.join(known)}.")
         if self.embeddings not in get_args(Embeddings):
             raise ConfigError(f"embeddings is {self.embeddings!r}; choose own or pretrained.")
+        if self.split not in ("component", "random"):
+            raise ConfigError(f"split is {self.split!r}; choose component or random.")
         if self.freeze and self.embeddings == "own":
             raise ConfigError("freeze is set, but only pretrained embeddings can be kept fixed.")
         positive = ("batch_size", "rnn_embedding", "rnn_hidden", "d_model", "n_heads")
@@ -172,7 +177,7 @@ class Corpus:
         french: Vocabulary of the source side.
         english: Vocabulary of the target side.
         data: The raw sentences.
-        choices: What of the config decided it: ``split_seed``, ``pairs``, ``min_count``.
+        choices: What of the config decided it: ``split_seed``, ``split``, ``pairs``, ``min_count``.
     """
 
     pairs: Sequence[Pair]
@@ -180,7 +185,7 @@ class Corpus:
     french: Vocabulary
     english: Vocabulary
     data: EnglishFrench
-    choices: tuple[int, int | None, int]
+    choices: tuple[Any, ...]
 
     @property
     def source(self) -> Source:
@@ -192,8 +197,8 @@ class Corpus:
         return [self.pairs[row] for row in getattr(self.split, name)]
 
 
-def _choices(config: Config) -> tuple[int, int | None, int]:
-    return config.split_seed, config.pairs, config.min_count
+def _choices(config: Config) -> tuple[Any, ...]:
+    return config.split_seed, config.split, config.pairs, config.min_count
 
 
 def prepare(config: Config) -> Corpus:
@@ -209,7 +214,8 @@ def prepare(config: Config) -> Corpus:
 
     data = eng_fra.load()
     pairs = eng_fra.tutorial_pairs(data)
-    split = eng_fra.split_by_component(pairs, seed=config.split_seed, fractions=FRACTIONS)
+    divide = eng_fra.split_random if config.split == "random" else eng_fra.split_by_component
+    split = divide(pairs, seed=config.split_seed, fractions=FRACTIONS)
     split = dataclasses.replace(split, train=split.train[: config.pairs])
     for part in ("train", "validation", "test"):
         if not len(getattr(split, part)):
@@ -765,7 +771,7 @@ def train(
     corpus = prepare(config) if corpus is None else corpus
     if corpus.choices != _choices(config):
         raise ConfigError(
-            f"The corpus was prepared with (split_seed, pairs, min_count) = {corpus.choices}, the "
+            f"The corpus was prepared with (split_seed, split, pairs, min_count) = {corpus.choices}, the "
             f"config has {_choices(config)}; prepare it with this config."
         )
     vectors: Pretrained | None = None
@@ -1190,7 +1196,24 @@ def _presets() -> dict[str, Config]:
         rnn_plan=dataclasses.replace(by_loss, epochs=3, learning_rate=5e-3),
         transformer_plan=dataclasses.replace(by_loss, epochs=4, learning_rate=6e-3),
     )
-    return {
+    # The tutorial's network and optimisation, on our split and with our loss.
+    tutorial = Config(
+        models=("rnn",),
+        word_dropout=0.0,
+        batch_size=32,
+        rnn_embedding=128,
+        rnn_hidden=128,
+        rnn_dropout=0.1,
+        bidirectional=False,
+        rnn_plan=engine.Plan(
+            epochs=80,
+            learning_rate=1e-3,
+            optimizer="adam",
+            monitor="validation_bleu",
+            mode="max",
+        ),
+    )
+    presets = {
         name: config
         for size, own in (("quick", quick), ("full", full))
         for name, config in (
@@ -1198,7 +1221,13 @@ def _presets() -> dict[str, Config]:
             (f"{size}-pretrained", dataclasses.replace(own, embeddings="pretrained")),
         )
     }
+    return {
+        **presets,
+        "tutorial": tutorial,
+        "tutorial-leaky": dataclasses.replace(tutorial, split="random"),
+    }
 
 
 PRESETS: Mapping[str, Config] = _presets()
-"""``quick`` and ``full``, each with a twin ``-pretrained`` that differs in the embeddings only."""
+"""``quick`` and ``full``, each with a twin ``-pretrained`` that differs in the embeddings only; the
+tutorial's own network, on our split and on the naive one."""
