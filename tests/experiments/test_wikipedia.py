@@ -236,7 +236,9 @@ def test_variants_run(cache: Path, change: dict[str, object]) -> None:
         splits=("random",), members=1, attention_epochs=2, candidates=5,
     )  # fmt: skip
     done = wikipedia.train(dataclasses.replace(config, **change), log=None)  # type: ignore[arg-type]
-    assert np.isfinite(done.metrics["random.gnn.test_mae_ln"])
+    trained = [name for name in done.config.networks if f"random.{name}.test_mae_ln" in done.metrics]
+    assert trained == [*done.config.networks]
+    assert all(np.isfinite(value) for value in done.metrics.values())
 
 
 def test_twin_lookup_by_hand() -> None:
@@ -334,3 +336,16 @@ def test_a_group_of_twins_counts_once(cache: Path) -> None:
     found = wikipedia.measures(graph, predicted, rows)
     assert found["group_mae_ln"] == pytest.approx(0.5)
     assert found["mae_ln"] == pytest.approx(len(twins) / len(rows))
+
+
+def test_attention_is_shared_out(run: base.Run) -> None:
+    graph, inputs = run.artefacts["graph"], run.artefacts["inputs"]
+    shares = {
+        kind: wikipedia.attention_shares(graph, inputs, result)
+        for kind, result in run.artefacts["results"].items()
+    }
+    for share in shares.values():
+        assert sum(share.values()) == pytest.approx(1, abs=1e-5)
+        assert min(share.values()) >= 0
+    assert shares["random"]["twins"] > 0
+    assert shares["grouped"]["twins"] == 0

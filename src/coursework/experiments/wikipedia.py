@@ -945,6 +945,37 @@ def fit_attention(
     return Network(model, fitted, found, validation)
 
 
+def attention_shares(
+    graph: WikipediaGraph, inputs: Inputs, result: SplitResult
+) -> dict[str, float]:
+    """Where the first member of the ensemble looks for a test page, on average.
+
+    Returns:
+        ``twins``, ``linked pages``, ``other look-alikes`` and ``nobody``: shares of the weight, which sum to
+        one.
+    """
+    model = result.networks["attention"].model
+    assert isinstance(model, ResidualAttention)
+    known = torch.zeros(graph.num_nodes, dtype=torch.bool)
+    known[torch.from_numpy(result.rows)] = True
+    rows = torch.from_numpy(result.split.test)
+    group = graph.twin_group if result.kind == "grouped" else None
+    with torch.no_grad():
+        h = model.rest(model.linear1(inputs.dense))
+        pairs, place, weights, nobody = model.attend(h, inputs.candidates, known, rows, group)
+    page, other = rows[place].numpy(), inputs.candidates.nodes[pairs].numpy()
+    source, target = graph.edge_index.numpy()
+    linked = np.isin(page * graph.num_nodes + other, target * graph.num_nodes + source)
+    twins = graph.twin_group.numpy()[page] == graph.twin_group.numpy()[other]
+    weight = weights.numpy().astype(np.float64) / len(rows)
+    return {
+        "twins": float(weight[twins].sum()),
+        "linked pages": float(weight[linked & ~twins].sum()),
+        "other look-alikes": float(weight[~linked & ~twins].sum()),
+        "nobody": float(nobody.mean()),
+    }
+
+
 def _fitted_rows(split: Split, config: Config) -> np.ndarray:
     return np.concatenate([split.train, split.validation]) if config.refit else split.train
 

@@ -194,6 +194,12 @@ def _plain(name: str) -> str:
     return name.replace(" ", "_").replace(",", "").replace("%", "percent")
 
 
+def error(record: Mapping[str, Any], variant: str, kind: str) -> dict[str, Any]:
+    """Summary of the validation error of one variant on one split of a recorded study."""
+    summary: dict[str, Any] = record["metrics"][f"{_plain(variant)}.{kind}.validation_mae_ln"]
+    return summary
+
+
 def table(record: Mapping[str, Any]) -> Table:
     """A recorded study: the error of each variant, and what it differs from its base.
 
@@ -206,11 +212,10 @@ def table(record: Mapping[str, Any]) -> Table:
         name = entry["variant"]
         cells: list[str] = []
         for kind in splits:
-            error = metrics[f"{_plain(name)}.{kind}.validation_mae_ln"]
             change = metrics[f"{_plain(name)}.{kind}.difference"]
             half = (change["high"] - change["low"]) / 2 if "low" in change else np.nan
             compared = "" if name == base_of(name) else f"{change['mean']:+.3f} ± {half:.3f}"
-            cells += [f"{error['mean']:.3f}", compared]
+            cells += [f"{error(record, name, kind)['mean']:.3f}", compared]
         rows.append((name, entry["what"], *cells))
     columns = ["variant", "what"]
     columns += [c for kind in splits for c in (f"{kind}: MAE", "change")]
