@@ -236,7 +236,9 @@ def test_variants_run(cache: Path, change: dict[str, object]) -> None:
         splits=("random",), members=1, attention_epochs=2, candidates=5,
     )  # fmt: skip
     done = wikipedia.train(dataclasses.replace(config, **change), log=None)  # type: ignore[arg-type]
-    trained = [name for name in done.config.networks if f"random.{name}.test_mae_ln" in done.metrics]
+    trained = [
+        name for name in done.config.networks if f"random.{name}.test_mae_ln" in done.metrics
+    ]
     assert trained == [*done.config.networks]
     assert all(np.isfinite(value) for value in done.metrics.values())
 
