@@ -221,6 +221,7 @@ _CROCODILE = dataclasses.replace(
     networks=_DESIGNED,
     plan=dataclasses.replace(_PLAN, epochs=12, learning_rate=1e-2),
     steps_per_epoch=5,
+    members=2,
     attention_epochs=16,
 )
 PRESETS: dict[str, Config] = {
