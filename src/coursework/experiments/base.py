@@ -96,6 +96,33 @@ def preset_of(name: str, preset: str) -> Any:
     return presets[preset]
 
 
+def train_seed(
+    experiment: str,
+    config: Any,
+    preset: str,
+    seed: int,
+    resume: bool = False,
+    log: Callable[[str], None] | None = print,
+) -> Run:
+    """Train with one seed, in the folder of checkpoints that belongs to config and seed."""
+    from coursework.training import engine
+
+    identity = {"config": as_record(config), "seed": seed}
+    run_dir = engine.fresh_run_dir(f"{experiment}-{preset}-seed{seed}", identity, resume=resume)
+    run = get(experiment).train(
+        config, preset=preset, seed=seed, resume=resume, run_dir=run_dir, log=log
+    )
+    if log is not None:
+        log(f"checkpoints in {run_dir}")
+    return run
+
+
+def train_quietly(experiment: str, config: Any, preset: str, resume: bool, seed: int) -> Run:
+    """:func:`train_seed` in another process: no lines, and nothing that cannot be sent back."""
+    run = train_seed(experiment, config, preset, seed, resume, log=None)
+    return dataclasses.replace(run, artefacts={})
+
+
 def override(config: C, assignments: Sequence[str]) -> C:
     """A copy of a (nested) frozen config with ``key=value`` applied.
 
