@@ -28,6 +28,7 @@ EXPERIMENTS: dict[str, str] = {
     "large_graph": "Problem 3: plain GCN and GAT in parts of a generated graph of a million nodes",
     "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",
     "cora": "Problem 4: topics of papers with GCN and GAT",
+    "cora_study": "Problem 4: what depth and missing citations do, on validation nodes",
     "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",
 }
 """Name -> one line. Adding an experiment is adding a module of that name to this package."""
