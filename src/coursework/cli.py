@@ -369,7 +369,8 @@ def report(
             raise _fail("the headline or the README is stale; run `coursework report`.", 1)
         if not writeup.is_fresh():
             raise _fail(
-                f"{writeup.target().name} is older than what it tells of; run `coursework report`.", 1
+                f"{writeup.target().name} is older than what it tells of; run `coursework report`.",
+                1,
             )
         typer.echo(f"{len(names)} results, headline, README and writeup agree")
         return

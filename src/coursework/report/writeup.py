@@ -19,11 +19,14 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coursework import settings
 from coursework.errors import ResultsError
 from coursework.report import questions, store
+
+if TYPE_CHECKING:
+    import typst
 
 REQUIRED: tuple[str, ...] = (
     "bench",
@@ -67,7 +70,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Listing:
-    """Code that is cut out of a source file, docstrings left out.
+    """Code that is cut out of a source file, docstrings and argument checks left out.
 
     Attributes:
         path: The file, below ``src/coursework``.
@@ -256,8 +259,26 @@ def _docstrings(node: ast.AST) -> set[int]:
     return found
 
 
+def _only_raises(node: ast.stmt) -> bool:
+    """Whether a statement does nothing but check arguments and raise."""
+    if isinstance(node, ast.Raise):
+        return True
+    if isinstance(node, ast.If):
+        return not node.orelse and all(map(_only_raises, node.body))
+    return isinstance(node, ast.For) and all(map(_only_raises, node.body))
+
+
+def _argument_checks(node: ast.AST) -> set[int]:
+    """Numbers of the lines that check arguments below ``node``."""
+    found: set[int] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.stmt) and _only_raises(part):
+            found |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
+    return found
+
+
 def cut(listing: Listing) -> list[Line]:
-    """The lines of a listing, the essential ones marked.
+    """The lines of a listing without docstrings and argument checks, the essential ones marked.
 
     Raises:
         ResultsError: If an object is gone, or a mark is on none of its lines.
@@ -272,11 +293,11 @@ def cut(listing: Listing) -> list[Line]:
         numbers: list[int] = []
         if method:
             if owner not in shown_classes:
-                numbers.append(node.lineno)
+                numbers += [0, node.lineno] if chosen else [node.lineno]
                 shown_classes.add(owner)
             node = _find(node.body, method, listing.path)
         first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        left_out = _docstrings(node)
+        left_out = _docstrings(node) | _argument_checks(node)
         numbers += [n for n in range(first, (node.end_lineno or first) + 1) if n not in left_out]
         chosen += [0, *numbers] if chosen and not method else numbers
         if method:
@@ -323,30 +344,25 @@ def folder() -> Path:
     return path
 
 
-def inputs(results: Path | None = None) -> dict[str, str]:
+def inputs() -> dict[str, str]:
     """What is handed to Typst: names of the results, code, claims, questions, and the digest.
-
-    Args:
-        results: Folder of the results, inside the checkout; the committed one by default.
 
     Raises:
         ResultsError: If a required result is missing, or a listing does not fit its source.
     """
     from coursework.theory import claims
 
-    results = results or settings.results_dir()
-    names = store.names(results)
+    names = store.names()
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         raise ResultsError(
-            f"The writeup needs the results {', '.join(missing)}, which are not in {results}; "
-            "restore them from git or record them again (see `make full`)."
+            f"The writeup needs the results {', '.join(missing)}, which are not in "
+            f"{settings.results_dir()}; them from git or record them again (see `make full`)."
         )
     values = {
         "recorded": json.dumps(names),
         "required": json.dumps(REQUIRED),
         "optional": json.dumps(OPTIONAL),
-        "results": "/" + results.relative_to(settings.repo_root()).as_posix(),
         "listings": json.dumps(
             {
                 name: {
@@ -360,18 +376,19 @@ def inputs(results: Path | None = None) -> dict[str, str]:
         "questions": json.dumps([asdict(question) for question in questions.QUESTIONS]),
         "notebooks": json.dumps(questions.NOTEBOOKS),
     }
-    values["digest"] = _digest(values, results)
+    values["digest"] = _digest(values)
     return values
 
 
-def _digest(values: dict[str, str], results: Path) -> str:
+def _digest(values: dict[str, str]) -> str:
     """SHA-256 over everything that the document is made from."""
     root = settings.repo_root()
     digest = hashlib.sha256()
     for key, value in sorted(values.items()):
         digest.update(f"{key}={value}\n".encode())
     sources = sorted(path for path in folder().iterdir() if path.suffix in {".typ", ".bib"})
-    sources += [results / f"{name}.json" for name in (*REQUIRED, *OPTIONAL)]
+    sources += [settings.results_dir() / f"{name}.json" for name in (*REQUIRED, *OPTIONAL)]
+    sources += sorted((folder() / "reading").glob("*.json"))
     sources += [root / "figures" / f"{name}.png" for name in figures()]
     for path in sources:
         if path.is_file():
@@ -382,12 +399,22 @@ def _digest(values: dict[str, str], results: Path) -> str:
 def figures() -> list[str]:
     """Names of the figures that the document shows."""
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder().glob("*.typ")))
-    return sorted(set(re.findall(r'#fig\("([\w-]+)"', text)))
+    return sorted(set(re.findall(r'\bfig\("([\w-]+)"', text)))
 
 
-def typeset(
-    form: Literal["pdf", "png"] = "pdf", *, results: Path | None = None, ppi: float = 80
-) -> Any:
+def compiler() -> typst.Compiler:
+    """Typst with everything handed in; also what can be asked about the document."""
+    import typst
+
+    return typst.Compiler(
+        str(folder() / "solutions.typ"),
+        root=str(settings.repo_root()),
+        ignore_system_fonts=True,
+        sys_inputs=inputs(),
+    )
+
+
+def typeset(form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80) -> Any:
     """The document as bytes (``pdf``) or a list of bytes, one a page (``png``).
 
     Raises:
@@ -395,14 +422,8 @@ def typeset(
     """
     import typst
 
-    compiler = typst.Compiler(
-        str(folder() / "solutions.typ"),
-        root=str(settings.repo_root()),
-        ignore_system_fonts=True,
-        sys_inputs=inputs(results),
-    )
     try:
-        return compiler.compile(format=form, ppi=ppi, timestamp=0)
+        return compiler().compile(format=form, ppi=ppi, timestamp=0)
     except typst.TypstError as error:
         raise ResultsError(f"The writeup cannot be typeset: {error.diagnostic}".strip()) from error
 
