@@ -34,6 +34,15 @@ def test_kernels_have_no_negative_eigenvalue(n: int, d: int, seed: int) -> None:
         assert float(eigenvalues.min()) > -1e-12 * float(eigenvalues.max())
 
 
+@QUICK
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31))
+def test_keys_of_equal_norm_need_no_weights(n: int, m: int, d: int, seed: int) -> None:
+    q = similarity.random_points(n, d, seed)
+    k = similarity.on_a_sphere(similarity.random_points(m, d, seed + 1))
+    plain = similarity.normalised(similarity.rbf(q, k, similarity.bandwidth(q)))
+    torch.testing.assert_close(plain, similarity.attention_weights(q, k), rtol=1e-7, atol=1e-9)
+
+
 def test_definition_by_loops() -> None:
     q, k = similarity.random_points(3, 4, 0), similarity.random_points(5, 4, 1)
     weights = similarity.rbf_regression(q, k)

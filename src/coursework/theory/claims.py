@@ -542,6 +542,16 @@ _SIMILARITY = (
     ),
     Claim(
         "2(b)",
+        "concentration",
+        "distances concentrate: their relative spread falls like 1/√d",
+        "similarity.check_concentration",
+        (
+            Mutation("constant", "it stays the same", options={"exponent": 0.0}),
+            Mutation("faster", "it falls like 1/d", options={"exponent": -1.0}),
+        ),
+    ),
+    Claim(
+        "2(b)",
         "context",
         "a key leaves: the ratios of the other weights stay",
         "similarity.check_context",

@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 
 from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.cost import log_log_slope
 
 __all__ = [
     "attention_scores",
     "attention_weights",
     "bandwidth",
     "check_bridge",
+    "check_concentration",
     "check_context",
     "check_equal_norms",
     "check_most_similar_to_itself",
@@ -41,6 +43,7 @@ __all__ = [
     "rbf",
     "rbf_kernel",
     "rbf_regression",
+    "relative_spread",
 ]
 
 Weights = Callable[[Tensor, Tensor], Tensor]
@@ -149,6 +152,22 @@ def check_most_similar_to_itself(
         best = gram(random_points(n, d, seed)).argmax(dim=1)
         shares.append(float((best != torch.arange(n)).double().mean()))
     return equal("every point is most similar to itself", shares, tolerance=0.0)
+
+
+def relative_spread(d: int, n: int = 300, seed: int = 0) -> float:
+    """Standard deviation over mean of the distances between n uniform points in d dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    distances = torch.pdist(torch.rand(n, d, generator=generator, dtype=torch.float64))
+    return float(distances.std() / distances.mean())
+
+
+def check_concentration(exponent: float = -0.5) -> Check:
+    """Distances concentrate: their relative spread falls like d^(-1/2), so a kernel turns flat."""
+    dimensions = [8, 32, 128, 512]
+    slope = log_log_slope(dimensions, [relative_spread(d) for d in dimensions])
+    return equal(
+        f"relative spread of distances ~ d^{exponent:g}", [slope - exponent], tolerance=0.05
+    )
 
 
 def check_context(
