@@ -202,6 +202,15 @@ def test_a_missing_required_result_stops_it(tree: Path) -> None:
         writeup.typeset()
 
 
+def test_a_result_from_stand_in_data_stops_it(tree: Path) -> None:
+    path = tree / "writeup/results/cora-full.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["data"] |= {"standin": True, "source": "STAND-IN"}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ResultsError, match="cora-full is from stand-in data"):
+        writeup.inputs()
+
+
 def test_a_missing_metric_of_a_required_result_stops_it(tree: Path) -> None:
     path = tree / "writeup/results/cora-full.json"
     record = json.loads(path.read_text(encoding="utf-8"))

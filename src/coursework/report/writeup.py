@@ -348,7 +348,8 @@ def inputs() -> dict[str, str]:
     """What is handed to Typst: names of the results, code, claims, questions, and the digest.
 
     Raises:
-        ResultsError: If a required result is missing, or a listing does not fit its source.
+        ResultsError: If a required result is missing, a result is from stand-in data, or a listing
+            does not fit its source.
     """
     from coursework.theory import claims
 
@@ -359,6 +360,9 @@ def inputs() -> dict[str, str]:
             f"The writeup needs the results {', '.join(missing)}, which are not in "
             f"{settings.results_dir()}; them from git or record them again (see `make full`)."
         )
+    for name in names:
+        if name in (*REQUIRED, *OPTIONAL) and store.read(name)["data"]["standin"]:
+            raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
     values = {
         "recorded": json.dumps(names),
         "required": json.dumps(REQUIRED),
