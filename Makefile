@@ -35,12 +35,21 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train tweets --preset full
 	$(BIN)/coursework train translation --preset full --seeds 3
 	$(BIN)/coursework train translation --preset full-pretrained --seeds 3
+	$(BIN)/coursework train translation_ensemble --preset full --resume
+	$(BIN)/coursework train translation --preset tutorial
+	$(BIN)/coursework train translation --preset tutorial-leaky
 	$(BIN)/coursework train translation_all --preset full
 	$(BIN)/coursework train translation_all --preset brief
 	$(BIN)/coursework train translation_all --preset brief-pretrained
 	$(BIN)/coursework train translation_all --preset rnn
 	$(BIN)/coursework train translation_all --preset rnn-pretrained
 	$(BIN)/coursework train wikipedia --preset full --seeds 10
+	$(BIN)/coursework train wikipedia --preset squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset crocodile --seeds 10
+	$(BIN)/coursework train wikipedia --preset squirrel-plain --seeds 3
+	$(BIN)/coursework train wikipedia --preset crocodile-plain --seeds 3
+	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
+	$(BIN)/coursework train large_graph --preset full
 	$(BIN)/coursework train cora --preset full --seeds 20
 	$(BIN)/coursework train cora --preset planetoid --seeds 20
 	$(BIN)/coursework train segmentation --preset full

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -251,6 +251,15 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Seeds trained side by side, with one thread each.")
+    ] = 1,
+    backend: Annotated[
+        str, typer.Option(help="Where they run: loky (this machine), dask or ray.")
+    ] = "loky",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of the cluster; one on this machine by default.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint.")
     ] = False,
@@ -266,24 +275,26 @@ def train(
     """
     from coursework.experiments import base
     from coursework.report import store
-    from coursework.training import engine
+    from coursework.training import parallel
+    from coursework.training.progress import track
 
-    module = base.get(experiment)
+    base.get(experiment)
     config = base.override(base.preset_of(experiment, preset), set_ or [])
     changed = config != base.preset_of(experiment, preset)
+    title = f"{experiment}, preset {preset}{' (changed)' if changed else ''}"
+    numbers = range(seed, seed + seeds)
     runs = []
-    for number in range(seed, seed + seeds):
-        identity = {"config": base.as_record(config), "seed": number}
-        run_dir = engine.fresh_run_dir(
-            f"{experiment}-{preset}-seed{number}", identity, resume=resume
+    if jobs == 1 and backend == "loky":
+        for number in numbers:
+            typer.echo(f"{title}, seed {number}")
+            runs.append(base.train_seed(experiment, config, preset, number, resume, log=typer.echo))
+    else:
+        typer.echo(f"{title}, seeds {seed} to {seed + seeds - 1}, {jobs} at a time ({backend})")
+        one = functools.partial(base.train_quietly, experiment, config, preset, resume)
+        done = parallel.map_seeds(
+            one, numbers, jobs, backend=cast(parallel.Backend, backend), scheduler=scheduler
         )
-        typer.echo(f"{experiment}, preset {preset}{' (changed)' if changed else ''}, seed {number}")
-        runs.append(
-            module.train(
-                config, preset=preset, seed=number, resume=resume, run_dir=run_dir, log=typer.echo
-            )
-        )
-        typer.echo(f"checkpoints in {run_dir}")
+        runs = list(track(done, "seeds", total=seeds))
     name = record or f"{experiment}-{preset}"
     official = (
         preset != "quick" and (not changed or record) and not any(r.source.is_standin for r in runs)

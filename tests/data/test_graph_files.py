@@ -177,7 +177,9 @@ def test_truncated_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         wikipedia._read_archive(path, "chameleon")
 
 
-@pytest.mark.parametrize("fault", ["cut", "shape", "range", "missing", "pickle"])
+@pytest.mark.parametrize(
+    "fault", ["cut", "shape", "range", "missing", "pickle", "nan", "negative", "rows"]
+)
 def test_bad_npz(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "chameleon.npz"
     arrays = {
@@ -189,6 +191,10 @@ def test_bad_npz(tmp_path: Path, fault: str) -> None:
         arrays["features"] = arrays["features"][:, :5]
     elif fault == "range":
         arrays["edges"][0, 0] = 7
+    elif fault == "rows":
+        arrays["features"] = arrays["features"][:1]
+    elif fault in ("nan", "negative"):
+        arrays["target"][1] = {"nan": np.nan, "negative": -1.0}[fault]
     elif fault == "missing":
         del arrays["target"]
     elif fault == "pickle":

@@ -328,3 +328,57 @@ def test_attention_memory_of_cora() -> None:
     found = cora.attention_memory(2708, 13264, heads=8, width=2)
     assert found["concatenation"] == pytest.approx(2708 * 2708 * 8 * 4 * 4 / 1e9)
     assert found["pairs"] / found["edges"] > 500
+
+
+# ------------------------------------------------------------------------------------------------ GRAND
+
+
+def test_grand_learns_and_is_resumed_to_the_same_result(tmp_path: Path) -> None:
+    config = base.override(cora.Config(), ["models=gcn,grand", "grand.plan.epochs=60"])
+    whole = cora.train(config, seed=0, log=None)
+    labels = whole.artefacts["inputs"].y[torch.from_numpy(whole.artefacts["split"].test)]
+    largest_class = float(labels.bincount().max()) / len(labels)
+    assert whole.metrics["grand.test_accuracy"] > 2 * largest_class
+    cut = base.override(config, ["grand.plan.epochs=30"])
+    assert cora.train(cut, seed=0, log=None).metrics["gcn.test_accuracy"] == pytest.approx(
+        whole.metrics["gcn.test_accuracy"]  # the other model does not notice
+    )
+    cora.train(config, seed=0, run_dir=tmp_path, log=None)
+    values = cora.evaluate(tmp_path / "grand" / "best.pt")
+    assert values["grand.test_accuracy"] == whole.metrics["grand.test_accuracy"]
+
+
+def test_grand_sees_no_label_of_a_test_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consistency loss reads all nodes, but not their classes."""
+    config = base.override(cora.Config(), ["models=grand", "grand.plan.epochs=4"])
+    first = cora.train(config, seed=0, log=None)
+    real = planetoid.load
+    test = torch.from_numpy(first.artefacts["split"].test)
+
+    def other_labels(name: str) -> planetoid.CitationGraph:
+        graph = real(name)  # type: ignore[arg-type]
+        y = graph.y.clone()
+        y[test] = (y[test] + 1) % graph.num_classes
+        return replace(graph, y=y)
+
+    monkeypatch.setattr(planetoid, "load", other_labels)
+    second = cora.train(config, seed=0, log=None)
+    weights = (run.artefacts["models"]["grand"].state_dict() for run in (first, second))
+    assert all(torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("grand.temperature=0", "must be positive"),
+        ("grand.consistency=-1", "not negative"),
+        ("grand.samples=0", "at least 0 and 1"),
+        ("grand.order=-1", "at least 0 and 1"),
+        ("grand.dropnode=1", "grand.dropnode"),
+        ("models=grant", "'gcn', 'gat', 'uniform', 'grand'"),
+    ],
+)
+def test_bad_grand(assignment: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        base.override(cora.Config(), [assignment])
+    assert message in str(raised.value)

@@ -123,7 +123,13 @@ def test_training_targets_do_matter(cache: Path) -> None:
 
 def test_the_seed_decides(cache: Path) -> None:
     plan = dataclasses.replace(TINY.plan, epochs=1)
-    config = dataclasses.replace(TINY, plan=plan, mlp=False, refit=False, splits=("grouped",))
+    config = dataclasses.replace(
+        TINY,
+        plan=plan,
+        networks=("gcn", "gat", "gnn", "attention"),
+        refit=False,
+        splits=("grouped",),
+    )
     first, second, other = (wikipedia.train(config, seed=s, log=None).metrics for s in (1, 1, 2))
     assert first == second
     assert first != other
@@ -132,12 +138,12 @@ def test_the_seed_decides(cache: Path) -> None:
 def test_resumed_run_ends_in_the_same_weights(
     run: base.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sixth training (the graph network's refit on the first split) is cut off in its second epoch."""
+    """The fourth training (the graph network on the first split) is cut off in its second epoch."""
     real_fit, calls = engine.fit, {"n": 0}
 
     def cut(model, plan, **options):  # type: ignore[no-untyped-def]
         calls["n"] += 1
-        if calls["n"] == 6:
+        if calls["n"] == 4:
             validate, seen = options["validate"], {"n": 0}
 
             def killed(network: torch.nn.Module) -> dict[str, float]:
@@ -196,6 +202,9 @@ def test_config_survives_its_record() -> None:
         ("hidden=10", "multiple of 4"),
         ("members=0", "members"),
         ("hide=1", "hide"),
+        ("train_share=0", "train_share"),
+        ("networks=", "networks"),
+        ("aggregations=", "aggregations"),
         ("plan.precision=bf16-mixed", "precision"),
         ("plan.monitor=speed", "monitor"),
     ],
@@ -216,7 +225,8 @@ def test_embedding_goes_with_chameleon_only(cache: Path) -> None:
     [
         {"features": "embedding"},
         {"links": False, "statistics": False},
-        {"mlp": False, "plain": False},
+        {"networks": ("gnn",), "aggregations": ("sum",), "loss": "l2", "train_share": 0.5},
+        {"networks": ("attention",), "watch": True, "residual": False, "query": False},
     ],
     ids=str,
 )
@@ -226,7 +236,11 @@ def test_variants_run(cache: Path, change: dict[str, object]) -> None:
         splits=("random",), members=1, attention_epochs=2, candidates=5,
     )  # fmt: skip
     done = wikipedia.train(dataclasses.replace(config, **change), log=None)  # type: ignore[arg-type]
-    assert np.isfinite(done.metrics["random.gnn.test_mae_ln"])
+    trained = [
+        name for name in done.config.networks if f"random.{name}.test_mae_ln" in done.metrics
+    ]
+    assert trained == [*done.config.networks]
+    assert all(np.isfinite(value) for value in done.metrics.values())
 
 
 def test_twin_lookup_by_hand() -> None:
@@ -324,3 +338,16 @@ def test_a_group_of_twins_counts_once(cache: Path) -> None:
     found = wikipedia.measures(graph, predicted, rows)
     assert found["group_mae_ln"] == pytest.approx(0.5)
     assert found["mae_ln"] == pytest.approx(len(twins) / len(rows))
+
+
+def test_attention_is_shared_out(run: base.Run) -> None:
+    graph, inputs = run.artefacts["graph"], run.artefacts["inputs"]
+    shares = {
+        kind: wikipedia.attention_shares(graph, inputs, result)
+        for kind, result in run.artefacts["results"].items()
+    }
+    for share in shares.values():
+        assert sum(share.values()) == pytest.approx(1, abs=1e-5)
+        assert min(share.values()) >= 0
+    assert shares["random"]["twins"] > 0
+    assert shares["grouped"]["twins"] == 0

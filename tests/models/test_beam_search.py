@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coursework.models.beam_search import beam_search, length_penalty
+from coursework.models.beam_search import Ensemble, beam_search, length_penalty
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.transformer import Transformer
 
@@ -171,3 +171,29 @@ def test_length_penalty_of_wu_et_al() -> None:
 def test_bad_sizes(width: int, longest: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         beam_search(transformer(), sources(1, 2), width=width, max_length=longest, sos=SOS, eos=EOS)
+
+
+def test_an_ensemble_of_equal_models_is_the_model() -> None:
+    model, src = transformer(), sources(5, 6)
+    alone = beam_search(model, src, width=3, max_length=8, sos=SOS, eos=EOS)
+    thrice = beam_search(Ensemble([model] * 3), src, width=3, max_length=8, sos=SOS, eos=EOS)
+    assert torch.equal(alone.words, thrice.words)
+    torch.testing.assert_close(alone.log_probability, thrice.log_probability)
+
+
+def test_an_ensemble_averages_probabilities_and_not_scores() -> None:
+    models = [transformer(0), recurrent(1)]
+    src = sources(4, 5)
+    found = beam_search(Ensemble(models), src, width=4, max_length=8, sos=SOS, eos=EOS)
+    for row in range(4):
+        words = [w for w in found.words[row].tolist() if w != PAD]
+        read = torch.tensor([[SOS, *words[:-1]]])
+        with torch.no_grad():
+            p = sum(m(src[row : row + 1], read)[0].softmax(dim=1) for m in models) / 2  # [L, V]
+        expected = p[torch.arange(len(words)), torch.tensor(words)].log().sum()
+        assert float(found.log_probability[row]) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_an_empty_ensemble_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Ensemble([])

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coursework.models.gcn import GCN, GraphConvolution, add_self_loops, normalise_adjacency
+from coursework.models.gcn import (
+    GCN,
+    DeepGCN,
+    GraphConvolution,
+    add_self_loops,
+    normalise_adjacency,
+    spread,
+)
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 
@@ -143,3 +150,49 @@ def test_wrong_arguments() -> None:
         GraphConvolution(3, 2)(torch.zeros(4, 2), adj)
     with pytest.raises(ValueError, match="adj must be the \\[5, 5\\] matrix"):
         GraphConvolution(3, 2)(torch.zeros(5, 3), adj)
+
+
+# --- depth -----------------------------------------------------------------------------------
+
+
+def test_two_layers_are_the_gcn() -> None:
+    torch.manual_seed(0)
+    deep, plain = DeepGCN(5, 4, 3, 2, 0.0).double(), GCN(5, 4, 3, 0.0).double()
+    plain.gc1.load_state_dict(deep.first.state_dict())
+    plain.gc2.load_state_dict(deep.last.state_dict())
+    x, adj = normal(9, 5), normalise_adjacency(undirected(9, 12), 9).double()
+    assert_same(deep(x, adj), plain(x, adj))
+
+
+def test_depth_makes_rows_alike_and_the_first_layer_keeps_them_apart() -> None:
+    torch.manual_seed(0)
+    n = 60
+    adj = normalise_adjacency(undirected(n, 300), n).double()
+    x = normal(n, 8)
+    far: dict[float, float] = {}
+    for initial in (0.0, 0.5):
+        model = DeepGCN(8, 16, 3, 32, 0.0, initial).double().eval()
+        for layer in model.between:
+            torch.nn.init.eye_(layer.linear.weight)
+            torch.nn.init.zeros_(layer.linear.bias)
+        with torch.no_grad():
+            far[initial] = float(spread(model.hidden(x, adj)))
+            near = float(spread(torch.relu(model.first(x, adj))))
+    assert far[0.0] < 1e-3
+    assert 0.2 * near < far[0.5] <= near
+
+
+@PROPERTY
+@given(n=st.integers(1, 12), seed=st.integers(0, 2**16))
+def test_spread_is_the_mean_cosine_distance(n: int, seed: int) -> None:
+    h = normal(n, 4, seed=seed)
+    unit = torch.nn.functional.normalize(h, dim=1)
+    assert_same(spread(h), 1 - (unit @ unit.t()).mean())
+
+
+@pytest.mark.parametrize(
+    ("layers", "initial", "message"), [(1, 0.0, "layers"), (3, 1.0, "initial")]
+)
+def test_deep_options(layers: int, initial: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeepGCN(3, 2, 2, layers, 0.0, initial)

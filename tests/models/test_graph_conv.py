@@ -275,3 +275,49 @@ def test_regressor_fits_the_degree() -> None:
 def test_regressor_rejects_wrong_arguments(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- the product with a constant sparse matrix -----------------------------------------------
+
+
+@PROPERTY
+@given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 40), st.integers(0, 99))
+def test_gradient_of_a_sparse_product_is_that_of_the_dense_one(
+    n: int, m: int, entries: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    row = torch.randint(n, (entries,), generator=generator)
+    column = torch.randint(m, (entries,), generator=generator)
+    a = sparse_csr(row, column, normal(entries, seed=seed), (n, m))
+    b, weight = normal(m, 3, seed=1).requires_grad_(), normal(n, 3, seed=2)
+    for _ in range(2):  # the second time from what the first one kept
+        (sparse,) = torch.autograd.grad((multiply(a, b) * weight).sum(), b)
+        (dense,) = torch.autograd.grad(((a.to_dense() @ b) * weight).sum(), b)
+        assert_same(sparse, dense)
+
+
+def test_dropped_features_keep_their_own_values_in_the_backward_pass() -> None:
+    edges = random_graph(30, 200)
+    x = sparse_csr(edges[0], edges[1], normal(edges.shape[1]), (30, 30))
+    b = normal(30, 4).requires_grad_()
+    torch.manual_seed(0)
+    first, second = (feature_dropout(x, 0.5, True) for _ in range(2))
+    assert not torch.equal(first.to_dense(), second.to_dense())
+    for dropped in (first, second):
+        (sparse,) = torch.autograd.grad(multiply(dropped, b).square().sum(), b)
+        (dense,) = torch.autograd.grad((dropped.to_dense() @ b).square().sum(), b)
+        assert_same(sparse, dense)
+
+
+def test_the_transposition_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counted proxy of the time of a backward pass: one sort for any number of steps."""
+    sorts = []
+    real = Tensor.argsort
+    monkeypatch.setattr(
+        Tensor, "argsort", lambda *given, **named: (sorts.append(1), real(*given, **named))[1]
+    )
+    a = adjacency(random_graph(20, 60), 20).double()
+    layer = FeatureLinear(20, 4).double()
+    for _ in range(5):
+        multiply(a, layer(feature_dropout(a, 0.5, True))).sum().backward()
+    assert len(sorts) == 1

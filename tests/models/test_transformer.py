@@ -190,6 +190,55 @@ def test_decoder_layer_matches_pytorch(masked: bool, activation: str, norm_first
         assert torch.equal(back.state_dict()[name], value)
 
 
+# PyTorch: a boolean mask forbids, ours allows; a float mask is added in both.
+MASKS: dict[str, Callable[[int, int], tuple[Tensor, Tensor]]] = {
+    "boolean": lambda n, m: (causal_mask(n, m), ~causal_mask(n, m)),
+    "float": lambda n, m: (normal(n, m, seed=5), normal(n, m, seed=5)),
+    "float with -inf": lambda n, m: (
+        normal(n, m, seed=5).masked_fill(~causal_mask(n, m), -torch.inf),
+        normal(n, m, seed=5).masked_fill(~causal_mask(n, m), -torch.inf),
+    ),
+}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
+def test_layers_match_pytorch_under_any_mask_and_without_bias(
+    kind: str, norm_first: bool, bias: bool, dtype: torch.dtype, atol: float
+) -> None:
+    torch.manual_seed(0)
+    options = {
+        "dropout": 0.0, "norm_first": norm_first, "bias": bias, "batch_first": True, "dtype": dtype,
+    }  # fmt: skip
+    x, memory = (normal(2, n, D, dtype=dtype).requires_grad_() for n in (5, 4))
+    ours, theirs = MASKS[kind](5, 5)
+    ours_memory, theirs_memory = MASKS[kind](5, 4)
+    if ours.is_floating_point():
+        ours, theirs, ours_memory, theirs_memory = (
+            mask.to(dtype) for mask in (ours, theirs, ours_memory, theirs_memory)
+        )
+    encoder = nn.TransformerEncoderLayer(D, HEADS, FF, **options)  # type: ignore[arg-type]
+    decoder = nn.TransformerDecoderLayer(D, HEADS, FF, **options)  # type: ignore[arg-type]
+    own_encoder, own_decoder = EncoderLayer.from_torch(encoder), DecoderLayer.from_torch(decoder)
+    assert (own_encoder.feed_forward.linear1.bias is None) is not bias
+    results = [
+        (own_encoder(x, mask=ours), encoder(x, src_mask=theirs)),
+        (
+            own_decoder(x, memory, mask=ours, memory_mask=ours_memory, causal=False),
+            decoder(x, memory, tgt_mask=theirs, memory_mask=theirs_memory),
+        ),
+    ]
+    for mine, expected in results:
+        assert_same(mine, expected, atol)
+        inputs = [x, memory] if mine is results[1][0] else [x]
+        found = torch.autograd.grad(mine.sin().sum(), inputs)
+        wanted = torch.autograd.grad(expected.sin().sum(), inputs)
+        for gradient, reference in zip(found, wanted, strict=True):
+            assert_same(gradient, reference, 1e-5 if dtype == torch.float32 else atol)
+
+
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_stacks_match_the_transformer_of_pytorch(norm_first: bool) -> None:
     torch.manual_seed(0)

@@ -199,3 +199,18 @@ def test_shares_are_a_partition(rows: int, processes: int) -> None:
 def test_choose_precision_respects_the_wish() -> None:
     assert engine.choose_precision("32-true") == "32-true"
     assert engine.choose_precision("auto") in {"32-true", "bf16-mixed"}
+
+
+@pytest.mark.parametrize(
+    ("onednn", "instructions", "expected"),
+    [(True, True, "bf16-mixed"), (True, False, "32-true"), (False, True, "32-true")],
+)
+def test_bf16_needs_the_instructions_not_their_emulation(
+    monkeypatch: pytest.MonkeyPatch, onednn: bool, instructions: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(engine.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert engine.choose_precision("auto") == expected

@@ -172,7 +172,9 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             f"{path} has edges {edges.shape}, target {target.shape}, features {features.shape}; "
             "fetch it again."
         )
-    if edges.min() < 0 or edges.max() >= n or not np.isfinite(features).all():
+    # a log of 1 + visits is a number and not negative; NaN fails the comparison as well
+    sound = np.isfinite(features).all() and bool((target >= 0).all()) and np.isfinite(target).all()
+    if edges.min() < 0 or edges.max() >= n or not sound:
         raise DataError(f"{path} has values out of range; delete it and fetch it again.")
     return edges.astype(np.int64), target.astype(np.float64), features.astype(np.float32)
 

@@ -22,9 +22,13 @@ EXPERIMENTS: dict[str, str] = {
     "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
     "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
     "translation": "Problem 2: French to English, recurrent and Transformer",
+    "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
     "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
     "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
+    "large_graph": "Problem 3: plain GCN and GAT in parts of a generated graph of a million nodes",
+    "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",
     "cora": "Problem 4: topics of papers with GCN and GAT",
+    "cora_study": "Problem 4: what depth and missing citations do, on validation nodes",
     "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",
 }
 """Name -> one line. Adding an experiment is adding a module of that name to this package."""
@@ -91,6 +95,33 @@ def preset_of(name: str, preset: str) -> Any:
             f"Experiment {name} has no preset {preset!r}; choose from {', '.join(presets)}."
         )
     return presets[preset]
+
+
+def train_seed(
+    experiment: str,
+    config: Any,
+    preset: str,
+    seed: int,
+    resume: bool = False,
+    log: Callable[[str], None] | None = print,
+) -> Run:
+    """Train with one seed, in the folder of checkpoints that belongs to config and seed."""
+    from coursework.training import engine
+
+    identity = {"config": as_record(config), "seed": seed}
+    run_dir = engine.fresh_run_dir(f"{experiment}-{preset}-seed{seed}", identity, resume=resume)
+    run = get(experiment).train(
+        config, preset=preset, seed=seed, resume=resume, run_dir=run_dir, log=log
+    )
+    if log is not None:
+        log(f"checkpoints in {run_dir}")
+    return run
+
+
+def train_quietly(experiment: str, config: Any, preset: str, resume: bool, seed: int) -> Run:
+    """:func:`train_seed` in another process: no lines, and nothing that cannot be sent back."""
+    run = train_seed(experiment, config, preset, seed, resume, log=None)
+    return dataclasses.replace(run, artefacts={})
 
 
 def override(config: C, assignments: Sequence[str]) -> C:

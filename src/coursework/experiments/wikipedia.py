@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ from coursework.training import checkpoints, engine, seeds
 
 EXPERIMENT = "wikipedia"
 SplitKind = Literal["random", "grouped"]
+NetworkName = Literal["mlp", "gcn", "gat", "gnn", "attention"]
 SPLITS: tuple[SplitKind, ...] = ("random", "grouped")
 
 MODELS: dict[str, str] = {
@@ -101,8 +102,15 @@ class Config:
         input_dropout: Dropout on words and links.
         steps_per_epoch: Gradient steps (each on the whole graph) between two looks at the validation part.
         trees: Largest number of boosted trees.
-        mlp: Whether to train the network without the graph as well.
-        plain: Whether to train the plain GCN and GAT as well.
+        networks: Which of :data:`NETWORKS` to train.
+        watch: Whether to train the networks on the training part first and watch the validation part. With
+            ``refit`` and a fixed number of epochs it decides nothing and only draws the curves.
+        jumping_knowledge: Whether the head of the graph network sees all layers.
+        aggregations: Its neighbour terms.
+        loss: ``l1``, whose optimum is the median, or ``l2``, whose optimum is the mean.
+        train_share: Share of the training part that is used, for learning curves.
+        residual: Whether the residuals of look-alikes may enter, beside their labels.
+        query: Whether the features of the two pages decide on the weight, beside those of the pair.
         members: Networks of the ensemble of residual attention.
         candidates: Look-alikes of each kind on the list of a page.
         attention_epochs: Passes of a member over the fitted pages, in batches of ``attention_batch``.
@@ -128,8 +136,14 @@ class Config:
     input_dropout: float = 0.5
     steps_per_epoch: int = 10
     trees: int = 300
-    mlp: bool = True
-    plain: bool = True
+    networks: tuple[NetworkName, ...] = get_args(NetworkName)
+    watch: bool = False
+    jumping_knowledge: bool = True
+    aggregations: tuple[Literal["mean", "sum"], ...] = ("mean", "sum")
+    loss: Literal["l1", "l2"] = "l1"
+    train_share: float = 1.0
+    residual: bool = True
+    query: bool = True
     members: int = 3
     candidates: int = 30
     attention_epochs: int = 40
@@ -144,6 +158,18 @@ class Config:
             )
         if self.graph not in pages.NAMES:
             raise ConfigError(f"graph is {self.graph!r}; choose one of {', '.join(pages.NAMES)}.")
+        for name, known in (
+            ("networks", get_args(NetworkName)),
+            ("aggregations", ("mean", "sum")),
+            ("loss", ("l1", "l2")),
+        ):
+            chosen = getattr(self, name)
+            if not chosen or not set((chosen,) if isinstance(chosen, str) else chosen) <= {*known}:
+                raise ConfigError(f"{name} is {chosen!r}; choose from {', '.join(known)}.")
+        if not 0 < self.train_share <= 1:
+            raise ConfigError(
+                f"train_share is {self.train_share}; it is a share above 0 and up to 1."
+            )
         for name in ("test_share", "validation_share"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(
@@ -160,7 +186,7 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.plain and self.hidden % 4:
+        if "gat" in self.networks and self.hidden % 4:
             raise ConfigError(
                 f"hidden is {self.hidden}; the four heads of the plain GAT need a multiple of 4."
             )
@@ -180,6 +206,24 @@ _PLAN = engine.Plan(
     precision="32-true",
 )
 _FULL = Config(plan=_PLAN)
+_PLAIN: tuple[NetworkName, ...] = ("mlp", "gcn", "gat")
+_DESIGNED: tuple[NetworkName, ...] = ("gnn", "attention")
+_SQUIRREL = dataclasses.replace(
+    _FULL,
+    graph="squirrel",
+    networks=_DESIGNED,
+    plan=dataclasses.replace(_PLAN, learning_rate=1e-2),
+    steps_per_epoch=5,
+)
+_CROCODILE = dataclasses.replace(
+    _FULL,
+    graph="crocodile",
+    networks=_DESIGNED,
+    plan=dataclasses.replace(_PLAN, epochs=12, learning_rate=1e-2),
+    steps_per_epoch=5,
+    members=2,
+    attention_epochs=16,
+)
 PRESETS: dict[str, Config] = {
     "full": _FULL,
     "quick": dataclasses.replace(
@@ -193,20 +237,12 @@ PRESETS: dict[str, Config] = {
         candidates=10,
         attention_epochs=12,
     ),
-    # larger graphs: fewer and longer steps, so that a seed stays within three minutes of one core
-    "squirrel": dataclasses.replace(
-        _FULL,
-        graph="squirrel",
-        plan=dataclasses.replace(_PLAN, learning_rate=1e-2),
-        steps_per_epoch=5,
-    ),
-    "crocodile": dataclasses.replace(
-        _FULL,
-        graph="crocodile",
-        plan=dataclasses.replace(_PLAN, epochs=12, learning_rate=1e-2),
-        steps_per_epoch=5,
-        attention_epochs=16,
-    ),
+    # larger graphs: fewer and longer steps, so that a seed stays within three minutes
+    "squirrel": _SQUIRREL,
+    "crocodile": _CROCODILE,
+    # networks that take longest there and come to least: fewer seeds
+    "squirrel-plain": dataclasses.replace(_SQUIRREL, networks=_PLAIN),
+    "crocodile-plain": dataclasses.replace(_CROCODILE, networks=_PLAIN),
 }
 
 
@@ -231,8 +267,11 @@ def split_of(graph: WikipediaGraph, kind: SplitKind, config: Config, seed: int) 
     """Training, validation and test pages; depends on the links and the seed, never on the targets."""
     shares = {"test": config.test_share, "validation": config.validation_share}
     if kind == "random":
-        return pages.split_random(graph.num_nodes, seed, **shares)
-    return pages.split_grouped(graph.twin_group, seed, **shares)
+        split = pages.split_random(graph.num_nodes, seed, **shares)
+    else:
+        split = pages.split_grouped(graph.twin_group, seed, **shares)
+    used = round(config.train_share * len(split.train))  # the rows are in random order
+    return dataclasses.replace(split, train=split.train[:used])
 
 
 def graph_statistics(graph: WikipediaGraph) -> np.ndarray:
@@ -585,6 +624,8 @@ def build(config: Config, inputs: Inputs, name: str) -> nn.Module:
         input_dropout=config.input_dropout,
         extra_features=inputs.statistics.shape[1] if uses_graph and config.statistics else 0,
         use_graph=uses_graph,
+        jumping_knowledge=config.jumping_knowledge,
+        aggregations=config.aggregations,
     )
 
 
@@ -707,7 +748,8 @@ def fit_network(
             return (output[chosen] - target.to(chosen.device)[chosen]).abs()  # [rows]
 
         def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
-            return errors(network, batch).sum(), len(batch)
+            absolute = errors(network, batch)
+            return (absolute if config.loss == "l1" else absolute**2).sum(), len(batch)
 
         def validate(network: nn.Module) -> dict[str, float]:
             device = next(network.parameters()).device
@@ -767,7 +809,12 @@ def fit_network(
 
 
 def _attention(config: Config, inputs: Inputs) -> ResidualAttention:
-    return ResidualAttention(inputs.dense.shape[1], inputs.candidates.features.shape[1])
+    return ResidualAttention(
+        inputs.dense.shape[1],
+        inputs.candidates.features.shape[1],
+        residual=config.residual,
+        query=config.query,
+    )
 
 
 def _look(
@@ -850,16 +897,15 @@ def fit_attention(
         return output.cpu().numpy().astype(np.float64) * spread + mean
 
     def validate(network: nn.Module) -> dict[str, float]:
+        done = {"epochs_done": float(current["epoch"] + 1)}
+        if config.refit:  # nothing is chosen, and all pages take a quarter of an epoch
+            return done
         error = np.abs(predicted(network) - graph.y.numpy())
-        done = {
+        return {
+            **done,
             "train_mae_ln": float(error[rows].mean()),
-            "epochs_done": float(current["epoch"] + 1),
+            "validation_mae_ln": float(error[split.validation].mean()),
         }
-        return (
-            done
-            if config.refit
-            else {**done, "validation_mae_ln": float(error[split.validation].mean())}
-        )
 
     if log is not None:
         log(f"{kind} split, residual attention, member {member + 1} of {config.members}:")
@@ -898,6 +944,37 @@ def fit_attention(
     found = predicted(model)
     validation = {} if config.refit else measures(graph, found, split.validation)
     return Network(model, fitted, found, validation)
+
+
+def attention_shares(
+    graph: WikipediaGraph, inputs: Inputs, result: SplitResult
+) -> dict[str, float]:
+    """Where the first member of the ensemble looks for a test page, on average.
+
+    Returns:
+        ``twins``, ``linked pages``, ``other look-alikes`` and ``nobody``: shares of the weight, which sum to
+        one.
+    """
+    model = result.networks["attention"].model
+    assert isinstance(model, ResidualAttention)
+    known = torch.zeros(graph.num_nodes, dtype=torch.bool)
+    known[torch.from_numpy(result.rows)] = True
+    rows = torch.from_numpy(result.split.test)
+    group = graph.twin_group if result.kind == "grouped" else None
+    with torch.no_grad():
+        h = model.rest(model.linear1(inputs.dense))
+        pairs, place, weights, nobody = model.attend(h, inputs.candidates, known, rows, group)
+    page, other = rows[place].numpy(), inputs.candidates.nodes[pairs].numpy()
+    source, target = graph.edge_index.numpy()
+    linked = np.isin(page * graph.num_nodes + other, target * graph.num_nodes + source)
+    twins = graph.twin_group.numpy()[page] == graph.twin_group.numpy()[other]
+    weight = weights.numpy().astype(np.float64) / len(rows)
+    return {
+        "twins": float(weight[twins].sum()),
+        "linked pages": float(weight[linked & ~twins].sum()),
+        "other look-alikes": float(weight[~linked & ~twins].sum()),
+        "nobody": float(nobody.mean()),
+    }
 
 
 def _fitted_rows(split: Split, config: Config) -> np.ndarray:
@@ -947,15 +1024,12 @@ def run_split(
     rows = _fitted_rows(split, config)
     with limited_threads(config.threads):
         result = SplitResult(kind, split, rows, baselines(graph, inputs, split, kind, rows, config))
-        trained = (
-            *(["mlp"] if config.mlp else []),
-            *(["gcn", "gat"] if config.plain else []),
-            "gnn",
-        )
-        for name in trained:
+        for name in config.networks:
+            if name == "attention":
+                continue
             network = fit_network(
                 graph, inputs, split, kind, name, config,
-                seed=seed, watch=name in ("mlp", "gnn") or not config.refit,
+                seed=seed, watch=config.watch or not config.refit,
                 resume=resume, run_dir=run_dir, log=log,
             )  # fmt: skip
             result.networks[name] = network
@@ -965,8 +1039,10 @@ def run_split(
                 graph, inputs, split, kind, member, config,
                 seed=seed, resume=resume, run_dir=run_dir, log=log,
             )
-            for member in range(config.members)
+            for member in range(config.members if "attention" in config.networks else 0)
         ]  # fmt: skip
+        if not members:
+            return result
         result.networks["attention"] = members[0]
         result.predictions["attention"] = members[0].predicted
         result.predictions["ensemble"] = np.mean([m.predicted for m in members], axis=0)
@@ -982,7 +1058,7 @@ def test_metrics(graph: WikipediaGraph, result: SplitResult) -> dict[str, float]
     for name, predicted in result.predictions.items():
         values = measures(graph, predicted, result.split.test)
         full = name in result.networks or name == "ensemble"
-        wanted = values if full else ("mae_ln", "group_mae_ln", "r2")
+        wanted = values if full else ("mae_ln", "mae_log10", "group_mae_ln", "r2")
         found |= {f"{result.kind}.{name}.test_{key}": values[key] for key in wanted}
         if len(fresh):
             error = np.abs(predicted[fresh] - graph.y.numpy()[fresh])
@@ -1064,6 +1140,12 @@ def train(
         metrics |= test_metrics(graph, result)
         metrics[f"{kind}.test_share_with_twin"] = twin_share(graph, result.rows, result.split.test)
         notes[f"{kind}.sizes"] = list(result.split.sizes)
+        if "ensemble" in result.predictions:  # of the first seed alone in a recorded result
+            test = result.split.test
+            notes[f"{kind}.test"] = {
+                "rows": test.tolist(),
+                "ensemble": result.predictions["ensemble"][test].round(3).tolist(),
+            }
         for name, network in result.networks.items():
             if network.validation:
                 metrics[f"{kind}.{name}.validation_mae_ln"] = network.validation["mae_ln"]
@@ -1106,8 +1188,8 @@ class Loaded:
 
 def config_of(record: Mapping[str, Any]) -> Config:
     """The config that :func:`~coursework.experiments.base.as_record` wrote down."""
-    values = {**record, "plan": engine.Plan(**record["plan"]), "splits": tuple(record["splits"])}
-    return Config(**values)
+    tuples = {name: tuple(record[name]) for name in ("splits", "networks", "aggregations")}
+    return Config(**{**record, "plan": engine.Plan(**record["plan"]), **tuples})
 
 
 def load(checkpoint: Path) -> Loaded:

@@ -14,6 +14,7 @@ from coursework.models.attention import (
 from coursework.models.embedding import WordEmbedding
 from coursework.models.gat import GAT, GraphAttentionLayer, dense_attention_reference, edges_of
 from coursework.models.gcn import GCN, GraphConvolution, add_self_loops, normalise_adjacency
+from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.graph_conv import (
     GraphRegressor,
     PlainGraphConvolution,
@@ -37,6 +38,7 @@ from coursework.models.unet import Down, UNet, Up
 __all__ = [
     "GAT",
     "GCN",
+    "GRAND",
     "LSTM",
     "AttentionDecoder",
     "BahdanauAttention",
@@ -67,6 +69,7 @@ __all__ = [
     "attention",
     "attention_weights",
     "causal_mask",
+    "consistency_loss",
     "dense_attention_reference",
     "edges_of",
     "linear_attention",

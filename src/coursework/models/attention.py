@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.dropout import dropout
+
 
 def masked_softmax(scores: Tensor) -> Tensor:
     r"""Softmax over the last axis in which a row of only :math:`-\infty` becomes zeros, not NaN.
@@ -300,7 +302,7 @@ class MultiHeadAttention(nn.Module):
         p = self.dropout if self.training else 0.0
         if need_weights:
             weights = attention_weights(Q, K, mask=mask, causal=causal)  # [B, h, N, M]
-            heads = F.dropout(weights, p) @ V if p > 0 else weights @ V  # [B, h, N, d_k]
+            heads = dropout(weights, p) @ V  # [B, h, N, d_k]
         else:
             if mask is not None and causal:
                 mask, causal = _with_causal(mask, Q.shape[-2], K.shape[-2]), False

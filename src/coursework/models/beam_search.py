@@ -15,6 +15,8 @@ Letters: `B` batch, `k` width of the beam, `R` rows that are decoded side by sid
 `L` length of the output, `V` vocabulary.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -39,6 +41,45 @@ class Translatable(Protocol):
     def start(self, src: Tensor) -> Decoding:
         """Read the source sentences `[B, S]`; nothing is written yet."""
         ...
+
+
+class Ensemble:
+    r"""Several models that translate as one: the mean of their probabilities of the next word.
+
+    .. math:: P(w \mid y_{<t}, x) = \frac{1}{M} \sum_{m=1}^{M} P_m(w \mid y_{<t}, x)
+
+    Args:
+        models: At least one, in eval mode, with one vocabulary.
+
+    Raises:
+        ValueError: There is no model.
+    """
+
+    def __init__(self, models: Sequence[Translatable]) -> None:
+        if not models:
+            raise ValueError("An ensemble needs at least one model.")
+        self.models = list(models)
+
+    def start(self, src: Tensor) -> "EnsembleDecoding":
+        """Let every model read the source sentences `[B, S]`."""
+        return EnsembleDecoding([model.start(src) for model in self.models])
+
+
+class EnsembleDecoding:
+    """Translations under way in several models; see :class:`Decoding`."""
+
+    def __init__(self, parts: list[Decoding]) -> None:
+        self.parts = parts
+
+    def step(self, words: Tensor) -> Tensor:
+        """Append a word to each row and score the next: `[R]` -> log mean probability `[R, V]`."""
+        scores = [part.step(words).double().log_softmax(dim=1) for part in self.parts]
+        return torch.stack(scores).logsumexp(dim=0) - math.log(len(scores))  # [R, V]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+        for part in self.parts:
+            part.select(rows)
 
 
 class Beam(NamedTuple):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.dropout import dropout
 from coursework.models.graph_conv import FeatureLinear, check_edge_index, feature_dropout
 
 
@@ -183,7 +184,7 @@ class GraphAttentionLayer(nn.Module):
         edge_index = edges_of(adj, s.shape[0])  # [2, E]
         source, target = edge_index
         weights = self.edge_attention(s, edge_index)  # [E, K]
-        weights = F.dropout(weights, self.dropout, self.training)
+        weights = dropout(weights, self.dropout, self.training)
         messages = weights.unsqueeze(2) * s.index_select(0, source)  # [E, K, F']
         h_prime = torch.zeros_like(s).index_add(0, target, messages.to(s.dtype))  # [N, K, F']
         return self.combine(h_prime)
@@ -207,7 +208,7 @@ def dense_attention_reference(layer: GraphAttentionLayer, h: Tensor, adj: Tensor
     a = torch.cat([layer.a_l, layer.a_r], dim=-1)  # [K, 2F']
     e = F.leaky_relu((pairs * a).sum(dim=-1), layer.alpha)  # [N, N, K]
     e = e.masked_fill((adj == 0).unsqueeze(-1), -torch.inf)
-    weights = F.dropout(e.softmax(dim=1), layer.dropout, layer.training)  # [N, N, K]
+    weights = dropout(e.softmax(dim=1), layer.dropout, layer.training)  # [N, N, K]
     return layer.combine(torch.einsum("ijk,jkf->ikf", weights, s))  # [N, K, F'] -> [N, out]
 
 
@@ -255,6 +256,6 @@ class GAT(nn.Module):
         edge_index = edges_of(adj, x.shape[0])  # [2, E], once for both layers
         x = feature_dropout(x, self.dropout, self.training)  # [N, nfeat]
         h = F.elu(self.layer1(x, edge_index))  # [N, n_hidden]
-        h = F.dropout(h, self.dropout, self.training)
+        h = dropout(h, self.dropout, self.training)
         logits: Tensor = self.layer2(h, edge_index)  # [N, n_classes]
         return logits

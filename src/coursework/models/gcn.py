@@ -6,6 +6,7 @@ Letters: `N` nodes, `E` edges, `F` input features per node, `F'` output features
 import torch
 from torch import Tensor, nn
 
+from coursework.models.dropout import Dropout
 from coursework.models.graph_conv import (
     FeatureLinear,
     check_edge_index,
@@ -135,10 +136,90 @@ class GCN(nn.Module):
         self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)
         self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)
         self.relu = nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
         h = self.relu(self.gc1(x, adj))  # [N, n_hidden]
         logits: Tensor = self.gc2(self.dropout(h), adj)  # [N, n_classes]
         return logits
+
+
+class DeepGCN(nn.Module):
+    r"""Any number of graph convolutions, to see what depth does.
+
+    .. math:: H^{(l+1)} = \mathrm{ReLU}\big(\hat A\,\mathrm{Dropout}(H^{(l)}) W^{(l)}\big)
+
+    and, with `initial` :math:`= \alpha > 0`, :math:`(1-\alpha)` of it plus :math:`\alpha H^{(1)}`, the
+    initial residual connection of GCNII (Chen et al. 2020, https://arxiv.org/abs/2007.02133): without it
+    the rows of :math:`H^{(l)}` become alike as :math:`l` grows, since :math:`\hat A^l` tends to a
+    projection onto one vector for each connected component (Li et al. 2018,
+    https://arxiv.org/abs/1801.07606).
+
+    Args:
+        nfeat: Number of input features per node.
+        n_hidden: Number of hidden units of every layer.
+        n_classes: Number of classes.
+        layers: Number of convolutions, the last one to the classes included.
+        dropout: Dropout probability of the hidden units.
+        initial: :math:`\alpha`.
+
+    Shapes:
+        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
+        - output: logits `[N, n_classes]`
+
+    Raises:
+        ValueError: `layers` is less than 2, or `initial` not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        nfeat: int,
+        n_hidden: int,
+        n_classes: int,
+        layers: int,
+        dropout: float,
+        initial: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if layers < 2:
+            raise ValueError(f"layers must be at least 2, but is {layers}.")
+        if not 0.0 <= initial < 1.0:
+            raise ValueError(f"initial must be in [0, 1), but is {initial}.")
+        self.first = GraphConvolution(nfeat, n_hidden)
+        self.between = nn.ModuleList(
+            GraphConvolution(n_hidden, n_hidden) for _ in range(layers - 2)
+        )
+        self.last = GraphConvolution(n_hidden, n_classes)
+        self.dropout = Dropout(dropout)
+        self.initial = initial
+
+    def hidden(self, x: Tensor, adj: Tensor) -> Tensor:
+        """What the last convolution reads: `[N, nfeat]` -> `[N, n_hidden]`."""
+        first = h = torch.relu(self.first(x, adj))  # [N, n_hidden]
+        for layer in self.between:
+            h = torch.relu(layer(self.dropout(h), adj))  # [N, n_hidden]
+            if self.initial > 0:
+                h = (1 - self.initial) * h + self.initial * first
+        return h
+
+    def forward(self, x: Tensor, adj: Tensor) -> Tensor:
+        """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
+        logits: Tensor = self.last(self.dropout(self.hidden(x, adj)), adj)  # [N, n_classes]
+        return logits
+
+
+def spread(h: Tensor) -> Tensor:
+    r"""Mean cosine distance of two nodes, in [0, 2]: 0 where all rows point the same way.
+
+    .. math:: 1 - \frac{1}{N^2} \sum_{v,w} \cos(h_v, h_w)
+              = 1 - \Big\lVert \frac{1}{N} \sum_v \frac{h_v}{\lVert h_v \rVert} \Big\rVert^2
+
+    The right-hand side takes N steps, not N squared. Rows of zeros have the cosine 0 with all others.
+
+    Shapes:
+        - h: `[N, H]`
+        - output: a number
+    """
+    unit = nn.functional.normalize(h, dim=1)  # [N, H]
+    return 1 - unit.mean(dim=0).square().sum()

@@ -9,12 +9,14 @@ Letters: `N` nodes, `E` edges, `F` input features, `H` hidden units.
 """
 
 import warnings
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from coursework.models.dropout import Dropout, dropout
 
 Aggregation = Literal["mean", "sum"]
 
@@ -176,11 +178,7 @@ def sparse_csr(row: Tensor, column: Tensor, values: Tensor | None, size: tuple[i
     merged = values.new_zeros(len(place)).index_add(0, entry, values)  # [E']
     counts = torch.bincount(place // size[1], minlength=size[0])  # [rows]
     crow = F.pad(counts.cumsum(0), (1, 0))  # [rows + 1]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            crow, place % size[1], merged, size=size, check_invariants=False
-        )
+    return _csr(crow, place % size[1], merged, size)
 
 
 def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -201,24 +199,71 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
         return a @ b
     # The sparse kernels know no half precision, so they keep out of an autocast region.
     with torch.autocast(a.device.type, enabled=False):
-        return torch.sparse.mm(a, b.to(a.dtype))
+        b = b.to(a.dtype)
+        if a.layout == torch.sparse_csr and not a.requires_grad:
+            product: Tensor = _ConstantTimes.apply(a, b)
+            return product
+        return torch.sparse.mm(a, b)
+
+
+class _ConstantTimes(torch.autograd.Function):
+    """A constant CSR matrix times a dense one; the backward pass remembers how to transpose it.
+
+    `torch.sparse.mm` sorts the entries anew in every backward pass, a quarter of a training step on
+    a graph with 400,000 edges.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.a = a
+        return torch.sparse.mm(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        a: Tensor = ctx.a
+        crow, column, order = _transposition(a)
+        values = a.values().index_select(0, order)
+        transposed = _csr(crow, column, values, (a.shape[1], a.shape[0]))
+        return None, torch.sparse.mm(transposed, gradients[0])
+
+
+_PLAN = "_coursework_transposition"
+
+
+def _transposition(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row pointers and columns of the transpose of a CSR matrix, and the order of its values.
+
+    It depends on the places of the entries alone and is kept with the matrix.
+    """
+    plan: tuple[Tensor, Tensor, Tensor] | None = getattr(a, _PLAN, None)
+    if plan is None:
+        column = a.col_indices()
+        row = torch.arange(a.shape[0], device=a.device).repeat_interleave(a.crow_indices().diff())
+        order = column.argsort(stable=True)
+        counts = torch.bincount(column, minlength=a.shape[1])
+        plan = F.pad(counts.cumsum(0), (1, 0)), row.index_select(0, order), order
+        setattr(a, _PLAN, plan)
+    return plan
+
+
+def _csr(crow: Tensor, column: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A CSR matrix from its parts, unchecked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(crow, column, values, size=size, check_invariants=False)
 
 
 def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Dropout for dense and sparse features; dropping an entry that is zero changes nothing."""
     if not training or p == 0.0 or not is_sparse(x):
-        return F.dropout(x, p, training)
+        return dropout(x, p, training)
     if x.layout == torch.sparse_csr:
-        return torch.sparse_csr_tensor(
-            x.crow_indices(),
-            x.col_indices(),
-            F.dropout(x.values(), p),
-            size=x.shape,
-            check_invariants=False,
-        )
+        dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
+        setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
+        return dropped
     x = x.coalesce()
     return torch.sparse_coo_tensor(
-        x.indices(), F.dropout(x.values(), p), x.shape, is_coalesced=True, check_invariants=False
+        x.indices(), dropout(x.values(), p), x.shape, is_coalesced=True, check_invariants=False
     )
 
 
@@ -270,6 +315,7 @@ class GraphRegressor(nn.Module):
         use_graph: False drops every neighbour term and the degree: an MLP on the features alone,
             the baseline that shows what the graph adds.
         jumping_knowledge: Whether the output sees all layers or the last one only.
+        aggregations: Which of the two neighbour terms there are, ``mean``, ``sum`` or both.
 
     Shapes:
         - x: `[N, F]`, dense or sparse CSR
@@ -278,7 +324,7 @@ class GraphRegressor(nn.Module):
         - output: `[N]`
 
     Raises:
-        ValueError: The shape of an input does not fit.
+        ValueError: The shape of an input does not fit, or an aggregation is unknown.
     """
 
     def __init__(
@@ -291,16 +337,21 @@ class GraphRegressor(nn.Module):
         extra_features: int = 0,
         use_graph: bool = True,
         jumping_knowledge: bool = True,
+        aggregations: Sequence[str] = ("mean", "sum"),
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, but is {num_layers}.")
+        if not aggregations or not set(aggregations) <= {"mean", "sum"}:
+            raise ValueError(f"aggregations is {aggregations!r}; choose from mean and sum.")
         self.in_features = in_features
+        self.hidden = hidden
         self.extra_features = extra_features
         self.use_graph = use_graph
         self.jumping_knowledge = jumping_knowledge
         self.input_dropout = input_dropout
-        terms = 3 if use_graph else 1  # self, mean, sum
+        self.aggregations = tuple(dict.fromkeys(aggregations))
+        terms = 1 + len(self.aggregations) if use_graph else 1  # self, mean, sum
         dense = extra_features + (1 if use_graph else 0)
         self.features = FeatureLinear(in_features, terms * hidden)
         self.columns = nn.Linear(dense, terms * hidden, bias=False) if dense > 0 else None
@@ -308,10 +359,10 @@ class GraphRegressor(nn.Module):
             nn.Linear(hidden, terms * hidden) for _ in range(num_layers - 1)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(num_layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         width = hidden * num_layers if jumping_knowledge else hidden
         self.head = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 1)
+            nn.Linear(width, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, 1)
         )
 
     def forward(
@@ -341,14 +392,17 @@ class GraphRegressor(nn.Module):
         return h
 
     def _propagate(self, z: Tensor, adj: Tensor | None, degree: Tensor | None) -> Tensor:
-        """Add the node's own term and both sums over its neighbours: `[N, 3H]` -> `[N, H]`."""
+        """Add the node's own term and the sums over its neighbours: `[N, 3H]` -> `[N, H]`."""
         if adj is None or degree is None:
             return z
-        hidden = z.shape[1] // 3
-        own, messages = z.split([hidden, 2 * hidden], dim=1)  # [N, H], [N, 2H]
-        mean, total = multiply(adj, messages).chunk(2, dim=1)  # 2 x [N, H], both still sums
+        hidden = self.hidden
+        own, messages = z.split([hidden, z.shape[1] - hidden], dim=1)  # [N, H], [N, 2H]
         d = degree.clamp(min=1.0)  # [N, 1]
-        return own + mean / d + total / d.sqrt()
+        scale = {"mean": 1 / d, "sum": d.rsqrt()}
+        sums = multiply(adj, messages).split(hidden, dim=1)  # 2 x [N, H], all still sums
+        for aggregation, total in zip(self.aggregations, sums, strict=True):
+            own = own + total * scale[aggregation]
+        return own
 
     def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor | None, Tensor | None]:
         """Adjacency matrix `[N, N]` and degrees `[N, 1]`; nothing for the features-only model."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from coursework.models.dropout import Dropout
 from coursework.models.gat import edge_softmax
 from coursework.models.graph_conv import FeatureLinear, feature_dropout
 
@@ -146,10 +147,10 @@ class ResidualAttention(nn.Module):
         self.linear1 = FeatureLinear(features, hidden)
         self.rest = nn.Sequential(
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.guess = nn.Linear(hidden, 1)
         self.nobody = nn.Linear(hidden, 1)

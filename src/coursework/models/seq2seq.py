@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from coursework.models.attention import masked_softmax
+from coursework.models.dropout import Dropout
 from coursework.models.embedding import WordEmbedding
 
 
@@ -54,7 +55,7 @@ class GRUEncoder(nn.Module):
         super().__init__()
         self.pad_idx = pad_idx
         self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained, freeze)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, hidden_size, batch_first=True, bidirectional=bidirectional)
         self.output_size = hidden_size * (2 if bidirectional else 1)
         self.bridge = nn.Linear(2 * hidden_size, hidden_size) if bidirectional else None
@@ -171,7 +172,7 @@ class AttentionDecoder(nn.Module):
         super().__init__()
         key_size = hidden_size if key_size is None else key_size
         self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained, freeze)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.attention = BahdanauAttention(hidden_size, key_size)
         self.gru = nn.GRUCell(embedding_dim + key_size, hidden_size)
         self.output = nn.Linear(hidden_size, vocab_size)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursework.models.attention import KeyValueCache, MultiHeadAttention
+from coursework.models.dropout import Dropout
 from coursework.models.embedding import WordEmbedding
 
 Activation = Literal["relu", "gelu"]
@@ -51,7 +52,7 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self, d_model: int, dropout: float = 0.0, max_length: int = 512) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         position = torch.arange(max_length, dtype=torch.float64).unsqueeze(1)  # [P, 1]
         exponent = torch.arange(0, d_model, 2, dtype=torch.float64) / d_model  # [ceil(d/2)]
         angle = position / 10000.0**exponent  # [P, ceil(d/2)]
@@ -101,7 +102,7 @@ class FeedForward(nn.Module):
             raise ValueError(f"activation must be 'relu' or 'gelu', but is {activation!r}.")
         self.linear1 = nn.Linear(d_model, d_ff, bias=bias)
         self.linear2 = nn.Linear(d_ff, d_model, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation: str = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,7 +157,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation, bias)
         self.norm1 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
         self.norm2 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm_first = norm_first
 
     def forward(
@@ -271,7 +272,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
         self.norm2 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
         self.norm3 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm_first = norm_first
 
     def forward(

@@ -22,8 +22,25 @@ HEADLINE: dict[str, tuple[str, str]] = {
     "sentiment.best.test_accuracy": ("sentiment-best", "test_accuracy"),
     "translation.full.transformer.bleu": ("translation_all-full", "test_bleu"),
     "translation.full.transformer.chrf": ("translation_all-full", "test_chrf"),
-    "translation.subset.transformer.bleu": ("translation-full", "transformer.test_bleu"),
-    "translation.subset.rnn.bleu": ("translation-full", "rnn.test_bleu"),
+    **{
+        f"translation.{key}.{metric}": (f"translation_all-{name}", f"test_{metric}")
+        for key, name in (
+            ("brief.transformer", "brief"),
+            ("brief.transformer.pretrained", "brief-pretrained"),
+            ("brief.rnn", "rnn"),
+            ("brief.rnn.pretrained", "rnn-pretrained"),
+        )
+        for metric in ("bleu", "chrf")
+    },
+    **{
+        f"translation.subset.{model}{suffix}.bleu": (name, f"{model}.test_bleu")
+        for suffix, name in (
+            ("", "translation-full"),
+            (".pretrained", "translation-full-pretrained"),
+            (".ensemble", "translation_ensemble-full"),
+        )
+        for model in ("transformer", "rnn")
+    },
     **{
         f"wikipedia.{graph}.{split}.mae_ln": (name, f"{split}.ensemble.test_mae_ln")
         for graph, name in (

@@ -37,29 +37,92 @@ def all_pairs(records: Mapping[str, Record]) -> Table:
         spread = "–" if bleu.get("low") is None else f"{bleu['low']:.1f} to {bleu['high']:.1f}"
         shown = [_number(metric["bleu"], ".1f"), spread, _number(metric["chrf"], ".1f")]
         shown += [_number(metric["exact_match"], ".1%"), _number(metric["bleu_multi"], ".1f")]
-        rows.append([label, *shown, _number(metric["match_multi"], ".1%"), *(more or ("–", "–"))])
+        rows.append(
+            [label, *shown, _number(metric["match_multi"], ".1%"), *(more or ("–", "–", "–"))]
+        )
 
     for preset, label in CELLS.items():
         if preset not in records:
             continue
         record = records[preset]
         notes, beam = record["notes"], record["config"]["beam"]
-        more = f"{notes['parameters']:,}", f"{notes['training_seconds'] / 60:.0f}"
-        row(f"{label}, beam {beam}", record, "test_", *more)
+        machine = record["machine"]
+        minutes = f"{notes['training_seconds'] / 60:.0f}"
+        more = f"{notes['parameters']:,}", minutes, machine["processor"]
+        passes = record["config"]["plan"]["epochs"]
+        row(f"{label}, {passes} passes, beam {beam}", record, "test_", *more)
         row("the same, greedy", record, "test_greedy_", *more)
     first = next(iter(records.values()))
     row("nearest training sentence", first, "memory.test_")
     row("source copied", first, "copy.test_")
-    machine = first["machine"]
-    where = f"{machine['processor']}, {machine['threads']} thread(s), {machine['device']}"
+    where = f"{first['machine']['threads']} thread(s), {first['machine']['device']}"
     columns = ["model", "BLEU", "95 %", "chrF2", "exact match", "BLEU, several references"]
     return Table(
-        [*columns, "match with any", "parameters", "training / min"],
+        [*columns, "match with any", "parameters", "training / min", "machine"],
         rows,
         caption=(
             f"Recorded: {first['notes']['pairs']['test']:,} test pairs, "
             f"{first['data']['source']}; {where}"
         ),
+    )
+
+
+def together(record: Record) -> Table:
+    """What beam search and several networks bring on the subset.
+
+    Args:
+        record: A record of ``translation_ensemble``.
+    """
+    metrics, members, beam = (
+        record["metrics"],
+        record["config"]["members"],
+        record["config"]["beam"],
+    )
+    rows: list[list[Any]] = []
+    for model, words in (("rnn", "recurrent"), ("transformer", "Transformer")):
+        if f"{model}.test_bleu" not in metrics:
+            continue
+        for prefix, how in (
+            (f"{model}.one.greedy.", "one network, greedy"),
+            (f"{model}.one.beam.", f"one network, beam {beam}"),
+            (f"{model}.", f"{members} networks, beam {beam}"),
+        ):
+            bleu = metrics[f"{prefix}test_bleu"]
+            spread = "–" if "low" not in bleu else f"{bleu['low']:.1f} to {bleu['high']:.1f}"
+            shown = [
+                _number(metrics[f"{prefix}validation_bleu"], ".1f"),
+                _number(bleu, ".1f"),
+                spread,
+            ]
+            shown += [_number(metrics[f"{prefix}test_chrf"], ".1f")]
+            rows.append([words, how, *shown, _number(metrics[f"{prefix}test_exact_match"], ".1%")])
+    columns = ["model", "how", "validation BLEU", "test BLEU", "95 % (sentences)", "chrF2"]
+    p = record["notes"].get("paired_bootstrap_p")
+    compared = "" if p is None else f"; all networks, Transformer against recurrent: p = {p:.3f}"
+    return Table(
+        [*columns, "exact match"],
+        rows,
+        caption=f"Subset, members of `{record['config']['preset']}`, means where it is one network{compared}",
+    )
+
+
+def leakage(records: Mapping[str, Record]) -> Table:
+    """The tutorial's network on a split that does not leak, and on the naive one.
+
+    Args:
+        records: What the split is -> record of ``translation``.
+    """
+    rows = []
+    for words, record in records.items():
+        m = record["metrics"]
+        bleu = m["rnn.test_bleu"]
+        spread = "–" if "low" not in bleu else f"{bleu['low']:.1f} to {bleu['high']:.1f}"
+        shown = [_number(bleu, ".1f"), spread, _number(m["rnn.test_chrf"], ".1f")]
+        shown += [_number(m["rnn.test_exact_match"], ".1%"), _number(m["memory.test_bleu"], ".1f")]
+        rows.append([words, *shown])
+    columns = ["split", "test BLEU", "95 % (sentences)", "chrF2", "exact match"]
+    return Table(
+        [*columns, "BLEU of the nearest training sentence"], rows, "The tutorial's network"
     )
 
 

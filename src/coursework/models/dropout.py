@@ -1,0 +1,47 @@
+r"""Dropout whose mask costs a fifth of PyTorch's on a CPU.
+
+`F.dropout` draws every entry of its mask there as a Bernoulli variable of its own, one after the other;
+in a small Transformer that is a fifth of a training step. Here 64 random bits decide on four entries.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LEVELS = 2**16
+
+
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
+    r"""Zero each entry with probability `p`, and scale the others so that the mean stays.
+
+    The probability is rounded to a multiple of :math:`2^{-16}`, and the scale is that of the rounded
+    one, so the mean is kept exactly. On other devices than a CPU this is `F.dropout`.
+
+    Args:
+        x: Any shape.
+        p: Probability of a zero, in [0, 1].
+        training: False returns `x`.
+
+    Raises:
+        ValueError: `p` is no probability.
+    """
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout must be a probability in [0, 1], but is {p}.")
+    dropped = round(p * _LEVELS)
+    if not training or dropped == 0:
+        return x
+    if x.device.type != "cpu" or dropped == _LEVELS:
+        return F.dropout(x, p)
+    n = x.numel()
+    words = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None)
+    # as int16 the levels run from -32768
+    keep = words.view(torch.int16)[:n].view(x.shape) >= dropped - _LEVELS // 2
+    return x * keep.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` by :func:`dropout`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Drop while training: any shape -> the same."""
+        return dropout(input, self.p, self.training)

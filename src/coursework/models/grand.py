@@ -1,0 +1,132 @@
+r"""Graph random neural network: Feng et al. 2020 (GRAND), https://arxiv.org/abs/2005.11079.
+
+With few labels a network learns to trust single neighbours. Here whole nodes are dropped at random, what
+is left is spread over the graph, and several such views of the same node must agree.
+
+Letters: `N` nodes, `F` input features per node, `H` hidden units, `C` classes, `S` views, `K` order.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coursework.models.dropout import Dropout
+from coursework.models.graph_conv import FeatureLinear, feature_dropout, multiply
+
+
+def propagate(h: Tensor, adj: Tensor, order: int) -> Tensor:
+    r"""Mean of a signal and of what it becomes in 1, ..., K steps.
+
+    .. math:: \bar H = \frac{1}{K+1} \sum_{k=0}^{K} \hat A^k H
+
+    (Equation 2 of the paper.) The mean over several steps reaches far and does not smooth away the near.
+
+    Shapes:
+        - h: `[N, H]`, adj: `[N, N]`
+        - output: `[N, H]`
+    """
+    total = step = h
+    for _ in range(order):
+        step = multiply(adj, step)  # [N, H]
+        total = total + step
+    return total / (order + 1)
+
+
+class GRAND(nn.Module):
+    r"""Random propagation, then a multi-layer perceptron.
+
+    .. math:: Z^{(s)} = \mathrm{Dropout}\big(\mathrm{ReLU}(\bar A\,
+              (\epsilon^{(s)} \odot X^{(s)} W^{(0)}) + b^{(0)})\big)\, W^{(1)} + b^{(1)},
+              \qquad \bar A = \frac{1}{K+1} \sum_{k=0}^{K} \hat A^k
+
+    :math:`\epsilon^{(s)}_v` is 0 with probability `dropnode`, for the node as a whole, and
+    :math:`1/(1-\text{dropnode})` else; :math:`X^{(s)}` are the features with some of them dropped.
+    Propagation is linear and acts on nodes, :math:`W^{(0)}` acts on features, so the two change places:
+    what is spread over the graph has `H` columns, not `F`.
+
+    Args:
+        nfeat: :math:`F`.
+        n_hidden: :math:`H`.
+        n_classes: :math:`C`.
+        order: :math:`K`.
+        dropnode: Probability of dropping a node.
+        input_dropout: Probability of dropping a feature.
+        dropout: Probability of dropping a hidden unit.
+
+    Shapes:
+        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
+        - output: logits `[N, n_classes]`
+
+    Raises:
+        ValueError: `order` is negative, or a probability is not in [0, 1).
+    """
+
+    def __init__(
+        self,
+        nfeat: int,
+        n_hidden: int,
+        n_classes: int,
+        order: int = 8,
+        dropnode: float = 0.5,
+        input_dropout: float = 0.5,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if order < 0:
+            raise ValueError(f"order must not be negative, but is {order}.")
+        for name, p in (("dropnode", dropnode), ("input_dropout", input_dropout)):
+            if not 0.0 <= p < 1.0:
+                raise ValueError(f"{name} must be a probability in [0, 1), but is {p}.")
+        self.order = order
+        self.dropnode = dropnode
+        self.input_dropout = input_dropout
+        self.linear1 = FeatureLinear(nfeat, n_hidden, bias=False)
+        self.bias1 = nn.Parameter(torch.zeros(n_hidden))
+        self.linear2 = nn.Linear(n_hidden, n_classes)
+        self.dropout = Dropout(dropout)
+
+    def views(self, x: Tensor, adj: Tensor, samples: int) -> Tensor:
+        """Logits of several random views, propagated side by side: `[S, N, n_classes]`."""
+        signals = []
+        for _ in range(samples):
+            h = self.linear1(feature_dropout(x, self.input_dropout, self.training))  # [N, H]
+            if self.training and self.dropnode > 0:
+                kept = torch.rand(len(h), 1, device=h.device) >= self.dropnode  # [N, 1]
+                h = h * kept.to(h.dtype) / (1 - self.dropnode)
+            signals.append(h)
+        spread = propagate(torch.cat(signals, dim=1), adj, self.order)  # [N, S*H]
+        h = spread.unflatten(1, (samples, -1)).transpose(0, 1) + self.bias1  # [S, N, H]
+        logits: Tensor = self.linear2(self.dropout(torch.relu(h)))  # [S, N, C]
+        return logits
+
+    def forward(self, x: Tensor, adj: Tensor, samples: int | None = None) -> Tensor:
+        """Logits of the classes `[N, n_classes]`, or of `samples` views `[S, N, n_classes]`."""
+        return self.views(x, adj, 1)[0] if samples is None else self.views(x, adj, samples)
+
+
+def consistency_loss(logits: Tensor, temperature: float) -> Tensor:
+    r"""How far the views disagree with their sharpened mean.
+
+    .. math:: \frac{1}{SN} \sum_{s,v} \big\lVert p^{(s)}_v - \tilde p_v \big\rVert^2, \qquad
+              \tilde p_{vc} = \bar p_{vc}^{1/T} \Big/ \sum_{c'} \bar p_{vc'}^{1/T}
+
+    (Equations 4 and 5 of the paper.) The target :math:`\tilde p` is a constant for the gradient; a
+    temperature below one makes it surer than the views are.
+
+    Args:
+        logits: Of all views.
+        temperature: :math:`T`.
+
+    Shapes:
+        - logits: `[S, N, C]`
+        - output: a number
+
+    Raises:
+        ValueError: The temperature is not positive.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, but is {temperature}.")
+    p = logits.softmax(dim=2)  # [S, N, C]
+    with torch.no_grad():
+        sharp = F.normalize(p.mean(dim=0) ** (1 / temperature), p=1, dim=1)  # [N, C]
+    return (p - sharp).square().sum(dim=2).mean()

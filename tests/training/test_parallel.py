@@ -1,0 +1,67 @@
+"""Seeds side by side give what seeds one after the other give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from coursework.cli import app
+from coursework.errors import ConfigError
+from coursework.training import parallel
+
+
+def _square(number: int) -> tuple[int, int]:
+    return number**2, torch.get_num_threads()
+
+
+def test_results_come_in_order_from_one_thread_each() -> None:
+    found = [*parallel.map_seeds(_square, range(5), jobs=2)]
+    assert found == [(n**2, 1) for n in range(5)]
+
+
+def test_an_error_of_a_worker_arrives() -> None:
+    with pytest.raises(ZeroDivisionError):
+        [*parallel.map_seeds((1).__truediv__, [1, 0], jobs=2)]
+
+
+def test_on_a_local_dask_cluster() -> None:
+    pytest.importorskip("distributed", reason="Dask is not installed")
+    found = [*parallel.map_seeds(_square, range(3), jobs=2, backend="dask")]
+    assert found == [(n**2, 1) for n in range(3)]
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_missing_cluster_is_said_in_one_sentence(
+    backend: parallel.Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(parallel.importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match="pip install"):
+        [*parallel.map_seeds(_square, [1], jobs=1, backend=backend)]
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(ConfigError, match="choose from loky, dask, ray"):
+        [*parallel.map_seeds(_square, [1], jobs=1, backend="abacus")]  # type: ignore[arg-type]
+
+
+def test_train_with_jobs_is_train_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSEWORK_CACHE", str(tmp_path))
+    monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))
+    monkeypatch.setenv("COURSEWORK_OFFLINE", "1")
+    monkeypatch.delenv("COURSEWORK_DATA", raising=False)
+    options = ["train", "cora", "--seeds", "2", "--set", "models=gcn", "--set", "epochs_long=none"]
+    values = []
+    for more in ([], ["--jobs", "2"]):
+        result = CliRunner().invoke(app, [*options, "--set", "gcn.plan.epochs=3", *more])
+        assert result.exit_code == 0, result.output
+        record = json.loads((tmp_path / "results" / "cora-quick.json").read_text())
+        values.append(record["metrics"]["gcn.test_accuracy"]["values"])
+    assert values[0] == values[1]
+    assert len(values[0]) == 2
