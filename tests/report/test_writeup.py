@@ -98,6 +98,49 @@ def test_what_is_no_measurement_passes(allowed: str) -> None:
     assert hand_typed(allowed.replace("#whole(320)", "#whole(n)")) == []
 
 
+def balanced(text: str, start: int) -> int:
+    """Place after the bracket that closes the one at ``start``."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] in "([") - (text[place] in ")]")
+        if depth == 0:
+            return place + 1
+    return len(text)
+
+
+def swallowed(text: str) -> list[str]:
+    """Semicolons of the prose that Typst takes for the end of an expression: ``#value(r); and``."""
+    step = re.compile(r"\.[\w-]+")
+    step_of_if = re.compile(r"\.[\w-]+| else(?= \[)| (?=\[)| [^\[\](){};$#\n]{1,80}(?=\[)")
+    found = []
+    for start in re.finditer(r"#[\w-]+", text):
+        end = start.end()
+        while end < len(text):
+            pattern = step_of_if if start.group() == "#if" else step
+            piece = pattern.match(text, end)
+            if piece:
+                end = piece.end()
+            elif text[end] in "([":
+                end = balanced(text, end)
+            else:
+                break
+        if text[end : end + 1] == ";":
+            found.append(text[start.start() : end + 1])
+    return found
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_semicolon_is_swallowed(path: Path) -> None:
+    assert swallowed(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_swallowed_semicolon_is_caught() -> None:
+    assert swallowed("has #spread(r, mean(x)); and") == ["#spread(r, mean(x));"]
+    assert swallowed("is #if a.b < 2 [small] else [large]; and")
+    assert swallowed("of #read.idiom; and")
+    assert swallowed("has #spread(r, mean(x))\\; and #q(1) (one); two") == []
+
+
 def test_every_exception_is_used() -> None:
     everything = " ".join(re.sub(r"\s+", " ", path.read_text("utf-8")) for path in CHAPTERS)
     for number, reason in ALLOWED.items():
