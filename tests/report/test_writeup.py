@@ -110,20 +110,19 @@ def balanced(text: str, start: int) -> int:
 
 def swallowed(text: str) -> list[str]:
     """Semicolons of the prose that Typst takes for the end of an expression: ``#value(r); and``."""
-    step = re.compile(r"\.[\w-]+")
-    step_of_if = re.compile(r"\.[\w-]+| else(?= \[)| (?=\[)| [^\[\](){};$#\n]{1,80}(?=\[)")
     found = []
     for start in re.finditer(r"#[\w-]+", text):
         end = start.end()
-        while end < len(text):
-            pattern = step_of_if if start.group() == "#if" else step
-            piece = pattern.match(text, end)
-            if piece:
-                end = piece.end()
-            elif text[end] in "([":
+        if start.group() == "#if":
+            while True:  # the condition up to its [, then that content, then perhaps an else
+                while end < len(text) and text[end] != "[":
+                    end = balanced(text, end) if text[end] == "(" else end + 1
                 end = balanced(text, end)
-            else:
-                break
+                if not text.startswith(" else", end):
+                    break
+        else:
+            while piece := re.compile(r"\.[\w-]+|[(\[]").match(text, end):
+                end = balanced(text, end) if piece.group() in "([" else piece.end()
         if text[end : end + 1] == ";":
             found.append(text[start.start() : end + 1])
     return found
