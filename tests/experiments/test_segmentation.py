@@ -92,6 +92,43 @@ def test_naming_and_outlines_are_told_apart() -> None:
     assert found["naming"] == 0.75
 
 
+def test_digit_accuracy_by_hand() -> None:
+    truth = np.full((2, 4, 8), 10, np.uint8)
+    truth[0, :2, :3] = 7
+    truth[0, 2:, 4:] = 1
+    truth[1, 1, 1:4] = 5
+    found = truth.copy()
+    found[0, 0, :3] = 10  # half of the 7 is missed: the other half names it
+    found[0, 2:, 4:7] = 4  # most of the 1 is called 4
+    found[1] = 10  # the 5 is missed altogether
+    matrices = segmentation.confusion_matrices(found, truth)
+    assert segmentation.digit_accuracy(matrices) == pytest.approx(1 / 3)
+    assert segmentation.digit_accuracy(segmentation.confusion_matrices(truth, truth)) == 1
+    empty = segmentation.confusion_matrices(*[np.full((1, 3, 3), 10, np.uint8)] * 2)
+    assert np.isnan(segmentation.digit_accuracy(empty))
+
+
+def test_boundary_f1_by_hand() -> None:
+    truth = np.full((1, 20, 20), 10, np.uint8)
+    truth[0, 5:11, 5:11] = 3  # 6 x 6, a boundary of 20 pixels
+    assert segmentation.boundary_f1(truth, truth) == 1
+    for shift, expected in ((1, 1.0), (2, 1.0)):
+        assert segmentation.boundary_f1(np.roll(truth, shift, 2), truth) == expected
+    moved = np.roll(truth, 4, 2)  # columns 9 to 14: overlap of two columns
+    # met within two pixels: columns 9 to 12 of the two long sides (8) and the side at column 9 (4)
+    assert segmentation.boundary_f1(moved, truth) == pytest.approx(12 / 20)
+    assert segmentation.boundary_f1(moved, truth, band=4) == 1
+    assert segmentation.boundary_f1(np.full_like(truth, 10), truth) == 0
+    both = np.concatenate([truth, np.full_like(truth, 10)])
+    half = segmentation.boundary_f1(np.concatenate([moved, both[1:]]), both, chunk=1)
+    assert half == pytest.approx(12 / 20)
+
+
+def test_boundary_at_the_rim_of_the_canvas_is_none() -> None:
+    everything = np.full((1, 9, 9), 4, np.uint8)
+    assert np.isnan(segmentation.boundary_f1(everything, everything))
+
+
 def test_iou_and_dice_agree_with_torchmetrics() -> None:
     from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardIndex
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -40,6 +39,7 @@ from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.graph_conv import feature_dropout, sparse_csr
 from coursework.report.store import wilson
 from coursework.training import checkpoints, engine, seeds
+from coursework.training.threads import limited_threads
 
 Model = Literal["gcn", "gat", "uniform", "grand"]
 Protocol = Literal["random140", "planetoid"]
@@ -382,18 +382,6 @@ def score(model: nn.Module, structure: Tensor, inputs: Inputs, nodes: np.ndarray
     }
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread: matrices this small gain nothing from a second one, and where cores are
-    shared the threads wait for each other longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def train(
     config: Config,
     *,
@@ -431,7 +419,7 @@ def train(
     models: dict[str, nn.Module] = {}
     correct: dict[str, Tensor] = {}
     metrics: dict[str, float] = {}
-    with one_thread():
+    with limited_threads(1):
         for variant, name, plan in config.variants():
             seeds.seed_everything(seed)
             model = build(name, config, inputs)
@@ -726,7 +714,7 @@ def evaluate(checkpoint: Path) -> dict[str, float]:
     inputs = prepare(graph)
     split = split_nodes(graph, trained.config, trained.seed)
     structure = inputs.structure(trained.variant.split(".")[0])
-    with one_thread():
+    with limited_threads(1):
         result = score(trained.model, structure, inputs, split.test)
     return {
         f"{trained.variant}.test_accuracy": result["accuracy"],

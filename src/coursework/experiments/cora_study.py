@@ -31,6 +31,7 @@ from coursework.models.gcn import GCN, DeepGCN, add_self_loops, normalise_adjace
 from coursework.models.graph_conv import feature_dropout
 from coursework.report.tables import Table
 from coursework.training import engine, seeds
+from coursework.training.threads import limited_threads
 
 _PLAN = engine.Plan(
     epochs=300,
@@ -181,7 +182,7 @@ def train(
             log(f"{name}: validation accuracy {fitted.best['validation_accuracy']:.4f}")
         return model
 
-    with cora.one_thread():
+    with limited_threads(1):
         for depth in config.depths:
             for kind, initial in (("plain", 0.0), ("initial", config.initial)):
                 deep = partial(

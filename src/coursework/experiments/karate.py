@@ -20,7 +20,6 @@ from torch import Tensor
 
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
-from coursework.experiments.wikipedia import limited_threads
 from coursework.models.graph_conv import (
     Aggregation,
     GraphRegressor,
@@ -30,6 +29,7 @@ from coursework.models.graph_conv import (
 )
 from coursework.models.graph_conv import neighbours as neighbours
 from coursework.training import engine, seeds
+from coursework.training.threads import limited_threads
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

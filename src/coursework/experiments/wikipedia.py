@@ -25,8 +25,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,6 +45,7 @@ from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency
 from coursework.models.graph_conv import GraphRegressor, adjacency, degrees, sparse_csr
 from coursework.models.residual_attention import Candidates, ResidualAttention
 from coursework.training import checkpoints, engine, seeds
+from coursework.training.threads import limited_threads
 
 EXPERIMENT = "wikipedia"
 SplitKind = Literal["random", "grouped"]
@@ -244,20 +244,6 @@ PRESETS: dict[str, Config] = {
     "squirrel-plain": dataclasses.replace(_SQUIRREL, networks=_PLAIN),
     "crocodile-plain": dataclasses.replace(_CROCODILE, networks=_PLAIN),
 }
-
-
-@contextmanager
-def limited_threads(count: int) -> Iterator[None]:
-    """Let torch and scikit-learn compute with ``count`` threads inside."""
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpool_limits(limits=count):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # --- the graph, as the models see it ---------------------------------------------------------

@@ -21,6 +21,7 @@ from coursework.errors import ConfigError
 from coursework.experiments import wikipedia
 from coursework.experiments.base import Run, override
 from coursework.report.tables import Table
+from coursework.training.threads import limited_threads
 
 BASE = dataclasses.replace(
     wikipedia.PRESETS["full"], refit=False, members=1, networks=("gnn", "attention")
@@ -150,7 +151,7 @@ def train(
         for kind in variant.splits:
             split = wikipedia.split_of(graph, kind, variant, seed)
             folder = None if run_dir is None else run_dir / _plain(name) / kind
-            with wikipedia.limited_threads(variant.threads):
+            with limited_threads(variant.threads):
                 if network == "attention":
                     fitted = wikipedia.fit_attention(
                         graph, prepared[key], split, kind, 0, variant,

@@ -22,11 +22,9 @@ T = TypeVar("T")
 
 
 def _single_threaded(function: Callable[[int], T], number: int) -> T:
-    import torch
-    from threadpoolctl import threadpool_limits
+    from coursework.training.threads import limited_threads
 
-    torch.set_num_threads(1)
-    with threadpool_limits(limits=1):
+    with limited_threads(1):
         return function(number)
 
 
