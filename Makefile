@@ -55,7 +55,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train segmentation --preset full
 	$(BIN)/coursework report
 
-report: $(STAMP)     ## condense the recorded results into the headline and the README's table
+report: $(STAMP)     ## condense the recorded results into the headline and the README, typeset the writeup
 	$(BIN)/coursework report
 
 bench: $(STAMP)      ## our layers against the libraries'

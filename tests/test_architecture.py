@@ -22,7 +22,7 @@ ALLOWED = {
     "training": {"training", "settings", "errors"},
     "theory": {"theory", "models", "errors"},
     "experiments": {"experiments", "data", "models", "training", "settings", "errors", "report"},
-    "report": {"report", "experiments", "data", "settings", "errors"},
+    "report": {"report", "experiments", "theory", "data", "settings", "errors"},
 }
 
 

@@ -363,10 +363,10 @@ def report(
         bool, typer.Option("--check", help="Change nothing; exit with 1 if something is stale.")
     ] = False,
 ) -> None:
-    """Validate the recorded results, condense them into the headline, update the README's table."""
+    """Validate the results, condense them into the headline and the README, typeset the writeup."""
     import json
 
-    from coursework.report import headline, readme, store
+    from coursework.report import headline, readme, store, writeup
 
     names = store.names()
     for name in names:
@@ -378,12 +378,19 @@ def report(
         text = readme_path.read_text(encoding="utf-8")
         if stored != headline.condense() or readme.render(text) != text:
             raise _fail("the headline or the README is stale; run `coursework report`.", 1)
-        typer.echo(f"{len(names)} results, headline and README agree")
+        if not writeup.is_fresh():
+            raise _fail(
+                f"{writeup.target().name} is older than what it tells of; run `coursework report`.",
+                1,
+            )
+        typer.echo(f"{len(names)} results, headline, README and writeup agree")
         return
     headline.write()
     readme.update(readme_path)
     typer.echo(headline.table())
     typer.echo(f"{len(names)} results condensed into {target.name}; README.md is up to date")
+    typer.echo("typesetting ...")
+    typer.echo(f"written to {writeup.write()}")
 
 
 @app.command("bench")

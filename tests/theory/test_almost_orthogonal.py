@@ -51,6 +51,19 @@ def test_hoeffding_for_every_case(n: int, delta: float) -> None:
 
 
 @QUICK
+@given(st.floats(-30, 30))
+def test_cosh_for_every_number(x: float) -> None:
+    assert ao.check_cosh([x]).holds
+
+
+@QUICK
+@given(st.integers(1, 2000), st.floats(0.01, 0.99))
+def test_union_bound_for_every_case(n: int, delta: float) -> None:
+    if n * delta**2 / 4 < 30:  # the number of vectors stays a number that floats hold exactly
+        assert ao.check_union([(n, delta)]).holds
+
+
+@QUICK
 @given(st.integers(8, 128), st.floats(0.3, 0.6), st.integers(0, 2**31))
 def test_a_set_is_found_at_every_size_that_is_promised(n: int, delta: float, seed: int) -> None:
     """The proof promises that one exists; 200 draws are enough to meet it here."""

@@ -52,6 +52,21 @@ def test_two_heads_for_every_kernel(x: torch.Tensor, kernel: torch.Tensor) -> No
     torch.testing.assert_close(found, ca.convolution(x, kernel), rtol=1e-9, atol=1e-9)
 
 
+@QUICK
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=9), st.floats(-10, 10))
+def test_weights_of_one_head_have_one_sign(bias: list[float], w_v: float) -> None:
+    found = ca.head_weights(torch.tensor(bias, dtype=torch.float64), w_v)
+    assert float(torch.outer(found, found).min()) >= 0.0
+
+
+@QUICK
+@given(TOKENS.filter(lambda x: len(x) > 2))
+def test_ends_without_padding_for_every_sequence(x: torch.Tensor) -> None:
+    kernel = torch.tensor(ca.ASSIGNMENT_KERNEL, dtype=torch.float64)
+    gap = ca.attend(x, ca.ASSIGNMENT)[0] - ca.convolution(x, kernel)
+    torch.testing.assert_close(gap, ca.end_errors(x), rtol=1e-9, atol=1e-9)
+
+
 def test_every_check_holds() -> None:
     assert ca.check_kernel().holds
     assert ca.check_general(signed=False).holds

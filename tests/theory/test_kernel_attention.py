@@ -29,6 +29,13 @@ def test_factored_form_equals_the_definition(
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
+@QUICK
+@given(st.integers(1, 24), st.integers(1, 4), st.integers(0, 2**31))
+def test_rank_is_at_most_the_number_of_features(n: int, d: int, seed: int) -> None:
+    q, k, _ = ka.random_inputs(n, d, 1, seed)
+    assert int(torch.linalg.matrix_rank(ka.factored_similarities(q, k))) <= d
+
+
 def test_definition_by_loops() -> None:
     """The vectorised definition against the sums of the question, written out."""
     q, k, v = ka.random_inputs(5, 3, 2)

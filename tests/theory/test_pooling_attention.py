@@ -26,6 +26,19 @@ def test_answer_for_every_sequence(x: torch.Tensor, k: int, ties: pa.TieRule) ->
     assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
+@QUICK
+@given(TOKENS, TOKENS, st.floats(-20, 20), st.integers(0, 4))
+def test_a_zero_query_sees_no_token(
+    x: torch.Tensor, other: torch.Tensor, w_q: float, k: int
+) -> None:
+    """Where x_i = 0 the scores are those of the bias, whatever W_Q and the other tokens are."""
+    n = min(len(x), len(other))
+    x, other = x[:n].clone(), other[:n].clone()
+    x[0] = other[0] = 0.0
+    rows = [pa.content_query_scores(tokens, k, w_q)[0] for tokens in (x, other)]
+    assert torch.equal(rows[0], rows[1])
+
+
 @pytest.mark.parametrize("ties", ["first", "last", "mean"])
 @pytest.mark.parametrize("rectified", [True, False])
 def test_check_holds(ties: pa.TieRule, rectified: bool) -> None:

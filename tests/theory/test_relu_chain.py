@@ -54,6 +54,17 @@ def test_one_weight_that_is_not_positive_kills_the_chain(weights: torch.Tensor, 
 
 
 @QUICK
+@given(st.one_of(CHAINS, OPEN_CHAINS), st.floats(-10, 10), st.floats(-10, 10))
+def test_lipschitz_for_every_chain_and_pair(weights: torch.Tensor, x: float, y: float) -> None:
+    """Kinks included: x, y and the segment between them may hold 0."""
+    values = relu_chain.forward(weights, torch.tensor([x, y], dtype=torch.float64))
+    allowed = relu_chain.gradient_bound(weights) * abs(x - y)
+    assert float((values[0] - values[1]).abs()) <= allowed * (1 + 1e-9) + 1e-12 * float(
+        values.max()
+    )
+
+
+@QUICK
 @given(st.floats(-5, 5).filter(lambda x: x != 0.0), st.integers(1, 200))
 def test_unit_weights(x: float, depth: int) -> None:
     assert relu_chain.gradient(torch.ones(depth, dtype=torch.float64), x) == float(x > 0)

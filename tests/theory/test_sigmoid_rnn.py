@@ -28,6 +28,26 @@ def test_hint_holds_for_every_pair(dimension: int, seed: int) -> None:
 
 
 @QUICK
+@given(st.integers(1, 6), st.integers(2, 6), SEEDS, st.floats(0.05, 8.0))
+def test_chain_rule_for_every_recurrence(dimension: int, n: int, seed: int, sigma: float) -> None:
+    """The product does not need the premise: any sigma_max(W)."""
+    weight, x1 = sigmoid_rnn.random_recurrence(dimension, seed, sigma=sigma)
+    torch.testing.assert_close(
+        sigmoid_rnn.jacobian_product(weight, x1, n),
+        sigmoid_rnn.jacobian(weight, x1, n),
+        rtol=1e-9,
+        atol=1e-13,
+    )
+
+
+@QUICK
+@given(st.floats(-700, 700))
+def test_slope_for_every_input(z: float) -> None:
+    s = float(torch.sigmoid(torch.tensor(z, dtype=torch.float64)))
+    assert 0.0 <= s * (1.0 - s) <= 0.25
+
+
+@QUICK
 @given(st.integers(2, 9), st.integers(2, 20))
 def test_tight_example_attains_the_bound(dimension: int, n: int) -> None:
     assert sigmoid_rnn.check_tight(n, dimension).holds

@@ -7,8 +7,11 @@
 - ``convolution_attention`` (1.4.1): self-attention with a position bias that equals a convolution.
 - ``pooling_attention`` (1.4.2): self-attention with arg max that equals max-pooling.
 - ``almost_orthogonal`` (2.1.1): exponentially many almost orthogonal vectors.
+- ``similarity`` (2(b) of the other homework): attention against kernels.
+- ``self_attention`` (2(c) of the other homework): cost and permutation equivariance.
 
 Two helpers serve all of them: ``checks`` (the record of one check) and ``cost`` (arithmetic and
-memory, counted by running the code). A check takes the object that it tests as an argument wherever
+memory, counted by running the code). ``claims`` lists every claim with its check and with wrong
+versions, which ``wrong`` holds. A check takes the object that it tests as an argument wherever
 that is possible, so that a wrong version can be put in its place and has to fail.
 """

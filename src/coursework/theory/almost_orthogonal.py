@@ -29,12 +29,15 @@ __all__ = [
     "AlmostOrthogonalSet",
     "check_attained",
     "check_constants",
+    "check_cosh",
     "check_cosines",
     "check_epsilon",
     "check_hoeffding",
     "check_inner_products",
+    "check_random_set",
     "check_set",
     "check_squared_norms",
+    "check_union",
     "cosines",
     "distortion",
     "draw_set",
@@ -43,6 +46,7 @@ __all__ = [
     "hoeffding_size",
     "jl_dimension",
     "jl_size",
+    "sample_maps",
     "sign_tail",
 ]
 
@@ -118,40 +122,55 @@ Limit = Callable[[float], float]
 #: Below this a distortion is rounding: ratios are taken to at least this much.
 _SMALLEST = 1e-12
 
+#: Cases that the checks take by default.
+_DELTAS = tuple(i / 100 for i in range(1, 100))
+_EXPONENTS = tuple(math.log(4.0) + i / 10 for i in range(200))  # from ln 4 on, 1/2 is good enough
+_TAILS = tuple((n, i / 20) for n in (5, 20, 100, 300) for i in range(1, 20))
+_POINTS = tuple(i / 20 for i in range(-200, 201))
+_PAIRS = tuple((n, delta) for n in (64, 128, 256, 512, 1024) for delta in (0.2, 0.25, 0.4, 0.5))
+
 
 def _ratio(value: Tensor, limit: float) -> float:
     return float(value) / max(limit, _SMALLEST)
 
 
-def check_squared_norms(maps: Iterable[Tensor], centre: float = 1.0) -> Check:
+def sample_maps(size: int = 60) -> list[Tensor]:
+    """Gaussian maps to few and many dimensions, and the planar pairs at which the bounds are met."""
+    gaussian = [gaussian_map(n, size, seed) for seed, n in enumerate((20, 50, 200, 800))]
+    return [*gaussian, *(extreme_map(eps, s) for eps in (0.05, 0.2, 1 / 3) for s in (-1.0, 1.0))]
+
+
+def check_squared_norms(maps: Iterable[Tensor] | None = None, centre: float = 1.0) -> Check:
     """Step (i): ``centre (1 - eps) <= ||Me_i||^2 <= centre (1 + eps)``; right for centre 1.
 
     The anchor 0 is at distance 1 from every e_i. A common answer takes distance^2 = 2 (centre 2).
     """
     ratios = []
-    for matrix in maps:
+    for matrix in sample_maps() if maps is None else maps:
         squared = (matrix**2).sum(dim=0)
         ratios.append(_ratio((squared / centre - 1.0).abs().max(), distortion(matrix)))
     return at_most(f"| ||Me_i||^2 / {centre:g} - 1 | <= eps", ratios)
 
 
-def check_inner_products(maps: Iterable[Tensor], limit: Limit = lambda eps: 2.0 * eps) -> Check:
+def check_inner_products(
+    maps: Iterable[Tensor] | None = None, limit: Limit = lambda eps: 2.0 * eps
+) -> Check:
     """Step (ii): ``|<Me_i, Me_j>| <= 2 eps`` with the measured eps of the map."""
     ratios = [
         _ratio(_off_diagonal(matrix.T @ matrix).abs().max(), limit(distortion(matrix)))
-        for matrix in maps
+        for matrix in (sample_maps() if maps is None else maps)
     ]
     return at_most("|<Me_i, Me_j>| <= 2 eps", ratios)
 
 
 def check_cosines(
-    maps: Iterable[Tensor],
+    maps: Iterable[Tensor] | None = None,
     limit: Limit = lambda eps: 2.0 * eps / (1.0 - eps),
     claim: str = "|u_i^T u_j| <= 2 eps / (1 - eps)",
 ) -> Check:
     """Step (iii): the bound after normalising, for every map with eps < 1."""
     ratios = []
-    for matrix in maps:
+    for matrix in sample_maps() if maps is None else maps:
         epsilon = distortion(matrix)
         if epsilon < 1.0:
             ratios.append(_ratio(cosines(matrix).abs().max(), limit(epsilon)))
@@ -159,7 +178,8 @@ def check_cosines(
 
 
 def check_epsilon(
-    deltas: Iterable[float], choose: Callable[[float], float] = lambda delta: delta / 3.0
+    deltas: Iterable[float] = _DELTAS,
+    choose: Callable[[float], float] = lambda delta: delta / 3.0,
 ) -> Check:
     """Step (iv): the choice of eps gives ``2 eps / (1 - eps) <= delta``."""
     ratios = []
@@ -170,7 +190,7 @@ def check_epsilon(
 
 
 def check_constants(
-    exponents: Iterable[float],
+    exponents: Iterable[float] = _EXPONENTS,
     size: Callable[[float], int] = lambda t: math.floor(math.exp(t)) - 1,
 ) -> Check:
     """Step (v): with t = n delta^2 / 72 >= ln 4, N = floor(e^t) - 1 is allowed and large enough.
@@ -194,12 +214,36 @@ def sign_tail(n: int, delta: float) -> float:
 
 
 def check_hoeffding(
-    cases: Iterable[tuple[int, float]],
+    cases: Iterable[tuple[int, float]] = _TAILS,
     limit: Callable[[int, float], float] = lambda n, delta: 2.0 * math.exp(-n * delta**2 / 2.0),
 ) -> Check:
     """Hoeffding: the exact tail is at most ``2 e^{-n delta^2 / 2}``."""
     ratios = [sign_tail(n, delta) / limit(n, delta) for n, delta in cases]
     return at_most("P(|u^T v| >= delta) <= 2 exp(-n delta^2 / 2)", ratios)
+
+
+def check_cosh(
+    points: Iterable[float] = _POINTS,
+    limit: Callable[[float], float] = lambda x: math.exp(x**2 / 2.0),
+) -> Check:
+    """The step inside Hoeffding's inequality: the mean of e^{xs} over a random sign s.
+
+    It is cosh(x), and ``cosh(x) <= e^{x^2/2}``.
+    """
+    return at_most("cosh(x) <= exp(x^2 / 2)", (math.cosh(x) / limit(x) for x in points))
+
+
+def check_union(
+    cases: Iterable[tuple[int, float]] = _PAIRS,
+    size: Callable[[int, float], int] = hoeffding_size,
+) -> Check:
+    """The union bound: over all pairs of ``size`` vectors the tails sum to less than one."""
+    sums = []
+    for n, delta in cases:
+        vectors = size(n, delta)
+        pairs = vectors * (vectors - 1) / 2
+        sums.append(pairs * 2.0 * math.exp(-n * delta**2 / 2.0))
+    return at_most("N(N-1)/2 pairs, each with tail 2 exp(-n delta^2 / 2): sum < 1", sums)
 
 
 @dataclass(frozen=True)
@@ -270,7 +314,18 @@ def check_set(found: AlmostOrthogonalSet) -> Check:
     return at_most(f"n = {found.n}, delta = {found.delta}: unit, almost orthogonal, many", values)
 
 
-def check_attained(epsilon: float) -> Check:
+def check_random_set(
+    n: int = 64,
+    delta: float = 0.4,
+    spoil: Callable[[AlmostOrthogonalSet], AlmostOrthogonalSet] = lambda found: found,
+) -> Check:
+    """The claim itself: a set as large as promised exists, is found and is verified pair by pair."""
+    return check_set(spoil(draw_set(n, delta)))
+
+
+def check_attained(
+    epsilon: float = 0.2, value: Limit = lambda eps: 2.0 * eps / (1.0 - eps)
+) -> Check:
     """The bounds (ii) and (iii) are attained by two vectors in the plane."""
     matrix = extreme_map(epsilon)
     inner = float((matrix[:, 0] @ matrix[:, 1]).abs())
@@ -280,6 +335,6 @@ def check_attained(epsilon: float) -> Check:
         [
             distortion(matrix) - epsilon,
             inner - 2 * epsilon,
-            cosine - 2 * epsilon / (1 - epsilon),
+            cosine - value(epsilon),
         ],
     )

@@ -33,9 +33,13 @@ __all__ = [
     "check_general",
     "check_kernel",
     "check_large_bias_limit",
+    "check_one_sign",
     "convolution",
+    "end_errors",
     "finite_bias_error",
+    "finite_bias_limit",
     "head_for_kernel",
+    "head_weights",
     "kernels",
     "random_tokens",
     "signed_convolution",
@@ -198,7 +202,36 @@ def check_general(
     return equal(f"every kernel, {'any signs, 2 heads' if signed else 'weights >= 0'}", differences)
 
 
-def check_boundary(n: int = 64, draws: int = 20) -> Check:
+def end_errors(x: Tensor) -> Tensor:
+    """What attention without padding adds to the convolution: 2 x_2 first, x_{n-1} last, ``[n]``."""
+    errors = torch.zeros_like(x)
+    errors[0], errors[-1] = 2.0 * x[1], x[-2]
+    return errors
+
+
+def head_weights(bias: Tensor, w_v: float) -> Tensor:
+    """What one head with W_Q = 0 multiplies the tokens by: softmax of the bias times w_v, ``[n]``."""
+    return torch.softmax(bias, dim=0) * w_v
+
+
+def check_one_sign(
+    n: int = 7, draws: int = 200, weights: Callable[[Tensor, float], Tensor] = head_weights
+) -> Check:
+    """Why mixed signs need two heads: whatever bias and W_V are, one head's weights have one sign.
+
+    Measured: the most negative product of two of its weights. It is not negative.
+    """
+    products = []
+    for seed in range(draws):
+        drawn = random_tokens(n + 1, seed)
+        found = weights(3.0 * drawn[:n], float(drawn[n]))
+        products.append(-float(torch.outer(found, found).min()))
+    return at_most("one head: no two weights of different sign", products, 0.0, rounding=0.0)
+
+
+def check_boundary(
+    n: int = 64, draws: int = 20, errors: Callable[[Tensor], Tensor] = end_errors
+) -> Check:
     """Without padding only the two ends are wrong, by exactly 2 x_2 and x_{n-1}.
 
     At i = 1 the softmax has one token left and gives it the whole weight: 3 x_2 in place of x_2; at
@@ -207,14 +240,19 @@ def check_boundary(n: int = 64, draws: int = 20) -> Check:
     differences = []
     for seed in range(draws):
         x = random_tokens(n, seed)
-        expected = torch.zeros_like(x)
-        expected[0], expected[-1] = 2.0 * x[1], x[-2]
         gap = attend(x, ASSIGNMENT)[0] - convolution(x, torch.tensor(ASSIGNMENT_KERNEL).double())
-        differences.append(_error(gap, expected))
+        differences.append(_error(gap, errors(x)))
     return equal("unpadded: off by 2 x_2 and x_(n-1) at the ends, exact inside", differences)
 
 
-def finite_bias_error(x: Tensor, size: float) -> tuple[float, float]:
+def finite_bias_limit(n: int, size: float) -> float:
+    """``2 (n-2) e^-size`` for a padded sequence of length n: the error relative to max|x|."""
+    return 2.0 * (n - 2) * math.exp(-size)
+
+
+def finite_bias_error(
+    x: Tensor, size: float, limit: Callable[[int, float], float] = finite_bias_limit
+) -> tuple[float, float]:
     """Error with ``-size`` in place of minus infinity, and its bound ``2 (n-2) e^-size max|x|``.
 
     Here n is the length of the padded sequence.
@@ -222,18 +260,21 @@ def finite_bias_error(x: Tensor, size: float) -> tuple[float, float]:
     head = HeadParameters(ASSIGNMENT.w_v, ASSIGNMENT.bias, elsewhere=-size)
     reference = convolution(x, torch.tensor(ASSIGNMENT_KERNEL).double())
     error = _error(attention_convolution(x, head, 1), reference)
-    return error, 2.0 * len(x) * math.exp(-size) * float(x.abs().max())
+    return error, limit(len(x) + 2, size) * float(x.abs().max())
 
 
 def check_finite_bias(
-    sizes: Iterable[float] = (1.0, 5.0, 10.0, 20.0), n: int = 64, draws: int = 10
+    sizes: Iterable[float] = (1.0, 5.0, 10.0, 20.0),
+    n: int = 64,
+    draws: int = 10,
+    limit: Callable[[int, float], float] = finite_bias_limit,
 ) -> Check:
     """A large finite bias does as well: error over its bound is at most one."""
     ratios = []
     for size in sizes:
         for seed in range(draws):
-            error, limit = finite_bias_error(random_tokens(n, seed), size)
-            ratios.append(error / limit)
+            error, allowed = finite_bias_error(random_tokens(n, seed), size, limit)
+            ratios.append(error / allowed)
     return at_most("error with -M for -inf <= 2(n-2) e^(-M) max|x|", ratios)
 
 

@@ -89,13 +89,13 @@ def measure(function: Callable[..., Any], *arguments: Any) -> Cost:
 
 
 def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:
-    """Wall time of one call, the best of several (the others waited for something else)."""
+    """Processor time of one call, the best of several: what other programs do does not count."""
     best = math.inf
     with torch.no_grad():
         for _ in range(repeats):
-            start = time.perf_counter()
+            start = time.process_time()
             function(*arguments)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
     return best
 
 

@@ -24,9 +24,12 @@ from coursework.theory.cost import Cost, log_log_slope, measure
 __all__ = [
     "check_equal",
     "check_exponent",
+    "check_finite_rank",
     "check_non_negative",
     "elu_plus_one",
+    "exponential",
     "exponential_similarity_rank",
+    "factored_similarities",
     "growth",
     "identity",
     "linear",
@@ -142,7 +145,31 @@ def similarity_rank(phi: FeatureMap, n: int = 64, d: int = 4, seed: int = 0) -> 
     return int(torch.linalg.matrix_rank(phi(q) @ phi(k).T))
 
 
+def exponential(q: Tensor, k: Tensor) -> Tensor:
+    """The similarities of softmax attention, ``exp(q^T k / sqrt(d))``, ``[n, n]``."""
+    return torch.exp(q @ k.T / q.shape[1] ** 0.5)
+
+
+def factored_similarities(q: Tensor, k: Tensor) -> Tensor:
+    """``phi(q)^T phi(k)`` with phi = elu + 1, ``[n, n]``."""
+    return elu_plus_one(q) @ elu_plus_one(k).T
+
+
+def check_finite_rank(
+    n: int = 64,
+    d: int = 4,
+    draws: int = 5,
+    similarities: Callable[[Tensor, Tensor], Tensor] = factored_similarities,
+) -> Check:
+    """With m features the n x n matrix of similarities has rank at most m (here m = d)."""
+    ranks = []
+    for seed in range(draws):
+        q, k, _ = random_inputs(n, d, 1, seed)
+        ranks.append(float(torch.linalg.matrix_rank(similarities(q, k))))
+    return at_most(f"rank of the similarities <= {d}, n = {n}", ranks, float(d), rounding=0.0)
+
+
 def exponential_similarity_rank(n: int = 64, d: int = 4, seed: int = 0) -> int:
     """Rank of ``exp(q^T k / sqrt(d))``: above m, no map to m features gives softmax attention."""
     q, k, _ = random_inputs(n, d, 1, seed)
-    return int(torch.linalg.matrix_rank(torch.exp(q @ k.T / d**0.5)))
+    return int(torch.linalg.matrix_rank(exponential(q, k)))

@@ -23,6 +23,7 @@ __all__ = [
     "check_columns_orthonormal",
     "check_cost",
     "check_projected",
+    "check_projected_cost",
     "check_rank",
     "check_rows_orthonormal",
     "check_svd_product",
@@ -33,6 +34,7 @@ __all__ = [
     "right_to_left",
     "softmax_matrix",
     "thin_svd",
+    "unprojected_attention",
 ]
 
 
@@ -119,6 +121,11 @@ def projected_attention(q: Tensor, k: Tensor, v: Tensor, c: Tensor, d: Tensor) -
     return (q @ keys.T) @ values  # [n, k] [k, d] -> [n, d]
 
 
+def unprojected_attention(q: Tensor, k: Tensor, v: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """((Q K^T) C^T) (D V): the same value as 1.3.3, bracketed the wrong way."""
+    return ((q @ k.T) @ c.T) @ (d @ v)  # [n, n] comes into being
+
+
 def _relative(difference: Tensor, reference: Tensor) -> float:
     return float(torch.linalg.matrix_norm(difference) / torch.linalg.matrix_norm(reference))
 
@@ -173,6 +180,24 @@ def check_cost(
     return equal(
         "multiply-adds = 2nkd, no n x n matrix",
         [cost.multiply_adds - 2 * n * rank * d, over],
+        tolerance=0.0,
+    )
+
+
+def check_projected_cost(
+    n: int = 400,
+    rank: int = 6,
+    d: int = 16,
+    product: Callable[..., Tensor] = projected_attention,
+) -> Check:
+    """1.3.3: exactly 4nkd multiply-adds are counted, and no tensor is larger than n max(k, d)."""
+    q, k, v = low_rank_scores(n, rank, d)
+    svd = thin_svd(q @ k.T, rank)
+    cost = measure(product, q, k, v, svd.w.T, svd.w.T)
+    over = max(0, cost.largest - n * max(rank, d))
+    return equal(
+        "projected: multiply-adds = 4nkd, no n x n matrix",
+        [cost.multiply_adds - 4 * n * rank * d, over],
         tolerance=0.0,
     )
 

@@ -34,6 +34,7 @@ __all__ = [
     "max_pool",
     "random_activations",
     "soft_pooling",
+    "temperature_limit",
     "wrong_positions",
 ]
 
@@ -154,12 +155,17 @@ def soft_pooling(x: Tensor, k: int, temperature: float) -> Tensor:
     return torch.softmax(constant_query_scores(x, k) / temperature, dim=1) @ x
 
 
+def temperature_limit(temperature: float, k: int) -> float:
+    """``T ln(2k + 1)``: the temperature times the largest entropy of 2k + 1 weights."""
+    return temperature * math.log(2 * k + 1)
+
+
 def check_temperature(
     temperatures: tuple[float, ...] = (1.0, 0.3, 0.1, 0.05, 0.01),
     n: int = 200,
     k: int = 3,
     draws: int = 5,
-    limit: Callable[[float, int], float] = lambda t, k: t * math.log(2 * k + 1),
+    limit: Callable[[float, int], float] = temperature_limit,
 ) -> Check:
     """With softmax: 0 <= max - output <= T ln(2k + 1). The ratio to the bound is at most one.
 

@@ -39,6 +39,7 @@ __all__ = [
     "rule_by_path",
     "rule_by_single_weights",
     "ungated_formula",
+    "unit_slope",
     "verdict",
 ]
 
@@ -124,19 +125,34 @@ def check_formula(
     return equal(f"df/dx = product of the w_i or 0, n = {depth}", differences)
 
 
-def check_unit_weights(depth: int = 50, draws: int = 200, seed: int = 0) -> Check:
+def unit_slope(x: float) -> float:
+    """df/dx with all weights one, at any depth: 1 for x > 0 and 0 for x < 0."""
+    return float(x > 0)
+
+
+def check_unit_weights(
+    depth: int = 50,
+    draws: int = 200,
+    seed: int = 0,
+    slope: Callable[[float], float] = unit_slope,
+) -> Check:
     """1.1.1: with all weights one, df/dx is 1 for x > 0 and 0 for x < 0, at any depth."""
     generator = torch.Generator().manual_seed(seed)
     ones = torch.ones(depth, dtype=torch.float64)
     xs = torch.randn(draws, generator=generator, dtype=torch.float64).tolist()
     return equal(
         f"weights 1: df/dx = 1 for x > 0, 0 for x < 0, n = {depth}",
-        (gradient(ones, x) - float(x > 0) for x in xs),
+        (gradient(ones, x) - slope(x) for x in xs),
         tolerance=0.0,
     )
 
 
-def check_lipschitz(depth: int = 10, draws: int = 500, seed: int = 0) -> Check:
+def check_lipschitz(
+    depth: int = 10,
+    draws: int = 500,
+    seed: int = 0,
+    constant: Callable[[Tensor], float] = gradient_bound,
+) -> Check:
     """The bound without a derivative: ``|f(x) - f(y)| <= prod |w_i| |x - y|``.
 
     This form needs no care at the kinks, where f has no derivative.
@@ -145,7 +161,7 @@ def check_lipschitz(depth: int = 10, draws: int = 500, seed: int = 0) -> Check:
     ratios = []
     for (weights, x), (_, y) in itertools.pairwise(chains):
         values = forward(weights, torch.tensor([x, y], dtype=torch.float64))
-        ratios.append(float((values[0] - values[1]).abs()) / (gradient_bound(weights) * abs(x - y)))
+        ratios.append(float((values[0] - values[1]).abs()) / (constant(weights) * abs(x - y)))
     return at_most(f"|f(x) - f(y)| <= |w_1|...|w_n| |x - y|, n = {depth}", ratios)
 
 

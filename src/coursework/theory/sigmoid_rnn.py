@@ -22,10 +22,13 @@ __all__ = [
     "check_chain_rule",
     "check_hint",
     "check_hint_as_equality",
+    "check_lower",
+    "check_slope",
     "check_tight",
     "hint_counterexample",
     "jacobian",
     "jacobian_product",
+    "nilpotent_example",
     "random_recurrence",
     "spectral_norm",
     "tight_example",
@@ -94,6 +97,22 @@ def tight_example(dimension: int) -> tuple[Tensor, Tensor]:
     return 0.25 * (identity - ones), torch.zeros(dimension, dtype=torch.float64)
 
 
+def nilpotent_example(dimension: int) -> tuple[Tensor, Tensor]:
+    r"""W and x_1 for which the Jacobian is zero from n = 3 on.
+
+    :math:`W = \frac14 e_1 e_2^T` meets the premise, and for every diagonal D the product
+    :math:`W D W = \frac1{16} e_1 (e_2^T D e_1) e_2^T` is zero.
+
+    Raises:
+        ValueError: If ``dimension < 2``.
+    """
+    if dimension < 2:
+        raise ValueError("the nilpotent example needs at least two dimensions")
+    weight = torch.zeros(dimension, dimension, dtype=torch.float64)
+    weight[0, 1] = 0.25
+    return weight, torch.zeros(dimension, dtype=torch.float64)
+
+
 def hint_counterexample() -> tuple[Tensor, Tensor]:
     """Two matrices of norm one whose product is zero: the hint is no equality."""
     first = torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))
@@ -124,6 +143,32 @@ def check_hint_as_equality(dimension: int = 6, draws: int = 300, seed: int = 0) 
         for a, b in [*_pairs(dimension, draws, seed), hint_counterexample()]
     )
     return equal("sigma_max(AB) = sigma_max(A) sigma_max(B)", differences)
+
+
+def check_slope(steepest: float = 0.25, points: int = 4001) -> Check:
+    """The slopes ``s'(z) = s(z)(1 - s(z))`` are at most 1/4, and 1/4 is attained at z = 0."""
+    z = torch.linspace(-20.0, 20.0, points, dtype=torch.float64)  # an odd number: 0 is among them
+    s = torch.sigmoid(z)
+    slopes = s * (1.0 - s)
+    return equal(
+        f"the largest s'(z) is {steepest:g}, at z = 0",
+        [float(slopes.max()) - steepest, float(z[slopes.argmax()])],
+    )
+
+
+def check_lower(n: int = 4, dimension: int = 5, draws: int = 40, *, strict: bool = False) -> Check:
+    """The lower bound: never below zero. ``strict`` claims "positive", which is too much."""
+    examples = [random_recurrence(dimension, seed) for seed in range(draws)]
+    sigmas = [
+        spectral_norm(jacobian(*example, n))
+        for example in [*examples, nilpotent_example(dimension)]
+    ]
+    sign = ">" if strict else ">="
+    return equal(
+        f"sigma_max(dx_n/dx_1) {sign} 0, n = {n}",
+        (float(not (sigma > 0.0 if strict else sigma >= 0.0)) for sigma in sigmas),
+        tolerance=0.0,
+    )
 
 
 def check_chain_rule(

@@ -1,0 +1,177 @@
+r"""2(c): cost and permutation equivariance of self-attention.
+
+.. math:: X_{new} = \mathrm{softmax}\big(X W^Q (W^K)^T X^T\big)\, X W^V,
+          \qquad X \in \mathbb R^{N \times d},\; W^Q, W^K, W^V \in \mathbb R^{d \times D}
+
+Cost: :math:`3NdD + 2N^2D` multiply-adds with the projections first; :math:`d^2D + Nd^2 + NdD + 2N^2d`
+with the weights merged. Symmetry: permuted tokens give permuted outputs, unless something else knows
+the positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from coursework.models.transformer import EncoderLayer, PositionalEncoding
+from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.cost import Cost, log_log_slope, measure
+
+__all__ = [
+    "check_count",
+    "check_encoder_layer",
+    "check_equivariance",
+    "check_growth",
+    "check_merged",
+    "check_merged_count",
+    "check_softmax_step",
+    "inputs",
+    "merged_count",
+    "positions",
+    "project_first_count",
+    "self_attention",
+    "weights_merged",
+]
+
+SIZES = ((64, 48, 16), (200, 32, 32), (128, 16, 64), (300, 64, 8), (8, 48, 16))
+"""Cases (N, d, D): more tokens than features, fewer, and d < D."""
+
+Layer = Callable[..., Tensor]
+Count = Callable[[int, int, int], int]
+
+
+def inputs(n: int, d: int, width: int, seed: int = 0) -> list[Tensor]:
+    """X ``[N, d]`` and the three weight matrices ``[d, D]``."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(n, d), (d, width), (d, width), (d, width)]
+    return [
+        torch.randn(*shape, generator=generator, dtype=torch.float64) / shape[1] ** 0.5
+        for shape in shapes
+    ]
+
+
+def self_attention(
+    x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, *, causal: bool = False
+) -> Tensor:
+    """Equation (1) of the question, projections first, ``[N, D]``."""
+    scores = (x @ w_q) @ (x @ w_k).T  # [N, N]
+    if causal:
+        later = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=1)
+        scores = scores.masked_fill(later, -torch.inf)
+    return scores.softmax(dim=1) @ (x @ w_v)
+
+
+def weights_merged(x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
+    """The same values with W^Q (W^K)^T multiplied first, ``[N, D]``."""
+    scores = (x @ (w_q @ w_k.T)) @ x.T  # [N, N]
+    return (scores.softmax(dim=1) @ x) @ w_v
+
+
+def project_first_count(n: int, d: int, width: int) -> int:
+    """3NdD + 2N^2 D."""
+    return 3 * n * d * width + 2 * n * n * width
+
+
+def merged_count(n: int, d: int, width: int) -> int:
+    """d^2 D + N d^2 + N d D + 2 N^2 d."""
+    return d * d * width + n * d * d + n * d * width + 2 * n * n * d
+
+
+def positions(x: Tensor) -> Tensor:
+    """The sinusoidal encodings of the Transformer, ``[N, d]``."""
+    encoding = PositionalEncoding(x.shape[1]).double().eval()
+    encoded: Tensor = encoding(torch.zeros_like(x)[None])[0]
+    return encoded
+
+
+def _orders(n: int, draws: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randperm(n, generator=generator) for _ in range(draws)]
+
+
+def check_equivariance(
+    n: int = 30, d: int = 16, width: int = 8, draws: int = 10, layer: Layer = self_attention
+) -> Check:
+    """2(c): f(Pi X) = Pi f(X) for random permutations."""
+    differences = []
+    for seed, order in enumerate(_orders(n, draws)):
+        x, *weights = inputs(n, d, width, seed)
+        gap = layer(x[order], *weights) - layer(x, *weights)[order]
+        differences.append(float(gap.abs().max()))
+    return equal("f(Pi X) = Pi f(X)", differences)
+
+
+def permuted_both(matrix: Tensor, order: Tensor) -> Tensor:
+    """Pi A Pi^T: entry (i, j) is A_{pi(i) pi(j)}."""
+    return matrix[order][:, order]
+
+
+def check_softmax_step(
+    n: int = 30,
+    draws: int = 10,
+    expected: Callable[[Tensor, Tensor], Tensor] = permuted_both,
+) -> Check:
+    """The step of the proof: softmax(Pi S Pi^T) = Pi softmax(S) Pi^T."""
+    differences = []
+    for seed, order in enumerate(_orders(n, draws)):
+        generator = torch.Generator().manual_seed(seed)
+        scores = torch.randn(n, n, generator=generator, dtype=torch.float64)
+        found = permuted_both(scores, order).softmax(dim=1)
+        differences.append(float((found - expected(scores.softmax(dim=1), order)).abs().max()))
+    return equal("softmax(Pi S Pi^T) = Pi softmax(S) Pi^T", differences)
+
+
+def check_encoder_layer(n: int = 12, draws: int = 5, *, causal: bool = False) -> Check:
+    """A whole encoder layer without dropout is equivariant as well (float64)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = EncoderLayer(16, 4, 32, dropout=0.0).double().eval()
+    differences = []
+    with torch.no_grad():
+        for seed, order in enumerate(_orders(n, draws)):
+            x = inputs(n, 16, 16, seed)[0]
+            gap = layer(x[order][None], causal=causal)[0] - layer(x[None], causal=causal)[0][order]
+            differences.append(float(gap.abs().max()))
+    return equal("encoder layer: f(Pi X) = Pi f(X)", differences)
+
+
+def _counted(layer: Layer, n: int, d: int, width: int) -> Cost:
+    return measure(layer, *inputs(n, d, width))
+
+
+def check_count(layer: Layer = self_attention, formula: Count = project_first_count) -> Check:
+    """2(c): the multiply-adds counted while the code runs are the formula, exactly."""
+    gaps = [float(_counted(layer, *size).multiply_adds - formula(*size)) for size in SIZES]
+    return equal("multiply-adds = 3NdD + 2N^2 D", gaps, tolerance=0.0)
+
+
+def check_merged_count(layer: Layer = weights_merged, formula: Count = merged_count) -> Check:
+    """2(c): the same for the other bracketing."""
+    gaps = [float(_counted(layer, *size).multiply_adds - formula(*size)) for size in SIZES]
+    return equal("merged: multiply-adds = d^2 D + N d^2 + N d D + 2 N^2 d", gaps, tolerance=0.0)
+
+
+def check_merged(candidate: Layer = weights_merged) -> Check:
+    """Both bracketings give the same values: matrix products are associative."""
+    differences = []
+    for size in SIZES:
+        tensors = inputs(*size)
+        differences.append(float((self_attention(*tensors) - candidate(*tensors)).abs().max()))
+    return equal("both bracketings give the same values", differences)
+
+
+def check_growth(exponent: float = 2.0, layer: Layer = self_attention) -> Check:
+    """For N >> d: doubling N quadruples the multiply-adds and the largest tensor."""
+    sizes = [512, 1024, 2048]
+    costs = [_counted(layer, n, 4, 4) for n in sizes]
+    slopes = [
+        log_log_slope(sizes, [cost.multiply_adds for cost in costs]),
+        log_log_slope(sizes, [cost.largest for cost in costs]),
+    ]
+    return at_most(
+        f"multiply-adds and memory grow like N^{exponent:g}",
+        [abs(slope - exponent) for slope in slopes],
+        0.02,
+    )

@@ -1,0 +1,317 @@
+"""The writeup: what it is made from, what it refuses, and that no measured number is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coursework import settings
+from coursework.errors import ResultsError
+from coursework.report import store, writeup
+
+ROOT = settings.repo_root()
+SOURCES = sorted((ROOT / "writeup").glob("*.typ"))
+CHAPTERS = [path for path in SOURCES if path.name[0].isdigit()]
+TEXT = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+
+
+# ------------------------------------------------------------------------- numbers typed by hand
+
+ALLOWED = {
+    "85 %": "the bar that question 1(d) sets",
+    "0.85": "the same, as a number to compare with",
+    "60 %": "the split that question 1(b) asks for",
+    "20 %": "the same",
+    "80 %": "the split that question 3(c) asks for",
+    "100 %": "a figure of speech: no classifier is always right",
+    "95 %": "the level of all intervals, see store.summarise and store.wilson",
+    "156": "directed edges of the karate club, asserted by tests/experiments/test_karate.py",
+}
+"""Numbers that were not measured here, each with its reason."""
+
+MEASURED_LOOKING = re.compile(
+    r"(?<![\w.,])(?:\d{1,3}(?:,\d{3})+|\d+\.\d+|\d{3,})(?:\s*%)?(?![\w.,]*\d)|(?<![\w.])\d+\s*%"
+)
+LAYOUT = re.compile(r"(?:\d*\.)?\d+(?:pt|cm|mm|em|fr)\b|(?:width: |luma\()\d+%")
+SCALE = re.compile(r"scale: 100\b|\b100 \* |, 100\)")  # fractions to percent
+
+
+def hand_typed(text: str) -> list[str]:
+    """Numbers in the prose of a chapter that look measured.
+
+    Left out: comments, mathematics, raw text, layout, names of metrics, and the numbers of questions
+    (1.1.2, q("3.6")).
+    """
+    text = re.sub(r"(?<!:)//.*", " ", text)
+    text = re.sub(r"`[^`]*`", " ", text)
+    text = re.sub(r"(?<!\\)\$[^$]*\$", " ", text)
+    text = re.sub(r'\b(?:q|question|claims)\("[^)]*\)', " ", text)
+    text = re.sub(r"\b\d\.\d\.\d\b", " ", text)
+    text = re.sub(r'"[^"\s]*[a-z][^"\s]*"', " ", text)  # names of metrics
+    text = SCALE.sub(" ", LAYOUT.sub(" ", text))
+    found = (match.group() for match in MEASURED_LOOKING.finditer(text))
+    return [number for number in found if re.sub(r"\s+", " ", number).strip() not in ALLOWED]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_measured_number_is_typed_by_hand(path: Path) -> None:
+    assert hand_typed(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "The network has 84.7 % on the test tweets.",
+        "It reaches 84.7% accuracy.",
+        "The GAT gains 9 % over the GCN.",
+        "BLEU is 52.2 with beam search.",
+        "The network has 252,875 parameters.",
+        "Training took 2859 seconds.",
+        "#fig(\"5_training\", width: 82%)[IoU 0.566 without skip connections.]",
+        "$n$ is 12, the loss 0.1109 and $m$ is 13.",
+    ],
+)  # fmt: skip
+def test_a_planted_number_is_caught(planted: str) -> None:
+    assert hand_typed(planted)
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        "For $epsilon = 0.25$ it is 2.",
+        "See #q(\"3.6\") and 1.1.2.",
+        "#fig(\"5_training\", width: 82%)[Two curves.]",
+        "#v(0.5cm) // 84.7 % was the old value",
+        "`252,875`",
+        "#share(r, \"test_accuracy\") of #whole(320) tweets, 34 nodes",
+    ],
+)  # fmt: skip
+def test_what_is_no_measurement_passes(allowed: str) -> None:
+    assert hand_typed(allowed.replace("#whole(320)", "#whole(n)")) == []
+
+
+def balanced(text: str, start: int) -> int:
+    """Place after the bracket that closes the one at ``start``."""
+    depth = 0
+    for place in range(start, len(text)):
+        depth += (text[place] in "([") - (text[place] in ")]")
+        if depth == 0:
+            return place + 1
+    return len(text)
+
+
+def swallowed(text: str) -> list[str]:
+    """Semicolons of the prose that Typst takes for the end of an expression: ``#value(r); and``."""
+    found = []
+    for start in re.finditer(r"#[\w-]+", text):
+        end = start.end()
+        if start.group() == "#if":
+            while True:  # the condition up to its [, then that content, then perhaps an else
+                while end < len(text) and text[end] != "[":
+                    end = balanced(text, end) if text[end] == "(" else end + 1
+                end = balanced(text, end)
+                if not text.startswith(" else", end):
+                    break
+        else:
+            while piece := re.compile(r"\.[\w-]+|[(\[]").match(text, end):
+                end = balanced(text, end) if piece.group() in "([" else piece.end()
+        if text[end : end + 1] == ";":
+            found.append(text[start.start() : end + 1])
+    return found
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_semicolon_is_swallowed(path: Path) -> None:
+    assert swallowed(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_swallowed_semicolon_is_caught() -> None:
+    assert swallowed("has #spread(r, mean(x)); and") == ["#spread(r, mean(x));"]
+    assert swallowed("is #if a.b < 2 [small] else [large]; and")
+    assert swallowed("of #read.idiom; and")
+    assert swallowed("has #spread(r, mean(x))\\; and #q(1) (one); two") == []
+
+
+def test_every_exception_is_used() -> None:
+    everything = " ".join(re.sub(r"\s+", " ", path.read_text("utf-8")) for path in CHAPTERS)
+    for number, reason in ALLOWED.items():
+        assert number in everything, number
+        assert reason
+
+
+# --------------------------------------------------------------------------------------- results
+
+
+def test_required_results_are_recorded() -> None:
+    assert set(writeup.REQUIRED) <= set(store.names())
+
+
+def test_results_in_the_text_are_declared() -> None:
+    assert set(re.findall(r'\bresult\("([\w-]+)"\)', TEXT)) <= set(writeup.REQUIRED)
+    used = set(re.findall(r'\b(?:result|when|optional|known|cell|lines)\("([\w-]+)"', TEXT))
+    used |= set(re.findall(r'"(wikipedia-[\w-]+)"', TEXT))
+    assert used == {*writeup.REQUIRED, *writeup.OPTIONAL}
+    assert not set(writeup.REQUIRED) & set(writeup.OPTIONAL)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what the document is made from, with figures of one pixel."""
+    shutil.copytree(ROOT / "writeup", tmp_path / "writeup", ignore=shutil.ignore_patterns("*.pdf"))
+    shutil.copytree(ROOT / "src/coursework/models", tmp_path / "src/coursework/models")
+    (tmp_path / "figures").mkdir()
+    pixel = bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+        "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+    )
+    for name in writeup.figures():
+        (tmp_path / "figures" / f"{name}.png").write_bytes(pixel)
+    monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
+    return tmp_path
+
+
+def not_recorded() -> set[str]:
+    """What the document says is not recorded."""
+    return set(json.loads(writeup.compiler().query("<not-recorded>", field="value")))
+
+
+def test_the_document_says_what_is_not_recorded(tree: Path) -> None:
+    for name in writeup.OPTIONAL:
+        (tree / "writeup/results" / f"{name}.json").unlink(missing_ok=True)
+    assert not_recorded() == set(writeup.OPTIONAL)
+
+
+def as_if_recorded(folder: Path) -> None:
+    """Put a record under each optional name, made from one that is there."""
+
+    def copy(source: str, name: str, change: Callable[[dict], None] = lambda record: None) -> None:
+        record = json.loads((folder / f"{source}.json").read_text(encoding="utf-8"))
+        record["name"] = name
+        change(record)
+        store.validate(record, name)
+        (folder / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+
+    def metrics(*names: str) -> Callable[[dict], None]:
+        def change(record: dict) -> None:
+            record["metrics"] = {name: store.summarise([0.5, 0.6]) for name in names}
+            record["notes"] = {"parameters": 252875, "receptive_field": [26, 26]}
+
+        return change
+
+    copy("cora-full", "cora-planetoid")
+    copy("translation-full", "translation-full-pretrained")
+    copy("translation-full", "translation_ensemble-full")
+    copy("cora-full", "cora-grand", metrics("grand.test_accuracy"))
+    for name in ("brief-pretrained", "rnn", "rnn-pretrained"):
+        copy("translation_all-full", f"translation_all-{name}")
+    for name in ("squirrel", "crocodile"):
+        copy("wikipedia-full", f"wikipedia-{name}")
+        copy("wikipedia-full", f"wikipedia-{name}-plain")
+    classes = [
+        f"{variant}.{key}"
+        for variant in ("skip", "noskip")
+        for key in ("train_loss", "test_digit_iou", *(f"test_iou_{c}" for c in range(11)))
+    ]
+    copy("cora-full", "segmentation-full", metrics(*classes, "difference.test_digit_iou"))
+    copy("cora-full", "segmentation-deep", metrics("skip.test_digit_iou"))
+
+
+def test_the_document_shows_what_is_recorded_later(tree: Path) -> None:
+    before = writeup.inputs()["digest"]
+    as_if_recorded(tree / "writeup/results")
+    assert writeup.inputs()["digest"] != before
+    assert not_recorded() == set()
+    first, second = writeup.typeset(), writeup.typeset()
+    assert first == second, "the same inputs give the same bytes"
+    assert f"inputs-{writeup.inputs()['digest']}".encode() in first
+
+
+def test_a_missing_required_result_stops_it(tree: Path) -> None:
+    (tree / "writeup/results/cora-full.json").unlink()
+    with pytest.raises(ResultsError, match="needs the results cora-full"):
+        writeup.typeset()
+
+
+def test_a_result_from_stand_in_data_stops_it(tree: Path) -> None:
+    path = tree / "writeup/results/cora-full.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["data"] |= {"standin": True, "source": "STAND-IN"}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ResultsError, match="cora-full is from stand-in data"):
+        writeup.inputs()
+
+
+def test_a_missing_metric_of_a_required_result_stops_it(tree: Path) -> None:
+    path = tree / "writeup/results/cora-full.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    del record["metrics"]["gcn.test_accuracy"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ResultsError, match=r"cora-full lacks gcn\.test_accuracy"):
+        writeup.typeset()
+
+
+def test_outside_a_checkout(tree: Path) -> None:
+    shutil.rmtree(tree / "writeup")
+    with pytest.raises(ResultsError, match="inside a checkout"):
+        writeup.folder()
+
+
+# ---------------------------------------------------------------------------------------- listings
+
+
+@pytest.mark.parametrize("name", list(writeup.LISTINGS))
+def test_listing_is_cut_from_the_source(name: str) -> None:
+    listing = writeup.LISTINGS[name]
+    source = (ROOT / "src/coursework" / listing.path).read_text(encoding="utf-8").splitlines()
+    lines = writeup.cut(listing)
+    shown = [line for line in lines if line.number]
+    assert all(source[line.number - 1] == line.text for line in shown)
+    assert {mark for mark in listing.marks if any(mark in line.text for line in shown)} == set(
+        listing.marks
+    )
+    assert all(any(mark in line.text for mark in listing.marks) for line in lines if line.marked)
+    assert not any('"""' in line.text for line in lines)
+    assert max(len(line.text) for line in lines) <= 100, "would not fit on the page"
+    for thing in listing.objects:
+        assert re.search(rf"\b(?:class|def) {thing.split('.')[-1]}\b", "\n".join(source))
+    assert f'#listing("{name}")' in TEXT
+
+
+def test_a_marked_line_that_is_gone_is_noticed() -> None:
+    listing = replace(writeup.LISTINGS["GCN"], marks=("h = self.tanh(",))
+    with pytest.raises(ResultsError, match=r"no line with 'h = self\.tanh\('"):
+        writeup.cut(listing)
+    with pytest.raises(ResultsError, match="no GraphConv any more"):
+        writeup.cut(replace(listing, objects=("GraphConv",)))
+
+
+# -------------------------------------------------------------------------------------- the PDF
+
+
+def test_the_kept_document_is_fresh_and_small() -> None:
+    assert writeup.is_fresh(), "run `coursework report`"
+    assert 100_000 < writeup.target().stat().st_size < 4_000_000
+
+
+def test_figures_exist_and_have_a_caption_that_says_what_to_see() -> None:
+    for name in writeup.figures():
+        assert (ROOT / "figures" / f"{name}.png").is_file(), name
+    for caption in re.findall(r"\bfig\([^)]*\)\[((?:[^\[\]]|\[[^\]]*\])*)\]", TEXT):
+        assert len(caption.split()) >= 12, caption
+
+
+def test_reading_the_inputs_imports_no_torch() -> None:
+    """`coursework report` has to stay quick."""
+    code = (
+        "import sys; from coursework.report import writeup; writeup.inputs(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

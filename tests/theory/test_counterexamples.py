@@ -1,0 +1,151 @@
+"""The counter-examples that the answers give to errors often seen, worked out to the last number."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from coursework.theory import almost_orthogonal as ao
+from coursework.theory import convolution_attention as conv
+from coursework.theory import kernel_attention as ka
+from coursework.theory import low_rank_attention as lr
+from coursework.theory import pooling_attention as pool
+from coursework.theory import relu_chain, self_attention, sigmoid_rnn, wrong
+
+
+def matrix(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_large_weights_with_one_negative_do_not_explode() -> None:
+    weights = torch.full((30,), 1.25, dtype=torch.float64)
+    weights[10] = -1.25
+    for x in (-3.0, -0.1, 0.1, 3.0):
+        assert relu_chain.gradient(weights, x) == 0.0
+
+
+def test_two_and_one_half_in_turn() -> None:
+    for depth in range(1, 20):
+        weights = torch.tensor([2.0, 0.5] * 10, dtype=torch.float64)[:depth]
+        assert relu_chain.gradient(weights, 1.0) == (2.0 if depth % 2 else 1.0)
+
+
+def test_absolute_values_of_matrices_are_not_multiplicative() -> None:
+    a, b = matrix([1.0, 1.0], [0.0, 0.0]), matrix([1.0, 0.0], [-1.0, 0.0])
+    assert (a @ b).abs().max() == 0.0
+    assert torch.equal(a.abs() @ b.abs(), matrix([2.0, 0.0], [0.0, 0.0]))
+
+
+def test_norms_of_a_product_can_vanish() -> None:
+    a, b = sigmoid_rnn.hint_counterexample()
+    assert sigmoid_rnn.spectral_norm(a) == sigmoid_rnn.spectral_norm(b) == 1.0
+    assert sigmoid_rnn.spectral_norm(a @ b) == 0.0
+
+
+@pytest.mark.parametrize("n", [3, 4, 8])
+def test_a_recurrence_within_the_premises_can_have_a_zero_jacobian(n: int) -> None:
+    weight, x1 = sigmoid_rnn.nilpotent_example(5)
+    assert sigmoid_rnn.spectral_norm(weight) == 0.25
+    assert sigmoid_rnn.spectral_norm(sigmoid_rnn.jacobian(weight, x1 + 0.3, n)) == 0.0
+    with pytest.raises(ValueError, match="two dimensions"):
+        sigmoid_rnn.nilpotent_example(1)
+
+
+def test_one_factor_too_many_is_off_by_sixteen() -> None:
+    for n in (2, 5):
+        sigma = sigmoid_rnn.spectral_norm(sigmoid_rnn.jacobian(*sigmoid_rnn.tight_example(4), n))
+        assert sigma / wrong.one_factor_more(n) == pytest.approx(16.0)
+
+
+def test_product_place_by_place_is_not_the_outer_product() -> None:
+    ones, value = matrix([1.0, 1.0]), matrix([1.0, 0.0])
+    assert torch.equal(ka.linear(ones, ones, value, ka.identity), value)
+    halved = wrong.place_by_place(ones, ones, value, ka.identity)
+    assert torch.equal(halved, matrix([0.5, 0.0]))
+
+
+def test_opposite_keys_make_the_denominator_zero() -> None:
+    x = matrix([1.0, 2.0])
+    keys = torch.cat([x, -x])
+    assert float((ka.identity(x) @ ka.identity(keys).T).sum()) == 0.0
+
+
+def test_orthonormal_columns_are_no_orthogonal_matrix() -> None:
+    u = matrix([1.0], [0.0])
+    assert torch.equal(u.T @ u, matrix([1.0]))
+    assert torch.equal(u @ u.T, matrix([1.0, 0.0], [0.0, 0.0]))
+
+
+def test_left_singular_vectors_do_not_project_the_rows() -> None:
+    p = matrix([0.0, 1.0], [0.0, 0.0])
+    svd = lr.thin_svd(p, 1)
+    assert float((p @ svd.u @ svd.u.T).abs().max()) == 0.0
+    torch.testing.assert_close(p @ svd.w @ svd.w.T, p)
+
+
+def test_content_changes_the_weights_of_the_convolution() -> None:
+    x = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    _, weights = conv.attend(x, wrong.QUERY_NOT_ZERO)
+    ratio = float(weights[1, 0] / weights[1, 2])
+    assert ratio == pytest.approx(2.0 * math.e / math.exp(-1.0))
+
+
+def test_first_output_without_padding() -> None:
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    kernel = torch.tensor(conv.ASSIGNMENT_KERNEL, dtype=torch.float64)
+    assert float(conv.attend(x, conv.ASSIGNMENT)[0][0]) == pytest.approx(3.0)
+    assert float(conv.convolution(x, kernel)[0]) == 1.0
+
+
+def test_query_from_a_token_that_is_zero() -> None:
+    x = torch.tensor([0.0, 5.0], dtype=torch.float64)
+    assert pool.hard_attention(pool.content_query_scores(x, 1), x, "first")[0] == 0.0
+    assert pool.hard_attention(pool.constant_query_scores(x, 1), x, "first")[0] == 5.0
+
+
+def test_a_tie_has_no_single_largest_score() -> None:
+    x = torch.tensor([5.0, 5.0], dtype=torch.float64)
+    scores = pool.constant_query_scores(x, 1)
+    assert bool((scores == 5.0).all())
+    for rule in ("first", "last", "mean"):
+        assert pool.hard_attention(scores, x, rule).tolist() == [5.0, 5.0]
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 0.3, 0.49])
+def test_the_anchor_is_at_distance_one(epsilon: float) -> None:
+    """For M = I every ||Me_i||^2 is 1, outside of [2(1 - eps), 2(1 + eps)]."""
+    assert float((torch.eye(3)[:, 0] ** 2).sum()) < 2.0 * (1.0 - epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.2, 1 / 3])
+def test_normalising_makes_the_inner_product_larger(epsilon: float) -> None:
+    plane = ao.extreme_map(epsilon)
+    squared = (plane**2).sum(dim=0)
+    gap = float(((plane[:, 0] - plane[:, 1]) ** 2).sum())
+    torch.testing.assert_close(squared, torch.full_like(squared, 1.0 - epsilon))
+    assert gap == pytest.approx(2.0 * (1.0 + epsilon))
+    cosine = float(plane[:, 0] @ plane[:, 1]) / (1.0 - epsilon)
+    assert cosine == pytest.approx(-2.0 * epsilon / (1.0 - epsilon))
+
+
+def test_attention_of_opposite_maps_is_no_kernel() -> None:
+    """D = m = n = 1, W_Q = 1, W_K = -1: a vector's score with itself is negative."""
+    x = 3.0
+    assert (1.0 * x) * (-1.0 * x) < 0.0
+
+
+def test_permuting_rows_alone_is_not_enough() -> None:
+    scores, swap = matrix([0.0, 1.0], [0.0, 0.0]), torch.tensor([1, 0])
+    found = self_attention.permuted_both(scores, swap).softmax(dim=1)
+    e = math.e
+    torch.testing.assert_close(found, matrix([0.5, 0.5], [e / (e + 1), 1 / (e + 1)]))
+    rows_only = wrong.columns_left_alone(scores.softmax(dim=1), swap)
+    torch.testing.assert_close(rows_only, matrix([0.5, 0.5], [1 / (1 + e), e / (1 + e)]))
+
+
+def test_for_one_token_the_projections_are_all_there_is() -> None:
+    d, width = 48, 16
+    assert self_attention.project_first_count(1, d, width) == 3 * d * width + 2 * width

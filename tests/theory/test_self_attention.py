@@ -1,0 +1,57 @@
+"""2(c): cost and permutation equivariance, over generated cases."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coursework.theory import self_attention as sa
+from coursework.theory.cost import measure
+
+#: The same examples in every run: a failure here is a failure everywhere.
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+SIZE = st.integers(1, 12)
+
+
+@QUICK
+@given(st.data(), SIZE, SIZE, SIZE, st.integers(0, 2**31))
+def test_every_permutation(data: st.DataObject, n: int, d: int, width: int, seed: int) -> None:
+    order = torch.tensor(data.draw(st.permutations(range(n))))
+    x, *weights = sa.inputs(n, d, width, seed)
+    torch.testing.assert_close(
+        sa.self_attention(x[order], *weights), sa.self_attention(x, *weights)[order]
+    )
+
+
+@QUICK
+@given(SIZE, SIZE, SIZE)
+def test_counts_are_the_formulas_for_every_size(n: int, d: int, width: int) -> None:
+    tensors = sa.inputs(n, d, width)
+    first, merged = measure(sa.self_attention, *tensors), measure(sa.weights_merged, *tensors)
+    assert first.multiply_adds == sa.project_first_count(n, d, width)
+    assert merged.multiply_adds == sa.merged_count(n, d, width)
+
+
+def test_definition_by_loops() -> None:
+    x, w_q, w_k, w_v = sa.inputs(4, 3, 2)
+    found = sa.self_attention(x, w_q, w_k, w_v)
+    for i in range(4):
+        scores = torch.stack([(x[i] @ w_q) @ (x[j] @ w_k) for j in range(4)])
+        expected = sum(a * (x[j] @ w_v) for j, a in enumerate(scores.softmax(dim=0)))
+        torch.testing.assert_close(found[i], expected)
+
+
+def test_causal_mask_lets_nobody_look_ahead() -> None:
+    x, *weights = sa.inputs(6, 4, 4)
+    before = sa.self_attention(x, *weights, causal=True)
+    x[4:] += 1.0
+    after = sa.self_attention(x, *weights, causal=True)
+    assert torch.equal(before[:4], after[:4])
+
+
+@pytest.mark.parametrize("n", [2, 30])
+def test_positions_differ_from_place_to_place(n: int) -> None:
+    encoded = sa.positions(torch.zeros(n, 16, dtype=torch.float64))
+    assert len(torch.unique(encoded, dim=0)) == n
