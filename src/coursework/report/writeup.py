@@ -48,6 +48,8 @@ OPTIONAL: tuple[str, ...] = (
     "segmentation-full",
     "segmentation-deep",
     "translation-full-pretrained",
+    "translation-tutorial",
+    "translation-tutorial-leaky",
     "translation_ensemble-full",
     "translation_all-brief-pretrained",
     "translation_all-rnn",
