@@ -433,7 +433,14 @@ def typeset(form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80) -> Any:
     import typst
 
     try:
-        return compiler().compile(format=form, ppi=ppi, timestamp=0)
+        try:
+            return compiler().compile(format=form, ppi=ppi, timestamp=0)
+        except typst.TypstError as error:
+            # Where a floating figure meets the end of a frame, Typst 0.15 may fail to close the tags
+            # that screen readers follow. A document without them is better than none.
+            if "tags weren't properly closed" not in str(error):
+                raise
+            return compiler().compile(format=form, ppi=ppi, timestamp=0, pdf_tags=False)
     except typst.TypstError as error:
         raise ResultsError(f"The writeup cannot be typeset: {error.diagnostic}".strip()) from error
 
