@@ -63,7 +63,7 @@ def test_together_shows_each_step() -> None:
         for i, prefix in enumerate(("one.greedy.", "one.beam.", ""))
         for key in keys
     }
-    metrics["transformer.test_bleu"] |= {"low": 1.0, "high": 3.0}
+    metrics["transformer.test_bleu"] |= {"mean": 2.0, "low": 1.0, "high": 3.0}
     record = {
         "metrics": metrics,
         "config": {"members": 3, "beam": 5, "preset": "full"},
@@ -73,8 +73,12 @@ def test_together_shows_each_step() -> None:
     assert [row[1] for row in table.rows[:3]] == [
         "one network, greedy", "one network, beam 5", "3 networks, beam 5",
     ]  # fmt: skip
-    assert table.rows[5][:5] == ["Transformer", "3 networks, beam 5", "2.2", "2.2", "1.0 to 3.0"]
+    assert table.rows[5][:5] == ["Transformer", "3 networks, beam 5", "2.2", "2.0", "1.0 to 3.0"]
     assert "p = 0.004" in table.caption
+    words = translation_tables.together_in_words(record)
+    assert "by BLEU the recurrent networks are ahead (2.1 against 2.0)" in words
+    assert "by chrF2 the Transformers are ahead (2.2 against 2.1)" in words
+    assert "more than the choice" in words
 
 
 def test_leakage_sets_the_splits_side_by_side() -> None:

@@ -106,6 +106,31 @@ def together(record: Record) -> Table:
     )
 
 
+def together_in_words(record: Record) -> str:
+    """Which kind of network is ahead with all members and beam search, by each measure.
+
+    Args:
+        record: A record of ``translation_ensemble`` with both kinds.
+    """
+    metrics, p = record["metrics"], record["notes"]["paired_bootstrap_p"]
+    words = {"rnn": "recurrent networks", "transformer": "Transformers"}
+    parts = []
+    for key, name, form in (
+        ("bleu", "BLEU", ".1f"),
+        ("chrf", "chrF2", ".1f"),
+        ("exact_match", "exact match", ".1%"),
+    ):
+        value = {model: metrics[f"{model}.test_{key}"]["mean"] for model in words}
+        first, second = sorted(words, key=lambda model: -value[model])
+        compared = f"{value[first]:{form}} against {value[second]:{form}}"
+        parts.append(f"by {name} the {words[first]} are ahead ({compared})")
+    noise = "more than" if p < 0.05 else "within what"
+    return (
+        f"All networks together: {'; '.join(parts)}. The difference in BLEU is {noise} the choice of "
+        f"the test sentences explains (paired bootstrap, p = {p:.3f})."
+    )
+
+
 def leakage(records: Mapping[str, Record]) -> Table:
     """The tutorial's network on a split that does not leak, and on the naive one.
 
