@@ -207,10 +207,6 @@ def as_if_recorded(folder: Path) -> None:
         return change
 
     copy("cora-full", "cora-planetoid")
-    copy("translation-full", "translation-full-pretrained")
-    copy("translation-full", "translation_ensemble-full")
-    for name in ("translation-tutorial", "translation-tutorial-leaky"):
-        copy("translation-full", name)
 
     def without_plain(record: dict) -> None:  # as the larger graphs are recorded
         plain = ("mlp", "gcn", "gat")
@@ -219,8 +215,6 @@ def as_if_recorded(folder: Path) -> None:
         }
 
     copy("cora-full", "cora-grand", metrics("grand.test_accuracy"))
-    for name in ("brief-pretrained", "rnn", "rnn-pretrained"):
-        copy("translation_all-full", f"translation_all-{name}")
     for name in ("squirrel", "crocodile"):
         copy("wikipedia-full", f"wikipedia-{name}", without_plain)
         copy("wikipedia-full", f"wikipedia-{name}-plain")
