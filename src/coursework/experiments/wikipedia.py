@@ -6,11 +6,12 @@ page; its loss and its measure are the mean absolute error. One run does everyth
 * two splits 80 : 20, one at random as the assignment asks, one **grouped**: pages with the same set of
   neighbours (redirects to the same article, nearly always with the same traffic) stay on one side, so
   that the answer to a test page cannot be looked up in the training part;
-* on each of them the network, the same network without the graph, and five baselines.
+* on each of them the models of :data:`MODELS`: baselines, plain networks, the graph network without labels,
+  and residual attention.
 
-The protocol is the same for every model. A tenth of the training part is validation: on it the networks are
-watched, and it decides the number of trees and the strength of the penalty. With ``refit`` every model
-is then fitted anew on the whole training part. Means, standard deviations and lookup tables of targets
+The protocol is the same for every model. A tenth of the training part is validation: it decides the number
+of trees and the strength of the penalty, and on it the networks are watched where that is asked for. With
+``refit`` every model is then fitted anew on the whole training part. Means, standard deviations and lookup tables of targets
 come from the rows that are fitted; targets of test pages are read once, to be compared with the predictions.
 
 The number of epochs is fixed beforehand, from the validation curves of chameleon. It is not chosen for each
@@ -102,7 +103,7 @@ class Config:
         input_dropout: Dropout on words and links.
         steps_per_epoch: Gradient steps (each on the whole graph) between two looks at the validation part.
         trees: Largest number of boosted trees.
-        networks: Which of :data:`NETWORKS` to train.
+        networks: Which to train: ``mlp``, ``gcn``, ``gat``, ``gnn``, ``attention``.
         watch: Whether to train the networks on the training part first and watch the validation part. With
             ``refit`` and a fixed number of epochs it decides nothing and only draws the curves.
         jumping_knowledge: Whether the head of the graph network sees all layers.
