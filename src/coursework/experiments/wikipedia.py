@@ -6,8 +6,8 @@ page; its loss and its measure are the mean absolute error. One run does everyth
 * two splits 80 : 20, one at random as the assignment asks, one **grouped**: pages with the same set of
   neighbours (redirects to the same article, nearly always with the same traffic) stay on one side, so
   that the answer to a test page cannot be looked up in the training part;
-* on each of them the models of :data:`MODELS`: baselines, plain networks, the graph network without labels,
-  and residual attention.
+* on each of them the models of :data:`MODELS`: baselines, plain networks, the graph network without
+  labels, and residual attention.
 
 The protocol is the same for every model. A tenth of the training part is validation: it decides the number
 of trees and the strength of the penalty, and on it the networks are watched where that is asked for. With
