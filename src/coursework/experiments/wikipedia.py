@@ -9,10 +9,11 @@ page; its loss and its measure are the mean absolute error. One run does everyth
 * on each of them the models of :data:`MODELS`: baselines, plain networks, the graph network without
   labels, and residual attention.
 
-The protocol is the same for every model. A tenth of the training part is validation: it decides the number
-of trees and the strength of the penalty, and on it the networks are watched where that is asked for. With
-``refit`` every model is then fitted anew on the whole training part. Means, standard deviations and lookup tables of targets
-come from the rows that are fitted; targets of test pages are read once, to be compared with the predictions.
+The protocol is the same for every model. A tenth of the training part is validation: it decides the
+number of trees and the strength of the penalty, and on it the networks are watched where that is asked
+for. With ``refit`` every model is then fitted anew on the whole training part. Means, standard deviations
+and lookup tables of targets come from the rows that are fitted; targets of test pages are read once, to
+be compared with the predictions.
 
 The number of epochs is fixed beforehand, from the validation curves of chameleon. It is not chosen for each
 seed, because a validation part that keeps twins together is small in another way than in pages: a
