@@ -251,7 +251,10 @@ def train(
         "features.test_mae": float(np.abs(y[test] - alone).mean()),
     }
     curves: dict[str, list[dict[str, float]]] = {}
-    kept = 0
+
+    def parts(epoch: int) -> Parts:
+        return Parts(lambda: loader(data, config, seed, epoch))
+
     for name in config.models:
         seeds.seed_everything(seeds.derive(seed, name) % 2**32)
         model = build(config, name)
@@ -266,7 +269,7 @@ def train(
         def mae(network: nn.Module, part: int, name: ModelName = name) -> float:
             total, count = 0.0, 0
             device = next(network.parameters()).device
-            for batch in Parts(lambda: loader(data, config, seed, -1)):
+            for batch in parts(-1):
                 batch = engine.to_device(batch, device)
                 chosen = batch["part"] == part
                 error = (predict(network, name, batch) - batch["y"])[chosen]
@@ -275,9 +278,6 @@ def train(
 
         def validate(network: nn.Module, mae: Callable[..., float] = mae) -> dict[str, float]:
             return {"validation_mae": mae(network, 1)}
-
-        def parts(epoch: int) -> Parts:
-            return Parts(lambda: loader(data, config, seed, epoch))
 
         if log is not None:
             log(f"{name}: {data.num_nodes:,} nodes, {data.num_edges:,} directed edges")
@@ -302,7 +302,6 @@ def train(
             metrics[f"{name}.test_mae"] = mae(model, 2)
         metrics[f"{name}.epoch_seconds"] = fitted.seconds / len(fitted.history)
         curves[name] = fitted.history
-        kept = sum(batch["edge_index"].shape[1] for batch in parts(0))
     metrics["peak_gib"] = peak_memory() / 2**30
     return Run(
         experiment="large_graph",
@@ -316,7 +315,7 @@ def train(
         notes={
             "nodes": data.num_nodes,
             "directed_edges": data.num_edges,
-            "edges_in_the_parts_of_an_epoch": kept,
+            "edges_in_the_parts_of_an_epoch": sum(p["edge_index"].shape[1] for p in parts(0)),
             "loader": "NeighborLoader" if can_sample_neighbours() else "RandomNodeLoader",
             "threads": torch.get_num_threads(),
         },
