@@ -97,6 +97,37 @@ def test_random140_tests_on_everything_else() -> None:
     assert np.array_equal(np.sort(together), np.arange(len(graph.y)))
 
 
+def test_validation_nodes_are_taken_from_the_test_nodes_and_stop_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = engine.Plan(
+        epochs=40, learning_rate=0.05, optimizer="adam", patience=3, monitor="validation_loss"
+    )
+    config = cora.Config(
+        train_nodes=40, validation_nodes=30, models=("gcn",), gcn=cora.GCNConfig(plan=plan)
+    )
+    graph = planetoid.load("Cora")
+    without = cora.split_nodes(graph, replace(config, gcn=cora.GCNConfig(), validation_nodes=0), 3)
+    split = cora.split_nodes(graph, config, seed=3)
+    assert split.sizes == (40, 30, len(graph.y) - 70)
+    assert np.array_equal(split.train, without.train)
+    assert np.array_equal(np.concatenate([split.validation, split.test]), without.test)
+
+    looks = []
+    score = cora.score
+
+    def spy(model, structure, inputs, nodes):  # type: ignore[no-untyped-def]
+        looks.append(bool(np.isin(nodes, split.test).any()))
+        return score(model, structure, inputs, nodes)
+
+    monkeypatch.setattr(cora, "score", spy)
+    run = cora.train(config, seed=3, log=None)
+    history = run.artefacts["fits"]["gcn"].history
+    best = min(history, key=lambda row: row["validation_loss"])
+    assert run.metrics["gcn.best_epoch"] == best["epoch"]
+    assert looks == [False] * len(history) + [True]
+
+
 def test_planetoid_stops_by_validation_and_looks_at_the_test_nodes_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -37,7 +37,7 @@ from coursework.training import engine, seeds
 ModelName = Literal["gcn", "gat"]
 
 _PLAN = engine.Plan(
-    epochs=3,
+    epochs=12,
     learning_rate=1e-2,
     schedule="one-cycle",
     warmup=0.2,
@@ -69,7 +69,7 @@ class Config:
     models: tuple[ModelName, ...] = get_args(ModelName)
     nodes: int = 1_000_000
     links: int = 10_000_000
-    communities: int = 1000
+    communities: int = 40
     loyalty: float = 0.8
     features: int = 16
     noise: float = 2.0
@@ -99,7 +99,6 @@ PRESETS: dict[str, Config] = {
     "quick": Config(
         nodes=20_000,
         links=200_000,
-        communities=40,
         parts=4,
         plan=dataclasses.replace(_PLAN, epochs=4),
     ),

@@ -50,6 +50,9 @@ REQUIRED: tuple[str, ...] = (
 """Results that the text cannot do without: the document is not typeset where one is missing."""
 
 OPTIONAL: tuple[str, ...] = (
+    "cora-best",
+    "cora-citeseer",
+    "cora-converged",
     "cora-grand",
     "cora-planetoid",
     "segmentation-full",
