@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from coursework.data import planetoid
-from coursework.errors import ConfigError, CourseworkError, TrainingError
+from coursework.errors import ConfigError, CourseworkError, DataError, TrainingError
 from coursework.experiments import base, cora
 from coursework.report import store
 from coursework.training import engine
@@ -266,6 +266,16 @@ def test_random140_cannot_choose_on_its_test_nodes() -> None:
 def test_more_training_nodes_than_nodes() -> None:
     with pytest.raises(ConfigError, match="the graph has"):
         cora.train(replace(SHORT, train_nodes=10**6), log=None)
+
+
+@pytest.mark.parametrize("label", [-1, 7])
+def test_classes_out_of_range_are_refused(monkeypatch: pytest.MonkeyPatch, label: int) -> None:
+    graph = planetoid.load("Cora")
+    y = graph.y.clone()
+    y[3] = label
+    monkeypatch.setattr(planetoid, "load", lambda _: replace(graph, y=y, num_classes=7))
+    with pytest.raises(DataError, match="should have 0 to 6"):
+        cora.train(SHORT, log=None)
 
 
 def test_every_error_is_for_people() -> None:

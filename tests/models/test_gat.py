@@ -222,6 +222,7 @@ def test_network_shapes_and_forms_of_input() -> None:
         (lambda: layer(3, 4, 2)(normal(5, 2), directed(5, 9)), "expects h of shape"),
         (lambda: layer(3, 4, 2)(normal(5, 3), torch.eye(4)), "adj must be a matrix \\[5, 5\\]"),
         (lambda: layer(3, 4, 2)(normal(5, 3), directed(5, 9) + 5), "edge_index names nodes"),
+        (lambda: layer(3, 4, 2)(normal(5, 3), torch.full((5, 5), torch.nan)), "NaN entries"),
     ],
 )
 def test_wrong_arguments(call: Callable[[], object], message: str) -> None:

@@ -56,6 +56,41 @@ def test_normalisation_matches_the_dense_formula(n: int, edges: int, seed: int) 
     assert torch.linalg.eigvalsh(matrix.double()).abs().max().item() <= 1 + 1e-6
 
 
+@PROPERTY
+@given(n=st.integers(1, 9), edges=st.integers(0, 25), seed=st.integers(0, 2**16))
+def test_normalisation_takes_every_form_of_the_graph(n: int, edges: int, seed: int) -> None:
+    edge_index = undirected(n, edges, seed)
+    a = torch.zeros(n, n)
+    a[edge_index[1], edge_index[0]] = 1.0
+    expected = normalise_adjacency(edge_index, n).to_dense()
+    for form in (a, a.to_sparse_coo(), a.to_sparse_csr()):
+        assert torch.equal(normalise_adjacency(form, n).to_dense(), expected)
+    layer, x = GraphConvolution(3, 2), torch.randn(n, 3)
+    assert_same(layer(x, edge_index), layer(x, expected), 1e-6)
+
+
+def test_weights_of_edges_enter_sums_and_degrees() -> None:
+    weights = torch.tensor([[5.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    # Loops weigh one: the degrees are 4, 4 and 1, and node 2, without neighbours, keeps its loop.
+    expected = torch.tensor([[0.25, 0.75, 0.0], [0.75, 0.25, 0.0], [0.0, 0.0, 1.0]])
+    assert_same(normalise_adjacency(weights, 3).to_dense(), expected, 1e-6)
+
+
+@pytest.mark.parametrize("entry", [-1.0, float("nan"), float("inf")])
+def test_entries_without_a_root_are_refused(entry: float) -> None:
+    adj = torch.eye(3)
+    adj[0, 1] = entry
+    for form in (adj, adj.to_sparse_csr()):
+        with pytest.raises(ValueError, match="negative, infinite or NaN"):
+            normalise_adjacency(form, 3)
+
+
+def test_an_asymmetric_graph_counts_what_ends_in_a_node() -> None:
+    # 0 -> 1 only: degrees with loops 1 and 2, and nothing flows from 1 to 0.
+    adj = normalise_adjacency(torch.tensor([[0], [1]]), 2).to_dense()
+    assert_same(adj, torch.tensor([[1.0, 0.0], [0.5**0.5, 0.5]]), 1e-6)
+
+
 def test_self_loops_are_added_once() -> None:
     edge_index = torch.tensor([[0, 1], [0, 2]])
     assert add_self_loops(edge_index, 3).tolist() == [[1, 0, 1, 2], [2, 0, 1, 2]]
@@ -150,6 +185,10 @@ def test_wrong_arguments() -> None:
         GraphConvolution(3, 2)(torch.zeros(4, 2), adj)
     with pytest.raises(ValueError, match="adj must be the \\[5, 5\\] matrix"):
         GraphConvolution(3, 2)(torch.zeros(5, 3), adj)
+    with pytest.raises(ValueError, match="edge_index names nodes"):
+        GraphConvolution(3, 2)(torch.zeros(5, 3), torch.tensor([[0], [5]]))
+    with pytest.raises(ValueError, match="adj must be a matrix"):
+        normalise_adjacency(torch.eye(4), 5)
 
 
 # --- depth -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from coursework.data import planetoid
 from coursework.data.splits import Split
-from coursework.errors import ConfigError, TrainingError
+from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments.base import Run, as_record
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency
@@ -344,7 +344,16 @@ def prepare(graph: planetoid.CitationGraph) -> Inputs:
     """Normalise the words and the adjacency matrix.
 
     A paper without words or citations (CiteSeer has some) keeps a row of zeros and its self-loop.
+
+    Raises:
+        DataError: If a class is not one of the graph's.
     """
+    low, high = int(graph.y.min()), int(graph.y.max())
+    if low < 0 or high >= graph.num_classes:
+        raise DataError(
+            f"{graph.name} has classes from {low} to {high}, but should have 0 to "
+            f"{graph.num_classes - 1}; fetch its files again."
+        )
     total = graph.x.sum(dim=1, keepdim=True)  # [N, 1]
     x = graph.x / total.where(total > 0, 1.0)  # [N, F]
     n = len(graph.y)

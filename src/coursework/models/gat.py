@@ -9,7 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursework.models.dropout import dropout
-from coursework.models.graph_conv import FeatureLinear, check_edge_index, feature_dropout
+from coursework.models.graph_conv import (
+    FeatureLinear,
+    check_edge_index,
+    edges_and_weights,
+    feature_dropout,
+    is_edge_index,
+)
 
 
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
@@ -25,29 +31,15 @@ def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
         - output: `[2, E]` int64
 
     Raises:
-        ValueError: `adj` is neither.
+        ValueError: `adj` is neither, or has NaN entries.
     """
-    # A graph of two nodes makes [2, 2] ambiguous: only an integer tensor is read as edges.
-    if adj.layout == torch.strided and adj.dtype == torch.int64 and adj.shape[0] == 2:
+    if is_edge_index(adj):
         check_edge_index(adj, num_nodes)
         return adj
-    if adj.shape != (num_nodes, num_nodes):
-        raise ValueError(
-            f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
-            f"but is {adj.dtype} with shape {list(adj.shape)}."
-        )
-    if adj.layout == torch.strided:
-        i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
-        return torch.stack([j, i])
-    if adj.layout == torch.sparse_csr:
-        counts = adj.crow_indices().diff()  # [N]
-        i = torch.arange(num_nodes, device=adj.device).repeat_interleave(counts)  # [E]
-        j, values = adj.col_indices(), adj.values()  # [E], [E]
-    else:
-        coalesced = adj.to_sparse_coo().coalesce()
-        (i, j), values = coalesced.indices(), coalesced.values()
-    kept = values != 0  # [E], a stored zero is not an edge
-    return torch.stack([j[kept], i[kept]]).to(torch.int64)
+    edge_index, weights = edges_and_weights(adj, num_nodes)
+    if bool(torch.isnan(weights).any()):
+        raise ValueError("The adjacency matrix has NaN entries; an entry is an edge or zero.")
+    return edge_index
 
 
 def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:

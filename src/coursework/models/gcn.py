@@ -10,6 +10,8 @@ from coursework.models.dropout import Dropout
 from coursework.models.graph_conv import (
     FeatureLinear,
     check_edge_index,
+    edges_and_weights,
+    is_edge_index,
     multiply,
     sparse_csr,
 )
@@ -26,7 +28,7 @@ def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
     return torch.cat([edge_index[:, edge_index[0] != edge_index[1]], loops], dim=1)
 
 
-def normalise_adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
+def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     r"""The propagation matrix with self-loops and symmetric normalisation.
 
     .. math:: \hat A = \tilde D^{-1/2} (A + I) \tilde D^{-1/2}, \qquad
@@ -34,21 +36,43 @@ def normalise_adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
 
     (Kipf & Welling 2017, equation 2 and the "renormalization trick" of section 2.2.) The weight of
     neighbour u for node v is :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, not
-    learned.
+    learned. A node without neighbours keeps its self-loop, so no degree is zero. If the graph is not
+    symmetric, both degrees count the edges that end in a node, as in PyTorch Geometric.
 
     Args:
-        edge_index: Sources and targets; an undirected graph lists each edge in both directions.
+        graph: Sources and targets (an undirected graph lists each edge in both directions), or a
+            matrix, dense or sparse, row target, column source, whose entries weigh the edges. A loop
+            that is there already is not doubled; in a matrix its weight becomes one.
         num_nodes: :math:`N`.
 
     Shapes:
-        - edge_index: `[2, E]`
+        - graph: `[2, E]` int64, or `[N, N]`
         - output: `[N, N]`, sparse CSR, row target, column source
+
+    Raises:
+        ValueError: `graph` is neither, or an entry of the matrix is negative, infinite or NaN (the
+            root of a degree would be none).
     """
-    check_edge_index(edge_index, num_nodes)
-    source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
-    degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
+    if is_edge_index(graph):
+        check_edge_index(graph, num_nodes)
+        source, target = add_self_loops(graph, num_nodes).unique(dim=1)  # 2 x [E']
+        weights = torch.ones(len(source), device=graph.device)  # [E']
+    else:
+        (source, target), weights = edges_and_weights(graph, num_nodes)
+        if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+            raise ValueError(
+                "The adjacency matrix has entries that are negative, infinite or NaN; give weights "
+                "of zero (no edge) or more."
+            )
+        apart = source != target
+        loops = torch.arange(num_nodes, device=graph.device)  # [N]
+        source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])
+        weights = torch.cat([weights[apart], weights.new_ones(num_nodes)]).to(
+            torch.get_default_dtype()
+        )
+    degree = weights.new_zeros(num_nodes).index_add(0, target, weights)  # [N]
     scale = degree.rsqrt()  # [N], finite because of the self-loops
-    values = scale[target] * scale[source]  # [E']
+    values = scale[target] * weights * scale[source]  # [E']
     return sparse_csr(target, source, values, (num_nodes, num_nodes))
 
 
@@ -70,7 +94,8 @@ class GraphConvolution(nn.Module):
 
     Shapes:
         - input: `[N, F]`, dense or sparse
-        - adj: `[N, N]`, dense or sparse
+        - adj: `[N, N]`, dense or sparse, used as it is; or an edge index `[2, E]` int64, which is
+          normalised in every call (:func:`normalise_adjacency`): convenient, but slower
         - output: `[N, F']`
 
     Raises:
@@ -92,6 +117,8 @@ class GraphConvolution(nn.Module):
                 f"GraphConvolution expects input of shape [N, {self.in_features}], "
                 f"but got {list(input.shape)}."
             )
+        if is_edge_index(adj):
+            adj = normalise_adjacency(adj, input.shape[0])
         if adj.shape != (input.shape[0], input.shape[0]):
             raise ValueError(
                 f"adj must be the [{input.shape[0]}, {input.shape[0]}] matrix of the graph, "

@@ -188,6 +188,43 @@ def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
     return sparse_csr(target, source, None, (num_nodes, num_nodes))
 
 
+def is_edge_index(graph: Tensor) -> bool:
+    """Whether a graph is given as an edge index `[2, E]` int64, and not as a matrix.
+
+    A graph of two nodes makes `[2, 2]` ambiguous: only an integer tensor is read as edges.
+    """
+    return graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
+
+
+def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """The entries of a matrix that are not zero, as edges and their weights.
+
+    Shapes:
+        - adj: `[N, N]`, dense or sparse, row target, column source
+        - output: `[2, E]` int64 (row 0 sources, row 1 targets), and `[E]`
+
+    Raises:
+        ValueError: `adj` has another shape.
+    """
+    if adj.shape != (num_nodes, num_nodes):
+        raise ValueError(
+            f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
+            f"but is {adj.dtype} with shape {list(adj.shape)}."
+        )
+    if adj.layout == torch.strided:
+        i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
+        return torch.stack([j, i]), adj[i, j]
+    if adj.layout == torch.sparse_csr:
+        counts = adj.crow_indices().diff()  # [N]
+        i = torch.arange(num_nodes, device=adj.device).repeat_interleave(counts)  # [E]
+        j, values = adj.col_indices(), adj.values()  # [E], [E]
+    else:
+        coalesced = adj.to_sparse_coo().coalesce()
+        (i, j), values = coalesced.indices(), coalesced.values()
+    kept = values != 0  # [E], a stored zero is not an edge
+    return torch.stack([j[kept], i[kept]]).to(torch.int64), values[kept]
+
+
 def is_sparse(x: Tensor) -> bool:
     """Whether a tensor has a sparse layout (COO, CSR, ...)."""
     return x.layout != torch.strided
