@@ -269,6 +269,9 @@ def _check_network(name: str, hidden: int, dropout: float) -> None:
 
 
 _GRAND = GRANDConfig(plan=replace(_planetoid_plan(), epochs=1000, patience=200))
+_PUBLIC = replace(_planetoid_plan(), weight_decay=1e-3)
+_GCN = GCNConfig(hidden=256, dropout=0.8, input_dropout=0.5, plan=_PUBLIC)
+_GAT = GATConfig(hidden=64, dropout=0.7, share_attention=False, plan=_PUBLIC)
 PRESETS: dict[str, Config] = {
     "quick": Config(models=("gcn", "gat", "uniform"), epochs_long=300, splits=3),
     "full": Config(
@@ -278,14 +281,11 @@ PRESETS: dict[str, Config] = {
         watch=LAST,
         splits=20,
     ),
-    # Chosen on the validation nodes, three or four seeds each, among seven settings of the GCN (widths 16
-    # and 64, dropout 0.5 to 0.8) and eight of the GAT (widths 64 and 128, dropout 0.6 and 0.7, weight
-    # decay 5e-4 to 2e-3); the best ones differ by less than their noise.
-    "planetoid": Config(
-        protocol="planetoid",
-        gcn=GCNConfig(hidden=64, dropout=0.8, input_dropout=0.5, plan=_planetoid_plan()),
-        gat=GATConfig(hidden=64, dropout=0.7, share_attention=False, plan=_planetoid_plan()),
-    ),
+    # Chosen by the accuracy on the 500 validation nodes, six seeds (200 to 205) each, no test score seen:
+    # the GCN among nine settings (widths 16, 64 and 256, dropouts 0.5 to 0.8, weight decays 5e-4 to 2e-3;
+    # 79.8 to 80.6 %), the GAT among five (dropouts 0.6 and 0.7, the same weight decays; 80.1 to 81.0 %).
+    # One setting scatters by half a point, so most of them are level.
+    "planetoid": Config(protocol="planetoid", gcn=_GCN, gat=_GAT),
     # The assignment's networks, trained until the loss on 500 other nodes has not fallen for 100 epochs.
     "converged": Config(
         validation_nodes=500,
@@ -299,8 +299,8 @@ PRESETS: dict[str, Config] = {
         dataset="CiteSeer",
         protocol="planetoid",
         models=("gcn", "gat", "grand"),
-        gcn=GCNConfig(hidden=64, dropout=0.8, input_dropout=0.5, plan=_planetoid_plan()),
-        gat=GATConfig(hidden=64, dropout=0.7, share_attention=False, plan=_planetoid_plan()),
+        gcn=_GCN,
+        gat=_GAT,
         grand=replace(
             _GRAND,
             order=2,
