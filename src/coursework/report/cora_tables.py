@@ -80,8 +80,7 @@ def groups(values: Tensor, edges: Sequence[float]) -> list[tuple[float, float, T
         ValueError: If a value is in no interval.
     """
     found = [
-        (low, high, (values >= low) & (values < high))
-        for low, high in itertools.pairwise(edges)
+        (low, high, (values >= low) & (values < high)) for low, high in itertools.pairwise(edges)
     ]
     if int(sum(int(which.sum()) for *_, which in found)) != len(values):
         raise ValueError(f"Some values lie outside of {edges[0]} to {edges[-1]}.")
