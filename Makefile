@@ -51,7 +51,9 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
 	$(BIN)/coursework train large_graph --preset full
 	$(BIN)/coursework train cora --preset full --seeds 20
-	$(BIN)/coursework train cora --preset planetoid --seeds 20
+	$(BIN)/coursework train cora --preset converged --seeds 20
+	$(BIN)/coursework train cora --preset best --seeds 20
+	$(BIN)/coursework train cora --preset planetoid --seeds 100
 	$(BIN)/coursework train cora --preset grand --seeds 20
 	$(BIN)/coursework train cora --preset citeseer --seeds 20
 	$(BIN)/coursework train cora_study --preset full --seeds 5
