@@ -246,6 +246,9 @@ def test_moving_the_image_by_multiples_of_the_stride_moves_the_scores(
     steps: tuple[int, int], disable: bool
 ) -> None:
     model = small(disable_skip_connections=disable).double().eval()  # two poolings: a stride of 4
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 1.0)  # keeps the units alive
     rows, columns = 4 * steps[0], 4 * steps[1]
     image = torch.zeros(1, 1, 80, 80, dtype=torch.float64)
     image[:, :, 24:34, 22:30] = torch.rand(10, 8, dtype=torch.float64)
@@ -256,7 +259,7 @@ def test_moving_the_image_by_multiples_of_the_stride_moves_the_scores(
     inner = (..., slice(16, 48), slice(16, 48))  # the rim sees the padding
     back = torch.roll(after, (-rows, -columns), (2, 3))
     assert_same(back[inner], before[inner])
-    assert before[inner].std() > 0
+    assert before[inner].std((2, 3)).min() > 1e-6
     # by one pixel it does not hold: the pooling grid stays where it is
     assert not torch.allclose(torch.roll(between, -1, 2)[inner], before[inner])
 

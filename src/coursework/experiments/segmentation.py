@@ -963,7 +963,7 @@ def judge_variants(
     Args:
         model: A trained network.
         pool: Digits to compose from, those for the test.
-        n: Canvases of every variant; those of ``plain`` are the first ``n`` test canvases.
+        n: Canvases of every variant; those of ``plain`` are the test canvases of a run with ``n`` of them.
         names: The variants.
 
     Returns:
