@@ -410,12 +410,11 @@ def test_export_halves_the_weights(run: base.Run, folder: Path, tmp_path: Path) 
 def test_variants_are_judged_like_the_test_canvases(run: base.Run) -> None:
     model, data = run.artefacts["models"]["skip"], run.artefacts["data"]
     pool = m2nist.digit_pools().test
-    found = segmentation.judge_variants(model, pool, len(data.test))
-    assert set(found) == set(m2nist.VARIANTS)
+    found = segmentation.judge_variants(model, pool, len(data.test), ["plain", "noise"])
     for key, value in found["plain"].items():
         assert value == pytest.approx(run.metrics[f"skip.test_{key}"])
     assert found["noise"]["foreground_iou"] < found["plain"]["foreground_iou"]
-    assert segmentation.judge_variants(model, pool, 20, ["overlap"]).keys() == {"overlap"}
+    assert list(segmentation.judge_variants(model, pool, 4)) == list(m2nist.VARIANTS)
 
 
 # -------------------------------------------------------------------------------------------- prediction

@@ -209,8 +209,10 @@ def compose(
         frames[place] = np.where(ink, digit, below)
         mask_frames[place] = np.where(ink, label, mask_frames[place])
     if noise:
-        disturbed = canvases + noise * rng.standard_normal(canvases.shape, np.float32)
-        canvases = disturbed.round().clip(0, 255).astype(np.uint8)
+        disturbed = rng.standard_normal(canvases.shape, np.float32)  # [n, H, W]
+        disturbed *= np.float32(noise)
+        disturbed += canvases
+        canvases = np.rint(disturbed, out=disturbed).clip(0, 255, out=disturbed).astype(np.uint8)
     return Canvases(canvases, masks)
 
 
