@@ -57,7 +57,8 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train cora --preset grand --seeds 20
 	$(BIN)/coursework train cora --preset citeseer --seeds 20
 	$(BIN)/coursework train cora_study --preset full --seeds 5
-	$(BIN)/coursework train segmentation --preset full
+	$(BIN)/coursework train segmentation --preset full --seeds 5
+	$(BIN)/coursework train segmentation --preset deep --resume
 	$(BIN)/coursework report
 
 report: $(STAMP)     ## condense the recorded results into the headline and the README, typeset the writeup

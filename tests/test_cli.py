@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -301,6 +302,70 @@ def test_a_file_of_tweets_in_any_encoding(raw: bytes, texts: list[str], tmp_path
     file = tmp_path / "tweets.txt"
     file.write_bytes(raw)
     assert cli._decoded(file) == texts
+
+
+@pytest.fixture
+def segmenter(tmp_path: Path) -> Path:
+    """An untrained network in a file."""
+    from coursework.experiments import segmentation
+    from coursework.training import checkpoints
+
+    config = base.override(
+        segmentation.PRESETS["quick"], ["down=4,4", "bottleneck=4", "up=4,4", "skips=true"]
+    )
+    bundle = {"experiment": "segmentation", "config": base.as_record(config), "skip": True}
+    model = segmentation.build(config, skip=True).state_dict()
+    return checkpoints.save({"model": model, "bundle": bundle}, tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("size", [(64, 84), (31, 50, 3), (1, 1, 4)])
+def test_segment_writes_mask_and_overlay(
+    tmp_path: Path, segmenter: Path, size: tuple[int, ...]
+) -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "page.png")
+    np.save(tmp_path / "array.npy", pixels)
+    for name in ("page.png", "array.npy"):
+        result = call("predict", "segment", str(tmp_path / name), "--checkpoint", str(segmenter))
+        assert result.code == 0, result.out
+        assert result.out.startswith("digits: ")
+        stem = tmp_path / name.split(".")[0]
+        for kind in ("mask", "overlay"):
+            with Image.open(f"{stem}_{kind}.png") as picture:
+                assert picture.size == (size[1], size[0])
+                assert picture.mode == "RGB"
+    arguments = ("--output", str(tmp_path / "found.jpg"), "--invert")
+    page = str(tmp_path / "page.png")
+    assert call("predict", "segment", page, "--checkpoint", str(segmenter), *arguments).code == 0
+    assert (tmp_path / "found.jpg").is_file()
+    assert (tmp_path / "found_overlay.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "message"),
+    [
+        ("text.png", (), 1, "neither an image nor an array file"),
+        ("flat.npy", (), 1, "has shape (5,); give (height, width)"),
+        ("dark.npy", (), 1, "values from -1 to -1"),
+        ("good.npy", ("--output", "mask.xyz"), 2, "let it end in .png or .jpg"),
+        ("good.npy", ("--output", "nowhere/mask.png"), 1, "No such file or directory"),
+    ],
+)
+def test_segment_refuses_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segmenter: Path,
+    name: str, arguments: tuple[str, ...], code: int, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("no image")
+    np.save("flat.npy", np.zeros(5))
+    np.save("dark.npy", np.full((4, 4), -1))
+    np.save("good.npy", np.zeros((4, 4)))
+    result = call("predict", "segment", name, "--checkpoint", str(segmenter), *arguments)
+    assert result.code == code, result.out
+    assert message in result.out
+    assert "Traceback" not in result.out
 
 
 @pytest.mark.skipif(

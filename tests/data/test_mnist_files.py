@@ -132,6 +132,82 @@ def test_composition_is_seeded(blocks: tuple[np.ndarray, np.ndarray]) -> None:
     assert len(m2nist.compose(*blocks, 0, np.random.default_rng(0))) == 0
 
 
+def test_plain_canvases_do_not_depend_on_what_can_vary(
+    blocks: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """The canvases that networks are judged on are pinned; nothing added to the composer moves them."""
+    import hashlib
+
+    canvases = m2nist.compose(*blocks, 30, np.random.default_rng(7))
+    content = hashlib.sha256(canvases.images.tobytes() + canvases.masks.tobytes()).hexdigest()
+    assert content[:16] == "70b681e569a911db"
+
+
+def test_number_of_digits_can_be_fixed(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    canvases = m2nist.compose(*blocks, 50, np.random.default_rng(0), width=96, min_digits=3)
+    areas = (canvases.masks != m2nist.BACKGROUND).sum(axis=(1, 2)) / 400
+    assert areas.min() > 2.7  # neighbours may share a few columns of ink
+
+
+def test_warp_moves_by_whole_pixels(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    digits = np.repeat(blocks[0][:1], 200, axis=0)
+    moved = m2nist.warp(digits, np.random.default_rng(0), shift=3)
+    shifts = {
+        int(row)
+        for row in (moved > 0).any(axis=2).argmax(axis=1) - (digits > 0).any(axis=2).argmax(axis=1)
+    }
+    assert shifts == set(range(-3, 4))
+    assert set(np.unique(moved)) == set(np.unique(digits))  # nothing was interpolated
+    np.testing.assert_array_equal(m2nist.warp(digits, np.random.default_rng(0)), digits)
+
+
+def test_warp_turns_and_stretches_about_the_middle() -> None:
+    disc = np.hypot(*(np.mgrid[:28, :28] - 13.5)) < 9
+    digits = np.repeat((200 * disc).astype(np.uint8)[None], 50, axis=0)
+    turned = m2nist.warp(digits, np.random.default_rng(0), rotation=45.0)
+    assert abs((turned >= 100).sum(axis=(1, 2)) - disc.sum()).max() < 20  # a disc stays a disc
+    bar = np.zeros((50, 28, 28), np.uint8)
+    bar[:, 4:24, 13:15] = 200
+    angles = []
+    for image in m2nist.warp(bar, np.random.default_rng(1), rotation=30.0):
+        rows, columns = np.nonzero(image >= 100)
+        angles.append(np.rad2deg(np.arctan(np.polyfit(rows, columns, 1)[0])))
+    assert 20 < max(angles) < 32
+    assert -32 < min(angles) < -20
+    heights = (m2nist.warp(bar, np.random.default_rng(2), zoom=0.2) >= 100).any(axis=2).sum(axis=1)
+    assert heights.min() < 18 < 22 < heights.max()
+    assert heights.min() >= 15
+    assert heights.max() <= 25
+
+
+def test_noise_leaves_the_masks_alone(blocks: tuple[np.ndarray, np.ndarray]) -> None:
+    plain = m2nist.compose(*blocks, 40, np.random.default_rng(3))
+    noisy = m2nist.compose(*blocks, 40, np.random.default_rng(3), noise=10.0)
+    np.testing.assert_array_equal(plain.masks, noisy.masks)
+    ink = (plain.images > 60) & (plain.images < 200)
+    difference = noisy.images[ink].astype(float) - plain.images[ink]
+    assert abs(difference.mean()) < 0.2
+    assert 9.5 < difference.std() < 10.5
+    np.testing.assert_array_equal(
+        noisy.images, m2nist.compose(*blocks, 40, np.random.default_rng(3), noise=10.0).images
+    )
+
+
+def test_variants_are_seeded_and_named(standin: Path) -> None:
+    pool = m2nist.digit_pools().test
+    canvases = {name: m2nist.vary(pool, name, 12) for name in m2nist.VARIANTS}
+    plain = canvases["plain"]
+    np.testing.assert_array_equal(plain.images, m2nist.load(0, 0, 12).test.images)
+    np.testing.assert_array_equal(plain.masks, canvases["noise"].masks)
+    for name, other in canvases.items():
+        assert other.images.shape == (12, 64, 84)
+        np.testing.assert_array_equal(other.images, m2nist.vary(pool, name, 12).images)
+        assert name == "plain" or (other.images != plain.images).any()
+    assert (m2nist.vary(pool, "plain", 12, seed=1).images != plain.images).any()
+    with pytest.raises(ConfigError, match="There is no variant 'blue'; choose from plain, overlap"):
+        m2nist.vary(pool, "blue", 1)
+
+
 def test_impossible_canvases(blocks: tuple[np.ndarray, np.ndarray]) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="28x28"):

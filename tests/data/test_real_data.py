@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from coursework import settings
 from coursework.data import eng_fra, m2nist, mnist, planetoid, sentiment140, sources, wikipedia
 from coursework.data.text import clean_tweet, tokenise
+from coursework.experiments import segmentation
+from coursework.training import checkpoints
 
 pytestmark = pytest.mark.real_data
 Need = Callable[[str], None]
@@ -41,6 +44,21 @@ def test_mnist(real: Need) -> None:
     assert time.process_time() - begun < 0.4  # 5,000 canvases a second
     np.testing.assert_array_equal(canvases.images > 0, canvases.masks != m2nist.BACKGROUND)
     assert 0.93 < (canvases.masks == m2nist.BACKGROUND).mean() < 0.96
+
+
+KEPT = settings.checkpoints_dir() / "segmentation.pt"
+
+
+@pytest.mark.skipif(not KEPT.is_file(), reason="no kept checkpoint of the segmentation")
+def test_kept_network_marks_test_digits(real: Need) -> None:
+    real("mnist")
+    assert KEPT.stat().st_size <= 8_000_000
+    weights = checkpoints.load(KEPT)["model"].values()
+    assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float16}
+    trained = segmentation.load(KEPT)
+    assert trained.config == segmentation.PRESETS["deep"]
+    canvases = m2nist.vary(m2nist.digit_pools().test, "plain", 40, seed=1)
+    assert segmentation.judge(trained.model, canvases)["digit_iou"] > 0.95
 
 
 def test_english_french(real: Need) -> None:

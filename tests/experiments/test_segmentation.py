@@ -230,11 +230,13 @@ def test_loss_of_a_batch_is_the_sum_of_its_canvases() -> None:
 @pytest.mark.usefixtures("_standin")
 def test_canvases_depend_on_seed_and_epoch_only() -> None:
     data = segmentation.prepare(TINY)
-    first = data.epoch(20, seed=0, epoch=3)
-    data.epoch(5, seed=0, epoch=1)
-    assert np.array_equal(first.images, data.epoch(20, seed=0, epoch=3).images)
-    assert not np.array_equal(first.images, data.epoch(20, seed=0, epoch=4).images)
-    assert not np.array_equal(first.images, data.epoch(20, seed=1, epoch=3).images)
+    first = data.epoch(TINY, seed=0, epoch=3)
+    data.epoch(SHORT, seed=0, epoch=1)
+    assert np.array_equal(first.images, data.epoch(TINY, seed=0, epoch=3).images)
+    assert not np.array_equal(first.images, data.epoch(TINY, seed=0, epoch=4).images)
+    assert not np.array_equal(first.images, data.epoch(TINY, seed=1, epoch=3).images)
+    turned = data.epoch(replace(TINY, rotation=10.0, width=96, fewest_digits=3), seed=0, epoch=3)
+    assert turned.images.shape == (TINY.canvases, TINY.height, 96)
     again = segmentation.prepare(replace(TINY, canvases=7))
     assert np.array_equal(data.test.images, again.test.images)
     assert segmentation.class_shares(data.test).sum() == pytest.approx(1)
@@ -276,9 +278,9 @@ def test_learns_to_tell_digits_from_background(run: base.Run) -> None:
         # a network that says background everywhere has 0 here
         assert run.metrics[f"{name}.test_foreground_iou"] > 0.3
         assert run.metrics[f"{name}.test_naming"] > 0.12  # and one that guesses has 0.1
-    assert run.metrics["difference.test_digit_iou"] == pytest.approx(
-        run.metrics["skip.test_digit_iou"] - run.metrics["noskip.test_digit_iou"]
-    )
+    for key in segmentation.COMPARED:
+        pair = run.metrics[f"skip.{key}"], run.metrics[f"noskip.{key}"]
+        assert run.metrics[f"difference.{key}"] == pytest.approx(pair[0] - pair[1])
 
 
 def test_reports_what_the_results_need(run: base.Run, tmp_path: Path) -> None:
@@ -364,8 +366,7 @@ def test_log_has_one_short_line_per_epoch() -> None:
 
 @pytest.mark.usefixtures("_standin")
 def test_evaluate_repeats_the_test_metrics(run: base.Run, folder: Path) -> None:
-    stored = {key: value for key, value in run.metrics.items() if ".test_" in key}
-    stored.pop("difference.test_digit_iou")
+    stored = {key: value for key, value in run.metrics.items() if "skip.test_" in key}
     assert segmentation.evaluate(folder) == stored
     part = segmentation.evaluate(folder / "noskip" / "best.pt")
     assert part == {key: value for key, value in stored.items() if key.startswith("noskip")}
@@ -382,6 +383,38 @@ def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
         segmentation.load(path)
     with pytest.raises(TrainingError, match="There is no checkpoint"):
         segmentation.predict(np.zeros((28, 28)), tmp_path / "none.pt")
+
+
+def test_export_halves_the_weights(run: base.Run, folder: Path, tmp_path: Path) -> None:
+    best = folder / "skip" / "best.pt"
+    small = segmentation.export(best, tmp_path / "small.pt")
+    assert small.stat().st_size < 0.75 * best.stat().st_size
+    kinds = {name: w.dtype for name, w in checkpoints.load(small)["model"].items()}
+    counters = {name for name in kinds if name.endswith("num_batches_tracked")}
+    assert {kinds[name] for name in counters} == {torch.int64}
+    assert {kind for name, kind in kinds.items() if name not in counters} == {torch.float16}
+    trained = segmentation.load(small)
+    assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
+    images = run.artefacts["data"].test.images
+    same = segmentation.predict_masks(trained.model, images) == run.artefacts["predictions"]["skip"]
+    assert same.mean() > 0.99
+    found = segmentation.evaluate(small)
+    assert found["skip.test_digit_iou"] == pytest.approx(
+        run.metrics["skip.test_digit_iou"], abs=0.02
+    )
+    with pytest.raises(TrainingError, match="There is no checkpoint"):
+        segmentation.export(tmp_path / "none.pt", tmp_path / "small.pt")
+
+
+@pytest.mark.usefixtures("_standin")
+def test_variants_are_judged_like_the_test_canvases(run: base.Run) -> None:
+    model, data = run.artefacts["models"]["skip"], run.artefacts["data"]
+    pool = m2nist.digit_pools().test
+    found = segmentation.judge_variants(model, pool, len(data.test), ["plain", "noise"])
+    for key, value in found["plain"].items():
+        assert value == pytest.approx(run.metrics[f"skip.test_{key}"])
+    assert found["noise"]["foreground_iou"] < found["plain"]["foreground_iou"]
+    assert list(segmentation.judge_variants(model, pool, 4)) == list(m2nist.VARIANTS)
 
 
 # -------------------------------------------------------------------------------------------- prediction
@@ -450,6 +483,67 @@ def test_tiles_give_the_mask_of_the_whole(
 def test_what_is_no_image(segmenter: Segmenter, image: np.ndarray, message: str) -> None:
     with pytest.raises(DataError, match=message):
         segmenter.predict(image)
+
+
+def test_pictures_and_array_files_are_one_image(tmp_path: Path) -> None:
+    from PIL import Image
+
+    grey = np.random.default_rng(0).integers(0, 256, (9, 13)).astype(np.uint8)
+    picture = Image.fromarray(grey)
+    picture.save(tmp_path / "grey.png")
+    picture.convert("RGB").save(tmp_path / "colour.png")
+    picture.convert("RGBA").save(tmp_path / "transparent.png")
+    picture.convert("LA").save(tmp_path / "grey_alpha.png")
+    picture.convert("P").save(tmp_path / "palette.png")  # its numbers are places in a palette
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "sixteen.png")
+    np.save(tmp_path / "array.npy", grey / 255)
+    np.savez(tmp_path / "array.npz", grey)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 8
+    for path in files:
+        found = segmentation.as_grey(segmentation.read_image(path))
+        np.testing.assert_allclose(found.numpy(), grey / 255, atol=1e-4, err_msg=path.name)
+    Image.fromarray(grey > 99).save(tmp_path / "bits.png")
+    bits = segmentation.as_grey(segmentation.read_image(tmp_path / "bits.png"))
+    np.testing.assert_allclose(bits.numpy(), grey > 99, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["text.png", "text.npy", "text.npz", "cut.png", "object.npy"])
+def test_files_that_are_no_images(tmp_path: Path, name: str) -> None:
+    from PIL import Image
+
+    path = tmp_path / name
+    if name == "cut.png":
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif name == "object.npy":
+        np.save(path, np.array([{}]), allow_pickle=True)
+    else:
+        path.write_text("no image")
+    with pytest.raises(DataError, match="neither an image nor an array file"):
+        segmentation.read_image(path)
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", np.zeros(1), np.zeros(1))
+    with pytest.raises(DataError, match="holds 2 arrays; give one"):
+        segmentation.read_image(tmp_path / "two.npz")
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(DataError, match="There is no file"):
+            segmentation.read_image(path)
+
+
+def test_overlay_colours_the_digits_only() -> None:
+    image = np.array([[0, 255, 100]], np.uint8)
+    mask = np.array([[10, 3, 10]], np.uint8)
+    picture = np.asarray(segmentation.overlay(image, mask, strength=1.0))
+    assert picture.shape == (1, 3, 3)
+    assert picture[0].tolist() == [[0, 0, 0], segmentation.PALETTE[3].tolist(), [100, 100, 100]]
+    faint = np.asarray(segmentation.overlay(image, mask, strength=0.0))
+    assert faint[0, 1].tolist() == [255, 255, 255]
+    with pytest.raises(DataError, match="but the mask"):
+        segmentation.overlay(image, mask.T)
 
 
 def test_colour() -> None:
@@ -542,6 +636,12 @@ def test_presets() -> None:
         ("bottleneck=0", "bottleneck is 0"),
         ("canvases=0", "canvases is 0"),
         ("height=27", "height is 27"),
+        ("width=27", "width is 27"),
+        ("fewest_digits=0", "fewest_digits is 0"),
+        ("rotation=-1", "give 0 to 180"),
+        ("zoom=0.6", "give 0 to 0.5"),
+        ("shift=29", "give 0 to 28"),
+        ("zoom=nan", "give 0 to 0.5"),
         ("batch_size=0", "batch_size is 0"),
         ("down=0,8", "give positive numbers"),
         ("test_canvases=99", "at least 100"),

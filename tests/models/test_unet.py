@@ -71,6 +71,79 @@ def test_matches_a_construction_from_plain_layers(training: bool, disable: bool)
         assert_same(mine.grad, theirs.grad, 1e-10)
 
 
+class Level(nn.Module):
+    """An independent U-Net: each level holds the one below it, all of it from `torch.nn`."""
+
+    def __init__(
+        self, c_in: int, down: list[int], bottleneck: int, up: list[int], convolutions: int
+    ) -> None:
+        super().__init__()
+
+        def block(first: int, last: int) -> nn.Sequential:
+            layers = []
+            for i in range(convolutions):
+                layers.append(nn.Conv2d(last if i else first, last, 3, padding="same"))
+                layers.append(nn.BatchNorm2d(last))
+                layers.append(nn.ReLU())
+            return nn.Sequential(*layers)
+
+        self.before = block(c_in, down[0])
+        below = up[-2] if len(up) > 1 else bottleneck
+        if len(down) > 1:
+            self.below: nn.Module = Level(down[0], down[1:], bottleneck, up[:-1], convolutions)
+        else:
+            self.below = block(down[0], bottleneck)
+        self.grow = nn.ConvTranspose2d(below, below, 2, stride=2)
+        self.after = block(below + down[0], up[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.before(x)
+        right = self.grow(self.below(nn.MaxPool2d(2)(left)))
+        return self.after(torch.cat([right, left], dim=1))
+
+    def layers(self) -> list[nn.Module]:
+        """Layers with parameters in the order of the data, as our network lists them."""
+
+        def flat(part: nn.Module) -> list[nn.Module]:
+            return part.layers() if isinstance(part, Level) else list(part)
+
+        return [*flat(self.before), *flat(self.below), self.grow, *flat(self.after)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"down": (64, 128), "bottleneck": 64, "up": (32, 32), "convolutions": 1},
+        {"down": (4, 6, 8), "bottleneck": 10, "up": (7, 5, 3), "convolutions": 2},
+        {"down": (3, 4, 5, 6), "bottleneck": 7, "up": (6, 5, 4, 3), "convolutions": 1},
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_matches_an_independent_recursive_network(
+    options: dict[str, object], training: bool
+) -> None:
+    torch.manual_seed(1)
+    own = UNet(1, 11, **options).double().train(training)
+    down, up = list(options["down"]), list(options["up"])
+    tree = Level(1, down, options["bottleneck"], up, options["convolutions"])
+    layers = [part for part in tree.layers() if list(part.parameters())]
+    last = nn.Conv2d(up[-1], 11, 1)
+    peers = [p for part in [*layers, last] for p in part.parameters()]
+    reference = nn.Sequential(tree, last).double().train(training)
+    for mine, theirs in zip(own.parameters(), peers, strict=True):
+        assert mine.shape == theirs.shape
+        theirs.data.copy_(mine)
+    x = torch.randn(2, 1, 16, 32, dtype=torch.float64)
+    output, expected = own(x), reference(x)
+    assert_same(output, expected, 1e-10)
+    output.sin().sum().backward()
+    expected.sin().sum().backward()
+    for mine, theirs in zip(own.parameters(), peers, strict=True):
+        assert_same(mine.grad, theirs.grad, 1e-8)
+    second = own(x), reference(x)  # also the running statistics are the same
+    assert_same(*second, 1e-10)
+
+
 def test_default_is_the_network_of_the_assignment() -> None:
     model = UNet()
     assert sum(p.numel() for p in model.parameters()) == 252_875
@@ -126,6 +199,82 @@ def test_disabled_skips_carry_nothing_and_get_no_gradient() -> None:
         assert weights[:, up_off.in_channels :].abs().max() == 0
         assert weights[:, : up_off.in_channels].abs().max() > 0
         assert up_on.block[0].weight.grad[:, up_on.in_channels :].abs().max() > 0
+
+
+def test_gradient_reaches_the_features_past_zeroed_skips_by_the_pooling_only() -> None:
+    for disable in (True, False):
+        model = small(disable_skip_connections=disable).double().eval()
+        features: list[Tensor] = []
+
+        def keep(_: nn.Module, __: object, output: Tensor, kept: list[Tensor] = features) -> None:
+            output.retain_grad()
+            kept.append(output)
+
+        for down in model.downs:
+            down.block.register_forward_hook(keep)
+        model(torch.randn(1, 1, 8, 8, dtype=torch.float64)).sin().sum().backward()
+        assert len(features) == 2
+        for feature in features:
+            _, winners = F.max_pool2d(feature, 2, return_indices=True)
+            through_pool = torch.zeros_like(feature).flatten(2)
+            through_pool.scatter_(2, winners.flatten(2), 1.0)
+            elsewhere = feature.grad.flatten(2)[through_pool == 0]
+            assert (elsewhere.abs().max() == 0) == disable
+
+
+def test_values_of_the_skip_path_do_not_matter_once_zeroed() -> None:
+    """Not even values that are not numbers: they are replaced, not multiplied by zero."""
+    up = small(disable_skip_connections=True).eval()
+    x = torch.randn(1, 1, 8, 8)
+    expected = up(x)
+    down_forward = Down.forward
+
+    def broken(self: Down, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled, skip = down_forward(self, x)
+        return pooled, skip * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Down, "forward", broken)
+        assert torch.equal(up(x), expected)
+        up.disable_skip_connections = False
+        assert up(x).isnan().all()
+
+
+@pytest.mark.parametrize("disable", [True, False])
+@pytest.mark.parametrize("steps", [(1, 0), (0, 1), (2, 3)])
+def test_moving_the_image_by_multiples_of_the_stride_moves_the_scores(
+    steps: tuple[int, int], disable: bool
+) -> None:
+    model = small(disable_skip_connections=disable).double().eval()  # two poolings: a stride of 4
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 1.0)  # keeps the units alive
+    rows, columns = 4 * steps[0], 4 * steps[1]
+    image = torch.zeros(1, 1, 80, 80, dtype=torch.float64)
+    image[:, :, 24:34, 22:30] = torch.rand(10, 8, dtype=torch.float64)
+    moved = torch.roll(image, (rows, columns), (2, 3))
+    with torch.no_grad():
+        before, after = model(image), model(moved)
+        between = model(torch.roll(image, 1, 2))
+    inner = (..., slice(16, 48), slice(16, 48))  # the rim sees the padding
+    back = torch.roll(after, (-rows, -columns), (2, 3))
+    assert_same(back[inner], before[inner])
+    assert before[inner].std((2, 3)).min() > 1e-6
+    # by one pixel it does not hold: the pooling grid stays where it is
+    assert not torch.allclose(torch.roll(between, -1, 2)[inner], before[inner])
+
+
+def test_an_image_is_judged_alone_in_eval_mode() -> None:
+    model = small().double().eval()
+    batch = torch.randn(5, 1, 12, 16, dtype=torch.float64)
+    with torch.no_grad():
+        together = model(batch)
+        for i in range(5):
+            assert_same(model(batch[i : i + 1])[0], together[i])
+        order = [3, 1, 4, 0, 2]
+        assert_same(model(batch[order]), together[order])
+        model.train()  # batch statistics: here the others do matter
+        assert not torch.allclose(model(batch)[:1], model(batch[:1]))
 
 
 def test_a_network_with_skips_can_be_the_one_without() -> None:

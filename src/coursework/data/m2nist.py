@@ -8,9 +8,11 @@ fit; so the third digit of three is there one time in ten.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from coursework.data import mnist as _mnist
 from coursework.data.mnist import MNIST
@@ -61,6 +63,25 @@ class M2NIST:
     source: Source
 
 
+@dataclass(frozen=True)
+class Variant:
+    """How canvases differ from those of M2NIST; see :func:`compose` for the attributes."""
+
+    overlap: bool = False
+    rotation: float = 0.0
+    noise: float = 0.0
+
+
+VARIANTS: dict[str, Variant] = {
+    "plain": Variant(),
+    "overlap": Variant(overlap=True),
+    "rotation": Variant(rotation=15.0),
+    "noise": Variant(noise=25.0),
+    "all": Variant(overlap=True, rotation=15.0, noise=25.0),
+}
+"""Named variants: digits side by side as in M2NIST, one on top of the other, turned, noisy, all at once."""
+
+
 def digit_pools(mnist: MNIST | None = None) -> Pools:
     """Divide the digits: the first five sixths of the training digits, the rest of them, the test digits.
 
@@ -76,6 +97,43 @@ def digit_pools(mnist: MNIST | None = None) -> Pools:
     )
 
 
+def warp(
+    digits: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    rotation: float = 0.0,
+    zoom: float = 0.0,
+    shift: int = 0,
+) -> np.ndarray:
+    """Turn, stretch and move every digit by its own random amount, about the middle of its frame.
+
+    Args:
+        digits: uint8 ``[k, 28, 28]``.
+        rng: Source of all randomness.
+        rotation: Largest angle to either side, in degrees.
+        zoom: Largest relative change of height and of width, each drawn for itself.
+        shift: Largest move up or down, by whole pixels; what leaves the frame is lost.
+
+    Returns:
+        uint8 ``[k, 28, 28]``, interpolated bilinearly.
+    """
+    k = len(digits)
+    if k == 0:
+        return digits
+    angle = np.deg2rad(rng.uniform(-rotation, rotation, k))
+    # the map goes from places in the result to places in the digit; frames span -1 to 1
+    stretch = 1 / (1 + rng.uniform(-zoom, zoom, (2, k)))
+    theta = np.zeros((k, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = stretch[0] * np.cos(angle), -stretch[0] * np.sin(angle)
+    theta[:, 1, 0], theta[:, 1, 1] = stretch[1] * np.sin(angle), stretch[1] * np.cos(angle)
+    theta[:, 1, 2] = 2 * rng.integers(-shift, shift + 1, k) / digits.shape[1]
+    pixels = torch.from_numpy(digits).unsqueeze(1).float()  # [k, 1, 28, 28]
+    grid = F.affine_grid(torch.from_numpy(theta), list(pixels.shape), align_corners=False)
+    turned = F.grid_sample(pixels, grid, align_corners=False)  # zeros beyond the frame
+    result: np.ndarray = turned.squeeze(1).round_().to(torch.uint8).numpy()  # [k, 28, 28]
+    return result
+
+
 def compose(
     images: np.ndarray,
     labels: np.ndarray,
@@ -85,11 +143,18 @@ def compose(
     height: int = 64,
     width: int = 84,
     max_digits: int = 3,
+    min_digits: int = 2,
     overlap: bool = False,
+    rotation: float = 0.0,
+    zoom: float = 0.0,
+    shift: int = 0,
+    noise: float = 0.0,
 ) -> Canvases:
     """Compose canvases from digits drawn with replacement.
 
-    Each canvas gets two to ``max_digits`` digits (one, if ``max_digits`` is one).
+    Each canvas gets ``min_digits`` to ``max_digits`` digits (``max_digits``, if that is less). The
+    defaults are those of M2NIST. What varies beyond it (``rotation``, ``zoom``, ``shift``, ``noise``) is
+    drawn only where it is asked for, so plain canvases do not depend on it.
 
     Args:
         images: Digits, uint8 ``[m, 28, 28]``.
@@ -99,7 +164,13 @@ def compose(
         height: Pixels from top to bottom, at least 28.
         width: Pixels from left to right, at least 28.
         max_digits: Most digits on a canvas.
+        min_digits: Fewest digits on a canvas; one that does not fit is left out all the same.
         overlap: Place digits anywhere, later ones on top, instead of side by side.
+        rotation: See :func:`warp`.
+        zoom: See :func:`warp`.
+        shift: See :func:`warp`.
+        noise: Standard deviation of the normal noise that is added to every pixel, in grey levels; masks
+            stay those of the clean canvas.
 
     Shapes:
         images ``[n, height, width]``, masks ``[n, height, width]``.
@@ -114,7 +185,7 @@ def compose(
         )
     canvases = np.zeros((n, height, width), np.uint8)  # [n, H, W]
     masks = np.full((n, height, width), BACKGROUND, np.uint8)  # [n, H, W]
-    counts = rng.integers(min(2, max_digits), max_digits + 1, n)
+    counts = rng.integers(min(min_digits, max_digits), max_digits + 1, n)
     frames, mask_frames = (  # every 28x28 window: [n, H - 27, W - 27, 28, 28], views
         np.lib.stride_tricks.sliding_window_view(a, (SIDE, SIDE), axis=(1, 2), writeable=True)
         for a in (canvases, masks)
@@ -130,11 +201,18 @@ def compose(
         pasted = np.flatnonzero((counts > i) & (left + SIDE <= width))
         place = (pasted, top[pasted], left[pasted])
         digit, below = images[drawn[pasted]], frames[place]  # [k, 28, 28] each
+        if rotation or zoom or shift:
+            digit = warp(digit, rng, rotation=rotation, zoom=zoom, shift=shift)
         label = labels[drawn[pasted], None, None].astype(np.uint8)
         # side by side, frames may share a few columns: the brighter ink wins, as in M2NIST
         ink = digit > 0 if overlap else digit > below
         frames[place] = np.where(ink, digit, below)
         mask_frames[place] = np.where(ink, label, mask_frames[place])
+    if noise:
+        disturbed = rng.standard_normal(canvases.shape, np.float32)  # [n, H, W]
+        disturbed *= np.float32(noise)
+        disturbed += canvases
+        canvases = np.rint(disturbed, out=disturbed).clip(0, 255, out=disturbed).astype(np.uint8)
     return Canvases(canvases, masks)
 
 
@@ -158,3 +236,23 @@ def load(
         )
     ]
     return M2NIST(parts[0], parts[1], parts[2], pools.source)
+
+
+def vary(pool: Pool, name: str, n: int, seed: int = 0) -> Canvases:
+    """Canvases of a variant from one pool; those of ``plain`` are the test canvases of :func:`load`.
+
+    The ``noise`` canvases are the ``plain`` ones with noise on them.
+
+    Args:
+        pool: Digits, for a fair judgement those for the test.
+        name: One of :data:`VARIANTS`.
+        n: Number of canvases.
+        seed: As for :func:`load`.
+
+    Raises:
+        ConfigError: If there is no such variant.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(f"There is no variant {name!r}; choose from {', '.join(VARIANTS)}.")
+    rng = np.random.default_rng([seed, 2])
+    return compose(pool.images, pool.labels, n, rng, **asdict(VARIANTS[name]))

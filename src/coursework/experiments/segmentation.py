@@ -18,6 +18,7 @@ import copy
 import math
 import re
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,18 @@ PALETTE = np.array(
 )
 """Colour of every class, uint8 ``[C, 3]``; the background is white."""
 
+COMPARED = (
+    "train_loss",
+    "test_digit_iou",
+    "test_digit_dice",
+    "test_foreground_iou",
+    "test_naming",
+    "test_boundary_f1",
+    "test_digit_accuracy",
+    "test_iou_10",
+)
+"""Measures whose difference between the two variants is recorded, seed by seed: a paired one."""
+
 Batch = tuple[Tensor, Tensor]
 
 
@@ -78,6 +91,13 @@ class Config:
         canvases: Training canvases of one epoch, composed anew in every epoch.
         height: Pixels from top to bottom of a training canvas. Those for validation and test have 64; a
             convolutional network can learn from lower ones, which hold the same digits in fewer pixels.
+        width: Pixels from left to right of a training canvas; those for validation and test have 84, where
+            the third digit rarely fits.
+        fewest_digits: Fewest digits on a training canvas; two on those for validation and test.
+        rotation: Largest angle by which a training digit is turned, in degrees.
+        zoom: Largest relative change of height and width of a training digit.
+        shift: Largest move up or down of a training digit, in pixels. On low canvases it brings digits to
+            all places on the pooling grid.
         validation_canvases: Canvases of held-back training digits, the same in every run.
         test_canvases: Canvases of test digits, the same in every run.
         batch_size: Canvases of one step.
@@ -94,6 +114,11 @@ class Config:
     skips: tuple[bool, ...] = (True, False)
     canvases: int = 1000
     height: int = 64
+    width: int = 84
+    fewest_digits: int = 2
+    rotation: float = 0.0
+    zoom: float = 0.0
+    shift: int = 0
     validation_canvases: int = 500
     test_canvases: int = 2000
     batch_size: int = 16
@@ -103,13 +128,19 @@ class Config:
 
     def __post_init__(self) -> None:
         # That down and up have as many levels is checked by build: --set changes one after the other.
-        for name in ("bottleneck", "convolutions", "canvases", "batch_size"):
+        for name in ("bottleneck", "convolutions", "canvases", "batch_size", "fewest_digits"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not self.down or not self.up or min(self.down + self.up) < 1:
             raise ConfigError(f"down is {self.down} and up is {self.up}; give positive numbers.")
-        if self.height < m2nist.SIDE:
-            raise ConfigError(f"height is {self.height}; a digit needs {m2nist.SIDE} pixels.")
+        for name in ("height", "width"):
+            if getattr(self, name) < m2nist.SIDE:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; a digit needs {m2nist.SIDE} pixels."
+                )
+        for name, most in (("rotation", 180.0), ("zoom", 0.5), ("shift", m2nist.SIDE)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} is {getattr(self, name)}; give 0 to {most:g}.")
         for name in ("validation_canvases", "test_canvases"):
             if getattr(self, name) < FEWEST:
                 raise ConfigError(
@@ -140,6 +171,11 @@ def _plan(epochs: int, learning_rate: float, **options: Any) -> engine.Plan:
     )
 
 
+# Three digits on 32 x 96 pixels instead of about two on 64 x 84: two and a half times as many digits in
+# the same time. Moved up and down by up to four pixels, which is their margin, they still come to lie at
+# all places on the pooling grid.
+PACKED: dict[str, Any] = {"height": 32, "width": 96, "fewest_digits": 3, "shift": 4}
+
 PRESETS: dict[str, Config] = {
     # A small network that sees a whole digit, for seconds.
     "quick": Config(
@@ -147,8 +183,8 @@ PRESETS: dict[str, Config] = {
         down=(8, 16, 32),
         bottleneck=64,
         up=(32, 16, 8),
-        canvases=768,
-        height=32,
+        canvases=704,
+        **PACKED,
         validation_canvases=150,
         test_canvases=500,
         batch_size=8,
@@ -157,21 +193,23 @@ PRESETS: dict[str, Config] = {
     # The network of the assignment.
     "full": Config(
         plan=_plan(24, 4e-3),
-        canvases=1000,
-        height=32,
+        canvases=2000,
+        **PACKED,
         validation_canvases=300,
         background_weight=0.2,
     ),
     # Three levels, two convolutions a block: the receptive field covers a digit from all its pixels.
     "deep": Config(
-        plan=_plan(16, 3e-3),
+        plan=_plan(24, 4e-3),
         down=(24, 48, 96),
         bottleneck=128,
         up=(96, 48, 24),
         convolutions=2,
         skips=(True,),
-        canvases=3000,
-        batch_size=32,
+        canvases=8000,
+        **PACKED,
+        rotation=8.0,
+        zoom=0.08,
         background_weight=0.2,
     ),
 }
@@ -216,20 +254,28 @@ class Data:
         validation: Canvases of held-back training digits.
         test: Canvases of test digits.
         source: Where the digits came from.
-        overlap: Whether digits may overlap.
     """
 
     digits: Pool
     validation: Canvases
     test: Canvases
     source: Source
-    overlap: bool = False
 
-    def epoch(self, n: int, seed: int, epoch: int, height: int = 64) -> Canvases:
-        """``n`` training canvases, a function of the seed and the epoch alone."""
-        rng = seeds.numpy_generator(seed, "canvases", epoch)
-        images, labels = self.digits.images, self.digits.labels
-        return m2nist.compose(images, labels, n, rng, height=height, overlap=self.overlap)
+    def epoch(self, config: Config, seed: int, epoch: int) -> Canvases:
+        """The training canvases of an epoch, a function of the config, the seed and the epoch alone."""
+        return m2nist.compose(
+            self.digits.images,
+            self.digits.labels,
+            config.canvases,
+            seeds.numpy_generator(seed, "canvases", epoch),
+            height=config.height,
+            width=config.width,
+            min_digits=config.fewest_digits,
+            overlap=config.overlap,
+            rotation=config.rotation,
+            zoom=config.zoom,
+            shift=config.shift,
+        )
 
 
 def prepare(config: Config) -> Data:
@@ -238,7 +284,7 @@ def prepare(config: Config) -> Data:
         0, config.validation_canvases, config.test_canvases, DATA_SEED, overlap=config.overlap
     )
     pools = m2nist.digit_pools()
-    return Data(pools.train, fixed.validation, fixed.test, pools.source, config.overlap)
+    return Data(pools.train, fixed.validation, fixed.test, pools.source)
 
 
 def class_shares(canvases: Canvases) -> np.ndarray:
@@ -514,7 +560,7 @@ def train(
         The run. Metrics with the prefix ``skip.`` or ``noskip.``: ``train_loss`` (mean over the last
         epoch), ``validation_digit_iou`` (of the epoch that was chosen), and for the test canvases
         everything of :func:`scores`, :func:`digit_accuracy` and :func:`boundary_f1`, with ``test_``
-        before it. ``difference.test_digit_iou`` is with minus without.
+        before it. ``difference.`` is with minus without, of the measures in :data:`COMPARED`.
 
     Raises:
         TrainingError: If a loss is not finite, or a checkpoint belongs to another run.
@@ -541,15 +587,16 @@ def train(
         confusions[name] = confusion_matrices(predictions[name], data.test.masks)
         metrics[f"{name}.train_loss"] = fits[name].history[-1]["train_loss"]
         metrics[f"{name}.validation_digit_iou"] = fits[name].best["digit_iou"]
-        metrics |= _test_metrics(name, confusions[name], predictions[name], data.test.masks)
+        found = _measures(confusions[name], predictions[name], data.test.masks)
+        metrics |= {f"{name}.test_{key}": value for key, value in found.items()}
         intervals[f"{name}.test_digit_iou"] = (
             *bootstrap([confusions[name]], _digit_iou),
             "bootstrap over test canvases, one training",
         )
     if len(names) == 2:
-        key = "difference.test_digit_iou"
-        metrics[key] = metrics["skip.test_digit_iou"] - metrics["noskip.test_digit_iou"]
-        intervals[key] = (
+        for key in COMPARED:
+            metrics[f"difference.{key}"] = metrics[f"skip.{key}"] - metrics[f"noskip.{key}"]
+        intervals["difference.test_digit_iou"] = (
             *bootstrap(
                 [confusions["skip"], confusions["noskip"]],
                 lambda a, b: _digit_iou(a) - _digit_iou(b),
@@ -575,6 +622,7 @@ def train(
             "precision": fits[names[0]].precision,
             "best_epoch": {name: fits[name].best_epoch for name in names},
             "training_seconds": {name: fits[name].seconds for name in names},
+            "canvases_per_second": {name: fits[name].samples_per_second for name in names},
             "last_epoch": {
                 name: epoch_line(fits[name].history[-1], config.plan.epochs) for name in names
             },
@@ -601,8 +649,7 @@ def _fit(
     log: Callable[[str], None] | None,
 ) -> engine.Fit:
     def batches(epoch: int) -> Batches:
-        canvases = data.epoch(config.canvases, seed, epoch, config.height)
-        return Batches(canvases, config.batch_size)
+        return Batches(data.epoch(config, seed, epoch), config.batch_size)
 
     def validate(network: nn.Module) -> dict[str, float]:
         masks, loss = _judge(network, data.validation, config.batch_size)
@@ -641,14 +688,13 @@ def _digit_iou(confusion: np.ndarray) -> float:
     return float(np.nanmean(iou(confusion)[:BACKGROUND]))
 
 
-def _test_metrics(
-    name: str, confusions: np.ndarray, prediction: np.ndarray, truth: np.ndarray
+def _measures(
+    confusions: np.ndarray, prediction: np.ndarray, truth: np.ndarray
 ) -> dict[str, float]:
-    found = scores(confusions.sum(0)) | {
+    return scores(confusions.sum(0)) | {
         "digit_accuracy": digit_accuracy(confusions),
         "boundary_f1": boundary_f1(prediction, truth),
     }
-    return {f"{name}.test_{key}": value for key, value in found.items()}
 
 
 def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -775,8 +821,92 @@ def colour(mask: np.ndarray) -> Image:
     return Image.fromarray(PALETTE[mask])
 
 
+def overlay(image: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> Image:
+    """An image in grey, with the digits that were found in their colours.
+
+    Args:
+        image: What :meth:`Segmenter.predict` takes.
+        mask: Its mask, ``[H, W]``.
+        strength: Share of the colour where there is a digit.
+
+    Raises:
+        DataError: If one is not an image or a mask, or their sizes differ.
+    """
+    from PIL import Image
+
+    grey = as_grey(image).numpy()[:, :, None] * 255  # [H, W, 1]
+    colours = np.asarray(colour(mask), np.float32)  # [H, W, 3]
+    if grey.shape[:2] != mask.shape:
+        raise DataError(f"The image has shape {grey.shape[:2]}, but the mask {mask.shape}.")
+    share = strength * (mask < BACKGROUND)[:, :, None]  # [H, W, 1]
+    mixed = (1 - share) * grey + share * colours  # [H, W, 3]
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """An image from a picture (PNG, JPEG and what else Pillow reads) or an array file.
+
+    Palettes, transparency and 16 bits are translated: the result is what :meth:`Segmenter.predict` takes.
+
+    Args:
+        path: A picture, ``.npy``, or ``.npz`` with one array.
+
+    Raises:
+        DataError: If there is no such file, or it is neither.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"There is no file {path}; name a picture or an array file.")
+    try:
+        if path.suffix.lower() in (".npy", ".npz"):
+            found = np.load(path)
+            if isinstance(found, np.ndarray):
+                return found
+            with found:
+                if len(found.files) != 1:
+                    raise DataError(f"{path} holds {len(found.files)} arrays; give one.")
+                array: np.ndarray = found[found.files[0]]
+                return array
+        with Image.open(path) as picture:
+            if picture.mode.startswith("I"):  # 16 bits of grey
+                return np.asarray(picture, np.float64) / 65535
+            plain = picture.mode in ("L", "RGB", "RGBA")
+            return np.array(picture if plain else picture.convert("RGBA"))
+    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError,
+            zipfile.BadZipFile) as error:  # fmt: skip
+        raise DataError(
+            f"{path} is neither an image nor an array file that can be read; give a whole PNG, JPEG, "
+            ".npy or .npz."
+        ) from error
+
+
+def export(checkpoint: Path | str, path: Path | str) -> Path:
+    """Write the weights of a trained network in half precision, small enough for the repository.
+
+    Args:
+        checkpoint: ``best.pt`` of a run.
+        path: Where the small file goes.
+
+    Returns:
+        The path; :func:`load`, :func:`evaluate` and :func:`predict` take it as they take ``best.pt``.
+
+    Raises:
+        TrainingError: If the checkpoint is not one of this experiment.
+    """
+    load(checkpoint)
+    state = checkpoints.load(Path(checkpoint))
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in state["model"].items()
+    }
+    kept = {"identity": state["identity"], "model": weights, "bundle": state["bundle"]}
+    return checkpoints.save(kept, Path(path))
+
+
 def load(checkpoint: Path | str) -> Segmenter:
-    """Read a ``best.pt``.
+    """Read a ``best.pt``, or what :func:`export` made of it.
 
     Raises:
         TrainingError: If it is missing, broken, or of another experiment.
@@ -815,9 +945,31 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
         return {key: value for part in parts for key, value in evaluate(part).items()}
     trained = load(path)
     test = prepare(trained.config).test
-    masks, _ = _judge(trained.model, test, trained.config.batch_size)
-    name, matrices = variant_name(trained.skip), confusion_matrices(masks, test.masks)
-    return _test_metrics(name, matrices, masks, test.masks)
+    found = judge(trained.model, test, trained.config.batch_size)
+    return {f"{variant_name(trained.skip)}.test_{key}": value for key, value in found.items()}
+
+
+def judge(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> dict[str, float]:
+    """What is measured on canvases: :func:`scores`, :func:`digit_accuracy` and :func:`boundary_f1`."""
+    masks, _ = _judge(model, canvases, batch_size)
+    return _measures(confusion_matrices(masks, canvases.masks), masks, canvases.masks)
+
+
+def judge_variants(
+    model: nn.Module, pool: Pool, n: int, names: Sequence[str] = tuple(m2nist.VARIANTS)
+) -> dict[str, dict[str, float]]:
+    """:func:`judge` on the variants of :data:`m2nist.VARIANTS`, which the network has not learned from.
+
+    Args:
+        model: A trained network.
+        pool: Digits to compose from, those for the test.
+        n: Canvases of every variant; those of ``plain`` are the test canvases of a run with ``n`` of them.
+        names: The variants.
+
+    Returns:
+        Variant -> measures.
+    """
+    return {name: judge(model, m2nist.vary(pool, name, n, DATA_SEED)) for name in names}
 
 
 def predict(image: np.ndarray, checkpoint: Path | str) -> np.ndarray:

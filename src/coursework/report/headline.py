@@ -59,6 +59,7 @@ HEADLINE: dict[str, tuple[str, str]] = {
     "cora.random140.best.accuracy": ("cora-best", "grand.test_accuracy"),
     "unet.assignment.skip.digit_iou": ("segmentation-full", "skip.test_digit_iou"),
     "unet.assignment.noskip.digit_iou": ("segmentation-full", "noskip.test_digit_iou"),
+    "unet.assignment.difference.digit_iou": ("segmentation-full", "difference.test_digit_iou"),
     "unet.deep.digit_iou": ("segmentation-deep", "skip.test_digit_iou"),
     "bench.lstm.vs_builtin": ("bench", "lstm.vs_builtin"),
     "bench.encoder.vs_builtin": ("bench", "encoder.vs_builtin"),
