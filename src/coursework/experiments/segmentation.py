@@ -193,7 +193,7 @@ PRESETS: dict[str, Config] = {
     # The network of the assignment.
     "full": Config(
         plan=_plan(24, 4e-3),
-        canvases=2000,
+        canvases=1000,
         **PACKED,
         validation_canvases=300,
         background_weight=0.2,
