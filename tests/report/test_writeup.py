@@ -190,9 +190,11 @@ def test_the_document_says_what_is_not_recorded(tree: Path) -> None:
 
 
 def as_if_recorded(folder: Path) -> None:
-    """Put a record under each optional name, made from one that is there."""
+    """Put a record under each optional name that is not recorded yet, made from one that is there."""
 
     def copy(source: str, name: str, change: Callable[[dict], None] = lambda record: None) -> None:
+        if (folder / f"{name}.json").exists():
+            return
         record = json.loads((folder / f"{source}.json").read_text(encoding="utf-8"))
         record["name"] = name
         change(record)
