@@ -111,6 +111,13 @@ def test_kinds_of_error(record: dict[str, Any]) -> None:
     assert rows[1] == ("without", "0.00%", "0.0%", "0.0%", "0.0%")
 
 
+def test_throughput(record: dict[str, Any]) -> None:
+    notes = {"canvases_per_second": {"skip": 60.4, "noskip": 61.0}}
+    text = segmentation_tables.throughput(record | {"notes": notes})
+    assert "60 (with skip connections) and 61 (without) canvases of 32 × 96 pixels a second" in text
+    assert f"{24 * CONFIG.canvases:,} canvases in all" in text
+
+
 def test_band_spans_the_seeds(record: dict[str, Any]) -> None:
     epochs, mean, low, high = segmentation_tables.band(record, "skip", "train_loss")
     assert epochs.tolist() == [1, 2]

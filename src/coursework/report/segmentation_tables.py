@@ -228,6 +228,22 @@ def described(record: Record) -> str:
     return f"{label}; STAND-IN data" if record["data"]["standin"] else label
 
 
+def throughput(record: Record) -> str:
+    """How fast the first seed trained, and on what."""
+    config, machine = record["config"], record["machine"]
+    speeds = " and ".join(
+        f"{speed:.0f} ({VARIANTS[name]})"
+        for name, speed in record["notes"]["canvases_per_second"].items()
+    )
+    device = machine["device"] if machine["device"] != "cpu" else machine["processor"]
+    threads = machine["threads"]
+    return (
+        f"Training took in {speeds} canvases of {config['height']} × {config['width']} pixels a second, on "
+        f"{device} with {threads} thread{'' if threads == 1 else 's'}; "
+        f"{config['canvases'] * config['plan']['epochs']:,} canvases in all."
+    )
+
+
 def band(
     record: Record, variant: str, key: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
