@@ -101,6 +101,23 @@ def test_conclusion_says_what_the_numbers_say(record: dict[str, Any]) -> None:
     assert segmentation_tables.described(once) == "live, full preset, one seed"
 
 
+def test_kinds_of_error(record: dict[str, Any]) -> None:
+    confusion = np.zeros((11, 11), int)
+    confusion[10, 10], confusion[3, 3] = 80, 10  # right
+    confusion[3, 10], confusion[10, 4], confusion[3, 5] = 5, 1, 4
+    notes = {"test_confusion": {"skip": confusion.tolist(), "noskip": np.eye(11).tolist()}}
+    rows = segmentation_tables.kinds_of_error(record | {"notes": notes}).rows
+    assert rows[0] == ("with skip connections", "10.00%", "50.0%", "10.0%", "40.0%")
+    assert rows[1] == ("without", "0.00%", "0.0%", "0.0%", "0.0%")
+
+
+def test_throughput(record: dict[str, Any]) -> None:
+    notes = {"canvases_per_second": {"skip": 60.4, "noskip": 61.0}}
+    text = segmentation_tables.throughput(record | {"notes": notes})
+    assert "60 (with skip connections) and 61 (without) canvases of 32 × 96 pixels a second" in text
+    assert f"{24 * CONFIG.canvases:,} canvases in all" in text
+
+
 def test_band_spans_the_seeds(record: dict[str, Any]) -> None:
     epochs, mean, low, high = segmentation_tables.band(record, "skip", "train_loss")
     assert epochs.tolist() == [1, 2]

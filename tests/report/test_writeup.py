@@ -15,6 +15,7 @@ import pytest
 
 from coursework import settings
 from coursework.errors import ResultsError
+from coursework.experiments import segmentation
 from coursework.report import store, writeup
 
 ROOT = settings.repo_root()
@@ -204,7 +205,11 @@ def as_if_recorded(folder: Path) -> None:
     def metrics(*names: str) -> Callable[[dict], None]:
         def change(record: dict) -> None:
             record["metrics"] = {name: store.summarise([0.5, 0.6]) for name in names}
-            record["notes"] = {"parameters": 252875, "receptive_field": [26, 26]}
+            record["notes"] = {
+                "parameters": 252875,
+                "receptive_field": [26, 26],
+                "training_canvases": 48000,
+            }
 
         return change
 
@@ -220,13 +225,13 @@ def as_if_recorded(folder: Path) -> None:
     for name in ("squirrel", "crocodile"):
         copy("wikipedia-full", f"wikipedia-{name}", without_plain)
         copy("wikipedia-full", f"wikipedia-{name}-plain")
-    classes = [
-        f"{variant}.{key}"
-        for variant in ("skip", "noskip")
-        for key in ("train_loss", "test_digit_iou", *(f"test_iou_{c}" for c in range(11)))
-    ]
-    copy("cora-full", "segmentation-full", metrics(*classes, "difference.test_digit_iou"))
-    copy("cora-full", "segmentation-deep", metrics("skip.test_digit_iou"))
+    measured = [f"test_iou_{c}" for c in range(11)]
+    measured += ["test_digit_iou", "test_digit_dice", "test_digit_accuracy", "test_boundary_f1"]
+    measured += ["train_loss", "test_foreground_iou", "test_naming"]
+    both = [f"{variant}.{key}" for variant in ("skip", "noskip") for key in measured]
+    both += [f"difference.{key}" for key in segmentation.COMPARED]
+    copy("cora-full", "segmentation-full", metrics(*both))
+    copy("cora-full", "segmentation-deep", metrics(*(f"skip.{key}" for key in measured)))
 
 
 def test_the_document_shows_what_is_recorded_later(tree: Path) -> None:

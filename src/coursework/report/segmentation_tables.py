@@ -127,6 +127,32 @@ def measures(record: Record) -> Table:
     )
 
 
+def kinds_of_error(record: Record) -> Table:
+    """What the wrong pixels of the first seed are: mistakes of outline, or of name."""
+    rows = []
+    for name, title in VARIANTS.items():
+        confusion = np.array(record["notes"]["test_confusion"][name])  # [C, C], rows the truth
+        digits = confusion[:10, :10]
+        kinds = (
+            confusion[:10, 10].sum(),
+            confusion[10, :10].sum(),
+            digits.sum() - np.trace(digits),
+        )
+        wrong = max(int(sum(kinds)), 1)
+        rows.append(
+            (
+                title,
+                f"{sum(kinds) / confusion.sum():.2%}",
+                *(f"{kind / wrong:.1%}" for kind in kinds),
+            )
+        )
+    return Table(
+        ["network", "wrong pixels", "of these: digit missed", "digit invented", "wrong digit"],
+        rows,
+        caption=f"Kinds of error on the test canvases, first seed; {described(record)}",
+    )
+
+
 def verdict(summary: Mapping[str, Any]) -> str:
     """Whether a claimed positive difference holds: decided by the 95 % interval over the seeds."""
     if "low" not in summary:
@@ -200,6 +226,22 @@ def described(record: Record) -> str:
         if seeds == 1:
             label = f"recorded as {record['name']}, one seed"
     return f"{label}; STAND-IN data" if record["data"]["standin"] else label
+
+
+def throughput(record: Record) -> str:
+    """How fast the first seed trained, and on what."""
+    config, machine = record["config"], record["machine"]
+    speeds = " and ".join(
+        f"{speed:.0f} ({VARIANTS[name]})"
+        for name, speed in record["notes"]["canvases_per_second"].items()
+    )
+    device = machine["device"] if machine["device"] != "cpu" else machine["processor"]
+    threads = machine["threads"]
+    return (
+        f"Training took in {speeds} canvases of {config['height']} × {config['width']} pixels a second, on "
+        f"{device} with {threads} thread{'' if threads == 1 else 's'}; "
+        f"{config['canvases'] * config['plan']['epochs']:,} canvases in all."
+    )
 
 
 def band(
