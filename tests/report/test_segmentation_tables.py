@@ -148,6 +148,6 @@ def test_variants() -> None:
     keys = ("digit_iou", "foreground_iou", "naming", "digit_accuracy", "boundary_f1")
     row = dict.fromkeys(keys, 0.9) | {f"iou_{c}": 0.9 - 0.01 * c for c in range(10)}
     table = segmentation_tables.variants({"plain": row, "other": row}, "here")
-    assert table.rows[0][:3] == ("side by side, as trained", 0.9, 0.81)
+    assert table.rows[0][:3] == ("side by side, as trained", "0.9000", "0.8100")
     assert table.rows[1][0] == "other"
     assert table.caption == "here"

@@ -20,7 +20,7 @@ CLAIMS: tuple[tuple[str, str, str], ...] = (
     ("training loss lower", "train_loss", "training loss, last epoch"),
     ("digit IoU lower", "test_digit_iou", "mean IoU of the digits, test"),
     ("background IoU lower", "test_iou_10", "IoU of the background, test"),
-    ("outlines worse", "test_boundary_f1", "boundary F1 within 2 pixels, test"),
+    ("outlines worse", "test_foreground_iou", "IoU of digit against background, test"),
     ("names worse", "test_naming", "right digit, of the digit pixels found, test"),
 )
 """What is claimed of a network without skip connections, the measure that decides it, and its title: the
@@ -105,7 +105,7 @@ def measures(record: Record) -> Table:
         ("IoU, mean of the digits", "test_digit_iou"),
         ("Dice, mean of the digits", "test_digit_dice"),
         ("outlines: IoU of digit against background", "test_foreground_iou"),
-        ("outlines: boundary F1 within 2 pixels", "test_boundary_f1"),
+        ("both: boundary F1 of each digit within 2 pixels", "test_boundary_f1"),
         ("names: right digit, of the digit pixels found", "test_naming"),
         ("names: digits that most of their pixels name right", "test_digit_accuracy"),
         ("IoU of the background", "test_iou_10"),
@@ -302,9 +302,9 @@ def variants(found: Mapping[str, Mapping[str, float]], caption: str) -> Table:
         [
             (
                 titles.get(name, name),
-                round(row["digit_iou"], 4),
-                round(min(row[f"iou_{c}"] for c in range(10)), 4),
-                *(round(row[key], 4) for key in
+                f"{row['digit_iou']:.4f}",
+                f"{min(row[f'iou_{c}'] for c in range(10)):.4f}",
+                *(f"{row[key]:.4f}" for key in
                   ("foreground_iou", "naming", "digit_accuracy", "boundary_f1")),
             )
             for name, row in found.items()
