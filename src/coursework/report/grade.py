@@ -315,7 +315,9 @@ class Line:
     def verdict(self) -> Verdict:
         """The worst of its evidence."""
         verdicts: list[Verdict] = [self.outcome(test) for test in self.tests]
-        verdicts += [number.verdict for number in self.numbers]
+        # numbers that come on top of recorded ones (another graph, another split) may be awaited
+        recorded = [number for number in self.numbers if number.verdict != "awaited"]
+        verdicts += [number.verdict for number in recorded or self.numbers]
         worst: tuple[Verdict, ...] = ("fails", "not run", "awaited")
         for verdict in worst:
             if verdict in verdicts:
@@ -390,10 +392,7 @@ def summary(lines: Sequence[Line]) -> str:
     failing = [line.item.key for line in lines if line.verdict == "fails"]
     if failing:
         text += f"; evidence fails for {', '.join(failing)}"
-    return (
-        text
-        + ". What it proves is in the column of the verdict, the rest is for a person to judge."
-    )
+    return text + ". The rest is for a person to judge."
 
 
 def table(lines: Sequence[Line]) -> Table:
