@@ -447,6 +447,19 @@ def grade(
         raise _fail("some evidence fails; the tables say which.", 1)
 
 
+@app.command("site")
+@_guarded
+def build_site(
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the pages; build/site by default.")
+    ] = None,
+) -> None:
+    """Build the static site of notebooks, rubric, theory, benchmark and reference; check its links."""
+    from coursework.report import site
+
+    typer.echo(f"written to {site.build(output) / 'index.html'}")
+
+
 @app.command("bench")
 @_guarded
 def bench(
