@@ -210,6 +210,18 @@ ALT: dict[str, str] = {
         "exponential bounds pass the number of exactly orthogonal vectors, late for the constant "
         "72, soon for the constant 4; drawn and verified sets lie on the promised curve."
     ),
+    "1_own_tweet": (
+        "Bar chart of one example tweet: the part of the logit that each word contributes, upward for "
+        "positive and downward for negative, with the predicted probability as title."
+    ),
+    "2_own_sentence": (
+        "Heat map of the cross-attention while one French sentence is translated: written subwords in "
+        "the rows, source subwords in the columns, the translation as title."
+    ),
+    "5_own_canvas": (
+        "A canvas with chosen digits, and the masks that the networks with and without skip "
+        "connections predict for it, in the colours of the classes."
+    ),
 }  # fmt: skip
 """Name of a figure -> its alternative text."""
 

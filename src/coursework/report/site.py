@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -39,16 +40,14 @@ PARTS: dict[str, str] = {
 
 
 def _escape(text: str) -> str:
-    """Text for a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+    """Text for a cell of a Markdown table, which escapes its bars itself."""
+    return text.replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
 
 
 def _slug(heading: str) -> str:
-    """Anchor that MyST gives a heading (as GitHub does)."""
-    from myst_parser.config.main import MdParserConfig  # noqa: F401  (fails early without the extra)
-    from myst_parser.mdit_to_docutils.base import default_slugify
-
-    return str(default_slugify(sections.plain(heading).replace("$", "")))
+    """Anchor that MyST gives a heading, which is GitHub's."""
+    title = sections.plain(heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", title).replace(" ", "-")
 
 
 def rubric_page() -> str:

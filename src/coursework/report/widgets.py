@@ -290,3 +290,24 @@ def insert(document: Any, notebook: str) -> bool:
             cell.source = "\n".join(lines)
             return True
     raise ConfigError(f"Notebook {notebook} does not import figures from coursework.report.")
+
+
+def store(*notebooks: str) -> list[str]:
+    """Put the cells into the stored notebooks; execute those with ``coursework run NOTEBOOK --inplace``.
+
+    Args:
+        notebooks: Names without ending; all that have such cells by default.
+
+    Returns:
+        The notebooks that were changed.
+    """
+    import nbformat
+
+    changed = []
+    for notebook in notebooks or CELLS:
+        path = settings.repo_root() / "notebooks" / f"{notebook}.ipynb"
+        document = nbformat.read(path, as_version=4)
+        if insert(document, notebook):
+            path.write_text(nbformat.writes(document) + "\n", encoding="utf-8")
+            changed.append(notebook)
+    return changed
