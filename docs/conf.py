@@ -1,5 +1,7 @@
 """Settings of the site. `make site` copies this folder to build/site-source and adds the made pages."""
 
+import re
+
 project = "Deep learning, solved"
 author = "The coursework authors"
 copyright = "The coursework authors, MIT licence"
@@ -8,7 +10,6 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
     "sphinx-mathjax-offline",  # MathJax from the package: a page fetches nothing from elsewhere
     "sphinx_copybutton",
@@ -30,12 +31,15 @@ autodoc_default_options = {"members": True, "undoc-members": False, "show-inheri
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_custom_sections = ["Shapes"]
+default_role = "code"  # single backticks in docstrings
 
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
 html_theme = "furo"
 html_title = "Deep learning, solved"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_extra_path = ["extra"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
@@ -52,3 +56,21 @@ suppress_warnings = [
     "autodoc.duplicate_object",
     "ref.python",
 ]
+
+
+def _bars(app, what, name, obj, options, lines):
+    """Absolute values: a docstring's |x| is no substitution of reStructuredText."""
+    in_math = False
+    for i, line in enumerate(lines):
+        if line.strip().startswith(".. math::"):
+            in_math = True
+        elif line.strip() and not line.startswith(" "):
+            in_math = False
+        if not in_math:
+            parts = re.split(r"(``.*?``|:[\w:]+:`.*?`)", line)
+            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+            lines[i] = "".join(parts)
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _bars, priority=100)  # before napoleon

@@ -11,6 +11,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--built-site", help="Look at a site that is built already, e.g. build/site.")
     parser.addoption(
         "--update-screens",
         action="store_true",

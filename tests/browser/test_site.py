@@ -34,7 +34,10 @@ TOLERANCE = 14.0
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    given = request.config.getoption("--built-site", default=None)
+    if given:
+        return Path(given).resolve()
     pytest.importorskip("myst_nb")
     pytest.importorskip("furo")
     return site.build(tmp_path_factory.mktemp("site") / "site")

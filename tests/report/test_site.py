@@ -69,7 +69,7 @@ def test_theory_page_has_every_claim_and_every_wrong_version() -> None:
     for claim in CLAIMS:
         assert f"`{claim.check}`" in text
         for version in [claim.says, *(mutation.says for mutation in claim.mutations)]:
-            assert site._escape(version).replace("|", "\\|") in text
+            assert site._escape(version) in text
 
 
 def test_benchmark_page_says_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_sources_are_laid_out_with_described_pictures(tmp_path: Path) -> None:
         assert f"notebooks/{name}\n" in toctree
     rubric = (target / "rubric.md").read_text(encoding="utf-8")
     for question in QUESTIONS:
-        assert f"| {question.part}" in rubric
+        assert f"\n### {question.part}" in rubric
     assert (target / "extra" / "solutions.pdf").is_file()
 
 

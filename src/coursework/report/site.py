@@ -53,36 +53,36 @@ def _slug(heading: str) -> str:
 def rubric_page() -> str:
     """The rubric, without running anything: that is what `coursework grade` does."""
     pages = grade.pages()
-    rows = []
+    lines = [
+        "# Rubric",
+        "",
+        "Every sub-question of both homework sets. Numbers are read from the recorded results; run "
+        "`coursework grade` for the verdict of the tests on your machine.",
+    ]
+    homework = ""
     for item in RUBRIC:
         question = item.question
+        if question.homework != homework:
+            homework = question.homework
+            lines += ["", f"## {homework}"]
+        worth = "points not known" if item.points is None else f"{item.points:g} points"
         heading = sections.section(question)
         target = f"notebooks/{question.notebook}.ipynb#{_slug(heading)}"
-        numbers = [grade.measure(number) for number in item.numbers]
-        rows.append(
-            (
-                item.key,
-                grade.points(item.points),
-                _escape(item.asks),
-                f"[{_escape(sections.plain(heading))}]({target})",
-                pages.get(question.part, "–"),
-                "<br>".join(
-                    f"{_escape(n.number.label)}: {n.value_text()}"
-                    + (f"; bar {_escape(n.bar_text())}" if n.bar is not None else "")
-                    for n in numbers
-                )
-                or f"{len(grade.tests_of(item))} tests",
-                _escape(item.judge),
-            )
-        )
-    table = Table(
-        ["question", "points", "asks", "answer", "PDF page", "evidence", "left to a person"], rows
-    )
-    return (
-        "# Rubric\n\nEvery sub-question of both homework sets. Numbers are read from the recorded "
-        "results; run `coursework grade` for the verdict of the tests on your machine. A dash means "
-        f"that the handout that we have does not say.\n\n{table.to_markdown()}\n"
-    )
+        page = f" (page {pages[question.part]} of the PDF)" if question.part in pages else ""
+        lines += [
+            "",
+            f"### {item.key} · {_escape(item.asks)}",
+            "",
+            f"*{worth}*",
+            "",
+            f"- Answer: [{_escape(sections.plain(heading))}]({target}){page}",
+            f"- Tests: {len(grade.tests_of(item))}",
+        ]
+        for number in (grade.measure(number) for number in item.numbers):
+            bar = f"; bar: {number.bar_text()}" if number.bar is not None else ""
+            lines.append(f"- {_escape(f'{number.number.label}: {number.value_text()}{bar}')}")
+        lines.append(f"- For a person: {_escape(item.judge)}")
+    return "\n".join(lines) + "\n"
 
 
 def theory_page() -> str:
@@ -97,16 +97,10 @@ def theory_page() -> str:
         "and each check is kept sharp by wrong versions of the claim, which it must refute.",
     ]
     for question in dict.fromkeys(claim.question for claim in claims.CLAIMS):
-        lines += ["", f"## {question}", ""]
-        rows = [
-            (
-                _escape(claim.says),
-                f"`{claim.check}`",
-                "<br>".join(_escape(mutation.says) for mutation in claim.mutations),
-            )
-            for claim in claims.of_question(question)
-        ]
-        lines.append(Table(["claim", "check", "wrong versions, refuted"], rows).to_markdown())
+        lines += ["", f"## {question}"]
+        for claim in claims.of_question(question):
+            lines += ["", f"**{_escape(claim.says)}**", "", f"- checked by `{claim.check}`"]
+            lines += [f"- refuted: {_escape(mutation.says)}" for mutation in claim.mutations]
     return "\n".join(lines) + "\n"
 
 
