@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test full report bench lint notebooks clean
+.PHONY: run test full report bench lint notebooks site clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml constraints.txt
@@ -69,6 +69,10 @@ bench: $(STAMP)      ## our layers against the libraries'
 
 notebooks: $(STAMP)  ## regenerate the stored outputs and figures (real data only)
 	$(BIN)/coursework run --inplace
+
+site: $(STAMP)       ## static pages of notebooks, theory, benchmark and reference, in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[site]"
+	$(BIN)/coursework site
 
 clean:               ## remove what can be made again; keeps the data cache
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The command line: ``coursework data | run | train | evaluate | predict | report | bench``.
+"""The command line: ``coursework data | run | train | evaluate | predict | grade | report | bench``.
 
 Heavy libraries are imported inside the commands, so that ``--help`` answers at once. Errors that a user
 can mend are printed as one sentence; wrong use ends with exit code 2, everything else with 1.
@@ -391,6 +391,73 @@ def report(
     typer.echo(f"{len(names)} results condensed into {target.name}; README.md is up to date")
     typer.echo("typesetting ...")
     typer.echo(f"written to {writeup.write()}")
+
+
+@app.command("grade")
+@_guarded
+def grade(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help="Notebooks by name or number; all by default.")
+    ] = None,
+    run: Annotated[
+        bool, typer.Option("--run/--no-run", help="Run the tests that are named as evidence.")
+    ] = True,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write the rubric as one HTML page to this file.")
+    ] = None,
+) -> None:
+    """The rubric of both homework sets: where each answer is, and what its evidence says now."""
+    from coursework.report import grade as grader
+
+    if run:
+        typer.echo("running the tests that are named as evidence ...", err=True)
+    lines = grader.assess(notebooks or [], run=run)
+    colours = {"holds": "green", "fails": "red", "not run": "yellow", "awaited": "yellow"}
+    for homework in dict.fromkeys(line.item.question.homework for line in lines):
+        columns = [
+            "question",
+            "points",
+            "asks",
+            "answer",
+            "evidence now",
+            "numbers",
+            "for a person",
+        ]
+        table = _table(homework, columns)
+        for line in lines:
+            if line.item.question.homework == homework:
+                page = f" (PDF page {line.page})" if line.page else ""
+                numbers = [
+                    f"{number.number.label}: {number.value_text()}"
+                    + (f"; bar {number.bar_text()}" if number.bar is not None else "")
+                    for number in line.numbers
+                ]
+                table.add_row(
+                    line.item.key, grader.points(line.item.points), line.item.asks,
+                    f"{line.item.question.notebook}: {line.section}{page}",
+                    f"[{colours[line.verdict]}]{line.verdict}[/]: {line.says}",
+                    "\n".join(numbers) or "–", line.item.judge,
+                )  # fmt: skip
+                table.add_section()
+        _print(table)
+    typer.echo(grader.summary(lines))
+    if html is not None:
+        typer.echo(f"written to {grader.write(lines, html)}")
+    if any(line.verdict == "fails" for line in lines):
+        raise _fail("some evidence fails; the tables say which.", 1)
+
+
+@app.command("site")
+@_guarded
+def build_site(
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the pages; build/site by default.")
+    ] = None,
+) -> None:
+    """Build the static site of notebooks, rubric, theory, benchmark and reference; check its links."""
+    from coursework.report import site
+
+    typer.echo(f"written to {site.build(output) / 'index.html'}")
 
 
 @app.command("bench")

@@ -134,7 +134,7 @@ def _read(
     allx, tx, ally, ty, y = (_unpickle(files[part]) for part in ("allx", "tx", "ally", "ty", "y"))
     graph = _unpickle(files["graph"])
     try:
-        test = np.array(files["test.index"].read_text().split(), dtype=np.int64)
+        test = np.array(files["test.index"].read_text(encoding="utf-8").split(), dtype=np.int64)
         first = len(allx)
         if test.min() != first or len(test) != len(tx):
             raise ValueError("the test papers do not follow the others")

@@ -51,13 +51,14 @@ TILE = 512
 
 PALETTE = np.array(
     [
-        *[(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)],
-        *[(140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)],
+        *[(63, 144, 218), (255, 169, 14), (189, 31, 1), (148, 164, 162), (131, 45, 182)],
+        *[(169, 107, 89), (231, 99, 0), (185, 172, 112), (113, 117, 129), (146, 218, 221)],
         (255, 255, 255),
     ],
     np.uint8,
 )
-"""Colour of every class, uint8 ``[C, 3]``; the background is white."""
+"""Colour of every class, uint8 ``[C, 3]``; the background is white. The ten are those of Petroff (2021),
+which people who confuse colours can tell apart."""
 
 COMPARED = (
     "train_loss",

@@ -59,10 +59,11 @@ class LSTMCell(nn.Module):
         device: Where the parameters are created.
         dtype: Type of the parameters.
 
-    Parameters (names, shapes, order of the blocks and initialisation
-    :math:`U(-1/\sqrt{H}, 1/\sqrt{H})` as in PyTorch):
-        - `weight_ih`: `[4H, I]`, `weight_hh`: `[4H, H]`, rows :math:`i, f, g, o`
-        - `bias_ih`, `bias_hh`: `[4H]`
+    Names and shapes of the parameters, the order of their blocks and their initialisation
+    :math:`U(-1/\sqrt{H}, 1/\sqrt{H})` are PyTorch's:
+
+    - `weight_ih`: `[4H, I]`, `weight_hh`: `[4H, H]`, rows :math:`i, f, g, o`
+    - `bias_ih`, `bias_hh`: `[4H]`
 
     Shapes:
         - input: `[B, I]`, or `[I]` for one sample

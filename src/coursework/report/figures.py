@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coursework import settings
+from coursework.report import alt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,8 @@ def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
 def show(fig: Figure, name: str, source: Source | None = None) -> None:
     """Save a figure as ``NAME.png`` in the figures folder and show it in the notebook.
 
-    A figure made from stand-in data says so across its top, so that it cannot pass for a result.
+    The notebook's picture carries the alternative text that :mod:`coursework.report.alt` has for the
+    name. A figure made from stand-in data says so across its top, so that it cannot pass for a result.
 
     Args:
         fig: The figure.
@@ -52,6 +54,25 @@ def show(fig: Figure, name: str, source: Source | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Without metadata the same picture is the same file, which keeps the history of figures/ quiet.
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})
-    if plt.get_backend().lower() != "agg":
+    backend = plt.get_backend().lower()
+    if "inline" in backend:
+        _display(fig, alt.text(name))
+    elif backend != "agg":
         plt.show()
     plt.close(fig)
+
+
+def _display(fig: Figure, description: str) -> None:
+    """Show a figure in a notebook with its alternative text.
+
+    Converters read it from the picture's metadata. It also takes the place of ``<Figure size ...>``,
+    which is what is read where pictures are not shown.
+    """
+    from IPython import get_ipython
+    from IPython.display import display
+
+    data, metadata = get_ipython().display_formatter.format(fig)
+    data["text/plain"] = description
+    picture = metadata.setdefault("image/png", {})
+    picture["alt"] = description
+    display(data, metadata=metadata, raw=True)

@@ -1,16 +1,76 @@
-"""The part of the README that is made from the results store."""
+"""The parts of the README that are made from the results store and the rubric."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import headline
+from coursework.report import badges, grade, headline, sections
+from coursework.report.rubric import RUBRIC
+from coursework.report.tables import Table
 
 START = "<!-- results: made by `coursework report`, do not edit -->"
 END = "<!-- /results -->"
+BY_QUESTION = "<!-- questions: made by `coursework report`, do not edit -->"
+END_BY_QUESTION = "<!-- /questions -->"
+BADGES = "<!-- badges: made by `coursework report`, do not edit -->"
+END_BADGES = "<!-- /badges -->"
+
+
+def by_question(folder: Path | None = None) -> Table:
+    """Every line of the rubric with its section, code, and recorded numbers.
+
+    ``seconds`` is what the recorded runs of a line took together, each counted once.
+
+    Args:
+        folder: Folder of the results.
+    """
+    rows = []
+    for item in RUBRIC:
+        question = item.question
+        number = question.notebook.partition("_")[0]
+        heading = sections.plain(sections.section(question))
+        numbers = [grade.measure(n, folder) for n in item.numbers]
+        seconds = {n.number.result: n.seconds for n in numbers if n.seconds is not None}
+        machines = {n.machine for n in numbers if n.machine}
+        results = [f"{n.number.label}: {n.value_text()}" for n in numbers]
+        bars = [n.bar_text() for n in numbers]
+        rows.append(
+            (
+                f"[{number}](notebooks/{question.notebook}.ipynb)",
+                f"{item.key}",
+                grade.points(item.points),
+                f"[{heading}]({sections.link(question)})",
+                "<br>".join(f"[{m.rpartition('/')[2][:-3]}](src/coursework/{m})" for m in item.modules),
+                "<br>".join(results) or "shown by its tests",
+                "<br>".join(bars) or "–",
+                f"{sum(seconds.values()):,.0f} ({', '.join(sorted(machines))})" if seconds else "–",
+            )
+        )  # fmt: skip
+    return Table(
+        [
+            "problem",
+            "question",
+            "points",
+            "section",
+            "code",
+            "result [95 % interval]",
+            "bar",
+            "seconds",
+        ],
+        rows,
+    )
+
+
+def _between(text: str, start: str, end: str, make: Callable[[], str]) -> str:
+    head, found, rest = text.partition(start)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ResultsError(f"README.md lacks the markers {start} and {end}; put them back.")
+    return f"{head}{start}\n{make()}\n{end}{tail}"
 
 
 def render(text: str, folder: Path | None = None) -> str:
@@ -19,15 +79,13 @@ def render(text: str, folder: Path | None = None) -> str:
     Raises:
         ResultsError: If the markers are missing.
     """
-    head, start, rest = text.partition(START)
-    _, end, tail = rest.partition(END)
-    if not start or not end:
-        raise ResultsError(f"README.md lacks the markers {START} and {END}; put them back.")
-    return f"{head}{START}\n{headline.table(folder).to_markdown()}\n{END}{tail}"
+    text = _between(text, BADGES, END_BADGES, lambda: badges.markdown(badges.address()))
+    text = _between(text, BY_QUESTION, END_BY_QUESTION, lambda: by_question(folder).to_markdown())
+    return _between(text, START, END, lambda: headline.table(folder).to_markdown())
 
 
 def update(path: Path | None = None) -> bool:
-    """Rewrite the README's table; True where it changed."""
+    """Rewrite the README's tables; True where they changed."""
     path = path or settings.repo_root() / "README.md"
     before = path.read_text(encoding="utf-8")
     after = render(before)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import questions, store
+from coursework.report import alt, questions, store
 
 if TYPE_CHECKING:
     import typst
@@ -388,6 +388,7 @@ def inputs() -> dict[str, str]:
         "claims": json.dumps([claim.as_record() for claim in claims.CLAIMS]),
         "questions": json.dumps([asdict(question) for question in questions.QUESTIONS]),
         "notebooks": json.dumps(questions.NOTEBOOKS),
+        "alt": json.dumps(alt.ALT),
     }
     values["digest"] = _digest(values)
     return values

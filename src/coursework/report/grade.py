@@ -1,0 +1,464 @@
+"""The grader's view: for every line of the rubric where the answer is, and what its evidence says now.
+
+Tests are run through pytest, in a process of its own, so that the verdict is that of the tests
+themselves and not of a second version of them. Recorded numbers are compared with their bars as
+they are in the results store.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from coursework import settings
+from coursework.errors import ConfigError, ResultsError
+from coursework.report import notebooks, sections, store
+from coursework.report.rubric import RUBRIC, Item, Number
+from coursework.report.tables import Table
+
+Verdict = Literal["holds", "fails", "not run", "awaited"]
+"""``awaited``: a number that is not recorded yet, so nothing can be said."""
+
+TEMPLATE = "grade.html.j2"
+CLAIM_TESTS = "theory/test_claims.py"
+
+
+# ------------------------------------------------------------------------------- what there is
+
+
+def tests_of(item: Item) -> list[str]:
+    """Tests of a line as pytest names them, those of its claims and their wrong versions included."""
+    ids = [f"tests/{name}" for name in item.tests]
+    if item.claims:
+        from coursework.theory import claims
+
+        for claim in claims.of_question(item.question.part):
+            if item.only and claim.name not in item.only:
+                continue
+            ids.append(f"tests/{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
+            ids += [
+                f"tests/{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-{mutation.name}]"
+                for mutation in claim.mutations
+            ]
+    return ids
+
+
+@functools.cache
+def _defined(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
+
+
+def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
+    """What the rubric names and is not there, one sentence each."""
+    root = settings.repo_root()
+    recorded = set(store.names())
+    found = []
+    for item in items:
+        ids = tests_of(item)
+        if not ids:
+            found.append(f"{item.key} names no test")
+        for name in ids:
+            file, _, test = name.partition("::")
+            path = root / file
+            if not path.is_file() or test.partition("[")[0] not in _defined(path):
+                found.append(f"{item.key} names the test {name}, which does not exist")
+        found += [
+            f"{item.key} names the module {module}, which does not exist"
+            for module in item.modules
+            if not (root / "src" / "coursework" / module).is_file()
+        ]
+        for number in item.numbers:
+            if number.result not in recorded:
+                if not number.awaited:
+                    found.append(
+                        f"{item.key} names the result {number.result}, which does not exist"
+                    )
+                continue
+            metrics = store.read(number.result)["metrics"]
+            wanted = [number.metric, *([number.bar] if isinstance(number.bar, str) else [])]
+            found += [
+                f"{item.key} names {metric} of {number.result}, which does not exist"
+                for metric in wanted
+                if metric not in metrics
+            ]
+        try:
+            sections.section(item.question)
+        except ResultsError as error:
+            found.append(f"{item.key}: {error}")
+    return found
+
+
+def pages() -> dict[str, str]:
+    """Sub-question -> page of the PDF, read from the PDF itself; empty where there is none.
+
+    Raises:
+        ResultsError: If the PDF cannot be read.
+    """
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
+    path = settings.repo_root() / "writeup" / "solutions.pdf"
+    if not path.is_file():
+        return {}
+    try:
+        reader = PdfReader(path)
+        found = {}
+        for item in RUBRIC:
+            part = item.question.part
+            # the label that writeup/lib.typ gives the heading: 2(a) -> q-2-a
+            slug = "q-" + part.replace("(", "-").replace(")", "").replace(".", "-")
+            if slug in reader.named_destinations:
+                number = reader.get_destination_page_number(reader.named_destinations[slug])
+                if number is not None:
+                    found[part] = str(number + 1)
+    except (PyPdfError, OSError, ValueError) as error:
+        raise ResultsError(
+            f"{path} cannot be read as PDF; make it again with `coursework report`."
+        ) from error
+    return found
+
+
+# ------------------------------------------------------------------------------ what it says now
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What pytest said about one test; a parametrised one counts once for each case."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Holds if something passed and nothing failed; a skipped test says nothing."""
+        if self.failed:
+            return "fails"
+        return "holds" if self.passed else "not run"
+
+
+def read_junit(path: Path) -> dict[str, Outcome]:
+    """Node id without its parameters, and with them -> outcome, from pytest's XML report.
+
+    Raises:
+        ResultsError: If there is no report that can be read.
+    """
+    try:
+        cases = list(ElementTree.parse(path).getroot().iter("testcase"))
+    except (OSError, ElementTree.ParseError) as error:
+        raise ResultsError("pytest left no report; run it by hand to see what is wrong.") from error
+    counts: dict[str, list[int]] = {}
+    for case in cases:
+        state = 0
+        if case.find("failure") is not None or case.find("error") is not None:
+            state = 1
+        elif case.find("skipped") is not None:
+            state = 2
+        name = case.get("classname", "").replace(".", "/") + ".py::" + case.get("name", "")
+        for key in {name, name.partition("[")[0]}:
+            counts.setdefault(key, [0, 0, 0])[state] += 1
+    return {key: Outcome(*values) for key, values in counts.items()}
+
+
+def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
+    """Run tests by their ids.
+
+    Raises:
+        ResultsError: If pytest is not installed, or there is no checkout, or pytest did not get to
+            run them.
+    """
+    root = settings.repo_root()
+    if not (root / "tests").is_dir():
+        raise ResultsError(
+            f"There are no tests in {root}; run `coursework grade` inside a checkout."
+        )
+    if importlib.util.find_spec("pytest") is None:
+        raise ResultsError(
+            'pytest is not installed; run `pip install -e ".[dev]"`, or list only with --no-run.'
+        )
+    wanted = list(dict.fromkeys(ids))
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        # The ids go in a file: on Windows a command line holds 32 kB only.
+        arguments = Path(folder) / "tests.txt"
+        arguments.write_text("\n".join(wanted), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly",
+                   f"--junitxml={report}", f"@{arguments}"]  # fmt: skip
+        done = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, encoding="utf-8", errors="replace",
+            check=False,
+        )  # fmt: skip
+        if done.returncode not in (0, 1):
+            last = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+            raise ResultsError(f"pytest could not run the evidence ({last[-1][:200]}).")
+        return read_junit(report)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number of the store beside its bar."""
+
+    number: Number
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bar: float | None = None
+    seconds: float | None = None
+    machine: str = ""
+    seeds: int = 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the bar is met; a number without a bar holds by being recorded."""
+        if self.value is None:
+            return "awaited"
+        if self.bar is None:
+            return "holds"
+        better = self.value < self.bar if self.number.less else self.value > self.bar
+        return "holds" if better else "fails"
+
+    @property
+    def clear(self) -> bool:
+        """Whether the whole interval is on the good side of the bar."""
+        edge = self.high if self.number.less else self.low
+        if self.bar is None or edge is None:
+            return False
+        return edge < self.bar if self.number.less else edge > self.bar
+
+    def _format(self, value: float) -> str:
+        return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
+
+    def value_text(self) -> str:
+        """The value with its interval."""
+        if self.value is None:
+            return "not recorded yet"
+        text = self._format(self.value)
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} [{self._format(self.low)}, {self._format(self.high)}]"
+
+    def bar_text(self) -> str:
+        """The bar and whether it is met."""
+        if self.bar is None:
+            return "–"
+        side = "below" if self.number.less else "above"
+        text = f"{side} {self._format(self.bar)} ({self.number.bar_label})"
+        if self.verdict != "holds":
+            return f"{text}: not met"
+        if self.low is None:
+            return f"{text}: met"
+        return f"{text}: met" if self.clear else f"{text}: met, but the interval holds the bar"
+
+
+def measure(number: Number, folder: Path | None = None) -> Measured:
+    """Look a number up.
+
+    Raises:
+        ResultsError: If the result is recorded and lacks the metric.
+    """
+    if number.result not in store.names(folder):
+        return Measured(number)
+    record = store.read(number.result, folder)
+    metrics = record["metrics"]
+    if number.metric not in metrics:
+        raise ResultsError(f"Result {number.result} has no {number.metric}; mend report/rubric.py.")
+    bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
+    device = record["machine"]["device"]
+    return Measured(
+        number,
+        metrics[number.metric]["mean"],
+        metrics[number.metric].get("low"),
+        metrics[number.metric].get("high"),
+        bar,
+        record["seconds"],
+        f"{record['machine']['cores']}-core CPU" if device == "cpu" else device,
+        len(record["seeds"]),
+    )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the rubric with everything that is known about it."""
+
+    item: Item
+    section: str
+    link: str
+    page: str | None
+    numbers: tuple[Measured, ...]
+    tests: tuple[str, ...]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def outcome(self, test: str) -> Verdict:
+        """Verdict of one of its tests."""
+        return self.outcomes.get(test, Outcome()).verdict
+
+    @property
+    def cases(self) -> tuple[int, int]:
+        """Cases that passed, and all of them, skipped ones left out."""
+        known = [self.outcomes[test] for test in self.tests if test in self.outcomes]
+        passed = sum(outcome.passed for outcome in known)
+        return passed, passed + sum(outcome.failed for outcome in known)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its evidence."""
+        verdicts: list[Verdict] = [self.outcome(test) for test in self.tests]
+        # numbers that come on top of recorded ones (another graph, another split) may be awaited
+        recorded = [number for number in self.numbers if number.verdict != "awaited"]
+        verdicts += [number.verdict for number in recorded or self.numbers]
+        worst: tuple[Verdict, ...] = ("fails", "not run", "awaited")
+        for verdict in worst:
+            if verdict in verdicts:
+                return verdict
+        return "holds"
+
+    @property
+    def says(self) -> str:
+        """The verdict in words."""
+        passed, total = self.cases
+        tests = f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
+        awaited = sum(number.verdict == "awaited" for number in self.numbers)
+        below = sum(number.verdict == "fails" for number in self.numbers)
+        words = [tests]
+        if self.numbers:
+            there = len(self.numbers) - awaited
+            words.append(f"{there} of {len(self.numbers)} numbers recorded")
+        if below:
+            words.append(f"{below} below its bar" if below == 1 else f"{below} below their bars")
+        return ", ".join(words)
+
+
+def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
+    """Look everything up, and run the tests.
+
+    Args:
+        wanted: Notebooks by name or number; all by default.
+        run: Run the tests; without, nothing is said about them.
+
+    Raises:
+        ConfigError: If there is no such notebook.
+        ResultsError: If evidence is missing, or the tests cannot be run.
+    """
+    chosen = set(notebooks.select(list(wanted)))
+    items = [item for item in RUBRIC if item.question.notebook in chosen]
+    gone = missing(items)
+    if gone:
+        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend report/rubric.py.")
+    outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
+    page = pages()
+    return [
+        Line(
+            item,
+            sections.plain(sections.section(item.question)),
+            sections.link(item.question),
+            page.get(item.question.part),
+            tuple(measure(number) for number in item.numbers),
+            tuple(tests_of(item)),
+            outcomes,
+        )
+        for item in items
+    ]
+
+
+def points(value: float | None) -> str:
+    """Points as they are printed."""
+    return "–" if value is None else f"{value:g}"
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """One sentence: how far the evidence carries."""
+    known = [line for line in lines if line.item.points is not None]
+    total = sum(line.item.points or 0 for line in known)
+    held = sum(line.item.points or 0 for line in known if line.verdict == "holds")
+    count = sum(line.verdict == "holds" for line in lines)
+    text = (
+        f"All evidence holds for {count} of {len(lines)} lines ({held:g} of {total:g} known points)"
+    )
+    open_lines = [line.item.key for line in lines if line.verdict == "awaited"]
+    if open_lines:
+        text += f"; a result is not recorded yet for {', '.join(open_lines)}"
+    failing = [line.item.key for line in lines if line.verdict == "fails"]
+    if failing:
+        text += f"; evidence fails for {', '.join(failing)}"
+    return text + ". The rest is for a person to judge."
+
+
+def table(lines: Sequence[Line]) -> Table:
+    """The rubric as a table for a terminal or a notebook."""
+    return Table(
+        ["question", "points", "asks", "where", "PDF page", "verdict", "evidence", "for a person"],
+        [
+            (line.item.key, points(line.item.points), line.item.asks,
+             f"{line.item.question.notebook}: {line.section}", line.page, line.verdict,
+             line.says, line.item.judge)
+            for line in lines
+        ],
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ page
+
+
+def render(lines: Sequence[Line], base: Path | None = None) -> str:
+    """The rubric as one HTML page without scripts or outside parts.
+
+    Args:
+        lines: What :func:`assess` found.
+        base: Folder that the page will lie in; its links lead from there into the checkout.
+    """
+    import jinja2
+
+    root = settings.repo_root()
+
+    def path(target: str) -> str:
+        try:
+            return Path(os.path.relpath(root, base or root)).joinpath(target).as_posix()
+        except ValueError:  # another drive of Windows
+            return (root / target.partition("#")[0]).as_uri()
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["points"] = points
+    environment.filters["path"] = path
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(line.item.question.homework, []).append(line)
+    return environment.get_template(TEMPLATE).render(
+        groups=groups, summary=summary(lines), marks=MARKS, when=time.strftime("%Y-%m-%d %H:%M")
+    )
+
+
+MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
+"""A sign for each verdict, beside its word: colour is never alone."""
+
+
+def write(lines: Sequence[Line], target: Path) -> Path:
+    """Write the page.
+
+    Raises:
+        ConfigError: If the target is a folder.
+    """
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder; name a file, for example grade.html.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    temporary.write_text(render(lines, target.resolve().parent), encoding="utf-8")
+    os.replace(temporary, target)
+    return target

@@ -1,0 +1,313 @@
+"""Things to try with a text or a canvas of one's own: plain functions, and the same with a box to type in.
+
+Each plain function returns a figure, so that it works in any notebook, in a script and on paper. Where
+ipywidgets is installed and a person sits at the notebook, :func:`live` puts a box before it. Under a
+runner (``coursework run``, tests) nothing interactive is shown, because a stored widget is a dead one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coursework import settings
+from coursework.errors import ConfigError, CourseworkError
+from coursework.report import figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from coursework.data.m2nist import Pool
+    from coursework.experiments.sentiment import Classifier
+    from coursework.experiments.translation_all import Translator
+
+SIDE = 28
+"""Height and width of a digit."""
+
+
+# -------------------------------------------------------------------------------- plain functions
+
+
+def tweet(classifier: Classifier, text: str) -> Figure:
+    """How a classifier judges a tweet, and the part of its logit that each word contributes.
+
+    Args:
+        classifier: A trained one.
+        text: Any text with a word in it.
+
+    Raises:
+        ConfigError: If there is no word in it.
+    """
+    from coursework.experiments import sentiment_errors
+
+    found = sentiment_errors.saliency(classifier, text)
+    fig, ax = figures.subplots(figsize=(max(5.0, 0.7 * len(found.tokens)), 2.8))
+    ax.bar(
+        range(len(found.scores)),
+        found.scores,
+        color=["C0" if s > 0 else "C1" for s in found.scores],
+    )
+    ax.axhline(0, color="grey", linewidth=0.8)
+    ax.set_xticks(range(len(found.tokens)), [t.replace("$", r"\$") for t in found.tokens], rotation=45,
+                  ha="right")  # fmt: skip
+    probability = 1 / (1 + np.exp(-found.logit))
+    verdict = "positive" if probability >= 0.5 else "negative"
+    ax.set(ylabel="part of the logit", title=f"P(positive) = {probability:.2f}, {verdict}")
+    return fig
+
+
+def attention(translator: Translator, sentence: str) -> Figure:
+    """A translation, and where the decoder looked while it wrote.
+
+    Args:
+        translator: A trained Transformer with its subwords.
+        sentence: One French sentence.
+
+    Raises:
+        DataError: If it is not exactly one sentence.
+    """
+    found = translator.align(sentence)
+    width, height = (0.45 * len(words) + 2.2 for words in (found.source, found.output))
+    fig, ax = figures.subplots(figsize=(max(4.0, width), max(3.0, height)))
+    picture = ax.imshow(found.weights, vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(found.source)), found.source, rotation=45, ha="right")
+    ax.set_yticks(range(len(found.output)), found.output)
+    (english,) = translator([sentence])
+    ax.set(xlabel="source subword", ylabel="subword written", title=english.replace("$", r"\$"))
+    ax.grid(False)
+    fig.colorbar(picture, ax=ax, label="weight", shrink=0.8)
+    return fig
+
+
+def canvas(
+    digits: Pool, wanted: str, seed: int = 0, *, height: int = 64, width: int = 84
+) -> np.ndarray:
+    """A canvas with the digits that are asked for, side by side as in M2NIST.
+
+    Args:
+        digits: Where they are drawn from.
+        wanted: One to three digits, for example ``"37"``.
+        seed: Decides which images are drawn and where they lie.
+        height: Pixels from top to bottom, at least 28.
+        width: Pixels from left to right, at least 28 for each digit.
+
+    Returns:
+        uint8 ``[height, width]``.
+
+    Raises:
+        ConfigError: If it is anything else, or they do not fit.
+    """
+    fits = min(width // SIDE, 3)
+    if not (wanted.isascii() and wanted.isdigit() and 1 <= len(wanted) <= fits and height >= SIDE):
+        raise ConfigError(
+            f"{wanted!r} cannot be put on the canvas; give one to {fits} digits, such as 37."
+        )
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((height, width), np.uint8)
+    room = width // len(wanted) - SIDE
+    for place, digit in enumerate(wanted):
+        image = digits.images[rng.choice(np.flatnonzero(digits.labels == int(digit)))]
+        top = int(rng.integers(0, height - SIDE + 1))
+        left = place * (width // len(wanted)) + int(rng.integers(0, room + 1))
+        picture[top : top + SIDE, left : left + SIDE] = image
+    return picture
+
+
+def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
+    """What networks with and without skip connections see on the same canvas.
+
+    Args:
+        networks: Title -> trained network.
+        picture: uint8 ``[H, W]``.
+    """
+    from matplotlib.patches import Patch
+
+    from coursework.experiments import segmentation
+
+    fig, axes = figures.subplots(1, 1 + len(networks), figsize=(2.6 * (1 + len(networks)), 2.8))
+    found: set[int] = set()
+    axes[0].imshow(picture)
+    axes[0].set(title="canvas")
+    for ax, (title, network) in zip(axes[1:], networks.items(), strict=True):
+        mask = segmentation.predict_masks(network, picture[None])[0]
+        found |= {int(digit) for digit in np.unique(mask) if digit < 10}
+        ax.imshow(segmentation.PALETTE[mask])
+        ax.set(title=title)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+    colours = segmentation.PALETTE / 255
+    patches = [Patch(color=colours[digit], label=str(digit)) for digit in sorted(found)]
+    if patches:
+        fig.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=9)
+    return fig
+
+
+# -------------------------------------------------------------------------------------- the boxes
+
+
+def available() -> bool:
+    """Whether a box can be shown: ipywidgets is there, and output is meant for a person's eyes."""
+    return settings.progress() and importlib.util.find_spec("ipywidgets") is not None
+
+
+def live(make: Callable[[str], Figure], text: str, label: str) -> Any:
+    """A box to type into, and below it what ``make`` returns for its text.
+
+    Args:
+        make: Text -> figure.
+        text: What stands in the box at first.
+        label: What to type.
+
+    Returns:
+        The widget, to be shown as the cell's result; one sentence where none can be shown.
+    """
+    if not available():
+        from IPython.display import Markdown
+
+        place = "appears here in JupyterLab; the cell above does the same"
+        return Markdown(f"*A box to type in ({label}) {place}.*")
+    import ipywidgets
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    box = ipywidgets.Text(
+        value=text, description=label, continuous_update=False,
+        layout=ipywidgets.Layout(width="95%"), style={"description_width": "initial"},
+    )  # fmt: skip
+    below = ipywidgets.Output()
+
+    def show(_: Any = None) -> None:
+        with below:
+            below.clear_output(wait=True)
+            try:
+                fig = make(box.value)
+            except CourseworkError as error:  # a wrong text is answered, not thrown
+                print(error)
+                return
+            display(fig)
+            plt.close(fig)
+
+    box.observe(show, names="value")
+    show()
+    return ipywidgets.VBox([box, below])
+
+
+# ------------------------------------------------------------------------- cells for the notebooks
+
+CELLS: dict[str, tuple[str, str, str, str]] = {
+    "1_lstm_sentiment": (
+        "**Sentences of the reader.**",
+        "**A tweet of your own.** Change the text: bars above zero speak for positive, below for "
+        "negative.",
+        'fig = widgets.tweet(judge, "not bad at all, i would come again")\n'
+        'figures.show(fig, "1_own_tweet", run.source)',
+        "widgets.live(lambda text: widgets.tweet(judge, text), "
+        '"i was afraid, but it was great", "your tweet")',
+    ),
+    "2_attention_translation": (
+        "**Sentences of the reader.**",
+        "**Attention over a sentence of your own.** Change the sentence.",
+        "if translator is not None:\n"
+        '    fig = widgets.attention(translator, "Où as-tu appris à chanter ?")\n'
+        '    figures.show(fig, "2_own_sentence")',
+        "if translator is not None:\n"
+        "    display(\n"
+        "        widgets.live(\n"
+        "            lambda text: widgets.attention(translator, text),\n"
+        '            "Il fait froid ce matin.",\n'
+        '            "your French sentence",\n'
+        "        )\n"
+        "    )",
+    ),
+    "5_unet_segmentation": (
+        "### What limits the assignment's network",
+        "**A canvas of your own.** Change the digits: one to three of them.",
+        "from coursework.data import m2nist\n\n"
+        "digits_to_try = m2nist.digit_pools().test\n"
+        'networks = {label[name]: run.artefacts["models"][name] for name in ("skip", "noskip")}\n'
+        'own = widgets.canvas(digits_to_try, "37", height=config.height)\n'
+        'figures.show(widgets.skips(networks, own), "5_own_canvas", run.source)',
+        "widgets.live(\n"
+        "    lambda text: widgets.skips(\n"
+        "        networks, widgets.canvas(digits_to_try, text, height=config.height)\n"
+        "    ),\n"
+        '    "508",\n'
+        '    "your digits",\n'
+        ")",
+    ),
+}
+"""Notebook -> (start of the Markdown cell before which they go, text, plain cell, cell with a box)."""
+
+TAG = "own-input"
+"""Tag of these cells, so that they are inserted once."""
+
+
+def insert(document: Any, notebook: str) -> bool:
+    """Put the cells of a notebook into it, and ``widgets`` into its imports; it has to be executed then.
+
+    Args:
+        document: A notebook of nbformat 4, changed in place.
+        notebook: Its name without ending.
+
+    Returns:
+        False where they were there already.
+
+    Raises:
+        ConfigError: If the notebook has no such cells, or lacks the place for them.
+    """
+    import nbformat
+
+    if notebook not in CELLS:
+        raise ConfigError(
+            f"Notebook {notebook} has no such cells; those of {', '.join(CELLS)} have."
+        )
+    if any(TAG in cell.metadata.get("tags", []) for cell in document.cells):
+        return False
+    before, text, plain, box = CELLS[notebook]
+    at = [i for i, cell in enumerate(document.cells) if cell.source.startswith(before)]
+    if len(at) != 1:
+        raise ConfigError(f"Notebook {notebook} has no one cell that starts with {before!r}.")
+    made = [nbformat.v4.new_markdown_cell(text)]
+    made += [nbformat.v4.new_code_cell(source) for source in (plain, box)]
+    for number, cell in enumerate(made):
+        cell.metadata["tags"] = [TAG]
+        cell["id"] = f"{TAG}-{number}"  # the same in every run: ids are part of the stored file
+    document.cells[at[0] : at[0]] = made
+    pattern = "from coursework.report import "
+    for cell in document.cells:
+        lines = cell.source.splitlines()
+        found = [
+            i for i, line in enumerate(lines) if line.startswith(pattern) and "figures" in line
+        ]
+        if cell.cell_type == "code" and found:
+            names = lines[found[0]].removeprefix(pattern).split(", ")
+            lines[found[0]] = pattern + ", ".join(sorted({*names, "widgets"}))
+            cell.source = "\n".join(lines)
+            return True
+    raise ConfigError(f"Notebook {notebook} does not import figures from coursework.report.")
+
+
+def store(*notebooks: str) -> list[str]:
+    """Put the cells into the stored notebooks; execute those with ``coursework run NOTEBOOK --inplace``.
+
+    Args:
+        notebooks: Names without ending; all that have such cells by default.
+
+    Returns:
+        The notebooks that were changed.
+    """
+    import nbformat
+
+    changed = []
+    for notebook in notebooks or CELLS:
+        path = settings.repo_root() / "notebooks" / f"{notebook}.ipynb"
+        document = nbformat.read(path, as_version=4)
+        if insert(document, notebook):
+            path.write_text(nbformat.writes(document) + "\n", encoding="utf-8")
+            changed.append(notebook)
+    return changed

@@ -1,0 +1,373 @@
+"""The rubric: complete, backed by evidence that exists, and honest about what the evidence says."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from coursework import settings
+from coursework.cli import app
+from coursework.errors import ConfigError, ResultsError
+from coursework.report import grade, rubric, sections, store
+from coursework.report.grade import Line, Measured, Outcome
+from coursework.report.questions import QUESTIONS
+from coursework.report.rubric import RUBRIC, Item, Number
+
+ROOT = settings.repo_root()
+
+
+def item(key: str) -> Item:
+    return next(item for item in RUBRIC if item.key == key)
+
+
+# ------------------------------------------------------------------------------------- the rubric
+
+
+def test_everything_that_the_rubric_names_exists() -> None:
+    assert grade.missing() == []
+
+
+def test_every_question_has_lines_in_order_and_their_points_add_up() -> None:
+    parts = list(dict.fromkeys(item.question.part for item in RUBRIC))
+    assert parts == [question.part for question in QUESTIONS]
+    keys = [item.key for item in RUBRIC]
+    assert len(keys) == len(set(keys))
+    points = defaultdict(list)
+    for line in RUBRIC:
+        points[line.question.part].append(line.points)
+    for question in QUESTIONS:
+        if question.points is None:
+            assert points[question.part] == [None]
+        else:
+            assert sum(points[question.part]) == question.points
+
+
+def test_every_line_has_a_test_and_says_what_is_left_to_a_person() -> None:
+    for line in RUBRIC:
+        assert grade.tests_of(line), line.key
+        assert line.judge, line.key
+        assert len(set(line.tests)) == len(line.tests), line.key
+
+
+def test_every_claim_of_the_theory_is_evidence_of_one_line() -> None:
+    from coursework.theory.claims import CLAIMS
+
+    used = [name for line in RUBRIC for name in grade.tests_of(line) if "test_claim_holds" in name]
+    assert sorted(used) == sorted(
+        f"tests/{grade.CLAIM_TESTS}::test_claim_holds[{claim.key}]" for claim in CLAIMS
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tests": ("models/test_lstm.py::test_gone",)}, "1\\(a\\) names the test .*test_gone"),
+        ({"tests": ("models/test_gone.py::test_any",)}, "names the test tests/models/test_gone"),
+        ({"tests": ()}, "names no test"),
+        ({"modules": ("models/gone.py",)}, "names the module models/gone.py"),
+        ({"numbers": (Number("gone", "x", "y"),)}, "names the result gone"),
+        ({"numbers": (Number("cora-full", "gone", "y"),)}, "names gone of cora-full"),
+        (
+            {"numbers": (Number("cora-full", "gcn.test_accuracy", "y", bar="gone"),)},
+            "names gone of",
+        ),
+        ({"question": replace(QUESTIONS[0], part="9.9")}, "no section for 9.9"),
+    ],
+)
+def test_what_is_gone_is_named(change: dict, message: str) -> None:
+    found = grade.missing([replace(item("1(a)"), **change)])
+    assert len(found) == 1
+    assert re.search(message, found[0])
+
+
+def test_a_result_that_is_awaited_may_be_missing() -> None:
+    assert (
+        grade.missing([replace(item("1(a)"), numbers=(Number("gone", "x", "y", awaited=True),))])
+        == []
+    )
+
+
+def test_an_unknown_question_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"9\.9"):
+        rubric._item("9.9", modules="", judge="")
+
+
+# ------------------------------------------------------------------------------ sections and pages
+
+
+def test_every_section_is_a_heading_of_its_own_question() -> None:
+    assert sections.section(item("1.1.1").question) == sections.section(item("1.1.2").question)
+    assert sections.section(item("3.1").question).startswith("3.1")
+    assert sections.plain(sections.section(item("1(a)").question)) == (
+        "1(a) An LSTM cell against torch.nn.LSTMCell"
+    )
+    link = sections.link(item("1(a)").question)
+    assert (
+        link == "notebooks/1_lstm_sentiment.ipynb#1%28a%29-An-LSTM-cell-against-torch.nn.LSTMCell"
+    )
+
+
+def test_code_blocks_hold_no_headings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notebooks").mkdir()
+    path = tmp_path / "notebooks" / "x.ipynb"
+    path.write_text(
+        '{"cells": [{"cell_type": "markdown",'
+        ' "source": ["# One\\n", "```\\n", "# no\\n", "```\\n", "## `Two`"]},'
+        ' {"cell_type": "code", "source": ["# no"]}]}',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
+    assert sections.headings("x") == ["One", "`Two`"]
+    with pytest.raises(ResultsError, match="no notebook at"):
+        sections.headings("y")
+    (tmp_path / "notebooks" / "z.ipynb").write_text("{", encoding="utf-8")
+    with pytest.raises(ResultsError, match="not a readable notebook"):
+        sections.headings("z")
+
+
+def test_every_question_has_its_page_in_the_pdf() -> None:
+    found = grade.pages()
+    assert set(found) == {question.part for question in QUESTIONS}
+    assert all(1 <= int(page) <= 100 for page in found.values())
+    assert int(found["1(a)"]) < int(found["2(a)"]) < int(found["2.1.1"])
+
+
+def test_no_pdf_and_a_broken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
+    assert grade.pages() == {}
+    (tmp_path / "writeup").mkdir()
+    (tmp_path / "writeup" / "solutions.pdf").write_bytes(b"%PDF-1.7 nothing")
+    with pytest.raises(ResultsError, match="cannot be read as PDF"):
+        grade.pages()
+
+
+# ------------------------------------------------------------------------------------- verdicts
+
+
+def junit(tmp_path: Path, *cases: tuple[str, str, str]) -> Path:
+    suite = ElementTree.Element("testsuite")
+    for classname, name, child in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=classname, name=name)
+        if child:
+            ElementTree.SubElement(case, child)
+    path = tmp_path / "report.xml"
+    ElementTree.ElementTree(suite).write(path)
+    return path
+
+
+def test_outcomes_are_counted_by_case(tmp_path: Path) -> None:
+    found = grade.read_junit(
+        junit(
+            tmp_path,
+            ("tests.a.test_b", "test_c[1]", ""),
+            ("tests.a.test_b", "test_c[2]", "failure"),
+            ("tests.a.test_b", "test_d", "skipped"),
+            ("tests.a.test_b", "test_e", "error"),
+        )
+    )
+    assert found["tests/a/test_b.py::test_c"] == Outcome(1, 1, 0)
+    assert found["tests/a/test_b.py::test_c[1]"].verdict == "holds"
+    assert found["tests/a/test_b.py::test_c"].verdict == "fails"
+    assert found["tests/a/test_b.py::test_d"].verdict == "not run"
+    assert found["tests/a/test_b.py::test_e"].verdict == "fails"
+    with pytest.raises(ResultsError, match="left no report"):
+        grade.read_junit(tmp_path / "none.xml")
+
+
+def test_tests_are_really_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_x.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('n', [1, 2])\n"
+        "def test_good(n): assert n\n"
+        "def test_bad(): assert False\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
+    found = grade.run_tests(["tests/test_x.py::test_good", "tests/test_x.py::test_bad"])
+    assert found["tests/test_x.py::test_good"] == Outcome(2, 0, 0)
+    assert found["tests/test_x.py::test_bad"].verdict == "fails"
+    with pytest.raises(ResultsError, match="could not run the evidence"):
+        grade.run_tests(["tests/test_x.py::test_gone"])
+    monkeypatch.setattr(settings, "repo_root", lambda: tmp_path / "tests")
+    with pytest.raises(ResultsError, match="inside a checkout"):
+        grade.run_tests([])
+
+
+BAR = Number("r", "m", "a number", bar=0.5, bar_label="the bar")
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "low", "high", "verdict", "words"),
+    [
+        (BAR, 0.6, 0.55, 0.65, "holds", "above 0.5 (the bar): met"),
+        (BAR, 0.6, 0.45, 0.75, "holds", "above 0.5 (the bar): met, but the interval holds the bar"),
+        (BAR, 0.6, None, None, "holds", "above 0.5 (the bar): met"),
+        (BAR, 0.5, 0.4, 0.6, "fails", "above 0.5 (the bar): not met"),
+        (replace(BAR, less=True), 0.4, 0.3, 0.45, "holds", "below 0.5 (the bar): met"),
+        (replace(BAR, less=True), 0.6, 0.3, 0.7, "fails", "below 0.5 (the bar): not met"),
+    ],
+)
+def test_a_number_against_its_bar(
+    number: Number, value: float, low: float, high: float, verdict: str, words: str
+) -> None:
+    measured = Measured(number, value, low, high, 0.5)
+    assert (measured.verdict, measured.bar_text()) == (verdict, words)
+
+
+def test_a_number_without_a_bar_or_not_yet_recorded() -> None:
+    free = replace(BAR, bar=None, percent=True)
+    assert Measured(free, 0.123, 0.1, 0.2).value_text() == "12.30 % [10.00 %, 20.00 %]"
+    assert Measured(free, 0.123).bar_text() == "–"
+    assert Measured(free).verdict == "awaited"
+    assert Measured(free).value_text() == "not recorded yet"
+
+
+def test_numbers_are_those_of_the_store() -> None:
+    number = item("1(d)").numbers[0]
+    metric = store.read(number.result)["metrics"][number.metric]
+    measured = grade.measure(number)
+    assert (measured.value, measured.low, measured.bar) == (metric["mean"], metric["low"], 0.85)
+    with pytest.raises(ResultsError, match="has no gone"):
+        grade.measure(replace(number, metric="gone"))
+
+
+def line(key: str = "1(d)", outcomes: dict[str, Outcome] | None = None, **changes: object) -> Line:
+    chosen = item(key)
+    tests = tuple(grade.tests_of(chosen))
+    if outcomes is None:
+        outcomes = dict.fromkeys(tests, Outcome(1))
+    numbers = tuple(grade.measure(number) for number in chosen.numbers)
+    found = Line(chosen, "§", "notebooks/x.ipynb#a", "7", numbers, tests, outcomes)
+    return replace(found, **changes)
+
+
+def test_a_line_is_as_good_as_its_worst_evidence() -> None:
+    assert line().verdict == "holds"
+    assert line().says == "2 of 2 cases pass, 1 of 1 numbers recorded"
+    assert line(outcomes={}).verdict == "not run"
+    one, other = grade.tests_of(item("1(d)"))
+    assert line(outcomes={one: Outcome(1)}).verdict == "not run"
+    assert line(outcomes={one: Outcome(1), other: Outcome(1, 1)}).verdict == "fails"
+    below = Measured(item("1(d)").numbers[0], 0.8, bar=0.85)
+    assert line(numbers=(below,)).verdict == "fails"
+    assert "1 below its bar" in line(numbers=(below,)).says
+    assert line(numbers=(Measured(BAR),)).verdict == "awaited"
+    assert line(numbers=(Measured(BAR), Measured(BAR, 0.6, bar=0.5))).verdict == "holds"
+
+
+def test_summary_counts_known_points_only() -> None:
+    text = grade.summary([line(), line("1.4.1"), line(outcomes={}), line(numbers=(Measured(BAR),))])
+    assert "2 of 4 lines (1 of 3 known points)" in text
+    assert "not recorded yet for 1(d)" in text
+    assert "fails for 1(d)" in grade.summary([line(numbers=(Measured(BAR, 0.1, bar=0.5),))])
+
+
+# ----------------------------------------------------------------------------------------- page
+
+
+class Page(HTMLParser):
+    """What the tests look at."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.headings: list[int] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        if values.get("id"):
+            self.ids.append(str(values["id"]))
+        if tag == "a":
+            self.links.append(str(values["href"]))
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+
+def test_page_is_complete_self_contained_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    target = grade.write(grade.assess(run=False), tmp_path / "deep" / "page.html")
+    text = target.read_text(encoding="utf-8")
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert '<html lang="en">' in text
+    assert len(page.ids) == len(set(page.ids))
+    assert page.headings[0] == 1
+    steps = zip(page.headings, page.headings[1:], strict=False)
+    assert all(after - before <= 1 for before, after in steps), "a level of headings is left out"
+    assert page.tags.count("article") == len(RUBRIC)
+    for href in page.links:
+        assert not href.startswith("http")
+        path, _, anchor = href.partition("#")
+        assert (target.parent / path).exists(), href
+        if not path:
+            assert anchor in page.ids, href
+    for verdict in ("holds", "fails", "not-run", "awaited"):
+        assert f".{verdict}" in text, "a verdict has no colour"
+
+
+def test_page_escapes_what_it_shows() -> None:
+    text = grade.render([line(section="<script>x</script>")])
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of the Web Content Accessibility Guidelines."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_of_the_page_are_readable_in_light_and_dark() -> None:
+    css = (Path(grade.__file__).parent / grade.TEMPLATE).read_text(encoding="utf-8")
+    schemes = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        paper = luminance(colours["paper"])
+        for name in ("ink", "soft", "link", "holds", "fails", "open"):
+            lighter, darker = sorted((luminance(colours[name]), paper), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
+
+
+# -------------------------------------------------------------------------------------- command
+
+
+def test_command_lists_without_running(tmp_path: Path) -> None:
+    page = tmp_path / "grade.html"
+    done = CliRunner().invoke(app, ["grade", "5", "--no-run", "--html", str(page)])
+    assert done.exit_code == 0, done.output
+    assert "4.2" in done.output
+    assert "not run" in done.output
+    assert "0 of 3 lines" in done.output
+    assert page.is_file()
+    assert CliRunner().invoke(app, ["grade", "9", "--no-run"]).exit_code == 2
+    folder = CliRunner().invoke(app, ["grade", "5", "--no-run", "--html", str(tmp_path)])
+    assert folder.exit_code == 2
+    assert "is a folder" in folder.output
+
+
+def test_command_ends_with_one_where_evidence_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = grade.tests_of(item("4.1"))
+    monkeypatch.setattr(grade, "run_tests", lambda ids: dict.fromkeys(tests, Outcome(0, 1)))
+    done = CliRunner().invoke(app, ["grade", "5"])
+    assert done.exit_code == 1
+    assert "evidence fails for 4.1" in " ".join(done.output.split())
+
+
+def test_stale_evidence_stops_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grade, "missing", lambda items: ["1(a) names the test x"])
+    done = CliRunner().invoke(app, ["grade", "--no-run"])
+    assert done.exit_code == 1
+    assert "rubric is out of date" in done.output

@@ -1,0 +1,204 @@
+"""README: its tables follow the store, its badges the repository's address, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from coursework import settings
+from coursework.errors import ConfigError, ResultsError
+from coursework.report import badges, readme, sections, store
+from coursework.report.questions import NOTEBOOKS
+from coursework.report.rubric import RUBRIC
+
+ROOT = settings.repo_root()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+URL = "https://github.com/someone/deep-learning"
+
+
+# -------------------------------------------------------------------------------------- tables
+
+
+def test_every_line_of_the_rubric_is_in_the_table_with_its_links() -> None:
+    table = readme.by_question()
+    assert len(table.rows) == len(RUBRIC)
+    text = table.to_markdown()
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+    for item in RUBRIC:
+        assert sections.link(item.question) in text
+        for number in item.numbers:
+            if number.result not in store.names():
+                assert f"{number.label}: not recorded yet" in text
+
+
+def test_seconds_count_each_recorded_run_once() -> None:
+    row = next(row for row in readme.by_question().rows if row[1] == "3(c)")
+    names = {
+        number.result for item in RUBRIC if item.key == "3(c)" for number in item.numbers
+    } & set(store.names())
+    total = sum(store.read(name)["seconds"] for name in names)
+    assert row[-1].startswith(f"{total:,.0f} (")
+
+
+def test_missing_markers_are_named() -> None:
+    with pytest.raises(ResultsError, match="markers"):
+        readme.render(README.replace(readme.BY_QUESTION, ""))
+
+
+def test_update_changes_nothing_twice(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(README.replace("| 1(a) |", "| stale |"), encoding="utf-8")
+    assert readme.update(path)
+    assert not readme.update(path)
+    assert path.read_text(encoding="utf-8") == readme.render(README)
+
+
+# --------------------------------------------------------------------------------- page and links
+
+
+class Images(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.found.append(dict(attrs))
+
+
+def test_pictures_are_there_and_described() -> None:
+    pictures = Images(README).found
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / str(picture["src"])).is_file()
+        assert len(str(picture["alt"]).split()) >= 10
+
+
+def test_headings_that_are_linked_exist() -> None:
+    anchors = {
+        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(#([^)]+)\)", README):
+        assert target in anchors
+
+
+def test_commands_that_are_named_exist() -> None:
+    from typer.main import get_command
+
+    from coursework.cli import app
+
+    root = get_command(app)
+    for words in re.findall(r"coursework ((?:[a-z]+)(?: [a-z]+)?)", "\n".join(
+        re.findall(r"^\.venv/bin/coursework.*$|`coursework [^`]+`", README, flags=re.MULTILINE)
+    )):  # fmt: skip
+        first, *rest = words.split()
+        assert first in root.commands, words
+        if rest and hasattr(root.commands[first], "commands"):
+            assert rest[0] in root.commands[first].commands, words
+
+
+def test_options_that_are_named_exist() -> None:
+    from typer.main import get_command
+
+    from coursework.cli import app
+
+    root = get_command(app)
+    for line in re.findall(r"^\.venv/bin/coursework (.*)$", README, flags=re.MULTILINE):
+        words = line.partition("#")[0].split()
+        command = root
+        while hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_citation_names_the_same_version_and_licence() -> None:
+    import tomllib
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert {"cff-version", "title", "message", "authors"} <= set(citation)
+    assert citation.get("repository-code") == badges.address()
+
+
+# ---------------------------------------------------------------------------------------- badges
+
+
+def project(tmp_path: Path, url: str) -> Path:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(
+        f'[project]\nname = "x"\n[project.urls]\nRepository = "{url}"\n', encoding="utf-8"
+    )
+    return path
+
+
+@pytest.mark.parametrize("ending", ["", "/", ".git"])
+def test_badges_follow_the_address(tmp_path: Path, ending: str) -> None:
+    url = badges.address(project(tmp_path, URL + ending))
+    assert url == URL
+    text = badges.markdown(url)
+    for name in NOTEBOOKS:
+        assert (
+            "https://colab.research.google.com/github/someone/deep-learning/blob/main/notebooks/"
+            f"{name}.ipynb"
+        ) in text
+        assert (
+            "https://mybinder.org/v2/gh/someone/deep-learning/main?urlpath=lab%2Ftree%2Fnotebooks%2F"
+            f"{name}.ipynb"
+        ) in text
+
+
+def test_without_an_address_no_link_leads_nowhere(tmp_path: Path) -> None:
+    assert badges.address(tmp_path / "pyproject.toml") is None
+    assert "http" not in badges.markdown(None)
+    with pytest.raises(ConfigError, match="OWNER/NAME"):
+        badges.address(project(tmp_path, "https://example.org/x"))
+
+
+def test_colab_cell_comes_first_once_and_goes_again() -> None:
+    document = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# x"), nbformat.v4.new_code_cell("import coursework")]
+    )
+    badges.add_setup(document, URL)
+    badges.add_setup(document, URL)
+    assert [cell.cell_type for cell in document.cells] == ["markdown", "code", "code"]
+    nbformat.validate(document)
+    source = document.cells[1].source
+    assert URL in source
+    exec(compile(source, "cell", "exec"), {})  # outside Colab it does nothing
+    badges.add_setup(document, None)
+    assert len(document.cells) == 2
+
+
+# --------------------------------------------------------------------- Binder and the dev container
+
+
+def test_binder_installs_this_project_in_tested_versions() -> None:
+    lines = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").split()
+    assert "--constraint" in lines
+    for path in ("../constraints.txt", ".."):
+        assert path in lines
+        assert (ROOT / "binder" / path).exists()
+    wanted = re.search(r'python_version = "([\d.]+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
+    assert wanted
+    runtime = (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8")
+    assert runtime.strip() == f"python-{wanted.group(1)}"
+
+
+def test_dev_container_makes_the_environment_that_make_makes() -> None:
+    import json
+
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
+    container = json.loads(text)
+    assert container["postCreateCommand"] == "make .venv/.installed"
+    assert "STAMP  := $(VENV)/.installed" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,0 +1,179 @@
+"""A text or a canvas of one's own: the plain functions, and the box that is shown only to a person."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from coursework import settings
+from coursework.data.m2nist import Pool
+from coursework.errors import ConfigError, DataError
+from coursework.experiments import segmentation, sentiment_errors, translation
+from coursework.report import figures, widgets
+from coursework.report.questions import NOTEBOOKS
+
+
+@pytest.fixture(autouse=True)
+def _agg() -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+
+
+# --------------------------------------------------------------------------------- plain functions
+
+
+def test_tweet_has_a_bar_for_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = sentiment_errors.Saliency(["not", "$bad"], np.array([-1.0, 3.0]), 2.0, 0.0)
+    monkeypatch.setattr(sentiment_errors, "saliency", lambda classifier, text: found)
+    (ax,) = widgets.tweet(None, "not $bad").axes  # type: ignore[arg-type]
+    assert [bar.get_height() for bar in ax.patches] == [-1.0, 3.0]
+    assert ax.get_title() == "P(positive) = 0.88, positive"
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["not", r"\$bad"]
+    assert ax.get_ylabel()
+
+
+@dataclass
+class Translator:
+    """Stands for a trained one."""
+
+    def __call__(self, sentences: list[str]) -> list[str]:
+        return ["I sing." for _ in sentences]
+
+    def align(self, sentence: str) -> translation.Alignment:
+        if not sentence:
+            raise DataError("Give exactly one sentence.")
+        return translation.Alignment(["je", "chante"], ["i", "sing"], np.eye(2))
+
+
+def test_attention_shows_weights_words_and_translation() -> None:
+    ax, _ = widgets.attention(Translator(), "Je chante.").axes  # type: ignore[arg-type]
+    assert np.array_equal(ax.images[0].get_array(), np.eye(2))
+    assert ax.get_title() == "I sing."
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["i", "sing"]
+    with pytest.raises(DataError, match="exactly one"):
+        widgets.attention(Translator(), "")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def digits() -> Pool:
+    """Every digit is a square of its own grey."""
+    labels = np.arange(10, dtype=np.uint8)
+    return Pool(np.tile((10 + labels)[:, None, None], (1, 28, 28)).astype(np.uint8), labels)
+
+
+@pytest.mark.parametrize("wanted", ["7", "37", "508"])
+def test_canvas_holds_the_digits_that_are_asked_for_in_order(digits: Pool, wanted: str) -> None:
+    picture = widgets.canvas(digits, wanted, seed=3)
+    assert picture.shape == (64, 84)
+    assert picture.dtype == np.uint8
+    order = []
+    for column in picture.T:
+        for value in column[column > 0]:
+            if not order or order[-1] != value:
+                order.append(int(value))
+    assert "".join(str(value - 10) for value in order) == wanted
+    assert np.count_nonzero(picture) == len(wanted) * 28 * 28
+    assert np.array_equal(picture, widgets.canvas(digits, wanted, seed=3))
+
+
+@pytest.mark.parametrize("wanted", ["", "x", "1234", "-1", "²", "1 2"])
+def test_what_is_no_digit_is_refused(digits: Pool, wanted: str) -> None:
+    with pytest.raises(ConfigError, match="one to 3 digits"):
+        widgets.canvas(digits, wanted)
+    with pytest.raises(ConfigError):
+        widgets.canvas(digits, "1", height=20)
+
+
+class Everywhere(nn.Module):
+    """A network that sees one class everywhere."""
+
+    def __init__(self, digit: int) -> None:
+        super().__init__()
+        self.digit = digit
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(x), 11, *x.shape[2:])
+        logits[:, self.digit] = 1
+        return logits
+
+
+def test_skips_shows_each_network_in_the_colours_of_the_legend(digits: Pool) -> None:
+    networks = {"with skip connections": Everywhere(3), "without": Everywhere(10)}
+    fig = widgets.skips(networks, widgets.canvas(digits, "3"))
+    assert [ax.get_title() for ax in fig.axes] == ["canvas", *networks]
+    shown = fig.axes[1].images[0].get_array()
+    assert np.array_equal(np.unique(shown.reshape(-1, 3), axis=0), segmentation.PALETTE[[3]])
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["3"]
+
+
+# ------------------------------------------------------------------------------------------- boxes
+
+
+def test_nothing_interactive_under_a_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSEWORK_PROGRESS", "0")
+    shown = widgets.live(lambda text: pytest.fail("was called"), "x", "your text")
+    assert "the cell above does the same" in shown.data
+
+
+def test_a_person_gets_a_box_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ipywidgets")
+    monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
+    asked: list[str] = []
+
+    def make(text: str) -> Any:
+        asked.append(text)
+        if text == "bad":
+            raise ConfigError("No.")
+        return figures.subplots()[0]
+
+    box, below = widgets.live(make, "first", "your text").children
+    box.value = "second"
+    box.value = "bad"
+    assert asked == ["first", "second", "bad"]
+    assert box.description == "your text"
+    assert below is not None
+
+
+def test_without_ipywidgets_there_is_no_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not widgets.available()
+
+
+# ------------------------------------------------------------------------------------------- cells
+
+
+@pytest.mark.parametrize("name", list(widgets.CELLS))
+def test_cells_fit_their_notebook(name: str) -> None:
+    path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
+    document = nbformat.read(path, as_version=4)
+    there = any(widgets.TAG in cell.metadata.get("tags", []) for cell in document.cells)
+    assert widgets.insert(document, name) is not there
+    assert not widgets.insert(document, name)
+    nbformat.validate(document)
+    own = [cell for cell in document.cells if widgets.TAG in cell.metadata.get("tags", [])]
+    assert [cell.cell_type for cell in own] == ["markdown", "code", "code"]
+    code = [cell.source for cell in document.cells if cell.cell_type == "code"]
+    for source in code:
+        ast.parse(source)
+    assert sum("import" in source and "widgets" in source for source in code) == 1
+    assert "figures.show(" in own[1].source
+    assert "widgets.live(" in own[2].source
+
+
+def test_other_notebooks_have_none() -> None:
+    assert set(widgets.CELLS) < set(NOTEBOOKS)
+    with pytest.raises(ConfigError, match="no such cells"):
+        widgets.insert(SimpleNamespace(cells=[]), "6_theory")
+    with pytest.raises(ConfigError, match="no one cell"):
+        widgets.insert(SimpleNamespace(cells=[]), "1_lstm_sentiment")
