@@ -22,8 +22,10 @@ def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
         - edge_index: `[2, E]`
         - output: `[2, E']`
     """
+    # solution:begin one loop at every node, and no loop twice
     loops = torch.arange(num_nodes, device=edge_index.device).expand(2, -1)  # [2, N]
     return torch.cat([edge_index[:, edge_index[0] != edge_index[1]], loops], dim=1)
+    # solution:end
 
 
 def normalise_adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -45,11 +47,13 @@ def normalise_adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
         - output: `[N, N]`, sparse CSR, row target, column source
     """
     check_edge_index(edge_index, num_nodes)
+    # solution:begin the entries of the propagation matrix | add_self_loops, torch.bincount, sparse_csr
     source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
     degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
     scale = degree.rsqrt()  # [N], finite because of the self-loops
     values = scale[target] * scale[source]  # [E']
     return sparse_csr(target, source, values, (num_nodes, num_nodes))
+    # solution:end
 
 
 class GraphConvolution(nn.Module):
@@ -82,7 +86,9 @@ class GraphConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = in_features
+        # solution:begin self.linear | FeatureLinear is an nn.Linear for sparse features too
         self.linear = FeatureLinear(in_features, out_features, bias=bias)
+        # solution:end
         self.bias_after = bias_after
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
@@ -97,10 +103,12 @@ class GraphConvolution(nn.Module):
                 f"adj must be the [{input.shape[0]}, {input.shape[0]}] matrix of the graph, "
                 f"but has shape {list(adj.shape)}; make it with normalise_adjacency(edge_index, N)."
             )
+        # solution:begin transform the nodes, then sum over the neighbours | multiply takes a sparse adj
         if not self.bias_after or self.linear.bias is None:
             return multiply(adj, self.linear(input))  # [N, F']
         weight_t = self.linear.weight.t()  # [F, F']
         return multiply(adj, multiply(input, weight_t)) + self.linear.bias  # [N, F']
+        # solution:end
 
 
 class GCN(nn.Module):
@@ -133,16 +141,20 @@ class GCN(nn.Module):
         bias_after: bool = False,
     ) -> None:
         super().__init__()
+        # solution:begin two graph convolutions gc1 and gc2, an activation relu, a dropout layer dropout
         self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)
         self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)
         self.relu = nn.ReLU()
         self.dropout = Dropout(dropout)
+        # solution:end
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
+        # solution:begin convolution, activation, dropout, convolution; return the logits
         h = self.relu(self.gc1(x, adj))  # [N, n_hidden]
         logits: Tensor = self.gc2(self.dropout(h), adj)  # [N, n_classes]
         return logits
+        # solution:end
 
 
 class DeepGCN(nn.Module):
