@@ -139,7 +139,7 @@ class GraphAttentionLayer(nn.Module):
         self.n_hidden = out_features // n_heads if is_concat else out_features
         self.dropout = dropout
         self.alpha = alpha
-        # solution:begin self.W (no bias) for all heads at once; self.a_l and self.a_r for the scores
+        # solution:begin self.W without bias; self.a_l, self.a_r with a row for each head (one if shared)
         vectors = 1 if share_attention else n_heads
         self.W = FeatureLinear(in_features, n_heads * self.n_hidden, bias=False)
         self.a_l = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_i, the target
