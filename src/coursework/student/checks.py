@@ -200,7 +200,7 @@ def same(
         expected: What it should have returned.
         known: Mistakes that are often made, with what they would return.
         what: How the values are called in a general remark.
-        otherwise: Remark where no known mistake fits.
+        otherwise: Remark where no known mistake fits, in place of the general one.
         kind: Kind of the general remark.
 
     Raises:
@@ -218,13 +218,24 @@ def same(
         raise Finding(
             Remark("shape", f"{_capital(what)} should be {many}, but is {_kind(got)}."), False
         )
+    if otherwise is not None:
+        raise Finding(otherwise, named=False)
     for value, right in zip(values, wanted, strict=True):
         if value.shape != right.shape:
             words = f"has shape {list(value.shape)}, not {list(right.shape)}"
             raise Finding(Remark("shape", f"{_capital(what)} {words}."), named=False)
-    if otherwise is not None:
-        raise Finding(otherwise)
     raise Finding(Remark(kind, _difference(values, wanted, what)), named=False)
+
+
+def surely(got: Any, expected: Values, remark: Remark) -> None:
+    """Pass if the values agree; a difference can mean one thing only.
+
+    Raises:
+        Finding: They do not agree.
+    """
+    values = _tensors(got)
+    if values is None or not _equal(values, _tensors(expected) or []):
+        raise Finding(remark)
 
 
 def _tensors(value: Any) -> list[Tensor] | None:
@@ -350,4 +361,4 @@ def quiet_in_eval(call: Callable[[], Values], expected: Values) -> None:
     first, second = call(), call()
     if not _equal(_tensors(first) or [], _tensors(second) or []):
         raise Finding(DROPOUT_IN_EVAL)
-    same(first, expected, otherwise=DROPOUT_IN_EVAL)
+    same(first, expected, what="the output in eval mode")

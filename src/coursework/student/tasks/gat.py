@@ -20,6 +20,7 @@ from coursework.student.checks import (
     quiet_in_eval,
     same,
     scatter,
+    surely,
     take_weights,
 )
 
@@ -145,12 +146,14 @@ def _output(m: Any, **options: Any) -> None:
         return values.flatten(1) if concat else values.mean(1)
 
     swapped = _softmax(_scores(trusted, s, _leaky(0.2), swapped=True), target).unsqueeze(2)
+    backwards = _softmax(_scores(trusted, s, _leaky(0.2), swapped=True), source).unsqueeze(2)
     wrong_slopes = [
         _softmax(_scores(trusted, s, _leaky(slope)), target).unsqueeze(2) for slope in (0.01, 0.8)
     ]
     known: Known = [
         (r.OWN_MESSAGES, join(gather(alpha * s[target], target))),
         (r.EDGE_DIRECTION, join(gather(alpha * s[target], source))),
+        (r.EDGE_DIRECTION, join(gather(backwards * s[target], source))),
         (r.EDGE_DIRECTION, join(gather(alpha * s[source], source))),
         (r.HEADS_INTERLEAVED, sums.transpose(1, 2).flatten(1)),
         (r.HEADS_INTERLEAVED, join(gather(other * mixed[source], target))),
@@ -177,7 +180,7 @@ def strangers(m: Any) -> None:
     h = torch.randn(NODES, 6)
     before = own(h, EDGES)
     h[0] = 7.0  # 0 -> 1 and 0 -> 0
-    same(own(h, EDGES)[2:], before[2:], otherwise=r.STRANGERS_SEEN)
+    surely(own(h, EDGES)[2:], before[2:], r.STRANGERS_SEEN)
 
 
 @LAYER.check
