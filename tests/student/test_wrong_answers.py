@@ -222,7 +222,5 @@ def test_a_wrong_answer_gets_its_remark(
 ) -> None:
     report = examine(name, changes)
     assert remark in report.remarks, [str(said) for said in report.remarks]
-    if len(report.remarks) > 1:
-        print("MORE", name, "|", remark.words[:40], "|", [str(x)[:60] for x in report.remarks])
     assert report.remarks[0].kind != "error"
     assert report.passed < report.total
