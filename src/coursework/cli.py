@@ -574,10 +574,11 @@ def check(
     if any(edition.MODULES[number] for number in problems):
         from coursework.student import runner
         from coursework.student.tasks import TASKS
+        from coursework.training.progress import track
 
         tasks = [task for task in TASKS if task.problem in problems]
         by_name = {task.name: task for task in tasks}
-        for result in runner.check(root, tasks, seconds):
+        for result in track(runner.check(root, tasks, seconds), "checking", total=len(tasks)):
             task = by_name[result.task]
             full = result.passed == result.total
             said = "\n".join(f"[bold]{one.kind}:[/] {escape(one.words)}" for one in result.remarks)

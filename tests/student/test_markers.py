@@ -54,7 +54,7 @@ def code_lines(module: str) -> set[str]:
     lines = edition.source_of(module).splitlines()
     for region in reversed(markers.regions(edition.source_of(module))):
         del lines[region.first - 1 : region.last]
-    outside = {line.strip() for line in lines}
+    outside = {line.split("  # ")[0].strip() for line in lines}
     return {
         code
         for region in markers.regions(edition.source_of(module))

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coursework.student.remarks import DROPOUT_IN_EVAL, Kind, Remark
+from coursework.student.remarks import DROPOUT_IN_EVAL, NO_GRADIENT, Kind, Remark
 
 Values = Tensor | Sequence[Tensor]
 Known = Sequence[tuple[Remark, Values]]
@@ -174,7 +175,8 @@ def _double_precision() -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning is no mistake
             torch.manual_seed(0)
             yield
     finally:
@@ -297,7 +299,7 @@ def gradients(own: Callable[..., Values], trusted: Callable[..., Values], **leav
             torch.zeros(()),
         )
         if not loss.requires_grad:
-            raise Finding(Remark("gradient", "The output has no gradient: something detaches it."))
+            raise Finding(NO_GRADIENT, named=False)
         found.append(torch.autograd.grad(loss, list(inputs.values()), allow_unused=True))
     for name, mine, right in zip(leaves, *found, strict=True):
         _compare_gradients(name, mine, right)
@@ -314,7 +316,7 @@ def parameter_gradients(
     for module in (own, trusted):
         loss = call(module).square().sum()
         if not loss.requires_grad:
-            raise Finding(Remark("gradient", "The output has no gradient: something detaches it."))
+            raise Finding(NO_GRADIENT, named=False)
         loss.backward()
     for name, parameter in trusted.named_parameters():
         _compare_gradients(name, own.get_parameter(name).grad, parameter.grad)

@@ -182,7 +182,8 @@ class _Names:
 
 def _names(tree: ast.AST) -> tuple[set[str], set[str]]:
     """Names that are read and names that are bound, wherever in a cell."""
-    used, stored = set(), set()
+    used: set[str] = set()
+    stored: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else stored).add(node.id)

@@ -28,6 +28,8 @@ class Remark:
         return f"{self.kind}: {self.words}"
 
 
+NO_GRADIENT = Remark("gradient", "The output has no gradient: something detaches it.")
+
 # --- LSTM --------------------------------------------------------------------------------------
 
 GATE_ORDER = Remark(

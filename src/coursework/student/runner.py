@@ -12,7 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -42,10 +42,12 @@ def check(folder: Path, tasks: Sequence[Task], seconds: float = 60.0) -> Iterato
             if task not in there:
                 words = f"{path_of(task.module).as_posix()} is not there."
                 yield _nothing(task, Remark("error", words))
-        waiting = yield from _work(folder, there, seconds) if there else []
+        if not there:
+            return
+        waiting = yield from _work(folder, there, seconds)
 
 
-def _work(folder: Path, tasks: list[Task], seconds: float) -> Iterator[Report]:
+def _work(folder: Path, tasks: list[Task], seconds: float) -> Generator[Report, None, list[Task]]:
     """Reports of one worker, as far as it comes; returns the tasks that are left."""
     command = [sys.executable, "-m", "coursework.student.runner", str(folder)]
     worker = subprocess.Popen(

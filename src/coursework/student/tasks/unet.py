@@ -124,12 +124,12 @@ def up(m: Any) -> None:
     def joined(*parts: Tensor) -> Tensor:
         return _block(trusted.block, torch.cat(parts, dim=1))
 
-    convolution, _ = _parts(trusted.block)
+    convolution, norm = _parts(trusted.block)
     known: Known = [
         (r.CONCATENATION_ORDER, joined(skip, larger)),
         (r.SKIP_UNUSED, joined(larger, torch.zeros_like(skip))),
         (r.SKIP_UNUSED, joined(larger, larger)),
-        (r.BLOCK_NO_RELU, _normed(trusted.block[1], convolution(torch.cat([larger, skip], 1)))),
+        (r.BLOCK_NO_RELU, _normed(norm, convolution(torch.cat([larger, skip], 1)))),
     ]
     same(own(x, skip), joined(larger, skip), known, what="the output of Up")
 
