@@ -22,6 +22,7 @@ ALLOWED = {
     "training": {"training", "settings", "errors"},
     "theory": {"theory", "models", "errors"},
     "experiments": {"experiments", "data", "models", "training", "settings", "errors", "report"},
+    "student": {"student", "models", "report", "settings", "errors"},
     "report": {"report", "experiments", "theory", "data", "settings", "errors"},
 }
 

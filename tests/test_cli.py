@@ -34,7 +34,18 @@ def call(*arguments: str) -> SimpleNamespace:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("data",), ("run",), ("train",), ("evaluate",), ("predict",), ("report",), ("bench",)],
+    [
+        (),
+        ("data",),
+        ("run",),
+        ("train",),
+        ("evaluate",),
+        ("predict",),
+        ("report",),
+        ("bench",),
+        ("student",),
+        ("check",),
+    ],
 )
 def test_help_of_every_command(arguments: tuple[str, ...]) -> None:
     result = call(*arguments, "--help")

@@ -1,4 +1,5 @@
-"""The command line: ``coursework data | run | train | evaluate | predict | grade | report | bench``.
+"""The command line: ``coursework data | run | train | evaluate | predict | grade | report | bench``, and for
+students ``coursework student | check``.
 
 Heavy libraries are imported inside the commands, so that ``--help`` answers at once. Errors that a user
 can mend are printed as one sentence; wrong use ends with exit code 2, everything else with 1.
@@ -597,6 +598,82 @@ def predict_segment(
     segmentation.overlay(pixels, mask).save(over)
     found = [str(digit) for digit in np.unique(mask) if digit < 10]
     typer.echo(f"digits: {', '.join(found) or 'none'}; mask in {target}, overlay in {over}")
+
+
+# --------------------------------------------------------------------------------------------- student
+
+
+@app.command("student")
+@_guarded
+def student(
+    problem: Annotated[
+        int | None, typer.Option(help="One problem, 1 to 6; all by default.")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Where the edition goes.")] = Path("student"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Start anew: what was written there is lost.")
+    ] = False,
+) -> None:
+    """Write the student edition: skeletons and notebooks without the answers."""
+    from coursework.student import edition
+
+    for path in edition.write(folder, problem, force):
+        typer.echo(f"  {(folder / path).as_posix()}")
+    where = "" if folder == Path("student") else f" --folder {folder}"
+    typer.echo(f"Begin with {folder / 'README.md'}; `coursework check{where}` says what differs.")
+
+
+@app.command("check")
+@_guarded
+def check(
+    problem: Annotated[
+        int | None, typer.Option(help="One problem, 1 to 6; all of the edition by default.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="A student edition; this folder or ./student by default.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Time that one object may take.")] = 60.0,
+) -> None:
+    """Check a student's versions; ends with 1 unless every object passes."""
+    from rich.markup import escape
+
+    from coursework.student import edition
+
+    root = edition.find(folder)
+    problems = edition.problems_of(problem) if problem else edition.problems_in(root)
+    if not set(problems) <= set(edition.problems_in(root)):
+        raise ConfigError(f"The edition in {root} was made without problem {problem}.")
+    table = _table(f"Student edition in {root}", ["problem", "object", "file", "score", "remarks"])
+    right = total = 0
+    tasks = []
+    if any(edition.MODULES[number] for number in problems):
+        from coursework.student import runner
+        from coursework.student.tasks import TASKS
+        from coursework.training.progress import track
+
+        tasks = [task for task in TASKS if task.problem in problems]
+        by_name = {task.name: task for task in tasks}
+        for result in track(runner.check(root, tasks, seconds), "checking", total=len(tasks)):
+            task = by_name[result.task]
+            full = result.passed == result.total
+            said = "\n".join(f"[bold]{one.kind}:[/] {escape(one.words)}" for one in result.remarks)
+            table.add_row(
+                task.question,
+                task.name,
+                edition.path_of(task.module).as_posix(),
+                f"[{'green' if full else 'red'}]{result.passed}/{result.total}[/]",
+                said or "[green]all right[/]",
+            )
+            right, total = right + full, total + 1
+    for name, missing in edition.words_missing(root, problems).items():
+        if missing:
+            words = f"[bold]to do:[/] no answer yet to {', '.join(missing)}"
+            table.add_row(name.split("_")[0], "in words", f"notebooks/{name}.ipynb", "–", words)
+    _print(table)
+    if tasks:
+        typer.echo(f"{right} of {total} objects pass all their checks.")
+    if right < total:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -56,6 +56,7 @@ def components(edge_index: Tensor, num_nodes: int) -> Tensor:
         ValueError: If `edge_index` names nodes that do not exist.
     """
     check_edge_index(edge_index, num_nodes)
+    # solution:begin number the nodes, one breadth-first search for each component | collections.deque
     reach: list[list[int]] = [[] for _ in range(num_nodes)]
     for source, target in edge_index.t().tolist():
         reach[source].append(target)
@@ -74,6 +75,7 @@ def components(edge_index: Tensor, num_nodes: int) -> Tensor:
                     queue.append(other)
         found += 1
     return torch.tensor(number, dtype=torch.int64)
+    # solution:end
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,13 @@ def largest_component(edge_index: Tensor, num_nodes: int) -> Subgraph:
     Shapes:
         - edge_index: `[2, E]`
     """
+    # solution:begin the nodes of the largest component, and its edges renumbered | components
     number = components(edge_index, num_nodes)  # [N]
     keep = number == torch.bincount(number).argmax()  # [N]
     position = keep.cumsum(0) - 1  # new number of each kept node
     inside = keep[edge_index[0]] & keep[edge_index[1]]  # [E]
     return Subgraph(keep.nonzero().squeeze(1), position[edge_index[:, inside]])
+    # solution:end
 
 
 def library_largest_component(edge_index: Tensor, num_nodes: int) -> Subgraph:

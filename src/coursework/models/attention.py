@@ -39,7 +39,9 @@ def masked_softmax(scores: Tensor) -> Tensor:
 
 def causal_mask(n: int, m: int | None = None, device: torch.device | None = None) -> Tensor:
     """Boolean mask `[N, M]` that lets position i attend to positions j <= i only (True = may)."""
+    # solution:begin a boolean matrix, True where i may attend to j | Tensor.tril
     return torch.ones(n, n if m is None else m, dtype=torch.bool, device=device).tril()
+    # solution:end
 
 
 def _apply_mask(scores: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -72,6 +74,7 @@ def attention_weights(
             f"Queries [..., N, d_k] and keys [..., M, d_k] must have the same width d_k, "
             f"but got Q {list(Q.shape)} and K {list(K.shape)}."
         )
+    # solution:begin scaled scores, masks, softmax | the masks are given: _apply_mask, masked_softmax
     if similarity == "dot":
         scale = 1.0 / math.sqrt(Q.shape[-1]) if scale is None else scale
     elif similarity == "cosine":
@@ -83,6 +86,7 @@ def attention_weights(
     if mask is None and not causal:
         return scores.softmax(dim=-1)
     return masked_softmax(_apply_mask(scores, mask, causal))
+    # solution:end
 
 
 def attention(
@@ -128,10 +132,12 @@ def attention(
             f"There must be one value for each key, but got K {list(K.shape)} "
             f"and V {list(V.shape)}."
         )
+    # solution:begin the weights, then the weighted sum of the values
     weights = attention_weights(
         Q, K, mask=mask, scale=scale, similarity=similarity, causal=causal
     )  # [..., N, M]
     return weights @ V, weights  # [..., N, d_v], [..., N, M]
+    # solution:end
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
@@ -261,7 +267,9 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """Cut the width into heads: `[B, N, d_model]` -> `[B, h, N, d_k]`."""
+        # solution:begin cut the last axis into heads and move them before the positions
         return x.unflatten(-1, (self.n_heads, self.d_k)).transpose(1, 2)
+        # solution:end
 
     def forward(
         self,
@@ -298,6 +306,7 @@ class MultiHeadAttention(nn.Module):
             if cache is not None:
                 K, V = cache.update(K, V)
         mask = _with_padding(mask, key_padding_mask, K)  # [..., N, M]
+        # solution:begin attend in each head, dropout on the weights, join the heads, W_O | dropout(x, p)
         weights: Tensor | None = None
         p = self.dropout if self.training else 0.0
         if need_weights:
@@ -313,6 +322,7 @@ class MultiHeadAttention(nn.Module):
             )  # [B, h, N, d_k]
         output: Tensor = self.W_O(heads.transpose(1, 2).flatten(2))  # [B, N, d_model]
         return output, weights
+        # solution:end
 
     @classmethod
     def from_torch(cls, module: nn.MultiheadAttention) -> Self:

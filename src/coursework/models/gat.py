@@ -57,6 +57,7 @@ def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
         - scores: `[E, K]`, target: `[E]`
         - output: `[E, K]`
     """
+    # solution:begin equation 2, over the edges that end in the same node | Tensor.index_add
     heads = scores.shape[1]
     index = target.unsqueeze(1).expand(-1, heads)  # [E, K]
     highest = scores.new_full((num_nodes, heads), -torch.inf)  # [N, K]
@@ -64,6 +65,7 @@ def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     numerator = (scores - highest.index_select(0, target)).exp()  # [E, K]
     denominator = scores.new_zeros(num_nodes, heads).index_add(0, target, numerator)  # [N, K]
     return numerator / denominator.index_select(0, target)
+    # solution:end
 
 
 class GraphAttentionLayer(nn.Module):
@@ -129,10 +131,12 @@ class GraphAttentionLayer(nn.Module):
         self.n_hidden = out_features // n_heads if is_concat else out_features
         self.dropout = dropout
         self.alpha = alpha
+        # solution:begin self.W without bias; self.a_l, self.a_r with a row for each head (one if shared)
         vectors = 1 if share_attention else n_heads
         self.W = FeatureLinear(in_features, n_heads * self.n_hidden, bias=False)
         self.a_l = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_i, the target
         self.a_r = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_j, the source
+        # solution:end
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -155,23 +159,30 @@ class GraphAttentionLayer(nn.Module):
                 f"GraphAttentionLayer expects h of shape [N, {self.in_features}], "
                 f"but got {list(h.shape)}."
             )
+        # solution:begin s = W h, reshaped into heads | Tensor.view
         s: Tensor = self.W(h)  # [N, K*F']
         return s.view(-1, self.n_heads, self.n_hidden)
+        # solution:end
 
     def edge_attention(self, s: Tensor, edge_index: Tensor) -> Tensor:
         r"""The weights :math:`\alpha_{ij}` of all edges: `[N, K, F']`, `[2, E]` -> `[E, K]`."""
+        # solution:begin the scores of the edges, the activation, the softmax | self.alpha, edge_softmax
         source, target = edge_index
         left = (s * self.a_l).sum(dim=-1)  # [N, K]
         right = (s * self.a_r).sum(dim=-1)  # [N, K]
         scores = left.index_select(0, target) + right.index_select(0, source)  # [E, K]
         return edge_softmax(F.leaky_relu(scores, self.alpha), target, s.shape[0])
+        # solution:end
 
     def combine(self, h_prime: Tensor) -> Tensor:
         """Concatenate or average the heads: `[N, K, F']` -> `[N, K*F']` or `[N, F']`."""
+        # solution:begin concatenate the heads, or take their mean
         return h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)
+        # solution:end
 
     def forward(self, h: Tensor, adj: Tensor) -> Tensor:
         """Attend to the neighbours: `[N, F]` -> `[N, out_features]`."""
+        # solution:begin transform, attend, dropout on the weights, weighted sum, combine | edges_of
         s = self.transform(h)  # [N, K, F']
         edge_index = edges_of(adj, s.shape[0])  # [2, E]
         source, target = edge_index
@@ -180,6 +191,7 @@ class GraphAttentionLayer(nn.Module):
         messages = weights.unsqueeze(2) * s.index_select(0, source)  # [E, K, F']
         h_prime = torch.zeros_like(s).index_add(0, target, messages.to(s.dtype))  # [N, K, F']
         return self.combine(h_prime)
+        # solution:end
 
 
 def dense_attention_reference(layer: GraphAttentionLayer, h: Tensor, adj: Tensor) -> Tensor:
@@ -235,6 +247,7 @@ class GAT(nn.Module):
         share_attention: bool = False,
     ) -> None:
         super().__init__()
+        # solution:begin self.layer1 with n_heads heads, self.layer2 with one, self.dropout (a number)
         self.layer1 = GraphAttentionLayer(
             nfeat, n_hidden, n_heads, True, dropout, alpha, share_attention
         )
@@ -242,12 +255,15 @@ class GAT(nn.Module):
             n_hidden, n_classes, 1, False, dropout, alpha, share_attention
         )
         self.dropout = dropout
+        # solution:end
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]` -> `[N, n_classes]`."""
+        # solution:begin dropout, layer 1, ELU, dropout, layer 2; return the logits | feature_dropout
         edge_index = edges_of(adj, x.shape[0])  # [2, E], once for both layers
         x = feature_dropout(x, self.dropout, self.training)  # [N, nfeat]
         h = F.elu(self.layer1(x, edge_index))  # [N, n_hidden]
         h = dropout(h, self.dropout, self.training)
         logits: Tensor = self.layer2(h, edge_index)  # [N, n_classes]
         return logits
+        # solution:end

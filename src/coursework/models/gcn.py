@@ -24,8 +24,10 @@ def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
         - edge_index: `[2, E]`
         - output: `[2, E']`
     """
+    # solution:begin one loop at every node, and no loop twice
     loops = torch.arange(num_nodes, device=edge_index.device).expand(2, -1)  # [2, N]
     return torch.cat([edge_index[:, edge_index[0] != edge_index[1]], loops], dim=1)
+    # solution:end
 
 
 def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
@@ -53,27 +55,36 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
         ValueError: `graph` is neither, or an entry of the matrix is negative, infinite or NaN (the
             root of a degree would be none).
     """
-    if is_edge_index(graph):
-        check_edge_index(graph, num_nodes)
-        source, target = add_self_loops(graph, num_nodes).unique(dim=1)  # 2 x [E']
-        weights = torch.ones(len(source), device=graph.device)  # [E']
-    else:
-        (source, target), weights = edges_and_weights(graph, num_nodes)
-        if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-            raise ValueError(
-                "The adjacency matrix has entries that are negative, infinite or NaN; give weights "
-                "of zero (no edge) or more."
-            )
-        apart = source != target
-        loops = torch.arange(num_nodes, device=graph.device)  # [N]
-        source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])
-        weights = torch.cat([weights[apart], weights.new_ones(num_nodes)]).to(
-            torch.get_default_dtype()
-        )
-    degree = weights.new_zeros(num_nodes).index_add(0, target, weights)  # [N]
+    if not is_edge_index(graph):
+        return _normalise_matrix(graph, num_nodes)
+    edge_index = graph
+    check_edge_index(edge_index, num_nodes)
+    # solution:begin the entries of the propagation matrix | add_self_loops, torch.bincount, sparse_csr
+    source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
+    degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
     scale = degree.rsqrt()  # [N], finite because of the self-loops
+    values = scale[target] * scale[source]  # [E']
+    return sparse_csr(target, source, values, (num_nodes, num_nodes))
+    # solution:end
+
+
+def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
+    """:func:`normalise_adjacency` of a matrix whose entries weigh the edges."""
+    (source, target), weights = edges_and_weights(adj, num_nodes)
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise ValueError(
+            "The adjacency matrix has entries that are negative, infinite or NaN; give weights of "
+            "zero (no edge) or more."
+        )
+    # solution:begin the same with weights (not asked for)
+    apart, loops = source != target, torch.arange(num_nodes, device=adj.device)  # [E], [N]
+    source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])  # [E']
+    weights = torch.cat([weights[apart], weights.new_ones(num_nodes)])  # [E']
+    weights = weights.to(torch.get_default_dtype())
+    scale = weights.new_zeros(num_nodes).index_add(0, target, weights).rsqrt()  # [N]
     values = scale[target] * weights * scale[source]  # [E']
     return sparse_csr(target, source, values, (num_nodes, num_nodes))
+    # solution:end
 
 
 class GraphConvolution(nn.Module):
@@ -107,7 +118,9 @@ class GraphConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = in_features
+        # solution:begin self.linear | FeatureLinear is an nn.Linear for sparse features too
         self.linear = FeatureLinear(in_features, out_features, bias=bias)
+        # solution:end
         self.bias_after = bias_after
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
@@ -124,10 +137,12 @@ class GraphConvolution(nn.Module):
                 f"adj must be the [{input.shape[0]}, {input.shape[0]}] matrix of the graph, "
                 f"but has shape {list(adj.shape)}; make it with normalise_adjacency(edge_index, N)."
             )
+        # solution:begin transform the nodes, then sum over the neighbours | multiply takes a sparse adj
         if not self.bias_after or self.linear.bias is None:
             return multiply(adj, self.linear(input))  # [N, F']
         weight_t = self.linear.weight.t()  # [F, F']
         return multiply(adj, multiply(input, weight_t)) + self.linear.bias  # [N, F']
+        # solution:end
 
 
 class GCN(nn.Module):
@@ -160,16 +175,20 @@ class GCN(nn.Module):
         bias_after: bool = False,
     ) -> None:
         super().__init__()
+        # solution:begin two graph convolutions gc1 and gc2, an activation relu, a dropout layer dropout
         self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)
         self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)
         self.relu = nn.ReLU()
         self.dropout = Dropout(dropout)
+        # solution:end
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
+        # solution:begin convolution, activation, dropout, convolution; return the logits
         h = self.relu(self.gc1(x, adj))  # [N, n_hidden]
         logits: Tensor = self.gc2(self.dropout(h), adj)  # [N, n_classes]
         return logits
+        # solution:end
 
 
 class DeepGCN(nn.Module):

@@ -54,6 +54,7 @@ def neighbours(
         - output: `[number of neighbours]` int64
     """
     source, target = edge_index
+    # solution:begin the neighbours in this direction | Tensor.unique
     if direction == "in":
         found = source[target == node]
     elif direction == "out":
@@ -63,6 +64,7 @@ def neighbours(
     else:
         raise ValueError(f"direction must be 'in', 'out' or 'both', but is {direction!r}.")
     return found[found != node].unique()
+    # solution:end
 
 
 def degrees(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -86,6 +88,7 @@ def aggregate(
     """
     num_nodes = len(x) if num_nodes is None else num_nodes
     source, target = edge_index
+    # solution:begin take the vector of the source of each edge to its target | Tensor.index_add, degrees
     messages = x.index_select(0, source)  # [E, F]
     total = x.new_zeros(num_nodes, *x.shape[1:]).index_add(0, target, messages)  # [N, F]
     if reduction == "sum":
@@ -94,6 +97,7 @@ def aggregate(
         count = degrees(edge_index, num_nodes).clamp(min=1)  # [N]
         return total / count.to(total.dtype).unsqueeze(1)
     raise ValueError(f"The aggregation must be 'mean' or 'sum', but is {reduction!r}.")
+    # solution:end
 
 
 class PlainGraphConvolution(nn.Module):
@@ -157,9 +161,11 @@ class PlainGraphConvolution(nn.Module):
                 f"but got {list(x.shape)}."
             )
         check_edge_index(edge_index, len(x))
+        # solution:begin the equation of the class | aggregate
         gathered = aggregate(x, edge_index, self.aggregation)  # [N, in]
         h: Tensor = self.W_1(gathered) + self.W_2(x)  # [N, out]
         return h if self.activation is None else self.activation(h)
+        # solution:end
 
 
 # --- sparse matrices -------------------------------------------------------------------------

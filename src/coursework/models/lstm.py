@@ -43,10 +43,12 @@ def lstm_update(gates: Tensor, c: Tensor) -> State:
     Returns:
         The states `(h, c)` after the step, each `[..., H]`.
     """
+    # solution:begin cut the sums into the gates, then equations (1) to (6) | torch.sigmoid, torch.tanh
     i, f, g, o = gates.chunk(4, dim=-1)  # 4 x [..., H]
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)  # [..., H]  (5)
     h = torch.sigmoid(o) * torch.tanh(c)  # [..., H]  (6)
     return h, c
+    # solution:end
 
 
 class LSTMCell(nn.Module):
@@ -123,9 +125,11 @@ class LSTMCell(nn.Module):
                         f"LSTMCell expects the state {name} to have shape {list(state_shape)}, "
                         f"but got {list(state.shape)}."
                     )
+        # solution:begin the sums inside the gates, then one step | use lstm_update
         gates = F.linear(input, self.weight_ih, self.bias_ih)  # [B, 4H]
         gates = gates + F.linear(h, self.weight_hh, self.bias_hh)  # [B, 4H]
         return lstm_update(gates, c)
+        # solution:end
 
 
 def scan(
@@ -500,6 +504,7 @@ class LSTM(nn.Module):
 
     def _run(self, rows: Tensor, sizes: list[int], initial: State) -> tuple[Tensor, State]:
         """All layers and directions over packed rows `[R, I]` -> `[R, D*H]`, 2 x `[L*D, B, H]`."""
+        # solution:begin all layers, each in its directions | self._scan runs one of them
         h_n: list[Tensor] = []
         c_n: list[Tensor] = []
         for layer in range(self.num_layers):
@@ -516,6 +521,7 @@ class LSTM(nn.Module):
                 c_n.append(c)  # [B, H]
             rows = torch.cat(outputs, dim=-1) if len(outputs) > 1 else outputs[0]  # [R, D*H]
         return rows, (torch.stack(h_n), torch.stack(c_n))
+        # solution:end
 
     def _scan(
         self, rows: Tensor, sizes: list[int], suffix: str, state: State, reverse: bool
@@ -523,6 +529,7 @@ class LSTM(nn.Module):
         """One layer in one direction, `[R, I]` -> `[R, H]`: by :class:`ThroughTime` where it can."""
         weight_ih: Tensor = getattr(self, f"weight_ih{suffix}")  # [4H, I]
         weight_hh: Tensor = getattr(self, f"weight_hh{suffix}")  # [4H, H]
+        # solution:begin the cell over time; at step t the first sizes[t] rows are alive | lstm_update
         bias: Tensor | None = None
         if self.bias:
             bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}")  # [4H]
@@ -537,6 +544,7 @@ class LSTM(nn.Module):
         x = rows.view(len(sizes), sizes[0], rows.shape[-1])  # [T, B, I]
         output, c = ThroughTime.apply(x, weight_ih, weight_hh, bias, *state, reverse)
         return output.flatten(0, 1), (output[0 if reverse else -1], c)
+        # solution:end
 
 
 class BiLSTMClassifier(nn.Module):

@@ -53,11 +53,13 @@ class PositionalEncoding(nn.Module):
     def __init__(self, d_model: int, dropout: float = 0.0, max_length: int = 512) -> None:
         super().__init__()
         self.dropout = Dropout(dropout)
+        # solution:begin the matrix encoding [max_length, d_model] of both formulas
         position = torch.arange(max_length, dtype=torch.float64).unsqueeze(1)  # [P, 1]
         exponent = torch.arange(0, d_model, 2, dtype=torch.float64) / d_model  # [ceil(d/2)]
         angle = position / 10000.0**exponent  # [P, ceil(d/2)]
         encoding = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # [P, d or d + 1]
         encoding = encoding[:, :d_model].to(torch.get_default_dtype())  # [P, d]
+        # solution:end
         self.register_buffer("encoding", encoding, persistent=False)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
@@ -107,9 +109,11 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the same two-layer network at every position."""
+        # solution:begin linear1, activation, dropout, linear2 | _ACTIVATIONS[self.activation]
         hidden = _ACTIVATIONS[self.activation](self.linear1(x))  # [..., d_ff]
         output: Tensor = self.linear2(self.dropout(hidden))  # [..., d_model]
         return output
+        # solution:end
 
 
 class EncoderLayer(nn.Module):
@@ -170,6 +174,7 @@ class EncoderLayer(nn.Module):
     ) -> Tensor:
         """Transform a sequence: `[B, S, d_model]` -> `[B, S, d_model]`."""
 
+        # solution:begin the two sub-layers, each wrapped by self._residual | hand the masks on
         def attend(y: Tensor) -> Tensor:
             output, _ = self.self_attention(
                 y, mask=mask, key_padding_mask=key_padding_mask, causal=causal, need_weights=False
@@ -178,13 +183,16 @@ class EncoderLayer(nn.Module):
 
         x = self._residual(x, attend, self.norm1)
         return self._residual(x, self.feed_forward, self.norm2)
+        # solution:end
 
     def _residual(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], norm: nn.Module) -> Tensor:
         """Wrap a sub-layer in dropout, residual connection and normalisation."""
+        # solution:begin post-norm, or pre-norm if self.norm_first | self.dropout
         if self.norm_first:
             return x + self.dropout(sublayer(norm(x)))
         output: Tensor = norm(x + self.dropout(sublayer(x)))
         return output
+        # solution:end
 
     @classmethod
     def from_torch(cls, layer: nn.TransformerEncoderLayer) -> Self:
@@ -293,6 +301,7 @@ class DecoderLayer(nn.Module):
         must then be False.
         """
 
+        # solution:begin the three sub-layers, each in self._residual | the masks; cache.own and cache.memory
         def attend(y: Tensor) -> Tensor:
             output, _ = self.self_attention(
                 y,
@@ -318,13 +327,16 @@ class DecoderLayer(nn.Module):
         x = self._residual(x, attend, self.norm1)
         x = self._residual(x, attend_memory, self.norm2)
         return self._residual(x, self.feed_forward, self.norm3)
+        # solution:end
 
     def _residual(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], norm: nn.Module) -> Tensor:
         """Wrap a sub-layer in dropout, residual connection and normalisation."""
+        # solution:begin post-norm, or pre-norm if self.norm_first | self.dropout
         if self.norm_first:
             return x + self.dropout(sublayer(norm(x)))
         output: Tensor = norm(x + self.dropout(sublayer(x)))
         return output
+        # solution:end
 
     @classmethod
     def from_torch(cls, layer: nn.TransformerDecoderLayer) -> Self:
@@ -601,12 +613,14 @@ class Transformer(nn.Module):
             raise ValueError(
                 f"The source must have shape [B, S] with S > 0, but has {list(src.shape)}."
             )
+        # solution:begin mark the padding, embed the words, add the positions, run the encoder
         padding = src == self.pad_idx  # [B, S]
         # Without padding the attention needs no mask, which is faster.
         mask = padding if bool(padding.any()) else None
         x = self.position(self.src_embedding(src) * math.sqrt(self.d_model))  # [B, S, d]
         memory: Tensor = self.encoder(x, key_padding_mask=mask)  # [B, S, d]
         return memory, mask
+        # solution:end
 
     def _decode(
         self,
@@ -620,6 +634,7 @@ class Transformer(nn.Module):
 
         Padding of the target stands at its end, so the causal mask already hides it from the words.
         """
+        # solution:begin embed the words, add the positions, run the decoder | causal without caches
         y = self.position(self.tgt_embedding(tgt) * math.sqrt(self.d_model), offset)  # [B, T, d]
         hidden: Tensor = self.decoder(
             y,
@@ -629,6 +644,7 @@ class Transformer(nn.Module):
             caches=caches,
         )
         return hidden
+        # solution:end
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all target words: `[..., d_model]` -> `[..., tgt_vocab]`."""
@@ -644,8 +660,10 @@ class Transformer(nn.Module):
                 f"The target must have shape [B, T] with T > 0 and the batch of the source "
                 f"{list(src.shape)}, but has {list(tgt.shape)}."
             )
+        # solution:begin encode the source, decode the target, score the words
         memory, padding = self.encode(src)  # [B, S, d], [B, S]
         return self.logits(self._decode(tgt, memory, padding))  # [B, T, V]
+        # solution:end
 
     def start(self, src: Tensor, cached: bool = True) -> "TransformerDecoding":
         """Read the sources `[B, S]`, for a search such as :func:`.beam_search.beam_search`.

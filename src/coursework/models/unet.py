@@ -30,6 +30,7 @@ class Block(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
         if convolutions < 1:
             raise ValueError(f"A block needs at least one convolution, but got {convolutions}.")
+        # solution:begin the layers in their order, to super().__init__ | nn.Conv2d, nn.BatchNorm2d, nn.ReLU
         layers: list[nn.Module] = []
         for index in range(convolutions):
             channels = in_channels if index == 0 else out_channels
@@ -39,6 +40,7 @@ class Block(nn.Sequential):
                 nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
+        # solution:end
 
 
 class Down(nn.Module):
@@ -63,8 +65,10 @@ class Down(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
         super().__init__()
         self.in_channels = in_channels
+        # solution:begin self.block (a Block) and self.pool
         self.block = Block(in_channels, out_channels, convolutions)
         self.pool = nn.MaxPool2d(kernel_size=2)
+        # solution:end
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled features and, before pooling, those for the skip connection."""
@@ -74,9 +78,11 @@ class Down(nn.Module):
                 f"Down halves height and width, so both must be even, but the input is "
                 f"{x.shape[2]} x {x.shape[3]}."
             )
+        # solution:begin the features before and after pooling
         skip: Tensor = self.block(x)  # [B, C_out, H, W]
         pooled: Tensor = self.pool(skip)  # [B, C_out, H/2, W/2]
         return pooled, skip
+        # solution:end
 
 
 class Up(nn.Module):
@@ -102,8 +108,10 @@ class Up(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.skip_channels = skip_channels
+        # solution:begin self.upsample (keeps its channels) and self.block | nn.ConvTranspose2d
         self.upsample = nn.ConvTranspose2d(in_channels, in_channels, kernel_size=2, stride=2)
         self.block = Block(in_channels + skip_channels, out_channels, convolutions)
+        # solution:end
 
     def forward(self, x: Tensor, skip_connection: Tensor) -> Tensor:
         """Double height and width and merge in the skip connection."""
@@ -116,10 +124,12 @@ class Up(nn.Module):
                 f"{doubled[0]} x {doubled[1]}, but is "
                 f"{skip_connection.shape[2]} x {skip_connection.shape[3]}."
             )
+        # solution:begin upsample, concatenate the skip connection behind, block | torch.cat
         x = self.upsample(x)  # [B, C_in, 2H, 2W]
         x = torch.cat([x, skip_connection], dim=1)  # [B, C_in + C_skip, 2H, 2W]
         output: Tensor = self.block(x)  # [B, C_out, 2H, 2W]
         return output
+        # solution:end
 
 
 class UNet(nn.Module):
@@ -169,6 +179,7 @@ class UNet(nn.Module):
             )
         self.in_channels = in_channels
         self.disable_skip_connections = disable_skip_connections
+        # solution:begin self.downs, self.bottleneck, self.ups, self.output | nn.ModuleList
         channels = [in_channels, *down]
         self.downs = nn.ModuleList(
             Down(channels[level], channels[level + 1], convolutions) for level in range(len(down))
@@ -180,10 +191,12 @@ class UNet(nn.Module):
             for level, skip in enumerate(reversed(down))
         )
         self.output = nn.Conv2d(below[-1], out_channels, kernel_size=1)
+        # solution:end
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every class for every pixel: `[B, C, H, W]` -> `[B, classes, H, W]`."""
         _check_4d(x, self.in_channels, "images")
+        # solution:begin pad, contract, bottleneck, expand with the skip connections, scores, cut back
         height, width = x.shape[2:]
         step = 2 ** len(self.downs)
         bottom, right = -height % step, -width % step
@@ -198,3 +211,4 @@ class UNet(nn.Module):
             x = up(x, skips.pop())
         logits: Tensor = self.output(x)  # [B, classes, H', W']
         return logits[:, :, :height, :width]  # [B, classes, H, W]
+        # solution:end

@@ -242,6 +242,9 @@ LISTINGS: dict[str, Listing] = {
 }
 """Name in the document -> code and its essential lines; the only place where lines are marked."""
 
+_MARKER = re.compile(r" *# solution:(begin|end)")
+"""What the student edition is cut along, of no interest to a reader of the answers."""
+
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -306,7 +309,8 @@ def cut(listing: Listing) -> list[Line]:
                 shown_classes.add(owner)
             node = _find(node.body, method, listing.path)
         first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        left_out = _docstrings(node) | _argument_checks(node)
+        markers = {n for n, line in enumerate(lines, 1) if _MARKER.match(line)}
+        left_out = _docstrings(node) | _argument_checks(node) | markers
         numbers += [n for n in range(first, (node.end_lineno or first) + 1) if n not in left_out]
         chosen += [0, *numbers] if chosen and not method else numbers
         if method:

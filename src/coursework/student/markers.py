@@ -1,0 +1,234 @@
+"""Skeletons made from the solutions: what stands between two markers is cut out, and a prompt put in.
+
+In a solution the asked-for lines stand between two comments::
+
+    # solution:begin what is asked | a hint | another hint
+    return x.softmax(dim=-1)
+    # solution:end
+
+The skeleton of a module keeps the functions and classes that have such lines, with their docstrings, and
+imports everything else that they use from the package. So there is nothing that could drift apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from coursework.errors import CourseworkError
+
+HERE = "##### Your code here #####"
+"""The line of the assignments' starter code that says where to write."""
+
+_BEGIN = re.compile(r"( *)# solution:begin (.+)")
+_END = re.compile(r" *# solution:end")
+_WORD = re.compile(r"\w+")
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Region:
+    """The lines between two markers.
+
+    Attributes:
+        first: Number of the line with the first marker, from 1.
+        last: Number of the line with the second.
+        where: Function that they are in, such as ``LSTMCell.forward``.
+        indent: Spaces in front of the markers.
+        asks: What is asked.
+        hints: Hints, possibly none.
+        code: The asked-for lines.
+    """
+
+    first: int
+    last: int
+    where: str
+    indent: str
+    asks: str
+    hints: tuple[str, ...]
+    code: tuple[str, ...]
+
+    @property
+    def prompt(self) -> tuple[str, ...]:
+        """What stands in the skeleton in place of the code."""
+        lines = [
+            f"# TODO: {self.asks}",
+            *(f"# hint: {hint}" for hint in self.hints),
+            HERE,
+            f'raise NotImplementedError("{self.where} is still to be written.")',
+            "#####",
+        ]
+        return tuple(self.indent + line for line in lines)
+
+
+def is_marker(line: str) -> bool:
+    """Whether a line is one of the two markers."""
+    return bool(_BEGIN.fullmatch(line) or _END.fullmatch(line))
+
+
+def regions(source: str) -> list[Region]:
+    """The marked regions of a module, from its top to its bottom.
+
+    Raises:
+        CourseworkError: A marker has no partner, or stands outside of a function.
+    """
+    lines = source.splitlines()
+    functions = list(_functions(ast.parse(source)))
+    found: list[Region] = []
+    opened: tuple[int, re.Match[str]] | None = None
+    for number, line in enumerate(lines, start=1):
+        begin = _BEGIN.fullmatch(line)
+        if begin is None and not _END.fullmatch(line):
+            continue
+        if (begin is None) == (opened is None):
+            raise CourseworkError(
+                f"The marker in line {number} has no partner: {line.strip()!r}; every "
+                "`# solution:begin` needs its `# solution:end` before the next one."
+            )
+        if begin is not None:
+            opened = number, begin
+            continue
+        assert opened is not None
+        first, head = opened
+        asks, *hints = (part.strip() for part in head[2].split("|"))
+        inside = [
+            name
+            for name, node in functions
+            if node.lineno < first <= (node.end_lineno or 0) + 1 and _deeper(node, head[1])
+        ]
+        if not inside:
+            raise CourseworkError(f"The marker in line {first} stands outside of a function.")
+        code = tuple(lines[first : number - 1])
+        found.append(Region(first, number, inside[-1], head[1], asks, tuple(hints), code))
+        opened = None
+    if opened is not None:
+        raise CourseworkError(f"The marker in line {opened[0]} is never closed.")
+    return found
+
+
+def skeleton(source: str, module: str) -> str:
+    """The student's version of a module.
+
+    Args:
+        source: Text of the solution.
+        module: Its name, from which what is not asked for is imported.
+
+    Raises:
+        CourseworkError: See :func:`regions`, or nothing is marked.
+    """
+    marked = regions(source)
+    if not marked:
+        raise CourseworkError(f"Nothing is marked in {module}; there is no skeleton to make.")
+    tree, lines = ast.parse(source), source.splitlines()
+    asked = {region.where.partition(".")[0] for region in marked}
+    kept = [node for node in tree.body if isinstance(node, Definition) and node.name in asked]
+    objects = [_with_prompts(lines, node, marked) for node in kept]
+    # Of the same module only what the skeleton uses or hints at: the rest belongs to the solution.
+    hints = {word for region in marked for hint in region.hints for word in _WORD.findall(hint)}
+    needed = _used(ast.parse("\n".join(objects))) | hints
+    given = sorted(
+        name for node in tree.body if node not in kept for name in _defined(node) if name in needed
+    )
+    imports = _imports(tree, {name for node in kept for name in _used(node)})
+    if given:
+        names = "".join(f"    {name},\n" for name in given)
+        imports += f"\n\nfrom {module} import (  # given\n{names})"
+    docstring = f'r"""{ast.get_docstring(tree, clean=False)}"""'
+    return "\n\n".join([docstring, imports, *("\n" + text for text in objects)]) + "\n"
+
+
+def solve(text: str, source: str, module: str) -> str:
+    """The skeleton with the prompts replaced by the code of ``source``: the inverse of cutting.
+
+    Raises:
+        CourseworkError: A prompt is not there.
+    """
+    for region in regions(source):
+        prompt, code = "\n".join(region.prompt), "\n".join(region.code)
+        if prompt not in text:
+            raise CourseworkError(f"The skeleton has no prompt for {region.where} any more.")
+        text = text.replace(prompt, code, 1)
+    tree = ast.parse(text)
+    there = {name for node in tree.body for name in _defined(node) + _imported(node)}
+    top = {name for node in ast.parse(source).body for name in _defined(node)}
+    if missing := sorted((_used(tree) & top) - there):
+        head, body = text.split("\n\n\n", 1)
+        text = f"{head}\nfrom {module} import {', '.join(missing)}\n\n\n{body}"
+    return text
+
+
+def _with_prompts(lines: list[str], node: Definition, marked: list[Region]) -> str:
+    """The text of a definition, prompts in place of its marked regions."""
+    own = {region.first: region for region in marked if region.where.split(".")[0] == node.name}
+    number = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    # the last marker is a comment, so it may stand behind the last statement
+    last = max(node.end_lineno or 0, *(region.last for region in own.values()))
+    text: list[str] = []
+    while number <= last:
+        region = own.get(number)
+        text += [lines[number - 1]] if region is None else region.prompt
+        number = number + 1 if region is None else region.last + 1
+    return "\n".join(text)
+
+
+def _functions(
+    tree: ast.AST, prefix: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Functions and methods with their full names, an outer one before those in it."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, Definition):
+            name = f"{prefix}{node.name}"
+            if not isinstance(node, ast.ClassDef):
+                yield name, node
+            else:
+                yield from _functions(node, f"{name}.")
+
+
+def _deeper(node: ast.stmt, indent: str) -> bool:
+    """Whether lines with this indentation can be in the body of ``node``."""
+    return len(indent) > node.col_offset
+
+
+def _used(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """Names that a statement at the top of a module defines (imports left out)."""
+    if isinstance(node, Definition):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    return []
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return []
+    return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+
+
+def _imports(tree: ast.Module, used: set[str]) -> str:
+    """The imports of a module in their groups, with only the names that are used."""
+    text, last, gap = "", 0, False
+    for node in tree.body:
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        gap = gap or node.lineno > last + 1
+        last = node.end_lineno or node.lineno
+        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        names = [a for a in node.names if future or (a.asname or a.name).split(".")[0] in used]
+        if not names:
+            continue
+        if isinstance(node, ast.Import):
+            kept: ast.stmt = ast.Import(names)
+        else:
+            kept = ast.ImportFrom(node.module, names, node.level)
+        text += ("\n\n" if gap else "\n") + ast.unparse(kept)
+        gap = False
+    return text.strip()

@@ -1,0 +1,198 @@
+"""The student's notebooks: the questions stay, the answers become prompts, the outputs are cleared.
+
+What is asked for in words is a section of its own in every notebook, headed by the number of its question.
+Of such a section the heading and the question stay (it is quoted, or begins with **Question.**). Of the
+other sections everything stays but the cells in :data:`LEFT_OUT`, and what could not run without them.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import re
+from typing import Any
+
+from coursework.report.questions import Question, of_notebook
+
+IN_WORDS = {
+    "2(b)", "2(c)", "3(a)", "3.6", "4.3",
+    "1.1.1", "1.1.2", "1.2.1", "1.3.1", "1.3.2", "1.3.3", "1.4.1", "1.4.2", "2.1.1",
+}  # fmt: skip
+"""Questions that are answered in words: by an argument, a derivation, or a comparison."""
+
+OBSERVED = {"2(a)"}
+"""Questions that ask for code and, besides, for what one observes."""
+
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    # the formulas term by term; the backward pass written out
+    "1_lstm_sentiment": (
+        "cell-014", "cell-015", "cell-033", "cell-034", "cell-035", "cell-036", "cell-037",
+    ),
+    # what one observes in the attention matrix
+    "2_attention_translation": ("cell-011", "cell-012", "cell-013", "cell-014", "cell-015", "cell-016"),
+    # what the features of the karate club mean
+    "3_gnn_karate_wikipedia": ("gnn-24", "gnn-25"),
+    # the network once more, in plain functions
+    "5_unet_segmentation": ("cell-17", "cell-18"),
+}  # fmt: skip
+"""Cells of the other sections that would give an answer away."""
+
+SETUP = """\
+# Your own modules take the place of the package's. After a change of yours restart the kernel.
+from coursework import student
+
+student.use("..")"""
+
+HERE = "##### Your answer here #####"
+"""Marks a prompt in words; as long as it stands there, the question is open."""
+
+_ANSWER_SHEET = re.compile(r"^## Answers", re.MULTILINE)
+_ADDS = re.compile(r"sheet\.add\(\s*\"([^\"]+)\"")
+
+
+def edition(document: Any, notebook: str) -> Any:
+    """The student's version of a notebook.
+
+    Args:
+        document: The notebook as nbformat reads it; it is not changed.
+        notebook: Its name without ending.
+    """
+    result = copy.deepcopy(document)
+    questions = of_notebook(notebook)
+    left_out = set(LEFT_OUT.get(notebook, ()))
+    head, *sections = _sections(result.cells)
+    known = _Names()
+    cells = [head[0], _code("student", SETUP), *known.runnable(head[1:])]
+    for section in sections:
+        asked = [q for q in questions if _about(section[0].source, q)]
+        if _ANSWER_SHEET.match(section[0].source):
+            kept = [_only_heading(section[0]), *(c for c in section if "sheet.show()" in c.source)]
+        elif asked and all(question.part in IN_WORDS for question in asked):
+            kept = _questions_only(section)
+        elif not asked and notebook == "6_theory":
+            continue  # the register of all claims, which are the answers
+        else:
+            kept = [cell for cell in section if cell.id not in left_out]
+        kept = known.runnable(kept)
+        answered = {part for cell in kept for part in _ADDS.findall(cell.source)}
+        unanswered = [question for question in asked if question.part not in answered]
+        if unanswered:
+            kept += _prompts(unanswered, section[0].id)
+        cells += kept
+    for cell in cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            cell.metadata.pop("tags", None)  # there is nothing left to compare with
+    result.cells = cells
+    return result
+
+
+def open_questions(document: Any) -> list[str]:
+    """Numbers of the questions whose prompt in words nobody has answered yet."""
+    texts = [cell.source for cell in document.cells if cell.cell_type == "markdown"]
+    return [
+        part
+        for text in texts
+        if HERE in text
+        for part in re.findall(r"answer to question ([\w.()]+)", text)
+    ]
+
+
+def _sections(cells: list[Any]) -> list[list[Any]]:
+    """Cut before every cell that begins with a heading of the second level."""
+    sections: list[list[Any]] = [[]]
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            sections.append([])
+        sections[-1].append(cell)
+    return sections
+
+
+def _about(text: str, question: Question) -> bool:
+    heading = text.split("\n", 1)[0]
+    return bool(re.search(rf"(?<![\w.]){re.escape(question.part)}(?![\w.])", heading))
+
+
+def _only_heading(cell: Any) -> Any:
+    cell.source = cell.source.split("\n", 1)[0]
+    return cell
+
+
+def _questions_only(section: list[Any]) -> list[Any]:
+    """The cells with a question in them, and of those only the headings and the questions."""
+    kept = []
+    for cell in section:
+        if cell.cell_type == "markdown":
+            paragraphs = cell.source.split("\n\n")
+            wanted = [p for p in paragraphs if p.startswith(("## ", "> ", "**Question.**"))]
+            if wanted:
+                cell.source = "\n\n".join(wanted)
+                kept.append(cell)
+    return kept
+
+
+def _prompts(questions: list[Question], after: str) -> list[Any]:
+    """A cell for the answer in words, and one for its numbers and the answer sheet."""
+    words = "\n\n".join(
+        f"**TODO:** your answer to question {question.part} ({question.asks}). "
+        "Justify every step; the result alone is not an answer."
+        for question in questions
+        if question.part in IN_WORDS | OBSERVED
+    )
+    sheet = "\n".join(
+        f'sheet.add("{question.part}", "your answer in a few words", value="what you measured")'
+        for question in questions
+    )
+    code = f"# TODO: check your answer on numbers\n##### Your code here #####\n\n#####\n{sheet}"
+    written = [_markdown(f"{after}-answer", f"{words}\n\n{HERE}")] if words else []
+    return [*written, _code(f"{after}-check", code)]
+
+
+def _markdown(name: str, text: str) -> Any:
+    from nbformat import v4
+
+    return v4.new_markdown_cell(text, id=name)
+
+
+def _code(name: str, text: str) -> Any:
+    from nbformat import v4
+
+    return v4.new_code_cell(text, id=name)
+
+
+class _Names:
+    """Names that the cells so far define; a cell that needs others cannot run."""
+
+    def __init__(self) -> None:
+        self.defined = {*dir(builtins), "get_ipython", "display"}
+
+    def runnable(self, cells: list[Any]) -> list[Any]:
+        """The cells that can run after those before them."""
+        kept = []
+        for cell in cells:
+            if cell.cell_type == "code":
+                used, stored = _names(ast.parse(cell.source))
+                if used - stored - self.defined:
+                    continue
+                self.defined |= stored
+            kept.append(cell)
+        return kept
+
+
+def _names(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """Names that are read and names that are bound, wherever in a cell."""
+    used: set[str] = set()
+    stored: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else stored).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            stored.add(node.name)
+        elif isinstance(node, ast.arg):
+            stored.add(node.arg)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            stored.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            stored |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    return used, stored

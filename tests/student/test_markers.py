@@ -1,0 +1,134 @@
+"""Skeletons are the solutions without what is asked for, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from solved_edition import solved
+
+from coursework.errors import CourseworkError
+from coursework.student import edition, markers, remarks
+from coursework.student.remarks import Remark
+from coursework.student.tasks import TASKS
+
+MODULES = [module for modules in edition.MODULES.values() for module in modules]
+
+SOURCE = '''\
+"""A module."""
+
+import math
+
+import torch
+
+
+def helper(x):
+    return x
+
+
+def unused(x):
+    return math.pi
+
+
+def asked(x):
+    """What it does."""
+    y = helper(x)
+    # solution:begin double it | Tensor.mul
+    secret = unused(y)
+    return 2 * secret
+    # solution:end
+'''
+
+
+def definitions(text: str) -> dict[str, str]:
+    """Functions and classes of a module, without comments."""
+    return {
+        node.name: ast.dump(node)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+def code_lines(module: str) -> set[str]:
+    """Lines that only the solution has, and that say something (no bare `else:`)."""
+    lines = edition.source_of(module).splitlines()
+    for region in reversed(markers.regions(edition.source_of(module))):
+        del lines[region.first - 1 : region.last]
+    outside = {line.split("  # ")[0].strip() for line in lines}
+    return {
+        code
+        for region in markers.regions(edition.source_of(module))
+        for line in region.code
+        if len(code := line.split("  # ")[0].strip()) > 12 and code not in outside
+    }
+
+
+def test_a_skeleton_has_prompts_hints_and_what_it_needs() -> None:
+    text = markers.skeleton(SOURCE, "some.module")
+    assert "secret" not in text
+    assert "unused" not in text
+    assert "from some.module import (  # given\n    helper,\n)" in text
+    for line in (
+        '    """What it does."""',
+        "    # TODO: double it",
+        "    # hint: Tensor.mul",
+        "    ##### Your code here #####",
+        '    raise NotImplementedError("asked is still to be written.")',
+        "    #####",
+    ):
+        assert line in text.splitlines()
+
+
+def test_cutting_and_solving_are_inverse() -> None:
+    text = markers.solve(markers.skeleton(SOURCE, "some.module"), SOURCE, "some.module")
+    assert definitions(text)["asked"] == definitions(SOURCE)["asked"]
+    assert "from some.module import unused" in text
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_edition_and_solution_cannot_drift(module: str) -> None:
+    source = edition.source_of(module)
+    skeleton, whole = edition.skeleton_of(module), definitions(source)
+    for name, dump in definitions(solved(module)).items():
+        assert dump == whole[name], name
+    kept = {line.split("  # ")[0].strip() for line in skeleton.splitlines()}
+    assert not kept & code_lines(module)
+    compile(skeleton, module, "exec")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_prompt_belongs_to_a_task_and_every_task_has_one(module: str) -> None:
+    asked = {r.where.split(".")[0] for r in markers.regions(edition.source_of(module))}
+    names = [name for task in TASKS if task.module == module for name in task.names]
+    assert sorted(asked) == sorted(names)
+
+
+def test_modules_of_the_tasks_are_those_of_the_edition() -> None:
+    for number, modules in edition.MODULES.items():
+        assert {task.module for task in TASKS if task.problem == number} == set(modules)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f():\n    # solution:begin x\n    return 1\n",
+        "def f():\n    return 1\n    # solution:end\n",
+        "def f():\n    # solution:begin x\n    # solution:begin y\n    return 1\n    # solution:end\n",
+        "# solution:begin x\na = 1\n# solution:end\n",
+        "def f():\n    return 1\n",
+    ],
+)
+def test_wrong_markers_are_refused(source: str) -> None:
+    with pytest.raises(CourseworkError):
+        markers.skeleton(source, "m")
+
+
+def test_no_remark_gives_the_solution_away() -> None:
+    words = [value.words for value in vars(remarks).values() if isinstance(value, Remark)]
+    assert len(words) > 60
+    assert len(set(words)) == len(words)
+    solution = set().union(*map(code_lines, MODULES))
+    for text in words:
+        assert not any(line in text for line in solution), text
+        assert not any(sign in text for sign in ("`", "torch.", "dim=", " self.", "**")), text
+        assert text.endswith("."), text

@@ -1,0 +1,99 @@
+"""The student's notebooks ask every question, answer none in words, and hold together."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import nbformat
+import pytest
+
+from coursework import settings
+from coursework.report.questions import NOTEBOOKS, of_notebook
+from coursework.student import edition, markers, notebooks
+
+FOLDER = settings.repo_root() / "notebooks"
+
+
+@pytest.fixture(params=list(NOTEBOOKS), scope="module")
+def pair(request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
+    """Name, solved notebook, student's notebook."""
+    document = nbformat.read(FOLDER / f"{request.param}.ipynb", as_version=4)
+    return request.param, document, notebooks.edition(document, request.param)
+
+
+def test_it_is_a_notebook_without_outputs(pair: tuple[str, Any, Any]) -> None:
+    _, solved, made = pair
+    nbformat.validate(made)
+    assert len({cell.id for cell in made.cells}) == len(made.cells)
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+            ast.parse(cell.source)
+    assert any(cell.get("outputs") for cell in solved.cells), "the original was changed"
+
+
+def test_the_students_modules_come_first(pair: tuple[str, Any, Any]) -> None:
+    first = next(cell for cell in pair[2].cells if cell.cell_type == "code")
+    assert first.source == notebooks.SETUP
+
+
+def test_every_question_is_asked_and_has_a_row_on_the_sheet(pair: tuple[str, Any, Any]) -> None:
+    name, _, made = pair
+    text = "\n".join(cell.source for cell in made.cells)
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    for question in of_notebook(name):
+        assert any(notebooks._about(line, question) for line in headings), question.part
+        assert f'"{question.part}"' in text, question.part
+    assert "sheet.show()" in text
+    expected = [
+        q.part for q in of_notebook(name) if q.part in notebooks.IN_WORDS | notebooks.OBSERVED
+    ]
+    assert notebooks.open_questions(made) == expected
+
+
+def test_answers_in_words_are_gone(pair: tuple[str, Any, Any]) -> None:
+    name, solved, made = pair
+    text = "\n".join(cell.source for cell in made.cells)
+    for sign in (
+        "**Proof.**",
+        "**The answer",
+        "### Derivation",
+        "\\blacksquare",
+        "\\boxed",
+        "### Why",
+    ):
+        assert sign not in text, sign
+    if name == "6_theory":
+        assert "**Answer.**" not in text
+        assert "**Idea.**" not in text
+    kept = {cell.id for cell in made.cells}
+    for cell in notebooks.LEFT_OUT.get(name, ()):
+        assert cell in {c.id for c in solved.cells}, f"{cell} is not in the notebook any more"
+        assert cell not in kept
+
+
+def test_no_line_of_a_solution_is_in_a_cell(pair: tuple[str, Any, Any]) -> None:
+    lines = {line.strip() for cell in pair[2].cells for line in cell.source.splitlines()}
+    for modules in edition.MODULES.values():
+        for module in modules:
+            for region in markers.regions(edition.source_of(module)):
+                code = {line.split("  # ")[0].strip() for line in region.code}
+                assert not {line for line in code if len(line) > 40} & lines, region.where
+
+
+def test_cells_use_only_what_is_defined_before(pair: tuple[str, Any, Any]) -> None:
+    names = notebooks._Names()
+    code = [cell for cell in pair[2].cells if cell.cell_type == "code"]
+    assert names.runnable(code) == code
+
+
+def test_an_answer_closes_the_question(pair: tuple[str, Any, Any]) -> None:
+    made = pair[2]
+    prompts = [cell for cell in made.cells if notebooks.HERE in cell.source]
+    if prompts:
+        before = notebooks.open_questions(made)
+        text, prompts[0].source = prompts[0].source, "My answer."
+        assert len(notebooks.open_questions(made)) < len(before)
+        prompts[0].source = text
