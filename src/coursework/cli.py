@@ -249,7 +249,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change a number, e.g. `--set plan.epochs=3`; repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="First seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
     jobs: Annotated[
         int, typer.Option(min=1, help="Seeds trained side by side, with one thread each.")
@@ -275,19 +275,25 @@ def train(
     """
     from coursework.experiments import base
     from coursework.report import store
-    from coursework.training import parallel
+    from coursework.training import engine, parallel
     from coursework.training.progress import track
 
     base.get(experiment)
+    if record is not None and not store.is_name(record):
+        raise ConfigError(
+            f"A result cannot be recorded as {record!r}; use small letters, digits, '-', '_' and '.'."
+        )
     config = base.override(base.preset_of(experiment, preset), set_ or [])
     changed = config != base.preset_of(experiment, preset)
     title = f"{experiment}, preset {preset}{' (changed)' if changed else ''}"
     numbers = range(seed, seed + seeds)
     runs = []
+    say = typer.echo if engine.first_process() else None  # under torchrun one process reports
     if jobs == 1 and backend == "loky":
         for number in numbers:
-            typer.echo(f"{title}, seed {number}")
-            runs.append(base.train_seed(experiment, config, preset, number, resume, log=typer.echo))
+            if say is not None:
+                say(f"{title}, seed {number}")
+            runs.append(base.train_seed(experiment, config, preset, number, resume, log=say))
     else:
         typer.echo(f"{title}, seeds {seed} to {seed + seeds - 1}, {jobs} at a time ({backend})")
         one = functools.partial(base.train_quietly, experiment, config, preset, resume)
@@ -295,6 +301,8 @@ def train(
             one, numbers, jobs, backend=cast(parallel.Backend, backend), scheduler=scheduler
         )
         runs = list(track(done, "seeds", total=seeds))
+    if say is None:
+        return
     name = record or f"{experiment}-{preset}"
     official = (
         preset != "quick" and (not changed or record) and not any(r.source.is_standin for r in runs)
@@ -374,7 +382,10 @@ def report(
     target = settings.results_dir() / "headline.json"
     readme_path = settings.repo_root() / "README.md"
     if check:
-        stored = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else None
+        try:
+            stored = json.loads(target.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # missing or broken is stale
+            stored = None
         text = readme_path.read_text(encoding="utf-8")
         if stored != headline.condense() or readme.render(text) != text:
             raise _fail("the headline or the README is stale; run `coursework report`.", 1)
@@ -496,6 +507,17 @@ def predict_translate(
         typer.echo(english)
 
 
+def _pixels(picture: Any) -> Any:
+    """Grey or colour values of a picture; a palette's numbers are not its colours."""
+    import numpy as np
+
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    elif picture.mode in ("P", "PA", "LA", "La", "CMYK", "YCbCr", "LAB", "HSV", "RGBa"):
+        picture = picture.convert("RGBA")
+    return np.asarray(picture)
+
+
 @predict_app.command("segment")
 @_guarded
 def predict_segment(
@@ -512,14 +534,23 @@ def predict_segment(
     from coursework.experiments import segmentation
 
     try:
-        pixels = np.load(image) if image.suffix == ".npy" else np.asarray(Image.open(image))
+        pixels = np.load(image) if image.suffix == ".npy" else _pixels(Image.open(image))
     except FileNotFoundError as error:
         raise DataError(f"There is no file {image}.") from error
-    except (UnidentifiedImageError, ValueError, EOFError) as error:
+    except IsADirectoryError as error:
+        raise DataError(f"{image} is a folder; name an image.") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{image} has too many pixels; cut it into smaller images.") from error
+    except (UnidentifiedImageError, OSError, ValueError, EOFError, SyntaxError) as error:
         raise DataError(f"{image} is neither an image nor an array file.") from error
+    if not isinstance(pixels, np.ndarray):
+        raise DataError(f"{image} holds several arrays; save one with numpy.save.")
     mask = segmentation.predict(pixels, _checkpoint("segmentation", checkpoint))
     target = output or image.with_name(f"{image.stem}_mask.png")
-    segmentation.colour(mask).save(target)
+    try:
+        segmentation.colour(mask).save(target)
+    except ValueError as error:  # the ending of its name is none of a picture
+        raise ConfigError(f"The mask cannot be written to {target}; name a .png.") from error
     found = [str(digit) for digit in np.unique(mask) if digit < 10]
     typer.echo(f"digits: {', '.join(found) or 'none'}; mask in {target}")
 
