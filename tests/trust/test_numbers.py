@@ -36,7 +36,7 @@ ALLOWED = {
     "109": "the last of ten seeds of splits on which choices were made; no result is reported for them",
     "200": "steps of a benchmark whose code is in the cell below",
     "1.6": "million tweets, as the title of the data set says",
-    "224": "dimensions in an example of problem 6; tests/theory/test_almost_orthogonal.py asserts it",
+    "224": "dimensions: a row of the table that notebook 6 computes below it",
     "3.11": "version of Python, as pyproject.toml asks for",
 }
 """Numbers that neither a config nor a data set has, each with its reason."""
