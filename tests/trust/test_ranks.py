@@ -64,7 +64,8 @@ def test_every_sample_once_and_one_writer(experiments: tuple[str, ...], tmp_path
                 shares[0]["metrics"][key], value, atol=TOLERANCE[name], rtol=TOLERANCE[name]
             ), (name, key)
         assert shares[1]["written"] == []
-        assert shares[1]["printed"] == 0
+        assert shares[1]["printed"] == []
+        assert alone["tested"] == shares[0]["tested"] == shares[1]["tested"]
         assert any("last.pt" in path for path in shares[0]["written"])
         assert any(f"{name}-quick.json" in path for path in shares[0]["written"])
 
