@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test full report bench lint notebooks site clean
+.PHONY: run test nightly mutation full report bench lint notebooks site clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml constraints.txt
@@ -22,6 +22,13 @@ run: $(STAMP)        ## install, get the data, execute every notebook, print wha
 test: $(STAMP) lint  ## everything that CI runs
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
+
+nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half an hour on a laptop)
+	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly
+	TRUST_CASES=50 $(BIN)/python -m pytest tests/trust/test_fuzz.py
+
+mutation: $(STAMP)   ## change one thing of models, theory and metrics at a time: do the tests notice? (hours)
+	$(BIN)/python tests/trust/mutate.py
 
 lint: $(STAMP)       ## style and types
 	$(BIN)/ruff check .

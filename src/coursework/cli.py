@@ -250,7 +250,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change a number, e.g. `--set plan.epochs=3`; repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="First seed.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
     jobs: Annotated[
         int, typer.Option(min=1, help="Seeds trained side by side, with one thread each.")
@@ -276,19 +276,25 @@ def train(
     """
     from coursework.experiments import base
     from coursework.report import store
-    from coursework.training import parallel
+    from coursework.training import engine, parallel
     from coursework.training.progress import track
 
     base.get(experiment)
+    if record is not None and not store.is_name(record):
+        raise ConfigError(
+            f"A result cannot be recorded as {record!r}; use small letters, digits, '-', '_' and '.'."
+        )
     config = base.override(base.preset_of(experiment, preset), set_ or [])
     changed = config != base.preset_of(experiment, preset)
     title = f"{experiment}, preset {preset}{' (changed)' if changed else ''}"
     numbers = range(seed, seed + seeds)
     runs = []
+    say = typer.echo if engine.first_process() else None  # under torchrun one process reports
     if jobs == 1 and backend == "loky":
         for number in numbers:
-            typer.echo(f"{title}, seed {number}")
-            runs.append(base.train_seed(experiment, config, preset, number, resume, log=typer.echo))
+            if say is not None:
+                say(f"{title}, seed {number}")
+            runs.append(base.train_seed(experiment, config, preset, number, resume, log=say))
     else:
         typer.echo(f"{title}, seeds {seed} to {seed + seeds - 1}, {jobs} at a time ({backend})")
         one = functools.partial(base.train_quietly, experiment, config, preset, resume)
@@ -296,6 +302,8 @@ def train(
             one, numbers, jobs, backend=cast(parallel.Backend, backend), scheduler=scheduler
         )
         runs = list(track(done, "seeds", total=seeds))
+    if say is None:
+        return
     name = record or f"{experiment}-{preset}"
     official = (
         preset != "quick" and (not changed or record) and not any(r.source.is_standin for r in runs)
@@ -375,7 +383,10 @@ def report(
     target = settings.results_dir() / "headline.json"
     readme_path = settings.repo_root() / "README.md"
     if check:
-        stored = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else None
+        try:
+            stored = json.loads(target.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # missing or broken is stale
+            stored = None
         text = readme_path.read_text(encoding="utf-8")
         if stored != headline.condense() or readme.render(text) != text:
             raise _fail("the headline or the README is stale; run `coursework report`.", 1)
@@ -562,6 +573,17 @@ def predict_translate(
     path = _checkpoint("translation_all", checkpoint)
     for english in translation_all.predict(lines, path, beam):
         typer.echo(english)
+
+
+def _pixels(picture: Any) -> Any:
+    """Grey or colour values of a picture; a palette's numbers are not its colours."""
+    import numpy as np
+
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    elif picture.mode in ("P", "PA", "LA", "La", "CMYK", "YCbCr", "LAB", "HSV", "RGBa"):
+        picture = picture.convert("RGBA")
+    return np.asarray(picture)
 
 
 @predict_app.command("segment")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -9,6 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 CONTENT = b"The quick brown fox jumps over the lazy dog.\n" * 4000  # 180 kB
+
+REDIRECTS = {
+    "redirect": "good/file.bin",
+    "redirect-twice": "redirect",
+    "redirect-loop": "redirect-loop",
+    "redirect-to-page": "page",
+    "redirect-to-missing": "missing",
+    "redirect-to-disk": "file:///etc/hostname",
+    "redirect-to-nowhere": "http://[broken",
+}
 
 
 class Server:
@@ -70,10 +83,68 @@ class Server:
         elif kind == "slow":
             time.sleep(0.3)
             send(CONTENT)
-        elif kind == "redirect":
+        elif kind in REDIRECTS:
             handler.send_response(302)
-            handler.send_header("Location", self.url("good/file.bin"))
+            place = REDIRECTS[kind]
+            handler.send_header("Location", place if ":" in place else self.url(place))
             handler.send_header("Content-Length", "0")
             handler.end_headers()
+        elif kind.startswith("status-"):
+            send(b"", status=int(kind.removeprefix("status-")))
+        elif kind == "same-size":
+            send(b"<html>".ljust(len(CONTENT)))
+        elif kind == "one-bit":
+            send(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+        elif kind == "last-byte":
+            send(CONTENT[:-1])
+        elif kind == "empty":
+            send(b"")
+        elif kind == "breaks-late":
+            send(CONTENT[:-1], length=len(CONTENT))
+        elif kind == "breaks-twice":
+            send(CONTENT if self.asked[handler.path] > 2 else CONTENT[:10], length=len(CONTENT))
+        elif kind == "nothing":
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        elif kind == "reset":  # a reset in place of an orderly end
+            linger = struct.pack("ii", 1, 0)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            handler.connection.close()
+        elif kind == "noise":
+            handler.wfile.write(bytes(range(256)))
+        elif kind == "silent" or (kind == "silent-once" and first):
+            self.stop.wait(5)
+        elif kind == "drips":
+            handler.send_response(200)
+            handler.end_headers()
+            for byte in CONTENT:
+                handler.wfile.write(bytes([byte]))
+                handler.wfile.flush()
+                if self.stop.wait(0.05):
+                    break
+        elif kind in ("no-length", "no-length-short"):
+            handler.send_response(200)
+            handler.end_headers()
+            handler.wfile.write(CONTENT if kind == "no-length" else CONTENT[:5000])
+        elif kind in ("chunked", "chunked-breaks"):
+            handler.protocol_version = "HTTP/1.1"
+            handler.send_response(200)
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT))
+            if kind == "chunked":
+                handler.wfile.write(b"0\r\n\r\n")
+            handler.close_connection = True
+        elif kind in ("gzip", "gzip-broken"):
+            packed = gzip.compress(CONTENT) if kind == "gzip" else b"no gzip at all"
+            handler.send_response(200)
+            handler.send_header("Content-Encoding", "gzip")
+            handler.send_header("Content-Length", str(len(packed)))
+            handler.end_headers()
+            handler.wfile.write(packed)
+        elif kind == "length-is-a-word":
+            handler.send_response(200)
+            handler.send_header("Content-Length", "many")
+            handler.end_headers()
+            handler.wfile.write(CONTENT)
         else:
             send(CONTENT)

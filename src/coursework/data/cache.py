@@ -83,7 +83,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The dictionary stored at ``path``; empty where there is none or it cannot be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -112,7 +112,7 @@ def _read(folder: Path, mmap: bool) -> Arrays | None:
     try:
         for name, size in sizes.items():
             file = folder / f"{name}.npy"
-            if file.stat().st_size != size:
+            if not isinstance(size, int) or file.stat().st_size != size:
                 return None
             arrays[name] = np.load(file, mmap_mode="r" if mmap and size > 4096 else None)
     except (OSError, ValueError, EOFError):

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursework.data import sources
+from coursework.data import archives, sources
 from coursework.data.sources import Source
 from coursework.data.splits import (
     Fractions,
@@ -71,9 +70,8 @@ def parse(text: str, where: str) -> tuple[list[str], list[str]]:
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            text = archive.read(MEMBER).decode("utf-8")
-    except (OSError, zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+        text = archives.member(path, MEMBER).decode("utf-8")
+    except archives.BROKEN as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete it and fetch it again."
         ) from error

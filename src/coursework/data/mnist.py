@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from coursework.data import sources
+from coursework.data import archives, sources
 from coursework.data.sources import Source
 from coursework.errors import DataError
 
@@ -37,8 +36,8 @@ def read_idx(path: Path) -> np.ndarray:
         DataError: If the file is no such file, or truncated.
     """
     try:
-        raw = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        raw = archives.gunzip(path)
+    except archives.BROKEN as error:
         raise DataError(
             f"{path} is no whole gzip file ({error}); delete it and fetch it again."
         ) from error
@@ -49,7 +48,7 @@ def read_idx(path: Path) -> np.ndarray:
         tuple(np.frombuffer(raw, ">u4", n_dims, 4).tolist()) if len(raw) >= 4 + 4 * n_dims else ()
     )
     values = np.frombuffer(raw, np.uint8, offset=min(len(raw), 4 + 4 * n_dims))
-    if not shape or values.size != int(np.prod(shape)):
+    if not shape or len(shape) > 8 or values.size != math.prod(shape):
         raise DataError(
             f"{path} has {values.size:,} values but announces the shape {shape}; "
             "delete it and fetch it again."

@@ -97,7 +97,7 @@ def _unpickle(path: Path) -> Any:
     try:
         value = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         return value.dense() if isinstance(value, _Sparse) else value
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a broken pickle makes the machine below it stumble over anything
         raise DataError(
             f"{path} cannot be read ({error}); delete it and fetch it again."
         ) from error
@@ -148,7 +148,7 @@ def _read(
         edges = np.array(pairs, dtype=np.int64)
         if edges.min() < 0 or edges.max() >= n:
             raise ValueError("an edge names a paper that is not there")
-    except (ValueError, AttributeError, IndexError) as error:
+    except (ValueError, AttributeError, IndexError, TypeError, OverflowError) as error:
         raise DataError(
             f"The files of {name} do not fit together ({error}); fetch them again."
         ) from error

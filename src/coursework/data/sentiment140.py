@@ -15,7 +15,6 @@ import html
 import io
 import itertools
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from coursework.data import cache, sources, text
+from coursework.data import archives, cache, sources, text
 from coursework.data.sources import Source
 from coursework.data.splits import Split, group_split, random_split
 from coursework.errors import DataError
@@ -119,8 +118,11 @@ class TokenisedTweets:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The CSV file inside whatever it comes in; of an archive only its one known member."""
     if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as file:
-            yield file
+        with zipfile.ZipFile(path) as archive:
+            archives.check_names(archive, path)
+            archives.check_size(archive.getinfo(MEMBER).file_size, path, MEMBER)
+            with archive.open(MEMBER) as file:
+                yield file
     elif path.suffix == ".gz":
         with gzip.open(path) as file:
             yield file  # type: ignore[misc]
@@ -168,9 +170,7 @@ def read_csv(path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
                     strings_can_be_null=False,
                 ),
             )
-    except (
-        OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError, csv.Error, pa.ArrowInvalid
-    ) as error:  # fmt: skip
+    except (*archives.BROKEN, csv.Error, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise DataError(
             f"{path} cannot be read ({reason}); delete it and fetch it again."

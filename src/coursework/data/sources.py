@@ -527,7 +527,7 @@ class _Downloader:
         ):
             response.raise_for_status()
             received = 0
-            for block in _bar(response.iter_content(self.chunk), self.title, self.size):
+            for block in _bar(_arriving(response, self.chunk), self.title, self.size):
                 received += len(block)
                 if received > self.size:
                     raise ValueError(f"more than the expected {self.size:,} bytes came")
@@ -536,6 +536,26 @@ class _Downloader:
                 file.write(block)
             if received < self.size:
                 raise ValueError(f"only {received:,} of {self.size:,} bytes came")
+
+
+def _arriving(response: Any, chunk: int) -> Iterator[bytes]:
+    """The content as it arrives: whoever waits for whole chunks never sees that it drips."""
+    import requests
+    import urllib3
+
+    read = getattr(response.raw, "read1", None)
+    if read is None:  # urllib3 before 2.1
+        yield from response.iter_content(chunk)
+        return
+    try:
+        while block := read(chunk, decode_content=True):
+            yield block
+    except urllib3.exceptions.ProtocolError as error:
+        raise requests.exceptions.ChunkedEncodingError(error) from error
+    except urllib3.exceptions.DecodeError as error:
+        raise requests.exceptions.ContentDecodingError(error) from error
+    except urllib3.exceptions.HTTPError as error:  # silence, above all
+        raise requests.exceptions.ConnectionError(error) from error
 
 
 def _bar(blocks: Iterator[bytes], title: str, total: int) -> Iterator[bytes]:

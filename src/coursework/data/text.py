@@ -381,7 +381,14 @@ def _work() -> None:
 def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
     import pyarrow as pa
 
-    return texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
+    if isinstance(texts, pa.Array):
+        return texts
+    try:
+        return pa.array(list(texts), pa.large_string())
+    except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
+        raise DataError(
+            f"One of the texts is none ({str(error)[:100]}); give strings of whole characters."
+        ) from error
 
 
 def _cores() -> int:
@@ -466,8 +473,18 @@ class Vocabulary:
         return [self[token] for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Tokens of the ids."""
-        return [self._all[int(i)] for i in ids]
+        """Tokens of the ids.
+
+        Raises:
+            DataError: If there is no such id.
+        """
+        known, wanted = self._all, [int(i) for i in ids]
+        if wanted and not 0 <= min(wanted) <= max(wanted) < len(known):
+            raise DataError(
+                f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has those from 0 to "
+                f"{len(known) - 1}; decode with the vocabulary that they were made with."
+            )
+        return [known[i] for i in wanted]
 
     def to_list(self) -> list[str]:
         """All tokens in the order of their ids, the specials first; made for a JSON file."""

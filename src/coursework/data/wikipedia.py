@@ -14,14 +14,13 @@ import io
 import itertools
 import json
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from coursework.data import sources
+from coursework.data import archives, sources
 from coursework.data.planetoid import symmetric_edges
 from coursework.data.sources import Source
 from coursework.data.splits import Split, group_split, random_split
@@ -34,6 +33,7 @@ Name = Literal["chameleon", "squirrel", "crocodile"]
 Features = Literal["nouns", "embedding"]
 NAMES: tuple[Name, ...] = ("chameleon", "squirrel", "crocodile")
 EMBEDDING_WIDTH = 128
+MOST_NOUNS = 1_000_000  # numbers of nouns; crocodile has 13,183
 # nodes, directed edges without self-loops, nouns
 _FACTS: dict[str, tuple[int, int, int]] = {
     "chameleon": (2277, 62742, 3132),
@@ -121,7 +121,7 @@ def _table(raw: bytes, header: tuple[str, str], where: str) -> np.ndarray:
     try:
         values = np.array(rest.replace(b",", b" ").split(), dtype=np.int64)
         return values.reshape(-1, 2)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(
             f"{where} does not hold two whole numbers a row; fetch the archive again."
         ) from error
@@ -136,17 +136,25 @@ def _read_archive(
         return f"wikipedia/{name}/musae_{name}_{part}"
 
     try:
-        with zipfile.ZipFile(path) as archive:
-            raw = {p: archive.read(where(p)) for p in ("edges.csv", "target.csv", "features.json")}
+        parts = ("edges.csv", "target.csv", "features.json")
+        raw = {part: archives.member(path, where(part)) for part in parts}
         nouns: Any = json.loads(raw["features.json"])
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (*archives.BROKEN, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete it and fetch it again."
         ) from error
     edges = _table(raw["edges.csv"], ("id1", "id2"), where("edges.csv"))
     target = _table(raw["target.csv"], ("id", "target"), where("target.csv"))
     n = len(target)
-    if sorted(map(int, nouns)) != list(range(n)) or not (target[:, 0] == np.arange(n)).all():
+    listed = isinstance(nouns, dict) and all(
+        isinstance(page, list) and all(type(i) is int and 0 <= i < MOST_NOUNS for i in page)
+        for page in nouns.values()
+    )
+    if not listed or not len(edges) or not n or not any(nouns.values()):
+        raise DataError(
+            f"{path} lists no edges, or not the nouns of each page of {name}; delete it and fetch it again."
+        )
+    if set(nouns) != set(map(str, range(n))) or not (target[:, 0] == np.arange(n)).all():
         raise DataError(
             f"{path} does not number the pages of {name} from 0 to {n - 1}; fetch it again."
         )
@@ -162,11 +170,13 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             edges, target, features = file["edges"], file["target"], file["features"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (*archives.BROKEN, TypeError, AttributeError, MemoryError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); delete it and fetch it again."
         ) from error
-    n = len(target)
+    if not all(np.issubdtype(array.dtype, np.number) for array in (edges, target, features)):
+        raise DataError(f"{path} holds something else than numbers; delete it and fetch it again.")
+    n = len(target) if target.ndim == 1 else -1
     if edges.ndim != 2 or edges.shape[1] != 2 or features.shape != (n, EMBEDDING_WIDTH):
         raise DataError(
             f"{path} has edges {edges.shape}, target {target.shape}, features {features.shape}; "
@@ -174,7 +184,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         )
     # a log of 1 + visits is a number and not negative; NaN fails the comparison as well
     sound = np.isfinite(features).all() and bool((target >= 0).all()) and np.isfinite(target).all()
-    if edges.min() < 0 or edges.max() >= n or not sound:
+    if not len(edges) or edges.min() < 0 or edges.max() >= n or not sound:
         raise DataError(f"{path} has values out of range; delete it and fetch it again.")
     return edges.astype(np.int64), target.astype(np.float64), features.astype(np.float32)
 

@@ -739,7 +739,9 @@ def load(checkpoint: Path) -> Trained:
         variant, seed = str(bundle["variant"]), int(bundle["seed"])
         model = build(variant.split(".")[0], config, prepare(planetoid.load(config.dataset)))
         model.load_state_dict(state["model"])
-    except (KeyError, TypeError, RuntimeError, ValidationError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, RuntimeError, ValidationError, ConfigError
+    ) as error:  # fmt: skip
         raise TrainingError(
             f"{checkpoint} is not a checkpoint of the cora experiment, or its graph is another one "
             "(the stand-in for the real one); train again."

@@ -315,6 +315,10 @@ class Batches(Sequence[Batch]):
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         return to_tensors(self.canvases.images[rows], self.canvases.masks[rows])
 
+    def rows(self, index: int) -> np.ndarray:
+        """Which of the epoch's canvases the batch has."""
+        return np.arange(len(self.canvases))[index * self.batch_size :][: self.batch_size]
+
 
 # ------------------------------------------------------------------------------------------------- loss
 
@@ -924,7 +928,9 @@ def load(checkpoint: Path | str) -> Segmenter:
         skip = bool(bundle["skip"])
         model = build(config, skip)
         model.load_state_dict(state["model"])
-    except (KeyError, TypeError, RuntimeError, ValidationError, ConfigError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, RuntimeError, ValidationError, ConfigError
+    ) as error:  # fmt: skip
         raise TrainingError(
             f"Checkpoint {path} is not one of the segmentation experiment; name its best.pt, "
             "or train again."

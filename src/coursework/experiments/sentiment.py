@@ -210,6 +210,10 @@ class Batches(Sequence[tuple[Tensor, Tensor]]):
             return Batches(self._data, self._rows[index])
         return self._data.batch(self._rows[index])
 
+    def rows(self, index: int) -> np.ndarray:
+        """Which tweets of the data the batch has."""
+        return self._rows[index]
+
 
 def equal_length_batches(
     lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None

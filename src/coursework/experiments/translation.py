@@ -26,7 +26,7 @@ import re
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coursework.data.text import EOS, PAD, SOS, UNK, Vocabulary
-from coursework.errors import ConfigError, DataError, TrainingError
+from coursework.errors import ConfigError, CourseworkError, DataError, TrainingError
 from coursework.experiments.base import Run, as_record
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
@@ -396,7 +396,8 @@ class Batches:
             ):
                 groups.append([])
             groups[-1].append(row)
-        return [self._batch(groups[i], rng) for i in rng.permutation(len(groups))]
+        groups = [groups[i] for i in rng.permutation(len(groups))]
+        return _Epoch(groups, [self._batch(rows, rng) for rows in groups])
 
     def _batch(self, rows: Sequence[int], rng: np.random.Generator) -> Batch:
         source = pad([self.sources[row] for row in rows])  # [B, S]
@@ -409,6 +410,18 @@ class Batches:
             return ids
         hidden = torch.from_numpy(rng.random(ids.shape) < self.word_dropout)
         return ids.masked_fill(hidden & (ids >= len(SPECIALS)), UNK_ID)
+
+
+class _Epoch(list[Batch]):
+    """Batches, and which pairs are in which."""
+
+    def __init__(self, groups: list[list[int]], batches: Iterable[Batch]) -> None:
+        super().__init__(batches)
+        self.groups = groups
+
+    def rows(self, index: int) -> list[int]:
+        """Which pairs the batch has."""
+        return self.groups[index]
 
 
 def token_loss(
@@ -1013,17 +1026,30 @@ def load(checkpoint: Path) -> Translator:
     bundle = state.get("bundle")
     if not isinstance(bundle, Mapping) or bundle.get("experiment") != "translation":
         raise TrainingError(f"Checkpoint {path} is not one of the translation experiment.")
-    config = _config_from(bundle["config"])
-    french = Vocabulary.from_list(bundle["french"], SPECIALS)
-    english = Vocabulary.from_list(bundle["english"], SPECIALS)
-    vectors = None
-    if bundle["widths"] is not None:
-        shapes = zip((french, english), bundle["widths"], strict=True)
-        vectors = cast(
-            tuple[Tensor, Tensor], tuple(torch.zeros(len(words), w) for words, w in shapes)
-        )
-    model = build(config, bundle["model"], len(french), len(english), vectors)
-    model.load_state_dict(state["model"])
+    try:
+        config = _config_from(bundle["config"])
+        french = Vocabulary.from_list(bundle["french"], SPECIALS)
+        english = Vocabulary.from_list(bundle["english"], SPECIALS)
+        vectors = None
+        if bundle["widths"] is not None:
+            shapes = zip((french, english), bundle["widths"], strict=True)
+            vectors = cast(
+                tuple[Tensor, Tensor], tuple(torch.zeros(len(words), w) for words, w in shapes)
+            )
+        model = build(config, bundle["model"], len(french), len(english), vectors)
+        model.load_state_dict(state["model"])
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        CourseworkError,
+    ) as error:
+        raise TrainingError(
+            f"Checkpoint {path} does not fit this version of the translation experiment "
+            f"({type(error).__name__}: {str(error)[:80]}); train again."
+        ) from error
     return Translator(bundle["model"], config, model.eval(), french, english)
 
 

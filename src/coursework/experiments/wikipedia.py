@@ -1187,8 +1187,8 @@ def load(checkpoint: Path) -> Loaded:
         TrainingError: If there is none, or it is of another experiment or another version of it.
     """
     state = checkpoints.load(checkpoint)
-    bundle = state.get("bundle", {})
-    if bundle.get("experiment") != EXPERIMENT:
+    bundle = state.get("bundle")
+    if not isinstance(bundle, Mapping) or bundle.get("experiment") != EXPERIMENT:
         raise TrainingError(
             f"{checkpoint} is no finished checkpoint of {EXPERIMENT}; "
             "name the best.pt of one of its networks."
@@ -1200,7 +1200,7 @@ def load(checkpoint: Path) -> Loaded:
         inputs = prepare(graph, config)
         model = build(config, inputs, bundle["network"])
         model.load_state_dict(state["model"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as error:
         raise TrainingError(
             f"{checkpoint} does not fit this version or this data; train again."
         ) from error

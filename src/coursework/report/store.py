@@ -14,6 +14,7 @@ import json
 import math
 import os
 import platform
+import re
 import statistics
 import subprocess
 import tempfile
@@ -44,15 +45,28 @@ def validate(record: Mapping[str, Any], where: str) -> None:
     """
     import jsonschema
 
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema()).iter_errors(record)
-    )
+    try:
+        error = jsonschema.exceptions.best_match(
+            jsonschema.Draft202012Validator(schema()).iter_errors(record)
+        )
+    except RecursionError as deep:
+        raise ResultsError(f"{where} is nested too deeply for a result.") from deep
     if error is not None:
         place = "/".join(map(str, error.absolute_path)) or "the record"
         raise ResultsError(f"{where} does not follow the schema at {place}: {error.message[:160]}.")
     for name, metric in record["metrics"].items():
-        if not math.isclose(metric["mean"], statistics.fmean(metric["values"]), rel_tol=1e-9):
+        try:
+            agrees = math.isclose(metric["mean"], statistics.fmean(metric["values"]), rel_tol=1e-9)
+        except OverflowError:  # JSON knows whole numbers of any size
+            agrees = False
+        if not agrees:
             raise ResultsError(f"{where}: the mean of {name} is not the mean of its values.")
+
+
+def is_name(name: str) -> bool:
+    """Whether a result may have this name."""
+    pattern = schema()["properties"]["name"]["pattern"].removesuffix("$")
+    return re.fullmatch(pattern, name) is not None
 
 
 def summarise(values: Sequence[float]) -> dict[str, Any]:
@@ -189,7 +203,7 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
         raise ResultsError(
             f"There is no recorded result {name!r}; available: {', '.join(names(folder)) or 'none'}."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(
             f"{path} cannot be read as JSON; restore it or record it again."
         ) from error

@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,9 @@ from coursework.training import checkpoints
 
 Batch = Any
 """A tensor, or a tuple, list or dictionary of tensors whose first dimension is the sample."""
+
+BAD_BATCH = "bad_batch.pt"
+"""File of a run's folder that has the batch whose loss or gradient was not finite."""
 
 Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
 
@@ -75,8 +78,19 @@ class Plan:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ConfigError(f"epochs is {self.epochs}; it must be at least 1.")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be positive.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"weight_decay is {self.weight_decay}; it must be 0 or positive.")
+        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
+            raise ConfigError(f"clip_norm is {self.clip_norm}; it must be positive, or none.")
+        for name, known in (
+            ("schedule", get_args(Schedule)),
+            ("mode", ("min", "max")),
+            ("precision", ("auto", "32-true", "bf16-mixed")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; choose {', '.join(known)}.")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup is {self.warmup}; it is a share of the run in [0, 1).")
         if self.patience is not None and self.patience < 1:
@@ -212,7 +226,7 @@ def fit(
         model: The network; seed before building it.
         plan: Hyper-parameters of the optimisation.
         batches: Epoch (from 0) -> the batches of that epoch, a function of the epoch and the run's seed
-            only.
+            only. Batches with a method ``rows(index)`` tell which samples a batch has.
         loss: (model, batch) -> (loss *summed* over the samples of the batch, number of samples).
         validate: model (in eval mode, no gradients) -> metrics; must contain ``plan.monitor``.
         parameters: Parameter groups where they are not simply ``model.parameters()``.
@@ -229,8 +243,8 @@ def fit(
         The record of the training.
 
     Raises:
-        TrainingError: If a loss is not finite (the last good checkpoint is kept), or a checkpoint
-            belongs to another run.
+        TrainingError: If a loss or a gradient is not finite (the last good checkpoint is kept, and
+            the batch beside it as ``bad_batch.pt``), or a checkpoint belongs to another run.
         ConfigError: If ``plan.monitor`` is not among the validation metrics.
     """
     fabric = make_fabric(plan.precision)
@@ -319,26 +333,40 @@ def fit(
             batch = to_device(share(todo[index], rank, processes), device)
             optimizer.zero_grad(set_to_none=True)
             total, count = loss(wrapped, batch)
-            everyone = _sum_over_processes(fabric, count) if processes > 1 else count
+            everyone: float = count
+            whole = total.detach()  # of all shares, so that all processes judge it alike
+            if processes > 1:
+                whole, everyone = _sum_over_processes(fabric, float(whole), count)
             # With several processes gradients are averaged, so the mean over the whole batch is
             # (sum of this share) * processes / (samples of all shares).
             mean = total * (processes / max(everyone, 1))
             fabric.backward(mean)
             if plan.clip_norm is not None:
-                fabric.clip_gradients(
+                norm = fabric.clip_gradients(
                     wrapped, optimizer, max_norm=plan.clip_norm, error_if_nonfinite=False
                 )
-            value = float(total.detach())
-            if not math.isfinite(value):
-                where = f"; the last good checkpoint is in {run_dir}" if run_dir else ""
+            else:
+                norm = _gradient_norm(optimizer)
+            value, length = float(whole), float(norm)
+            if not (math.isfinite(value) and math.isfinite(length)):
+                kept = ""
+                if run_dir is not None:
+                    kept = f"; the last good checkpoint and {BAD_BATCH} are in {run_dir}"
+                    if fabric.is_global_zero:
+                        found = {"epoch": epoch, "batch": index, "loss": value, "gradient": length}
+                        _keep_batch(run_dir / BAD_BATCH, todo, identity, found)
+                    if processes > 1:
+                        fabric.barrier()  # torchrun ends the first process when another fails
+                what = f"loss is {value}" if not math.isfinite(value) else f"gradient is {length}"
                 raise TrainingError(
-                    f"The loss is {value} in epoch {epoch + 1}, batch {index + 1} of {len(todo)}; "
-                    f"lower learning_rate or set clip_norm{where}."
+                    f"The {what} in step {epoch * len(todo) + index + 1}: epoch {epoch + 1}, "
+                    f"batch {index + 1} of {len(todo)}; "
+                    f"lower learning_rate or set clip_norm{kept}."
                 )
             optimizer.step()
             running_loss += value
-            running_count += count
-            trained_samples += count
+            running_count += int(everyone)
+            trained_samples += int(everyone)
             position = index + 1
             if (
                 last_path is not None
@@ -356,11 +384,6 @@ def fit(
         epoch_seconds += elapsed
         record.seconds += elapsed
 
-        if processes > 1:
-            running_loss, running_count = (
-                _sum_over_processes(fabric, running_loss),
-                int(_sum_over_processes(fabric, running_count)),
-            )
         wrapped.eval()
         with torch.no_grad():
             metrics = {name: float(value) for name, value in validate(wrapped).items()}
@@ -410,9 +433,15 @@ def fresh_run_dir(name: str, identity: Mapping[str, Any], *, resume: bool) -> Pa
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
     folder = settings.runs_dir() / f"{name}-{digest[:10]}"
     if not resume and folder.is_dir():
-        for file in folder.glob("*.pt"):
-            file.unlink()
+        # Below it too: a network that this run has not come to must not be resumed from an older one.
+        for file in folder.rglob("*.pt") if first_process() else ():
+            file.unlink(missing_ok=True)
     return folder
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes: the only one, or the first under ``torchrun``."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _optimizer(plan: Plan, groups: list[Any]) -> torch.optim.Optimizer:
@@ -423,12 +452,35 @@ def _optimizer(plan: Plan, groups: list[Any]) -> torch.optim.Optimizer:
     return kind(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
 
 
-def _sum_over_processes(fabric: Any, value: float) -> float:
-    tensor = torch.tensor(float(value), dtype=torch.float64, device=fabric.device)
-    return float(fabric.all_reduce(tensor, reduce_op="sum"))
+def _sum_over_processes(fabric: Any, *values: float) -> Any:
+    tensor = torch.tensor(values, dtype=torch.float64, device=fabric.device)
+    return fabric.all_reduce(tensor, reduce_op="sum").tolist()
+
+
+def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Norm of the gradient, for the only question whether it is finite."""
+    gradients = [
+        parameter.grad
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    ]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def _keep_batch(
+    path: Path, todo: Sequence[Batch], identity: Mapping[str, Any], found: Mapping[str, Any]
+) -> None:
+    """Store the batch that cannot be learned from, and which samples it has where the batches know."""
+    rows = getattr(todo, "rows", None)
+    known = None if rows is None else torch.as_tensor(rows(found["batch"])).tolist()
+    batch = to_device(todo[found["batch"]], torch.device("cpu"))
+    checkpoints.save({"identity": dict(identity), **found, "rows": known, "content": batch}, path)
 
 
 def _better(value: float, best: float, mode: str) -> bool:
+    if math.isnan(best):  # of the first epoch, say: every number is better than none
+        return not math.isnan(value)
     return value > best if mode == "max" else value < best
 
 

@@ -1,0 +1,49 @@
+"""What the trust tests share: running the worker, and the misbehaving server of the data tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from processes import HERE, environment
+
+sys.path.insert(0, str(HERE.parent / "data"))  # local_server
+
+_spec = importlib.util.spec_from_file_location(
+    "data_fixtures", HERE.parent / "data" / "conftest.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+_data = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_data)
+server, online, dataset = _data.server, _data.online, _data.dataset
+
+Answers = list[dict[str, Any]]
+
+
+@pytest.fixture
+def work() -> Callable[..., Answers]:
+    """Run tasks in one fresh interpreter, see ``worker.py``; one answer per task."""
+
+    def call(tasks: list[dict[str, Any]], **options: Any) -> Answers:
+        done = subprocess.run(
+            [sys.executable, str(HERE / "worker.py"), json.dumps(tasks)],
+            capture_output=True,
+            text=True,
+            env=environment(**options),
+            timeout=1800,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        assert len(answers) == len(tasks), done.stdout[-3000:]
+        for answer in answers:
+            assert "error" not in answer, answer["error"]
+        return answers
+
+    return call

@@ -1,0 +1,619 @@
+"""Bad input, one row a case: what is given, and the sentence (a part of it) that has to come.
+
+Loaders, configs, command line, predict commands and checkpoints end in an error of the project's own.
+Models know nothing of the project and raise ``ValueError``. Configs are reached as ``--set`` does it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from coursework import cli, settings
+from coursework.data import (
+    eng_fra,
+    m2nist,
+    mnist,
+    planetoid,
+    sentiment140,
+    sources,
+    splits,
+    text,
+    wikipedia,
+)  # fmt: skip
+from coursework.data.subwords import Subwords, learn
+from coursework.errors import ConfigError, CourseworkError, DataError, ResultsError, TrainingError
+from coursework.experiments import base, cora, segmentation, sentiment, translation, translation_all
+from coursework.experiments import wikipedia as traffic
+from coursework.models import beam_search, dropout, embedding, gat, gcn, graph_conv, unet
+from coursework.models.attention import MultiHeadAttention, attention
+from coursework.models.grand import GRAND, consistency_loss
+from coursework.models.lstm import LSTM, BiLSTMClassifier
+from coursework.models.transformer import EncoderLayer, Transformer
+from coursework.report import answers, headline, notebooks, readme, store
+from coursework.training import checkpoints, engine, parallel
+
+Call = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case.
+
+    Attributes:
+        name: What is bad.
+        call: Does it, given an empty folder.
+        error: What has to be raised.
+        message: A regular expression that has to be found in it.
+    """
+
+    name: str
+    call: Call
+    error: type[Exception]
+    message: str
+
+
+class Said(Exception):
+    """What the command line printed when it ended with the expected code."""
+
+
+# ------------------------------------------------------------------------------------------- configs
+
+
+def config(experiment: str, assignment: str, message: str) -> Row:
+    return Row(
+        f"{experiment} {assignment}",
+        lambda _: base.override(base.preset_of(experiment, "quick"), [assignment]),
+        ConfigError,
+        message,
+    )
+
+
+CONFIGS = [
+    config("sentiment", "tweets=99", "tweets is 99; use at least 100, or none for all"),
+    config("sentiment", "train_tweets=1", "train_tweets is 1; use at least 60"),
+    config("sentiment", "hidden_size=0", "hidden_size is 0; it must be at least 1"),
+    config("sentiment", "hidden_size=two", "hidden_size cannot be 'two'; it must be of type int"),
+    config("sentiment", "layers=1.5", "layers cannot be '1.5'"),
+    config("sentiment", "dropout=nan", "dropout is nan; it must be in"),
+    config("sentiment", "word_dropout=1", "word_dropout is 1.0; it must be in"),
+    config("sentiment", "embedding_rate=-1", "embedding_rate is -1.0; it must be positive"),
+    config("sentiment", "embeddings=elmo", "embeddings cannot be 'elmo'"),
+    config("sentiment", "cell=gru", "cell cannot be 'gru'"),
+    config("sentiment", "baselines=perhaps", "baselines cannot be 'perhaps'; it must be of type bool"),
+    config("sentiment", "plan.epochs=0", "epochs is 0; it must be at least 1"),
+    config("sentiment", "plan.learning_rate=inf", "learning_rate is inf; it must be positive"),
+    config("sentiment", "plan.learning_rate=0", "learning_rate is 0.0; it must be positive"),
+    config("sentiment", "plan.weight_decay=-1", "weight_decay is -1.0; it must be 0 or positive"),
+    config("sentiment", "plan.weight_decay=nan", "weight_decay is nan"),
+    config("sentiment", "plan.clip_norm=0", "clip_norm is 0.0; it must be positive, or none"),
+    config("sentiment", "plan.warmup=1", r"warmup is 1.0; it is a share of the run in \[0, 1\)"),
+    config("sentiment", "plan.patience=0", "patience is 0; it must be at least 1, or none"),
+    config("sentiment", "plan.schedule=step", "plan.schedule cannot be 'step'"),
+    config("sentiment", "plan.precision=16", "plan.precision cannot be '16'"),
+    config("sentiment", "plan=fast", "plan is a group of keys; set one of plan.epochs"),
+    config("sentiment", "plan.speed=1", "There is no key 'plan.speed'; choose from"),
+    config("sentiment", "tweets.half=1", "There is no key 'tweets.half'; tweets has no parts"),
+    config("sentiment", "tweets", "--set takes key=value, not 'tweets'"),
+    config("sentiment", "", "--set takes key=value, not ''"),
+    config("sentiment_study", "variants=base,magic", "There is no variant 'magic'; choose from"),
+    config("sentiment_study", "variants=two layers", "must begin with base"),
+    config("sentiment_study", "base.members=0", "members is 0; it must be at least 1"),
+    config("tweets", "train=5", "train is 5; it must be at least 100"),
+    config("tweets", "bits=7", "bits is 7; it must be at least 8"),
+    config("tweets", "leakage=1", "leakage is 1; it must be at least 100, or none"),
+    config("translation", "models=", "name each of rnn, transformer once"),
+    config("translation", "models=rnn,bert", "models cannot be 'rnn,bert'"),
+    config("translation", "freeze=true", "freeze is set, but only pretrained embeddings"),
+    config("translation", "d_model=65", "d_model is 65, which is not a multiple of n_heads, 2"),
+    config("translation", "pairs=0", "pairs is 0; it must be at least 1"),
+    config("translation", "label_smoothing=1", r"label_smoothing is 1.0; it must lie in \[0, 1\)"),
+    config("translation_ensemble", "preset=huge", "preset is 'huge'; choose from"),
+    config("translation_ensemble", "beam=0", "members and beam must be at least 1, but are 2 and 0"),
+    config("translation_ensemble", "alpha=-1", "alpha is -1.0; it must not be negative"),
+    config("translation_all", "split=alphabet", "split cannot be 'alphabet'"),
+    config("translation_all", "tokens=0", "tokens is 0; it must be at least 1"),
+    config("translation_all", "alpha=-0.1", "alpha is -0.1; it must not be negative"),
+    config("wikipedia", "splits=", "splits is .*choose one or both of random, grouped"),
+    config("wikipedia", "test_share=1", "test_share is 1.0; it is a share between 0 and 1"),
+    config("wikipedia", "hide=1", r"hide is 1.0; it is a probability in \[0, 1\)"),
+    config("wikipedia", "hidden=7", "hidden is 7; the four heads of the plain GAT need a multiple of 4"),
+    config("wikipedia", "plan.precision=bf16-mixed", "sparse products need 32-true"),
+    config("wikipedia", "train_share=0", "train_share is 0.0; it is a share above 0"),
+    config("wikipedia_study", "variants=", "variants is empty; name at least one"),
+    config("wikipedia_study", "variants=mean alone", "so it needs 'graph network' as well"),
+    config("large_graph", "models=mlp", "models cannot be 'mlp'"),
+    config("large_graph", "loyalty=2", r"loyalty is 2.0; it is a share in \[0, 1\]"),
+    config("large_graph", "parts=100000", "communities and parts cannot be more than the nodes"),
+    config("large_graph", "hidden=30", "hidden is 30, no multiple of the 4 heads"),
+    config("cora", "protocol=random", "protocol cannot be 'random'"),
+    config("cora", "gat.heads=3", "heads"),
+    config("cora", "gcn.plan.monitor=validation_accuracy", "no validation nodes"),
+    config("cora_study", "depths=1", "each must be at least 2"),
+    config("cora_study", "removed=1.5", r"removed is \(1.5,\); each must be a share"),
+    config("segmentation", "height=27", "height is 27; a digit needs 28 pixels"),
+    config("segmentation", "skips=", "give true, false, or both"),
+    config("segmentation", "test_canvases=99", "must be at least 100, so that every digit occurs"),
+    config("segmentation", "background_weight=inf", "background_weight is inf; it must be positive"),
+    config("segmentation", "down=", r"down is \(\) .* give positive numbers"),
+]  # fmt: skip
+
+PLAN = engine.Plan(epochs=1, learning_rate=0.1)
+
+
+def plan(message: str, **changes: Any) -> Row:
+    return Row(f"plan {changes}", lambda _: replace(PLAN, **changes), ConfigError, message)
+
+
+PLANS = [
+    plan("schedule is 'step'; choose constant, cosine, one-cycle, linear", schedule="step"),
+    plan("mode is 'up'; choose min, max", mode="up"),
+    plan("precision is '16-true'; choose auto", precision="16-true"),
+    plan("clip_norm is nan", clip_norm=float("nan")),
+    plan("warmup is -0.1", warmup=-0.1),
+]
+
+# ------------------------------------------------------------------------------------------- loaders
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def zipped(folder: Path, members: dict[str, bytes], name: str = "a.zip") -> Path:
+    with zipfile.ZipFile(folder / name, "w") as file:
+        for member, content in members.items():
+            file.writestr(member, content)
+    return folder / name
+
+
+def loader(name: str, message: str, call: Call, error: type[Exception] = DataError) -> Row:
+    return Row(name, call, error, message)
+
+
+def idx(message: str, raw: bytes, name: str) -> Row:
+    return loader(
+        f"idx {name}", message, lambda f: mnist.read_idx(written(f, "x.gz", gzip.compress(raw)))
+    )
+
+
+def pairs(message: str, line: str, name: str) -> Row:
+    return loader(f"pairs {name}", message, lambda _: eng_fra.parse(line, "eng-fra.txt"))
+
+
+def tweets(message: str, raw: bytes, name: str) -> Row:
+    return loader(
+        f"tweets {name}", message, lambda f: sentiment140.read_csv(written(f, "t.csv", raw))
+    )
+
+
+PAGES = {
+    "edges.csv": b"id1,id2\n0,1\n",
+    "target.csv": b"id,target\n0,10\n1,20\n",
+    "features.json": b'{"0": [1], "1": []}',
+}
+
+
+def network(message: str, part: str, content: bytes) -> Row:
+    def call(folder: Path) -> object:
+        members = {**PAGES, part: content}
+        names = {f"wikipedia/chameleon/musae_chameleon_{k}": v for k, v in members.items()}
+        return wikipedia._read_archive(zipped(folder, names), "chameleon")
+
+    return loader(f"pages {part} {content[-30:]!r}", message, call)
+
+
+def npz(message: str, **changed: Any) -> Row:
+    def call(folder: Path) -> object:
+        arrays = {
+            "edges": np.array([[0, 1], [1, 0]]),
+            "target": np.zeros(2),
+            "features": np.zeros((2, 128), np.float32),
+        }
+        arrays |= changed
+        np.savez(folder / "c.npz", **{k: v for k, v in arrays.items() if v is not None})
+        return wikipedia._read_npz(folder / "c.npz")
+
+    return loader(f"npz {changed}", message, call)
+
+
+HEAD = b"\x00\x00\x08"
+LOADERS = [
+    loader("idx no gzip", "is no whole gzip file", lambda f: mnist.read_idx(written(f, "x", b"no"))),
+    loader(
+        "idx cut", "is no whole gzip file",
+        lambda f: mnist.read_idx(written(f, "x", gzip.compress(bytes(99))[:-9])),
+    ),
+    idx("is no IDX file of unsigned bytes", b"", "empty"),
+    idx("is no IDX file of unsigned bytes", b"\x00\x00\x0d\x01" + bytes(9), "of floats"),
+    idx("has 3 values but announces the shape", HEAD + b"\x01" + b"\x00\x00\x00\x05abc", "short"),
+    idx("announces the shape", HEAD + b"\x04" + b"\x00\x01\x00\x00" * 4, "product overflows"),
+    idx("announces the shape", HEAD + b"\xff" + bytes(4 * 255), "255 dimensions"),
+    loader("digits wrong size", "instead of",
+           lambda _: mnist.validate(np.zeros((1, 20, 20), np.uint8), np.zeros(1, np.uint8), "MNIST")),
+    loader("digits label", "has the label 12 beyond 9",
+           lambda _: mnist.validate(np.zeros((1, 28, 28), np.uint8), np.full(1, 12, np.uint8), "M")),
+    pairs("Line 1 of eng-fra.txt has not the two columns", "only English", "one column"),
+    pairs("Line 2 of", "a\tb\nc\td\te", "three columns"),
+    pairs("Line 1 of", "", "empty"),
+    pairs("Line 1 of", "a\t ", "empty column"),
+    loader("pairs no zip", "cannot be read", lambda f: eng_fra._read(written(f, "a.zip", b"PK"))),
+    loader("pairs no member", "no item named", lambda f: eng_fra._read(zipped(f, {"x": b""}))),
+    loader("pairs latin-1", "cannot be read",
+           lambda f: eng_fra._read(zipped(f, {eng_fra.MEMBER: "a\té".encode("latin-1")}))),
+    tweets("has 0 columns", b"", "empty"),
+    tweets("has 3 columns", b"1,2,3\n", "three columns"),
+    tweets("has the label '2' besides 0", b"2,text\n", "third label"),
+    tweets("cannot be read", b"0,a\n4,b,c\n", "ragged"),
+    tweets("cannot be read", b"0,\xff\xfe\n", "no UTF-8"),
+    network("has the columns", "edges.csv", b"from,to\n0,1\n"),
+    network("two whole numbers a row", "edges.csv", b"id1,id2\n0,1,2\n"),
+    network("two whole numbers a row", "edges.csv", b"id1,id2\n0,99999999999999999999\n"),
+    network("out of range", "edges.csv", b"id1,id2\n0,2\n"),
+    network("lists no edges", "edges.csv", b"id1,id2\n"),
+    network("out of range", "target.csv", b"id,target\n0,10\n1,-20\n"),
+    network("does not number the pages", "target.csv", b"id,target\n1,10\n0,20\n"),
+    network("cannot be read", "features.json", b'{"0": [1'),
+    network("cannot be read", "features.json", b"[" * 99_999),
+    network("not the nouns of each page", "features.json", b"[1, 2]"),
+    network("not the nouns of each page", "features.json", b'{"0": 3, "1": []}'),
+    network("not the nouns of each page", "features.json", b'{"0": ["a"], "1": []}'),
+    network("not the nouns of each page", "features.json", b'{"0": [-1], "1": []}'),
+    network("does not number the pages", "features.json", b'{"0": [1], "one": []}'),
+    npz("cannot be read", target=None),
+    npz("has edges", edges=np.zeros((2, 3), int)),
+    npz("has edges", features=np.zeros((2, 5))),
+    npz("has edges", target=np.zeros(())),
+    npz("something else than numbers", edges=np.array([["a", "b"]])),
+    npz("values out of range", edges=np.zeros((0, 2), int)),
+    npz("values out of range", target=np.array([0.0, np.nan])),
+    npz("cannot be read", target=np.array([{}, 1], dtype=object)),
+    loader("npz that is one array", "cannot be read",
+           lambda f: (np.save(f / "a.npy", np.zeros(2)), wikipedia._read_npz(f / "a.npy"))),
+    loader("pickle of something else", "is not allowed",
+           lambda f: planetoid._unpickle(written(f, "x", b"\x80\x02cos\nsystem\n."))),
+    loader("pickle that is empty", "cannot be read",
+           lambda f: planetoid._unpickle(written(f, "x", b""))),
+    loader("pickle with an empty stack", "cannot be read",
+           lambda f: planetoid._unpickle(written(f, "x", b"\x80\x02s."))),
+    loader("no such data set", "There is no data set 'imagenet'; choose one of",
+           lambda _: sources.find("imagenet"), ConfigError),
+    loader("no such graph", "There is no citation graph 'PubMed'",
+           lambda _: planetoid.load("PubMed"), ConfigError),  # type: ignore[arg-type]
+    loader("no such pages", "There is no page network 'iguana'",
+           lambda _: wikipedia.load("iguana"), ConfigError),  # type: ignore[arg-type]
+    loader("no such features", "There are no features 'embedding' for squirrel",
+           lambda _: wikipedia.load("squirrel", "embedding"), ConfigError),
+    loader("fractions", "give three numbers >= 0 that sum to 1",
+           lambda _: splits.random_split(9, (0.5, 0.5, 0.5)), ConfigError),
+    loader("canvas smaller than a digit", "give at least 28x28 pixels and one digit",
+           lambda _: m2nist.compose(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8), 1,
+                                    np.random.default_rng(0), height=20), ConfigError),
+    loader("a token twice", "names a token twice", lambda _: text.Vocabulary(("a", "a")), ConfigError),
+    loader("vocabulary of other specials", "begins with",
+           lambda _: text.Vocabulary.from_list(["a", "b"])),
+    loader("unknown token", "is not in the vocabulary, which has no <unk>",
+           lambda _: text.Vocabulary(("a",), ())["b"]),
+    loader("id beyond the vocabulary", "ids from 9 to 9, but the vocabulary has those from 0 to 2",
+           lambda _: text.Vocabulary(("a",)).decode([9])),
+    loader("negative id", "ids from -1 to -1", lambda _: text.Vocabulary(("a",)).decode([-1])),
+    loader("half a character", "give strings of whole characters",
+           lambda _: text.tokenise_many(["\ud83d"])),
+    loader("a number among texts", "give strings of whole characters",
+           lambda _: text.tokenise_many(["a", 3])),  # type: ignore[list-item]
+    loader("subwords of nothing", "no sentences to learn subwords from", lambda _: learn([" "], 20)),
+    loader("too few subwords", "is too small; take at least 16", lambda _: learn(["a"], 3), ConfigError),
+    loader("no subword model", "cannot be read; train again", lambda _: Subwords(b"no"), TrainingError),
+]  # fmt: skip
+
+# -------------------------------------------------------------------------------------------- models
+
+
+def model(name: str, message: str, call: Callable[[], object]) -> Row:
+    return Row(name, lambda _: call(), ValueError, message)
+
+
+LINE = torch.tensor([[0, 1], [1, 2]])
+MODELS = [
+    model("attention widths", "same width d_k",
+          lambda: attention(torch.ones(4, 4), torch.ones(4, 3), torch.ones(4, 4))),
+    model("attention values", "one value for each key",
+          lambda: attention(torch.ones(4, 4), torch.ones(4, 4), torch.ones(5, 4))),
+    model("attention mask of numbers", "boolean or floating point",
+          lambda: attention(*[torch.ones(2, 2)] * 3, mask=torch.ones(2, 2).long())),
+    model("heads", "multiple of n_heads", lambda: MultiHeadAttention(8, 3)),
+    model("query without batch", "expects query of shape",
+          lambda: MultiHeadAttention(8, 2)(torch.zeros(5, 8))),
+    model("padding mask", "key_padding_mask must be boolean",
+          lambda: MultiHeadAttention(8, 2)(torch.zeros(1, 5, 8), key_padding_mask=torch.ones(1, 5))),
+    model("activation", "activation must be", lambda: EncoderLayer(8, 2, 8, activation="tanh")),
+    model("shared vocabulary", "one vocabulary",
+          lambda: Transformer(11, 13, 8, 2, share_embeddings=True)),
+    model("lstm layers", "num_layers must be at least 1", lambda: LSTM(2, 3, num_layers=0)),
+    model("lstm dropout", "dropout must be a probability", lambda: LSTM(2, 3, dropout=1.5)),
+    model("classifier cell", "cell must be 'builtin' or 'own'",
+          lambda: BiLSTMClassifier(30, 4, 6, cell="gru")),
+    model("classifier input", "tokens of shape",
+          lambda: BiLSTMClassifier(30, 4, 6)(torch.zeros(3).long())),
+    model("gat heads", "multiple of n_heads", lambda: gat.GraphAttentionLayer(3, 5, 2)),
+    model("gcn input", "expects input of shape",
+          lambda: gcn.GraphConvolution(3, 2)(torch.zeros(5, 4), torch.eye(5))),
+    model("gcn graph", r"adj must be the \[5, 5\] matrix",
+          lambda: gcn.GraphConvolution(3, 2)(torch.zeros(5, 3), torch.eye(4))),
+    model("deep gcn", "layers must be at least 2", lambda: gcn.DeepGCN(3, 2, 2, 1, 0.0, 0.0)),
+    model("edge index turned", r"shape \[2, E\]",
+          lambda: graph_conv.check_edge_index(torch.zeros(3, 2).long(), 3)),
+    model("edge index of floats", "int64", lambda: graph_conv.check_edge_index(LINE.float(), 3)),
+    model("edge beyond the nodes", "nodes 0 to 2, but the graph has nodes 0 to 1",
+          lambda: graph_conv.check_edge_index(LINE, 2)),
+    model("aggregation", "'mean' or 'sum'", lambda: graph_conv.PlainGraphConvolution(3, 2, "max")),
+    model("grand order", "order must not be negative", lambda: GRAND(3, 2, 2, order=-1)),
+    model("grand temperature", "temperature must be positive",
+          lambda: consistency_loss(torch.zeros(1, 1, 2), 0.0)),
+    model("unet levels", "same number of levels", lambda: unet.UNet(down=(4,), up=(4, 4))),
+    model("unet odd image", "both must be even",
+          lambda: unet.Down(1, 2)(torch.zeros(1, 1, 7, 8))),
+    model("empty ensemble", "at least one model", lambda: beam_search.Ensemble([])),
+    model("dropout probability", "must be a probability", lambda: dropout.dropout(torch.ones(2), 1.5)),
+    model("embedding rows", "one row per word",
+          lambda: embedding.WordEmbedding(7, 4, pretrained=torch.zeros(6, 4))),
+    model("frozen without vectors", "needs a pretrained matrix",
+          lambda: embedding.WordEmbedding(7, 4, freeze=True)),
+]  # fmt: skip
+
+# ---------------------------------------------------------------- checkpoints, results, environment
+
+
+def checkpoint(name: str, message: str, load: Callable[[Path], object], state: Any) -> Row:
+    return Row(
+        f"checkpoint {name}",
+        lambda f: load(checkpoints.save(state, f / "best.pt")),
+        TrainingError,
+        message,
+    )
+
+
+def trained_translator(folder: Path, **spoiled: Any) -> Path:
+    """A translation_all checkpoint that was never trained."""
+    small = translation_all.Config(
+        vocabulary=40, d_model=8, n_heads=2, encoder_layers=1, decoder_layers=1, d_ff=8, beam=1
+    )
+    subwords = learn(["elle est la", "she is here", "je suis", "i am"], 40)
+    network = translation_all.build(small, len(subwords))
+    bundle = {
+        "experiment": "translation_all",
+        "config": base.as_record(small),
+        "subwords": subwords.to_tensor(),
+    }
+    state = {"model": network.state_dict(), "bundle": bundle | spoiled}
+    return checkpoints.save(state, folder / "translator.pt")
+
+
+def trained_segmenter(folder: Path) -> Path:
+    """A segmentation checkpoint that was never trained."""
+    small = base.override(
+        base.preset_of("segmentation", "quick"), ["down=2", "up=2", "bottleneck=2"]
+    )
+    bundle = {"experiment": "segmentation", "config": base.as_record(small), "skip": True}
+    network = segmentation.build(small, True)
+    return checkpoints.save({"model": network.state_dict(), "bundle": bundle}, folder / "unet.pt")
+
+
+def results(name: str, message: str, content: bytes) -> Row:
+    return Row(
+        f"results {name}",
+        lambda f: store.read("a", written(f, "a.json", content).parent),
+        ResultsError,
+        message,
+    )
+
+
+EMPTY: dict[str, Any] = {"model": {}, "bundle": {}}
+FOREIGN: dict[str, Any] = {"model": {}, "bundle": {"experiment": "cora"}}
+HALF: dict[str, Any] = {"model": {}, "bundle": {"experiment": "translation", "config": {}}}
+FILES = [
+    Row("no checkpoint", lambda f: checkpoints.load(f / "x.pt"), TrainingError, "There is no checkpoint"),
+    Row("checkpoint of text", lambda f: checkpoints.load(written(f, "x.pt", b"hello")), TrainingError,
+        "truncated or corrupt .*; delete it and train again"),
+    Row("checkpoint that is a list", lambda f: checkpoints.load(checkpoints.save([1], f / "x.pt")),  # type: ignore[arg-type]
+        TrainingError, "not a dictionary"),
+    checkpoint("sentiment empty", "not a checkpoint of the sentiment", sentiment.load, EMPTY),
+    checkpoint("translation empty", "not one of the translation", translation.load, EMPTY),
+    checkpoint("translation half", "does not fit this version of the translation", translation.load, HALF),
+    checkpoint("translation_all foreign", "not one of the translation_all", translation_all.load, FOREIGN),
+    checkpoint("segmentation foreign", "not one of the segmentation", segmentation.load, FOREIGN),
+    checkpoint("cora empty", "not a checkpoint of the cora experiment", cora.load, EMPTY),
+    checkpoint("wikipedia of a list", "no finished checkpoint", traffic.load, {"bundle": [1]}),
+    Row("translator without subwords",
+        lambda f: translation_all.load(trained_translator(f, subwords=torch.zeros(3))),
+        TrainingError, "does not fit this version of the translation_all"),
+    Row("beam of a translator", lambda f: translation_all.predict(["oui"], trained_translator(f), 65),
+        ConfigError, "The beam is 65; take a width from 1 to 64"),
+    Row("number to translate", lambda f: translation_all.predict([3], trained_translator(f)),  # type: ignore[list-item]
+        DataError, "A sentence must be text, not int"),
+    Row("nothing to translate", lambda f: translation.predict("?!", f / "x.pt"), DataError,
+        "no French word in it"),
+    Row("large_graph alone", lambda f: base.get("large_graph").evaluate(f), TrainingError,
+        "cannot be evaluated alone"),
+    Row("tweets alone", lambda f: base.get("tweets").evaluate(f), ConfigError, "keeps no model"),
+    results("text", "cannot be read as JSON", b"no"),
+    results("deep", "cannot be read as JSON", b"[" * 99_999),
+    results("list", "does not follow the schema at the record", b"[]"),
+    results("empty", "is a required property", b"{}"),
+    Row("no result", lambda f: store.read("x", f), ResultsError, "available: none"),
+    Row("no runs", lambda _: store.make_record("x", []), ResultsError, "There is no run to record"),
+    Row("README without markers", lambda _: readme.render("no"), ResultsError, "put them back"),
+    Row("headline of a broken result",
+        lambda f: headline.condense(written(f, "bench.json", b"{").parent), ResultsError,
+        "cannot be read as JSON"),
+    Row("no notebook", lambda _: notebooks.select(["7"]), ConfigError, "There is no notebook '7'"),
+    Row("no answers", lambda f: answers.read("6_theory", f), ResultsError, "left no answers"),
+    Row("backend", lambda _: [*parallel.map_seeds(abs, [1], 1, backend="pvm")],  # type: ignore[arg-type]
+        ConfigError, "backend is 'pvm'; choose from loky, dask, ray"),
+    Row("no experiment", lambda _: base.get("poetry"), ConfigError, "There is no experiment 'poetry'"),
+    Row("no preset", lambda _: base.preset_of("cora", "huge"), ConfigError, "has no preset 'huge'"),
+]  # fmt: skip
+
+
+def environment(variable: str, value: str, function: Callable[[], object], message: str) -> Row:
+    def call(_: Path) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(variable, value)
+            return function()
+
+    return Row(f"{variable}={value}", call, CourseworkError, message)
+
+
+ENVIRONMENT = [
+    environment("COURSEWORK_DATA", "nowhere", settings.data_root, "which is not a folder; set it"),
+    environment("COURSEWORK_OFFLINE", "maybe", settings.offline, "is 'maybe'; set it to 1 or 0"),
+    environment("COURSEWORK_PROGRESS", "2", settings.progress, "is '2'; set it to 1 or 0"),
+    environment("COURSEWORK_PRESET", "fast", settings.preset, "is 'fast'; set it to quick or full"),
+]
+
+# -------------------------------------------------------------------------------------- command line
+
+
+def command(code: int, message: str, *arguments: str | Callable[[Path], Path]) -> Row:
+    """Arguments that are functions make a file and name it."""
+
+    def call(folder: Path) -> object:
+        made = [str(a(folder)) if callable(a) else a for a in arguments]
+        result = CliRunner().invoke(cli.app, made)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (
+            result.exception
+        )
+        assert "Traceback" not in result.output
+        assert result.exit_code == code, result.output
+        raise Said(re.sub(r"[\s│╭╮╰╯─]+", " ", result.output))
+
+    shown = [a if isinstance(a, str) else "FILE" for a in arguments]
+    return Row(f"({message}) {' '.join(shown)}", call, Said, message)
+
+
+def image(name: str, make: Callable[[Any], object], ending: str = "png") -> Callable[[Path], Path]:
+    def call(folder: Path) -> Path:
+        buffer = io.BytesIO()
+        make(buffer)
+        return written(folder, f"{name}.{ending}", buffer.getvalue())
+
+    return call
+
+
+def array(value: Any) -> Callable[[Path], Path]:
+    return image("array", lambda b: np.save(b, value, allow_pickle=True), "npy")
+
+
+GREY = np.zeros((8, 8), np.uint8)
+PNG = image("grey", lambda b: Image.fromarray(GREY).save(b, "png"))
+
+
+def cut_png(folder: Path) -> Path:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99), np.uint8)).save(
+        buffer, "png"
+    )
+    return written(folder, "cut.png", buffer.getvalue()[:900])
+
+
+def file(name: str, content: bytes) -> Callable[[Path], Path]:
+    return lambda folder: written(folder, name, content)
+
+
+COMMANDS = [
+    command(2, "No such command 'nonsense'", "nonsense"),
+    command(2, "There is no experiment 'poetry'; choose from sentiment", "train", "poetry"),
+    command(2, "has no preset 'huge'", "train", "cora", "--preset", "huge"),
+    command(2, "There is no key 'nonsense'", "train", "cora", "--set", "nonsense=1"),
+    command(2, "Invalid value for '--seed'", "train", "cora", "--seed", "-1"),
+    command(2, "Invalid value for '--seed'", "train", "cora", "--seed", str(2**70)),
+    command(2, "Invalid value for '--seeds'", "train", "cora", "--seeds", "0"),
+    command(2, "Invalid value for '--jobs'", "train", "cora", "--jobs", "0"),
+    command(2, "cannot be recorded as '../x'; use small letters", "train", "cora", "--record", "../x"),
+    command(2, "cannot be recorded as ''", "train", "cora", "--record", ""),
+    command(2, "No such option", "train", "cora", "--nonsense"),
+    command(2, "There is no notebook '7'", "run", "7"),
+    command(2, "There is no preset 'huge'; choose from quick, full", "run", "--preset", "huge"),
+    command(2, "There is no data set 'imdb'", "data", "fetch", "imdb"),
+    command(2, "There is no data set 'imdb'", "data", "verify", "imdb"),
+    command(2, "There is no benchmark 'rust'", "bench", "rust"),
+    command(1, "There is no checkpoint at no.pt", "evaluate", "cora", "--checkpoint", "no.pt"),
+    command(1, "truncated or corrupt", "evaluate", "cora", "--checkpoint", file("c.pt", b"PK")),
+    command(2, "Give a text in quotes, or a file", "predict", "sentiment"),
+    command(1, "There is no file no.txt", "predict", "sentiment", "--file", "no.txt"),
+    command(1, "is empty; write one text per line", "predict", "sentiment", "--file", file("e", b" \n")),
+    command(1, "cannot be read", "predict", "translate", "--file", lambda folder: folder),
+    command(1, "truncated or corrupt", "predict", "sentiment", "hi", "--checkpoint", file("c.pt", b"no")),
+    command(2, "Invalid value for '--beam'", "predict", "translate", "oui", "--beam", "wide"),
+    command(2, "The beam is 0; take a width from 1 to 64", "predict", "translate", "oui", "--beam", "0",
+            "--checkpoint", trained_translator),
+    command(1, "not one of the translation_all", "predict", "translate", "oui", "--checkpoint",
+            trained_segmenter),
+    command(2, "Missing argument", "predict", "segment"),
+    command(1, "There is no file no.png", "predict", "segment", "no.png"),
+    command(1, "is a folder; name an image", "predict", "segment", lambda folder: folder),
+    command(1, "neither an image nor an array", "predict", "segment", file("t.png", b"hello")),
+    command(1, "neither an image nor an array", "predict", "segment", cut_png),
+    command(1, "neither an image nor an array", "predict", "segment", file("t.npy", b"hello")),
+    command(1, "neither an image nor an array", "predict", "segment", array(np.array([{}], object))),
+    command(1, "holds several arrays", "predict", "segment",
+            image("many", lambda b: np.savez(b, GREY, GREY), "npy")),
+    command(1, "The image has shape", "predict", "segment", array(np.zeros((2, 2, 2, 2))),
+            "--checkpoint", trained_segmenter),
+    command(1, "values from nan", "predict", "segment", array(np.full((4, 4), np.nan)),
+            "--checkpoint", trained_segmenter),
+    command(1, "it has no pixels", "predict", "segment", array(np.zeros((0, 4))),
+            "--checkpoint", trained_segmenter),
+    command(2, "cannot be written to mask.xyz; name a .png", "predict", "segment", PNG,
+            "--output", "mask.xyz", "--checkpoint", trained_segmenter),
+    command(1, "No such file or directory", "predict", "segment", PNG,
+            "--output", "no/where.png", "--checkpoint", trained_segmenter),
+    command(1, "not one of the segmentation", "predict", "segment", PNG,
+            "--checkpoint", trained_translator),
+]  # fmt: skip
+
+ROWS = [*CONFIGS, *PLANS, *LOADERS, *MODELS, *FILES, *ENVIRONMENT, *COMMANDS]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name[:70])
+def test_bad_input_ends_in_one_clear_sentence(
+    row: Row, standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "given"
+    folder.mkdir()
+    with pytest.raises(row.error) as caught:
+        row.call(folder)
+    assert re.search(row.message, str(caught.value)), str(caught.value)
+    if row.error not in (Said, ValueError):
+        assert isinstance(caught.value, CourseworkError)
+        assert "\n" not in str(caught.value).strip()
+
+
+def test_there_are_enough_rows_and_each_is_named_once() -> None:
+    assert len(ROWS) >= 120
+    assert len({(row.name, row.message) for row in ROWS}) == len(ROWS)
+
+
+def test_a_palette_is_read_by_its_colours() -> None:
+    """Not bad, but nearly: the numbers of a palette are no grey values."""
+    grey = Image.fromarray(np.array([[0, 200], [90, 30]], np.uint8))
+    for picture in (grey.convert("RGB").quantize(), grey.convert("LA"), grey.convert("CMYK")):
+        shown = segmentation.as_grey(cli._pixels(picture))
+        assert torch.allclose(shown, segmentation.as_grey(np.asarray(grey)), atol=0.02)
+    assert cli._pixels(grey.convert("1")).dtype == np.uint8
+    assert cli._pixels(grey).tolist() == [[0, 200], [90, 30]]

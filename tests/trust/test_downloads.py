@@ -1,0 +1,281 @@
+"""Downloads from a server that misbehaves: a verified file, or one clear sentence, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from local_server import CONTENT, Server
+
+from coursework.data import archives, eng_fra, mnist, planetoid, sentiment140, sources, wikipedia
+from coursework.errors import DataError, TrainingError
+from coursework.training import checkpoints
+
+SHA = hashlib.sha256(CONTENT).hexdigest()
+SIZE = "180,000 bytes"
+
+ARRIVES = [
+    "good", "slow", "redirect", "redirect-twice", "no-length", "chunked", "gzip",
+    "breaks-once", "breaks-twice", "fails-once", "silent-once",
+]  # fmt: skip
+FAILS = {
+    "wrong": "SHA-256",
+    "same-size": "SHA-256",
+    "one-bit": "SHA-256",
+    "page": f"of {SIZE}",
+    "last-byte": f"of {SIZE}",
+    "empty": f"of {SIZE}",
+    "no-length-short": f"of {SIZE}",
+    "endless": "more than the expected",
+    "breaks": "broke off",
+    "breaks-late": "broke off",
+    "chunked-breaks": "broke off",
+    "stalls": "timed out",
+    "silent": "did not answer in time",
+    "nothing": "cannot be reached",
+    "reset": "cannot be reached",
+    "noise": "cannot be reached",
+    "drips": "bytes came in time|did not answer in time",
+    "gzip-broken": "gzip",
+    "missing": "answered 404",
+    "status-401": "answered 401",
+    "status-403": "answered 403",
+    "status-410": "answered 410",
+    "status-429": "answered 429",
+    "status-500": "answered 500",
+    "status-503": "answered 503",
+    "status-204": f"of {SIZE}",
+    "redirect-loop": "redirects",
+    "redirect-to-page": f"of {SIZE}",
+    "redirect-to-missing": "answered 404",
+    "redirect-to-disk": "No connection adapters",
+    "redirect-to-nowhere": "Failed to parse|Invalid|Exceeded|label",
+}
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in (".json", ".lock")]
+
+
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that is slower than this is given up, so that dripping ends soon."""
+    monkeypatch.setattr(sources, "SLOWEST", 1_000_000)
+
+
+@pytest.mark.parametrize("path", ARRIVES)
+def test_a_verified_file(
+    server: Server,
+    online: Path,
+    dataset: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    monkeypatch.setattr(sources, "READ_TIMEOUT", 1.0)  # a busy machine is no silent server
+    dataset(server.url(path))
+    source = sources.fetch("cora")
+    assert source.files[0].read_bytes() == CONTENT
+    assert source.sha256 == SHA
+    assert leftovers(online) == ["file.bin"]
+    assert sources.verify("cora")[0].ok
+
+
+@pytest.mark.parametrize(("path", "reason"), FAILS.items())
+def test_or_one_clear_sentence(
+    server: Server, online: Path, dataset: Callable[..., Any], quickly: None, path: str, reason: str
+) -> None:
+    dataset(server.url(path))
+    with pytest.raises(DataError, match=reason) as caught:
+        sources.fetch("cora")
+    message = str(caught.value)
+    assert message.startswith("cora could not be downloaded (")
+    assert "try again later, or fetch file.bin from" in message
+    assert "\n" not in message
+    assert leftovers(online) == []
+
+
+def test_there_are_thirty_cases() -> None:
+    assert len(ARRIVES) + len(FAILS) >= 30
+
+
+@pytest.mark.parametrize("path", ["slow", "breaks-once"])
+def test_two_processes_at_the_same_time(
+    server: Server,
+    online: Path,
+    dataset: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    """One of them here, so that only one interpreter has to start."""
+    monkeypatch.setattr(sources, "READ_TIMEOUT", 10.0)
+    dataset(server.url(path))
+    code = f"""
+        from coursework.data import sources
+        from coursework.data.sources import DatasetInfo, RemoteFile
+        sources.BACKOFF = 0.01
+        file = RemoteFile("folder/file.bin", {server.url(path)!r}, {SHA!r}, {len(CONTENT)})
+        sources.REGISTRY["cora"] = DatasetInfo("cora", "a file", "none", "", (file,), standin="x")
+        print("ready", flush=True)
+        input()
+        print(sources.fetch("cora").files[0].stat().st_size)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "ready"
+        thread = threading.Thread(target=sources.fetch, args=("cora",))
+        thread.start()
+        out, _ = other.communicate("\n", timeout=60)
+        thread.join()
+    assert (other.returncode, out.strip()) == (0, str(len(CONTENT)))
+    assert sources.verify("cora")[0].ok
+    assert server.asked[f"/{path}"] == (1 if path == "slow" else 2)
+    assert leftovers(online) == ["file.bin"]
+
+
+# ------------------------------------------------------------------------------ what a file may hold
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+READERS: dict[str, tuple[Callable[[Path], Any], dict[str, bytes]]] = {
+    "eng-fra": (eng_fra._read, {eng_fra.MEMBER: b"Go.\tVa !\n"}),
+    "sentiment140": (sentiment140.read_csv, {sentiment140.MEMBER: b'"0","1","d","q","u","text"\n'}),
+    "wikipedia": (
+        lambda path: wikipedia._read_archive(path, "chameleon"),
+        {
+            "wikipedia/chameleon/musae_chameleon_edges.csv": b"id1,id2\n0,1\n",
+            "wikipedia/chameleon/musae_chameleon_target.csv": b"id,target\n0,1\n1,2\n",
+            "wikipedia/chameleon/musae_chameleon_features.json": b'{"0": [0], "1": [1]}',
+        },
+    ),
+}
+OUTSIDE = ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt"]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_sound_archive_is_read(name: str, tmp_path: Path) -> None:
+    read, members = READERS[name]
+    assert read(archive(tmp_path / "a.zip", members)) is not None
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize("name", READERS)
+def test_an_archive_with_a_way_out_is_refused(name: str, outside: str, tmp_path: Path) -> None:
+    read, members = READERS[name]
+    path = archive(tmp_path / "a.zip", members | {outside: b"x"})
+    with pytest.raises(DataError, match="outside of it, so it is not the official file"):
+        read(path)
+    assert [p.name for p in tmp_path.rglob("*")] == ["a.zip"]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_bomb_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, members = READERS[name]
+    last = list(members)[-1]
+    path = archive(tmp_path / "a.zip", members | {last: b" " * 3_000_000})
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(archives, "LIMIT", 1_000_000)
+    with pytest.raises(DataError, match="unpacks to more than 1,000,000 bytes"):
+        read(path)
+
+
+def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", {"m": b" " * 3_000_000})
+    raw = path.read_bytes().replace((3_000_000).to_bytes(4, "little"), (7).to_bytes(4, "little"))
+    path.write_bytes(raw)
+    with pytest.raises((DataError, zipfile.BadZipFile)):
+        archives.member(path, "m", limit=1_000_000)
+
+
+def test_a_gzip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(bytes(3_000_000)))
+    monkeypatch.setattr(archives, "LIMIT", 1_000_000)
+    with pytest.raises(DataError, match=r"images\.gz unpacks to more than 1,000,000 bytes"):
+        mnist.read_idx(path)
+
+
+class Code:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_code_in_a_pickle_is_refused_wherever_one_is_read(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    raw, saved = tmp_path / "ind.cora.x", tmp_path / "best.pt"
+    raw.write_bytes(pickle.dumps({"x": [Code(made)]}))
+    torch.save({"model": Code(made)}, saved)
+    with pytest.raises(DataError, match="not allowed"):
+        planetoid._unpickle(raw)
+    with pytest.raises(TrainingError, match="truncated or corrupt"):
+        checkpoints.load(saved)
+    assert not made.exists()
+
+
+def test_a_pickle_from_the_network_is_not_opened_before_its_checksum(
+    server: Server, online: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = [online / file.path for file in sources.REGISTRY["cora"].files]
+    files[0].parent.mkdir(parents=True)
+    for path in files:
+        path.write_bytes(pickle.dumps(Code(tmp_path / "made")))
+    monkeypatch.setenv("COURSEWORK_OFFLINE", "1")
+    opened: list[Path] = []
+    monkeypatch.setattr(planetoid, "_unpickle", opened.append)
+    with pytest.raises(DataError, match="bytes instead of"):
+        planetoid.load("Cora")
+    assert opened == []
+    assert not (tmp_path / "made").exists()
+
+
+def test_nothing_unpickles_but_the_two_guarded_readers() -> None:
+    """Neither ``pickle.load`` nor ``torch.load`` without ``weights_only`` is called anywhere else."""
+    import ast
+
+    from coursework import settings
+
+    found = set()
+    for path in sorted((settings.repo_root() / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr not in ("load", "loads"):
+                continue
+            called = ast.unparse(node.func)
+            options = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if called in ("pickle.load", "pickle.loads", "joblib.load"):
+                found.add((path.name, called))
+            if called == "torch.load":
+                assert options.get("weights_only") == "True", path
+            if called == "np.load":
+                assert options.get("allow_pickle", "False") == "False", path
+    # between this process and one that it has started itself, never from a file
+    assert found == {("text.py", "pickle.load"), ("text.py", "pickle.loads")}

@@ -1,0 +1,341 @@
+"""Whatever comes in, what comes out is a result or an error of the project's own.
+
+About 400 cases in a default run, more than 20,000 at night: ``TRUST_CASES`` multiplies the numbers.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from coursework.data import cache, eng_fra, mnist, planetoid, sentiment140, text, wikipedia
+from coursework.data.subwords import Subwords
+from coursework.errors import CourseworkError
+from coursework.report import store
+from coursework.training import checkpoints
+
+TIMES = int(os.environ.get("TRUST_CASES", "1"))
+NAMES = ("edges.csv", "target.csv", "features.json")
+
+
+def cases(number: int) -> settings:
+    return settings(
+        max_examples=number * TIMES,
+        deadline=None,
+        derandomize=TIMES == 1,  # the same cases in every default run, others every night
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def outcome(function: Any, *arguments: Any) -> Any:
+    """The result, or None where the project's own error came."""
+    try:
+        return function(*arguments)
+    except CourseworkError:
+        return None
+
+
+def damaged(sound: bytes) -> st.SearchStrategy[bytes]:
+    """A sound file, cut off, with bytes changed, doubled or inserted; or any bytes at all."""
+    place = st.integers(0, max(len(sound) - 1, 0))
+    return st.one_of(
+        st.binary(max_size=200),
+        place.map(lambda i: sound[:i]),
+        st.tuples(place, st.integers(0, 255)).map(
+            lambda t: sound[: t[0]] + bytes([t[1]]) + sound[t[0] + 1 :]
+        ),
+        st.tuples(place, st.binary(min_size=1, max_size=8)).map(
+            lambda t: sound[: t[0]] + t[1] + sound[t[0] :]
+        ),
+        st.tuples(place, place).map(lambda t: sound[: t[0]] + sound[t[1] :]),
+    )
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+ANY_TEXT = st.text(st.characters(), max_size=60) | st.text(
+    st.sampled_from("@#&;<>/:.!?'\"-_^*ox3 \t\n\x00é\u200b\ud83dß"), max_size=40
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@cases(60)
+@given(ANY_TEXT)
+def test_cleaning_and_tokenising_any_text(raw: str) -> None:
+    tokens = text.tokenise(text.clean_tweet(raw))
+    assert all(token and not token.isspace() for token in tokens)
+    assert isinstance(eng_fra.normalise(raw), str)
+
+
+@cases(30)
+@given(st.lists(ANY_TEXT | st.none() | st.integers() | st.binary(max_size=3), max_size=5))
+def test_tokenising_many(texts: list[Any]) -> None:
+    found = outcome(text.tokenise_many, texts)
+    if found is not None:
+        tokens, offsets, types = found
+        assert len(offsets) == len(texts) + 1
+        assert offsets[-1] == len(tokens)
+        assert not len(tokens) or tokens.max() < len(types)
+
+
+@cases(30)
+@given(
+    st.lists(st.text(max_size=3), max_size=6),
+    st.lists(st.text(max_size=3), max_size=3),
+    st.lists(st.integers(-9, 9), max_size=5),
+)
+def test_vocabularies(tokens: list[str], specials: list[str], ids: list[int]) -> None:
+    vocabulary = outcome(text.Vocabulary, tuple(tokens), tuple(specials))
+    outcome(text.Vocabulary.from_list, tokens, specials)
+    if vocabulary is not None:
+        outcome(vocabulary.decode, ids)
+        outcome(vocabulary.encode, [*tokens, "?"])
+
+
+@cases(20)
+@given(damaged(b"Go.\tVa !\nRun!\tCours\xc3\xa9 !\n"))
+def test_sentence_pairs(raw: bytes) -> None:
+    outcome(eng_fra.parse, raw.decode("utf-8", errors="replace"), "file")
+
+
+IDX = b"\x00\x00\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 28, 28)) + bytes(2 * 784)
+
+
+@cases(40)
+@given(raw=damaged(IDX) | st.binary(max_size=24), packed=st.booleans(), data=st.data())
+def test_idx_files(folder: Path, raw: bytes, packed: bool, data: st.DataObject) -> None:
+    path = folder / "images.gz"
+    content = gzip.compress(raw, 1)
+    path.write_bytes(content if packed else data.draw(damaged(content)))
+    found = outcome(mnist.read_idx, path)
+    if found is not None:
+        assert found.dtype == np.uint8
+        outcome(mnist.validate, found, found[:, 0, 0] if found.ndim == 3 else found, "file")
+
+
+ARRAYS: dict[str, Any] = {
+    "edges": np.array([[0, 1], [1, 0]]),
+    "target": np.zeros(2),
+    "features": np.zeros((2, 128), np.float32),
+}
+OTHER_ARRAYS = st.sampled_from(
+    [
+        np.zeros(()), np.zeros((0, 2)), np.array(["a", "b"]), np.array([np.nan, 1.0]),
+        np.zeros((2, 128)), np.array([[0, 9]]), np.array([[-1, 0]]), np.array([1 + 1j, 0]),
+        np.zeros((2, 2), bool), np.array([[2**62, 0]]), np.zeros((3,)),
+    ]
+)  # fmt: skip
+
+
+def npz(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@cases(40)
+@given(
+    st.one_of(
+        damaged(npz(ARRAYS)),
+        st.dictionaries(st.sampled_from([*ARRAYS]), OTHER_ARRAYS, min_size=1).map(
+            lambda changed: npz({**ARRAYS, **changed})
+        ),
+        OTHER_ARRAYS.map(lambda a: (b := io.BytesIO(), np.save(b, a), b.getvalue())[2]),
+    )
+)
+def test_npz_files(folder: Path, raw: bytes) -> None:
+    path = folder / "chameleon.npz"
+    path.write_bytes(raw)
+    with np.errstate(all="ignore"):
+        found = outcome(wikipedia._read_npz, path)
+    assert found is None or found[0].shape[1] == 2
+
+
+@cases(40)
+@given(
+    st.one_of(
+        damaged(b'"0","1","d","q","u","some text"\n"4","2","d","q","u","caf\xe9 &amp; \n more"\n'),
+        damaged(b'0,text\n4,"more, text"\n'),
+        st.binary(max_size=60),
+    ),
+    st.sampled_from(["csv", "zip", "csv.gz"]),
+)
+def test_csv_of_tweets(folder: Path, raw: bytes, ending: str) -> None:
+    path = folder / f"tweets.{ending}"
+    packed = {"csv": lambda: raw, "csv.gz": lambda: gzip.compress(raw, 1)}
+    path.write_bytes(packed.get(ending, lambda: zipped({sentiment140.MEMBER: raw}))())
+    found = outcome(sentiment140.read_csv, path)
+    assert found is None or len(found[0]) == len(found[1])
+
+
+SOUND = {
+    "edges.csv": b"id1,id2\n0,1\n1,0\n2,2\n",
+    "target.csv": b"id,target\n0,10\n1,200\n2,3000\n",
+    "features.json": b'{"0": [1, 4], "2": [0], "1": []}',
+}
+
+
+@cases(50)
+@given(st.data())
+def test_archives_of_page_networks(folder: Path, data: st.DataObject) -> None:
+    members = dict(SOUND)
+    part = data.draw(st.sampled_from([*NAMES, "archive"]))
+    if part == "features.json":
+        members[part] = data.draw(
+            damaged(SOUND[part])
+            | JSON.map(lambda v: json.dumps(v).encode())
+            | st.dictionaries(st.sampled_from("0123"), JSON).map(lambda v: json.dumps(v).encode())
+        )
+    elif part != "archive":
+        members[part] = data.draw(damaged(SOUND[part]))
+    raw = zipped({f"wikipedia/chameleon/musae_chameleon_{k}": v for k, v in members.items()})
+    path = folder / "wikipedia.zip"
+    path.write_bytes(data.draw(damaged(raw)) if part == "archive" else raw)
+    found = outcome(wikipedia._read_archive, path, "chameleon")
+    assert found is None or len(found) == 3
+
+
+OPCODES = st.sampled_from([bytes([code]) for code in b".()]}stubRcKXqaed0123"])
+PICKLE = b"\x80\x02ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R]q\x01K\x05as."
+
+
+@cases(40)
+@given(
+    damaged(PICKLE)
+    | st.lists(st.sampled_from([bytes([b]) for b in b".()]}stubRcKXqaed0123"]), max_size=30).map(
+        b"".join
+    )
+)
+def test_pickles(folder: Path, raw: bytes) -> None:
+    path = folder / "ind.cora.graph"
+    path.write_bytes(raw)
+    outcome(planetoid._unpickle, path)
+
+
+def saved() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"model": {"w": torch.arange(6.0)}, "bundle": {"experiment": "cora"}}, buffer)
+    return buffer.getvalue()
+
+
+CHECKPOINT = saved()
+
+
+def with_pickle(content: bytes) -> bytes:
+    """A checkpoint with another pickle in it, its checksums right."""
+    with zipfile.ZipFile(io.BytesIO(CHECKPOINT)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = next(name for name in members if name.endswith("data.pkl"))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for member, raw in members.items():
+            file.writestr(member, content if member == name else raw)
+    return buffer.getvalue()
+
+
+with zipfile.ZipFile(io.BytesIO(CHECKPOINT)) as _archive:
+    _PICKLED = _archive.read(next(n for n in _archive.namelist() if n.endswith("data.pkl")))
+
+
+@cases(40)
+@given(damaged(CHECKPOINT) | damaged(_PICKLED).map(with_pickle))
+def test_checkpoints(folder: Path, raw: bytes) -> None:
+    path = folder / "last.pt"
+    path.write_bytes(raw)
+    found = outcome(checkpoints.load, path)
+    assert found is None or isinstance(found, dict)
+    assert checkpoints.load_latest(path) is None or found is not None
+
+
+@cases(10)
+@given(st.binary(max_size=40))
+def test_subword_models(raw: bytes) -> None:
+    outcome(Subwords, raw)
+
+
+RECORD: dict[str, Any] = {
+    "schema": 1, "name": "a", "experiment": "cora", "preset": "full", "config": {}, "seeds": [0],
+    "metrics": {"m": {"mean": 1.0, "std": None, "values": [1.0]}},
+    "data": {"name": "cora", "source": "real", "sha256": "0", "standin": False},
+    "commit": "0", "modified": False, "versions": {},
+    "machine": {"system": "s", "processor": "p", "cores": 1, "device": "cpu"},
+    "seconds": 1.0, "created": "2026-01-01T00:00:00+00:00",
+}  # fmt: skip
+
+
+@cases(60)
+@given(st.data())
+def test_results_files(folder: Path, data: st.DataObject) -> None:
+    record = json.loads(json.dumps(RECORD))
+    kind = data.draw(st.sampled_from(["bytes", "json", "field", "metric"]))
+    if kind == "field":
+        record[data.draw(st.sampled_from([*RECORD, "more"]))] = data.draw(JSON)
+    elif kind == "metric":
+        record["metrics"]["m"][data.draw(st.sampled_from(["mean", "std", "values", "low"]))] = (
+            data.draw(JSON | st.just([10**400]) | st.just(10**400))
+        )
+    content = json.dumps(data.draw(JSON) if kind == "json" else record).encode()
+    if kind == "bytes":
+        content = data.draw(damaged(content) | st.just(b"[" * 100_000))
+    (folder / "a.json").write_bytes(content)
+    found = outcome(store.read, "a", folder)
+    assert found is None or found["metrics"]
+    assert isinstance(cache.read_json(folder / "a.json"), dict)
+
+
+@cases(20)
+@given(st.data())
+def test_parsed_forms_in_the_cache(folder: Path, data: st.DataObject) -> None:
+    place = folder / "parsed"
+    place.mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(4))
+    (place / "x.npy").write_bytes(data.draw(damaged(buffer.getvalue())))
+    size = (place / "x.npy").stat().st_size
+    index = data.draw(st.just({"x": size}) | JSON | st.dictionaries(st.just("x"), JSON))
+    (place / "index.json").write_text(json.dumps(index))
+    found = cache._read(place, mmap=data.draw(st.booleans()))
+    assert found is None or isinstance(found, dict)
+
+
+@pytest.mark.nightly
+def test_twenty_thousand_cases() -> None:
+    """The numbers above, times ``TRUST_CASES`` of ``make nightly``."""
+    from coursework import settings as project
+
+    makefile = (project.repo_root() / "Makefile").read_text(encoding="utf-8")
+    source = Path(__file__).read_text(encoding="utf-8")
+    import re
+
+    numbers = [int(n) for n in re.findall(r"^@cases\((\d+)\)", source, re.MULTILINE)]
+    (times,) = re.findall(r"TRUST_CASES=(\d+)", makefile)
+    assert sum(numbers) * int(times) >= 20_000

@@ -1,0 +1,174 @@
+"""Every number in the prose of notebooks and README has a source, or is named below with its reason.
+
+Results are shown by code, from the results store, so prose has none. What prose may state are settings
+(numbers of a config: of a preset, or recorded with a result), sizes (recorded in the notes of a result,
+or known of a data set), numbers of questions, and years.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from coursework import settings
+from coursework.data import planetoid, sources, wikipedia
+from coursework.experiments import base
+from coursework.report import readme
+from coursework.report.questions import NOTEBOOKS, QUESTIONS
+
+ROOT = settings.repo_root()
+LOOKS_MEASURED = re.compile(
+    r"(?<![\w.,/-])(?:\d{1,3}(?:,\d{3})+|\d+\.\d+|\d{3,})(?:\s*%)?(?![\w.,]*\d)|(?<![\w.,])\d+\s*%"
+)
+ALLOWED = {
+    "85 %": "the bar that question 1(d) sets",
+    "60 %": "the split that question 1(b) asks for",
+    "20 %": "the same",
+    "80 %": "the split that question 3(c) asks for",
+    "95 %": "the level of all intervals, see store.summarise and store.wilson",
+    "140": "the limit of Twitter, and the training nodes of problem 4 (Config.train_nodes)",
+    "109": "the last of ten seeds of splits on which choices were made; no result is reported for them",
+    "200": "steps of a benchmark whose code is in the cell below",
+    "1.6": "million tweets, as the title of the data set says",
+    "224": "dimensions: a row of the table that notebook 6 computes below it",
+    "3.11": "version of Python, as pyproject.toml asks for",
+}
+"""Numbers that neither a config nor a data set has, each with its reason."""
+
+
+def prose(markdown: str) -> str:
+    """Without code, mathematics, addresses and quoted questions."""
+    text = re.sub(r"```.*?```", " ", markdown, flags=re.DOTALL)
+    text = re.sub(r"`[^`]*`", " ", text)
+    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\$[^$\n]*\$", " ", text)
+    text = re.sub(r"\]\([^)\s]*\)|https?://\S+|arXiv:\S+", " ", text)
+    return re.sub(r"^>.*$", " ", text, flags=re.MULTILINE)
+
+
+def numbers_in(value: Any) -> set[float]:
+    """All numbers of a config or of notes that are not long tables."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return set()
+    if isinstance(value, int | float):
+        return {float(value)}
+    items = list(value.values()) if isinstance(value, dict) else list(value)
+    return set().union(*map(numbers_in, items)) if len(items) < 40 else set()
+
+
+@functools.cache
+def sourced() -> frozenset[float]:
+    """Numbers of configs, recorded sizes, and data sets."""
+    found: set[float] = set()
+    for name in base.EXPERIMENTS:
+        for config in base.get(name).PRESETS.values():
+            found |= numbers_in(base.as_record(config))
+    for path in sorted((ROOT / "writeup" / "results").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found |= numbers_in(record.get("config", {}))
+        sizes = numbers_in(record.get("notes", {}))
+        found |= {number for number in sizes if number >= 100 and number == int(number)}
+    for facts in (*planetoid._FACTS.values(), *wikipedia._FACTS.values()):
+        found |= set(map(float, facts))
+    for entry in sources.REGISTRY.values():
+        for number in re.findall(r"\d[\d,]*", entry.title):
+            found.add(float(number.replace(",", "")))
+    return frozenset(found)
+
+
+def unsourced(markdown: str) -> list[str]:
+    """Numbers of a text that nothing vouches for."""
+    parts = {question.part for question in QUESTIONS}
+    found = []
+    for match in LOOKS_MEASURED.finditer(prose(markdown)):
+        written = re.sub(r"\s+", " ", match.group()).strip()
+        if written in ALLOWED or written in parts:
+            continue
+        value = float(written.rstrip("% ").replace(",", ""))
+        year = re.fullmatch(r"(?:19|20)\d\d", written)
+        setting = not written.endswith("%") and value in sourced()
+        if not (year or setting):
+            found.append(written)
+    return found
+
+
+def cells(name: str) -> list[str]:
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    return [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_prose_of_a_notebook(name: str) -> None:
+    assert [number for cell in cells(name) for number in unsourced(cell)] == []
+
+
+def readme_prose() -> str:
+    """The README but for its table, which ``coursework report --check`` compares with the store."""
+    head, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(readme.START)
+    return head + rest.partition(readme.END)[2]
+
+
+def test_prose_of_the_readme() -> None:
+    assert unsourced(readme_prose()) == []
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "The network has 84.7 % on the test tweets.",
+        "It reaches 84.7% accuracy.",
+        "The GAT gains 9 % over the GCN.",
+        "BLEU is 52.2 with beam search.",
+        "The network has 252,876 parameters.",
+        "Training took 2859 seconds, on one core.",
+        "* an IoU of **0.566** without skips",
+        "| GAT | 0.8123 |",
+        "The error falls to 0.3695.",
+    ],
+)
+def test_a_planted_number_is_found(planted: str) -> None:
+    assert unsourced(planted)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        "Adam at 0.001, 300 epochs, see 3.6 and [the paper](https://arxiv.org/abs/1609.02907).",
+        "A test part of 320,000 tweets (Kipf & Welling 2017).",
+        "With $\\epsilon = 0.123$ and `accuracy = 0.847`.",
+        "> You get the point if your accuracy exceeds 87 %.",
+        "All 135,842 pairs, 8 heads.",
+    ],
+)
+def test_what_has_a_source_passes(sound: str) -> None:
+    assert unsourced(sound) == []
+
+
+def test_every_exception_is_used() -> None:
+    everything = " ".join([*(cell for name in NOTEBOOKS for cell in cells(name)), readme_prose()])
+    everything = re.sub(r"\s+", " ", everything)
+    for number, reason in ALLOWED.items():
+        assert number in everything, number
+        assert reason
+
+
+def test_seeds_and_intervals_are_recorded() -> None:
+    """Every accuracy has its interval, every comparison is paired, and the seeds are listed."""
+    for path in sorted((ROOT / "writeup" / "results").glob("*.json")):
+        if path.stem in ("headline", "bench"):
+            continue
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        assert record["seeds"], path.name
+        for name, metric in record["metrics"].items():
+            assert len(metric["values"]) == len(record["seeds"]), (path.name, name)
+            if "difference" in name.split(".")[-1] and "interval" in metric:
+                how = metric["interval"]
+                assert "paired" in how or how.startswith("t, "), (path.name, name, how)
+            if re.search(r"(^|\.)test_accuracy$", name):
+                assert "low" in metric, (path.name, name)

@@ -1,0 +1,157 @@
+"""NaN and overflow, in the loss or in the gradient alone: it stops, says where, and keeps what is good."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from coursework.errors import TrainingError
+from coursework.experiments import segmentation, sentiment, translation, translation_all
+from coursework.training import checkpoints, engine, seeds
+
+PLAN = engine.Plan(epochs=3, learning_rate=0.01, clip_norm=1.0, precision="32-true")
+BAD_STEP = 6  # of 3 epochs of 4 batches: the second batch of the second epoch
+
+
+class Rows(list[Tensor]):
+    """Batches that know their samples."""
+
+    groups: list[np.ndarray]
+
+    def rows(self, index: int) -> np.ndarray:
+        return self.groups[index]
+
+
+def fit(folder: Path | None, where: str, value: float, plan: engine.Plan = PLAN) -> Any:
+    """A line through points, until one step goes wrong."""
+    seeds.seed_everything(0)
+    model = nn.Linear(3, 1)
+    x = torch.randn(20, 3)
+    step = 0
+
+    def batches(epoch: int) -> Rows:
+        order = np.random.default_rng(epoch).permutation(20)
+        found = Rows(x[torch.from_numpy(rows)] for rows in np.array_split(order, 4))
+        found.groups = np.array_split(order, 4)
+        return found
+
+    def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        nonlocal step
+        step += 1
+        output = network(batch)
+        if step == BAD_STEP and where == "gradient":
+            output.register_hook(lambda gradient: gradient * value)
+        total = (output - 1).square().sum()
+        return total * value if step == BAD_STEP and where == "loss" else total, len(batch)
+
+    record = engine.fit(
+        model, plan, batches=batches, loss=loss, validate=lambda _: {"loss": 1.0},
+        run_dir=folder, checkpoint_seconds=-1.0, log=None, identity={"run": "line"},
+    )  # fmt: skip
+    return model, record, batches
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_it_stops_names_the_step_and_keeps_what_is_good(
+    tmp_path: Path, where: str, value: float, clip: float | None
+) -> None:
+    plan = dataclasses.replace(PLAN, clip_norm=clip)
+    with pytest.raises(
+        TrainingError,
+        match=rf"The {where} is (nan|inf|-inf) in step 6: epoch 2, batch 2 of 4; lower learning_rate or "
+        r"set clip_norm; the last good checkpoint and bad_batch\.pt are in",
+    ):
+        fit(tmp_path, where, value, plan)
+    last = checkpoints.load(tmp_path / "last.pt")
+    assert (last["epoch"], last["position"]) == (1, 1)
+    assert all(torch.isfinite(tensor).all() for tensor in last["model"].values())
+    kept = checkpoints.load(tmp_path / "bad_batch.pt")
+    assert (kept["epoch"], kept["batch"]) == (1, 1)
+    assert kept["identity"] == {"run": "line"}
+    assert math.isfinite(kept["loss"]) == (where == "gradient")
+    assert not math.isfinite(kept["gradient"])
+    batches = fit(None, "nowhere", 1.0, plan)[2](1)
+    assert kept["rows"] == batches.rows(1).tolist()
+    assert torch.equal(kept["content"], batches[1])
+
+
+def test_what_was_kept_can_be_resumed(tmp_path: Path) -> None:
+    whole, record, _ = fit(None, "nowhere", 1.0)
+    with pytest.raises(TrainingError):
+        fit(tmp_path, "gradient", math.nan)
+    seeds.seed_everything(0)
+    model = nn.Linear(3, 1)
+    x = torch.randn(20, 3)
+
+    def batches(epoch: int) -> list[Tensor]:
+        order = np.random.default_rng(epoch).permutation(20)
+        return [x[torch.from_numpy(rows)] for rows in np.array_split(order, 4)]
+
+    engine.fit(
+        model, PLAN, batches=batches, loss=lambda m, b: ((m(b) - 1).square().sum(), len(b)),
+        validate=lambda _: {"loss": 1.0}, run_dir=tmp_path, resume=True, log=None,
+        identity={"run": "line"},
+    )  # fmt: skip
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), model.parameters(), strict=True)
+    )
+    assert len(record.history) == 3
+
+
+def test_a_sum_that_overflows_in_float32_stops(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="The loss is inf in step 6"):
+        fit(tmp_path, "loss", 1e38)
+
+
+def test_without_a_folder_it_still_stops() -> None:
+    with pytest.raises(TrainingError, match=r"The loss is nan in step 6: .* or set clip_norm\.$"):
+        fit(None, "loss", math.nan)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_an_epoch_whose_score_is_nan_is_not_the_best(mode: Any) -> None:
+    scores = iter([math.nan, 0.5, 0.4, math.nan])
+    model = nn.Linear(2, 1)
+    record = engine.fit(
+        model,
+        dataclasses.replace(PLAN, epochs=4, monitor="score", mode=mode),
+        batches=lambda epoch: [torch.ones(2, 2)],
+        loss=lambda m, b: (m(b).square().sum(), len(b)),
+        validate=lambda _: {"score": next(scores)},
+        log=None,
+    )
+    assert record.best_epoch == {"max": 2, "min": 3}[mode]
+
+
+def test_the_experiments_batches_know_their_rows() -> None:
+    lengths = np.array([2, 3, 2, 3, 2])
+    encoded = sentiment._encoded(np.arange(12, dtype=np.int32), lengths, np.zeros(5))
+    groups = sentiment.equal_length_batches(lengths, 2, np.random.default_rng(0))
+    batches = sentiment.Batches(encoded, groups)
+    assert sorted(int(i) for k in range(len(batches)) for i in batches.rows(k)) == [0, 1, 2, 3, 4]
+    assert [len(batches.rows(k)) for k in range(len(batches))] == [len(b[1]) for b in batches]
+
+    pairs = [("a b", "x"), ("a", "y z"), ("b", "x y")]
+    words = translation.Vocabulary(("a", "b"), translation.SPECIALS)
+    others = translation.Vocabulary(("x", "y", "z"), translation.SPECIALS)
+    small = translation.Batches(pairs, words, others, 2)(0)
+    for index, batch in enumerate(small):
+        written = [[w for w in row if w > translation.EOS_ID] for row in batch["write"].tolist()]
+        assert written == [others.encode(pairs[row][1].split()) for row in small.rows(index)]
+
+    every = translation_all.Batches([[5], [6, 7]], [[8], [9]], 100)(0)
+    first = every[0]["write"][:, 0].tolist()
+    assert first == [[8, 9][row] for row in every.rows(0)]
+
+    canvases = segmentation.Canvases(np.zeros((5, 4, 4), np.uint8), np.zeros((5, 4, 4), np.uint8))
+    cut = segmentation.Batches(canvases, 2)
+    assert [cut.rows(k).tolist() for k in range(len(cut))] == [[0, 1], [2, 3], [4]]

@@ -1,0 +1,107 @@
+"""Two processes under ``torchrun``: every sample once, one writer, and no hang when one of them dies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from processes import HERE, environment
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+# What two processes may differ by from one, in the metrics of the small configs: sums in another order
+# for networks without batch normalisation. With it (the U-Net) each process normalises by its own
+# half of a batch, so the two are different trainings, and only the losses stay near each other.
+TOLERANCE = {"sentiment": 1e-4, "translation": 1e-4, "segmentation": 0.5}
+
+
+def launch(command: tuple[str, ...], folder: Path, check: bool = True) -> Any:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=check,
+        env=environment(
+            COURSEWORK_CACHE=str(folder / "cache"), COURSEWORK_BUILD=str(folder / "build")
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "experiments",
+    [
+        pytest.param(("sentiment",), id="sentiment"),
+        pytest.param(("translation", "segmentation"), id="others", marks=pytest.mark.nightly),
+    ],
+)
+def test_every_sample_once_and_one_writer(experiments: tuple[str, ...], tmp_path: Path) -> None:
+    script = (str(HERE / "ranks.py"), str(tmp_path), *experiments)
+    launch((sys.executable, *script), tmp_path)  # also fills the cache
+    launch((*TORCHRUN, *script), tmp_path)
+    one, first, second = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1")
+    )
+    for name in experiments:
+        alone, shares = one[name], (first[name], second[name])
+        for epoch, (whole, mine, yours) in enumerate(
+            zip(alone["epochs"], *(s["epochs"] for s in shares), strict=True)
+        ):
+            assert Counter(mine) + Counter(yours) == Counter(whole), (name, epoch)
+            assert min(len(mine), len(yours)) > 0.2 * len(whole)
+        # both have tested on everything, and found the same
+        assert shares[0]["metrics"] == shares[1]["metrics"], name
+        assert alone["metrics"].keys() == shares[0]["metrics"].keys()
+        for key, value in alone["metrics"].items():
+            assert np.isclose(
+                shares[0]["metrics"][key], value, atol=TOLERANCE[name], rtol=TOLERANCE[name]
+            ), (name, key)
+        assert shares[1]["written"] == []
+        assert shares[1]["printed"] == []
+        assert alone["tested"] == shares[0]["tested"] == shares[1]["tested"]
+        assert any("last.pt" in path for path in shares[0]["written"])
+        assert any(f"{name}-quick.json" in path for path in shares[0]["written"])
+
+
+DYING = """
+import os, signal, sys
+import coursework, torch
+from coursework.training import engine
+
+def loss(model, batch):
+    if os.environ["RANK"] == "1" and sys.argv[1] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    total = model(batch).sum()
+    bad = os.environ["RANK"] == "1" and sys.argv[1] == "nan"
+    return total * float("nan") if bad else total, len(batch)
+
+engine.fit(
+    torch.nn.Linear(2, 1), engine.Plan(epochs=2, learning_rate=0.1, precision="32-true"),
+    batches=lambda epoch: [torch.ones(4, 2)] * 3, loss=loss,
+    validate=lambda model: {"loss": 0.0}, log=None,
+    run_dir=__import__("pathlib").Path(sys.argv[2]),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("nan", marks=pytest.mark.nightly), "killed"],
+)
+def test_a_process_that_fails_ends_the_run(how: str, tmp_path: Path) -> None:
+    script = tmp_path / "dying.py"
+    script.write_text(textwrap.dedent(DYING))
+    done = launch((*TORCHRUN, str(script), how, str(tmp_path / "run")), tmp_path, check=False)
+    assert done.returncode != 0
+    if how == "killed":
+        assert "SIGKILL" in done.stderr or "exitcode  : -9" in done.stderr
+    else:  # of one process, but both stop, and the first keeps the batch
+        assert "The loss is nan in step 1" in done.stderr
+        assert (tmp_path / "run" / "bad_batch.pt").is_file()

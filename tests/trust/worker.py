@@ -1,0 +1,154 @@
+"""Runs small experiments in processes of their own, some of which kill themselves.
+
+``python worker.py TASKS`` reads a JSON list of tasks, runs each in a process forked from this one
+(which has imported everything and trained nothing), and prints one JSON line per task. A task is
+
+* ``experiment``, ``folder`` (the cache, so also the checkpoints), ``resume``;
+* ``kill``: the moment at which the process sends itself SIGKILL, as a share of the moments of the
+  last whole run of the experiment, or null.
+
+A moment is the begin of a step, its end, any of six places within the bytes of a checkpoint,
+either side of the two renames that put it in place, or a look at the validation part. They are
+counted, not timed, so that a failure can be repeated. Checkpoints are written after every step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import small
+import torch
+
+import coursework  # noqa: F401
+from coursework.experiments import base, translation
+from coursework.training import checkpoints, engine
+
+PARTS = 6
+TIMES = re.compile(r"seconds|peak_gib")  # what a second run cannot repeat
+
+
+class Moments:
+    """Counts the moments of this process, and ends it at the one that was asked for."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self.count = 0
+        self.kill_at = kill_at
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch(moments: Moments) -> None:
+    """Put a moment at everything that changes the state of a training."""
+    real_fit, real_save, real_replace = engine.fit, torch.save, os.replace
+
+    def fit(model: Any, plan: Any, *, loss: Any, validate: Any, **options: Any) -> Any:
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any) -> Any:
+                moments()
+                value = function(*arguments)
+                moments()
+                return value
+
+            return call
+
+        options["checkpoint_seconds"] = -1.0
+        return real_fit(model, plan, loss=counted(loss), validate=counted(validate), **options)
+
+    def save(state: Any, file: Any, *rest: Any, **options: Any) -> None:
+        whole = io.BytesIO()
+        real_save(state, whole, *rest, **options)
+        content = whole.getbuffer()
+        step = -(-len(content) // PARTS)
+        for start in range(0, len(content), step):
+            file.write(content[start : start + step])
+            if moments.kill_at is not None and moments.count + 1 == moments.kill_at:
+                file.flush()
+            moments()
+
+    def replace(source: Any, target: Any) -> None:
+        moments()
+        real_replace(source, target)
+        moments()
+
+    engine.fit = fit
+    checkpoints.torch.save = save  # type: ignore[assignment]
+    checkpoints.os.replace = replace  # type: ignore[assignment]
+
+
+def digest(value: Any) -> Any:
+    """Tensors as their SHA-256, times left out, everything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()[:16]
+    if isinstance(value, dict):
+        return {str(k): digest(v) for k, v in value.items() if not TIMES.search(str(k))}
+    if isinstance(value, list | tuple):
+        return [digest(item) for item in value]
+    return value
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """Train once; the metrics, and digests of all that the checkpoints hold."""
+    os.environ["COURSEWORK_CACHE"] = task["folder"]
+    moments = Moments(None if task.get("kill") is None else 1 + int(task["kill"] * task["whole"]))
+    watch(moments)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    experiment = task["experiment"]
+    config = small.config_of(experiment)
+    if experiment == "translation_ensemble":
+        translation.PRESETS = small.presets_of_the_members()
+    result = base.train_seed(experiment, config, "quick", 0, task["resume"], log=None)
+    runs = Path(task["folder"]) / "runs"
+    files = {
+        str(path.relative_to(runs)): digest(checkpoints.load(path))
+        for path in sorted(runs.rglob("*.pt"))
+        if ".previous" not in path.name
+    }
+    metrics = {key: value for key, value in result.metrics.items() if not TIMES.search(key)}
+    return {"metrics": metrics, "files": files, "moments": moments.count}
+
+
+def main() -> None:
+    """Run the tasks one after the other."""
+    tasks = json.loads(sys.argv[1])
+    for task in tasks:
+        base.get(task["experiment"])  # imported here, once for all
+    whole: dict[str, int] = {}
+    for task in tasks:
+        task["whole"] = whole.get(task["experiment"])
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(read)
+            try:
+                answer = run(task)
+            except BaseException:  # whatever it was belongs into the answer
+                answer = {"error": traceback.format_exc()}
+            with os.fdopen(write, "w") as file:
+                json.dump(answer, file)
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read) as file:
+            text = file.read()
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        answer = json.loads(text) if text else {}
+        if "moments" in answer and not task["resume"]:
+            whole[task["experiment"]] = answer["moments"]
+        print(json.dumps({"killed": killed, **answer}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
