@@ -381,14 +381,15 @@ def _work() -> None:
 def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
     import pyarrow as pa
 
-    if isinstance(texts, pa.Array):
-        return texts
     try:
-        return pa.array(list(texts), pa.large_string())
+        array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
         raise DataError(
             f"One of the texts is none ({str(error)[:100]}); give strings of whole characters."
         ) from error
+    if array.null_count:
+        raise DataError("One of the texts is missing (None); give strings of whole characters.")
+    return array
 
 
 def _cores() -> int:
