@@ -117,12 +117,9 @@ def examine(task: Task, path: Path, others: Sequence[Task]) -> Report:
 
 
 def _telling(findings: list[Finding]) -> tuple[Remark, ...]:
-    """Each remark once; general ones only where no mistake was recognised, and then the first."""
-    unwritten = [f.remark for f in findings if f.remark.kind == "to do"]
-    if unwritten:
-        return tuple(dict.fromkeys(unwritten))
+    """Each remark once; of the general ones only the first, and only where no mistake was recognised."""
     named = [finding.remark for finding in findings if finding.named]
-    return tuple(dict.fromkeys(named)) or tuple(f.remark for f in findings[:1])
+    return tuple(dict.fromkeys(named)) or tuple(finding.remark for finding in findings[:1])
 
 
 def _load(path: Path, task: Task, others: Sequence[Task]) -> ModuleType:

@@ -207,9 +207,9 @@ NUMBERING = Remark(
     "value",
     "The components are right, but they are not numbered in the order of their smallest node.",
 )
-SEARCH_TOO_SLOW = Remark(
+SEARCH_TOO_DEEP = Remark(
     "error",
-    "A long path takes far too long or ends in an error: each node should enter the queue once.",
+    "A long path ends in an error: a search that calls itself cannot go thousands of nodes deep.",
 )
 LARGEST_NODES = Remark("value", "These are not the nodes of the largest component.")
 LARGEST_TIE = Remark(
@@ -319,7 +319,6 @@ CONCATENATION_ORDER = Remark(
     "The skip connection is concatenated in front of the upsampled features, not behind them.",
 )
 SKIP_UNUSED = Remark("value", "The skip connection has no influence.")
-SKIP_ADDED = Remark("shape", "The skip connection is added, not concatenated.")
 SKIPS_ORDER = Remark(
     "shape", "The skip connections arrive in the wrong order: the last one made is needed first."
 )

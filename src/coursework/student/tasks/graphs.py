@@ -144,7 +144,7 @@ def components_of_a_long_path(m: Any) -> None:
     try:
         got = m.components(path, 3000)
     except (RecursionError, MemoryError) as error:
-        raise Finding(r.SEARCH_TOO_SLOW) from error
+        raise Finding(r.SEARCH_TOO_DEEP) from error
     same(got, torch.zeros(3000), what="the list of components of a long path")
 
 
