@@ -166,7 +166,8 @@ def test_cells_fit_their_notebook(name: str) -> None:
     code = [cell.source for cell in document.cells if cell.cell_type == "code"]
     for source in code:
         ast.parse(source)
-    assert sum("import" in source and "widgets" in source for source in code) == 1
+    imports = [line for source in code for line in source.splitlines() if " import " in line]
+    assert sum("widgets" in line for line in imports) == 1
     assert "figures.show(" in own[1].source
     assert "widgets.live(" in own[2].source
 
