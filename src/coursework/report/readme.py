@@ -7,23 +7,30 @@ from pathlib import Path
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import headline
+from coursework.report import headline, speed
 
 START = "<!-- results: made by `coursework report`, do not edit -->"
 END = "<!-- /results -->"
+BENCH_START = "<!-- bench: made by `coursework report`, do not edit -->"
+BENCH_END = "<!-- /bench -->"
 
 
 def render(text: str, folder: Path | None = None) -> str:
-    """``text`` with the lines between the markers made anew.
+    """``text`` with the lines between the markers made anew: the results and the benchmark.
 
     Raises:
         ResultsError: If the markers are missing.
     """
-    head, start, rest = text.partition(START)
-    _, end, tail = rest.partition(END)
+    text = _between(text, START, END, headline.table(folder).to_markdown())
+    return _between(text, BENCH_START, BENCH_END, speed.markdown(folder))
+
+
+def _between(text: str, first: str, last: str, lines: str) -> str:
+    head, start, rest = text.partition(first)
+    _, end, tail = rest.partition(last)
     if not start or not end:
-        raise ResultsError(f"README.md lacks the markers {START} and {END}; put them back.")
-    return f"{head}{START}\n{headline.table(folder).to_markdown()}\n{END}{tail}"
+        raise ResultsError(f"README.md lacks the markers {first} and {last}; put them back.")
+    return f"{head}{first}\n{lines}\n{last}{tail}"
 
 
 def update(path: Path | None = None) -> bool:
