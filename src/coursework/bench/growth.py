@@ -44,7 +44,7 @@ def gauges(config: BenchConfig) -> Findings:
     _curve(findings, "output_words", "output layer and its loss, 256 tokens of width 256", "words",
            config.growth_words, partial(_output, device))  # fmt: skip
     _curve(findings, "cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows,
-           _cleaning, memory="process")  # fmt: skip
+           _cleaning, memory="python")  # fmt: skip
     return findings
 
 

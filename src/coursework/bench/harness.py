@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import gc
 import statistics
-import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ import torch
 from coursework.errors import ConfigError
 
 Step = Callable[[], Any]
-Memory = Literal["tensors", "process", "none"]
+Memory = Literal["tensors", "python", "none"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Pair:
         most_rounds: Fewer rounds than the others get, where a step takes long; None for as many.
         flops: Floating point operations in the matrix products of one of our steps; 0 if it has none.
         bytes: What one of our steps must read and write at least once; 0 if that says nothing.
-        memory: How peak memory is taken: ``tensors`` counts what PyTorch allocates, ``process`` watches
-            the resident memory of the whole process, ``none`` leaves it out.
+        memory: How peak memory is counted: ``tensors`` what PyTorch allocates, ``python`` what Python
+            and NumPy allocate (tracemalloc), ``none`` not at all.
         threads: Threads of PyTorch during the pair, or None for those of the configuration.
     """
 
@@ -170,7 +170,7 @@ def peak_memory(step: Step, how: Memory) -> float | None:
     if how == "none":
         return None
     gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if how == "tensors" and torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         timed(step)
@@ -179,31 +179,12 @@ def peak_memory(step: Step, how: Memory) -> float | None:
         from coursework.theory.cost import peak_bytes
 
         return float(peak_bytes(step))
-    return _resident_peak(step)
-
-
-def _resident_peak(step: Step, every: float = 0.002) -> float:
-    """Rise of the resident memory during a call, looked at every two milliseconds."""
-    import psutil
-
-    process = psutil.Process()
-    before = highest = process.memory_info().rss
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.wait(every):
-            highest = max(highest, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    tracemalloc.start()
     try:
         step()
+        return float(tracemalloc.get_traced_memory()[1])
     finally:
-        highest = max(highest, process.memory_info().rss)
-        done.set()
-        watcher.join()
-    return float(highest - before)
+        tracemalloc.stop()
 
 
 # ----------------------------------------------------------------------------------------------- limit

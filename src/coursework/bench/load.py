@@ -48,6 +48,6 @@ def gauges(config: BenchConfig) -> Findings:
         if source.is_standin:
             continue
         low, middle, high = repeated(load, 3, warmup=0)
-        what = f"{source.name} loaded from the cache"
+        what = f"{name.replace('_', ' ')} loaded from the cache"
         found.append(Gauge(f"load.{name}_seconds", what, middle, "s", (low, high)))
     return Findings(found)

@@ -186,7 +186,7 @@ def tokens(config: BenchConfig) -> list[Pair]:
             lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
             most_rounds=5,
             bytes=float(sum(len(tweet.encode()) for tweet in texts)),
-            memory="process",
+            memory="python",
         )
     ]
 
@@ -216,7 +216,7 @@ def canvases(config: BenchConfig) -> list[Pair]:
             loop(few, paste_pixels),
             most_rounds=5,
             bytes=few * read_and_written,
-            memory="process",
+            memory="python",
         ),
         Pair(
             "canvases.vs_digit_loop",
@@ -225,7 +225,7 @@ def canvases(config: BenchConfig) -> list[Pair]:
             loop(n, paste_slice),
             most_rounds=5,
             bytes=n * read_and_written,
-            memory="process",
+            memory="python",
         ),
     ]
 
