@@ -23,7 +23,7 @@ from coursework.bench import growth, harness, start, training, work
 from coursework.bench.harness import Goal, Pair
 from coursework.data import m2nist, text
 from coursework.errors import ConfigError
-from coursework.report import figures, readme, speed, store
+from coursework.report import readme, speed, store
 from coursework.theory.cost import measure, peak_bytes
 from coursework.training import engine
 
@@ -260,10 +260,10 @@ def test_the_record_becomes_a_table_in_the_readme(tiny: bench.BenchConfig, tmp_p
     assert readme.render(rendered, tmp_path) == rendered
 
 
-def test_plots(tiny: bench.BenchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown: list[str] = []
-    monkeypatch.setattr(figures, "show", lambda figure, name: shown.append(name))
-    assert speed.plot(recorded(tmp_path)) == shown == ["bench_ratios", "bench_growth"]
+def test_plots(tiny: bench.BenchConfig, tmp_path: Path) -> None:
+    drawn = speed.plot(recorded(tmp_path), tmp_path / "figures")
+    assert drawn == ["bench_ratios", "bench_growth"]
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(drawn)
 
 
 # ----------------------------------------------------------------- what is counted instead of timed

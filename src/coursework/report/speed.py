@@ -81,8 +81,8 @@ def _machine(record: Mapping[str, Any]) -> str:
     return f"{device}, {count} thread{'' if count == 1 else 's'}; measured limit: {measured or '–'}"
 
 
-def plot(record: Mapping[str, Any]) -> list[str]:
-    """Draw ``bench_ratios`` and ``bench_growth`` into the folder of figures; returns their names."""
+def plot(record: Mapping[str, Any], folder: Path) -> list[str]:
+    """Draw ``bench_ratios`` and ``bench_growth`` into a folder; returns their names."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -101,7 +101,7 @@ def plot(record: Mapping[str, Any]) -> list[str]:
         axis.set_yticks(range(len(pairs)), [row["key"] for row in reversed(pairs)])
         axis.axvline(1, color="grey", linewidth=0.8)
         axis.set(xscale="log", xlabel="times as fast as the peer (bar: quartiles, mark: goal)")
-        figures.show(fig, "bench_ratios")
+        figures.show(fig, "bench_ratios", folder=folder)
         drawn.append("bench_ratios")
     curves = {name: runs[0] for name, runs in record["curves"].items() if runs and runs[0]}
     if curves:
@@ -115,6 +115,6 @@ def plot(record: Mapping[str, Any]) -> list[str]:
         for axis, label in zip(axes, ("seconds", "peak memory (bytes)"), strict=True):
             axis.set(xscale="log", yscale="log", xlabel="size of the input", ylabel=label)
         axes[0].legend(fontsize=7)
-        figures.show(fig, "bench_growth")
+        figures.show(fig, "bench_growth", folder=folder)
         drawn.append("bench_growth")
     return drawn
