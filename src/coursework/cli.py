@@ -230,6 +230,7 @@ def run_notebooks(
                           f"{where} {answer.section}")  # fmt: skip
         table.add_section()
     _print(table)
+    runner.keep_seconds(outcomes)
     typer.echo(f"{len(outcomes)} notebooks in {time.perf_counter() - started:.0f} s")
     failed = [outcome.notebook for outcome in outcomes if outcome.error]
     if failed:
@@ -476,31 +477,43 @@ def build_site(
 @_guarded
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="lstm, encoder, gat, gcn, decode; all by default.")
+        list[str] | None,
+        typer.Argument(
+            help="Rows, e.g. `lstm`; all by default. A wrong one is answered with the list."
+        ),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer rounds, smaller dense graph.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes and fewer rounds.")] = False,
     record: Annotated[
-        bool, typer.Option(help="Record the full benchmark in writeup/results/bench.json.")
+        bool,
+        typer.Option(
+            help="Record the full benchmark and its figures in writeup/results and figures."
+        ),
     ] = False,
+    device: Annotated[
+        str, typer.Option(help="Where networks run: cpu, cuda, or auto (the GPU if there is one).")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads; one by default.")] = None,
 ) -> None:
     """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
     from coursework import bench as harness
-    from coursework.report import store
+    from coursework.report import speed, store
 
-    result = harness.run(names or [], "quick" if quick else "full", on_pair=typer.echo)
-    table = _table(
-        "Speed, ours against the peer",
-        ["row", "what", "ours (ms)", "peer (ms)", "ratio (median)", "smallest", "largest"],
-    )
-    for key, what, ours, peer, low, high in result.notes["rows"]:
-        table.add_row(key, what, f"{ours * 1e3:.2f}", f"{peer * 1e3:.2f}",
-                      f"{result.metrics[key]:.2f}", f"{low:.2f}", f"{high:.2f}")  # fmt: skip
-    _print(table)
+    preset = "quick" if quick else "full"
+    result = harness.run(names or [], preset, on_pair=typer.echo, device=device, threads=threads)
     official = record and not names and not quick
     folder = settings.results_dir() if official else settings.build_dir() / "results"
-    typer.echo(f"recorded in {store.write(store.make_record('bench', [result]), folder)}")
+    name = "bench" if result.config.device == "cpu" else "bench-gpu"
+    written = store.make_record(name, [result])
+    lines = speed.table(written)
+    table = _table(f"Speed, ours against the peer: {lines.caption}", list(lines.columns))
+    for line in lines.rows:
+        table.add_row(*line)
+    _print(table)
+    stored = settings.repo_root() / "figures"
+    target = stored if official and name == "bench" else settings.figures_dir()
+    for figure in speed.plot(written, target):
+        typer.echo(f"drawn in {target / figure}.png")
+    typer.echo(f"recorded in {store.write(written, folder)}")
 
 
 # --------------------------------------------------------------------------------------------- predict

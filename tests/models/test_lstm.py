@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from coursework.models import lstm
 from coursework.models.lstm import (
     LSTM,
     BiLSTMClassifier,
@@ -220,6 +221,25 @@ def test_layer_matches_pytorch(
     leaves = [(x, x_ref), (h, h_ref), (c, c_ref)] if with_state else [(x, x_ref)]
     for mine, theirs in leaves:
         assert_same(mine.grad, theirs.grad, backward)
+
+
+@pytest.mark.parametrize("numbers", [1, 4 * HIDDEN * 3 * 2, 4 * HIDDEN * 3 * 4])
+def test_spans_of_steps_change_nothing(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Spans of one, of two and of four of the seven steps, against all in one.
+    own = LSTM(INPUT, HIDDEN, bidirectional=True, dtype=torch.float64)
+    x = leaf(7, 3, INPUT, dtype=torch.float64, seed=1)
+    state = [leaf(2, 3, HIDDEN, dtype=torch.float64, seed=seed).requires_grad_() for seed in (2, 3)]
+    leaves = [x.requires_grad_(), *state, *own.parameters()]
+
+    def run() -> list[Tensor]:
+        out, (h, c) = own(x, (state[0], state[1]))
+        value = (out.sin().sum() + h.square().sum() + c.cos().sum()).sum()
+        return [out, h, c, *torch.autograd.grad(value, leaves)]
+
+    whole = run()
+    monkeypatch.setattr(lstm, "CHUNK", numbers)
+    for one, other in zip(run(), whole, strict=True):
+        assert_same(one, other, 1e-12)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

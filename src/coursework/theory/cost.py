@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Cost", "log_log_slope", "measure", "seconds"]
+__all__ = ["Cost", "log_log_slope", "measure", "peak_bytes", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
+def _has_memory(leaf: Any) -> bool:
+    """A tensor with entries of its own; the parts of a sparse matrix are tensors themselves."""
+    return isinstance(leaf, Tensor) and leaf.layout == torch.strided
+
+
 class _Tensors(TorchDispatchMode):
     """Sees the size of every tensor that comes into being, and when its memory is released."""
 
@@ -59,10 +64,10 @@ class _Tensors(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if _has_memory(leaf)}
         for leaf in tree_leaves(result):
             # a view (a transpose, a slice) lies in the memory of its argument and takes none
-            if isinstance(leaf, Tensor) and _address(leaf) not in given:
+            if _has_memory(leaf) and _address(leaf) not in given:
                 self.largest = max(self.largest, leaf.numel())
                 self._hold(leaf.untyped_storage())
         return result
@@ -86,6 +91,13 @@ def measure(function: Callable[..., Any], *arguments: Any) -> Cost:
     with torch.no_grad(), _Tensors() as tensors, counter:
         function(*arguments)
     return Cost(counter.get_total_flops() // 2, tensors.largest, tensors.peak)
+
+
+def peak_bytes(function: Callable[..., Any], *arguments: Any) -> int:
+    """Most bytes that the tensors of ``function(*arguments)`` held at once, gradients included."""
+    with _Tensors() as tensors:
+        function(*arguments)
+    return tensors.peak
 
 
 def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:

@@ -23,7 +23,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -112,6 +113,8 @@ class Fit:
         device: Device type that it ran on.
         processes: Number of processes.
         resumed_from: Epoch that a resumed run started in, or None.
+        step_seconds: Time of forward, loss, backward and update, since the start of this process.
+        validation_seconds: Time of validation, since the start of this process.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -123,6 +126,22 @@ class Fit:
     device: str = "cpu"
     processes: int = 1
     resumed_from: int | None = None
+    step_seconds: float = 0.0
+    validation_seconds: float = 0.0
+
+
+_RECORDINGS: list[list[Fit]] = []
+
+
+@contextmanager
+def recorded() -> Iterator[list[Fit]]:
+    """Collect the record of every training that ends inside, for experiments that keep theirs."""
+    fits: list[Fit] = []
+    _RECORDINGS.append(fits)
+    try:
+        yield fits
+    finally:
+        _RECORDINGS[:] = [other for other in _RECORDINGS if other is not fits]
 
 
 def choose_precision(wanted: str = "auto") -> str:
@@ -331,6 +350,7 @@ def fit(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
             batch = to_device(share(todo[index], rank, processes), device)
+            step_started = time.perf_counter()
             optimizer.zero_grad(set_to_none=True)
             total, count = loss(wrapped, batch)
             everyone: float = count
@@ -364,6 +384,7 @@ def fit(
                     f"lower learning_rate or set clip_norm{kept}."
                 )
             optimizer.step()
+            record.step_seconds += time.perf_counter() - step_started
             running_loss += value
             running_count += int(everyone)
             trained_samples += int(everyone)
@@ -385,8 +406,10 @@ def fit(
         record.seconds += elapsed
 
         wrapped.eval()
+        validation_started = time.perf_counter()
         with torch.no_grad():
             metrics = {name: float(value) for name, value in validate(wrapped).items()}
+        record.validation_seconds += time.perf_counter() - validation_started
         if plan.monitor not in metrics:
             raise ConfigError(
                 f"monitor is {plan.monitor!r}, but validation yields {', '.join(sorted(metrics))}."
@@ -422,6 +445,8 @@ def fit(
     model.eval()
     model.to("cpu")
     record.samples_per_second = trained_samples / record.seconds if record.seconds else 0.0
+    for fits in _RECORDINGS:
+        fits.append(record)
     return record
 
 

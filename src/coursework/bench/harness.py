@@ -1,0 +1,221 @@
+"""How a row is measured: pairs in turn, quartiles, peak memory, and the limit that the machine sets."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from coursework.errors import ConfigError
+
+Step = Callable[[], Any]
+Memory = Literal["tensors", "python", "none"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a row should reach.
+
+    Attributes:
+        bound: The number.
+        at_most: Whether it is an upper bound (seconds, exponents) instead of a lower one (ratios).
+    """
+
+    bound: float
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        """Whether ``value`` is on the right side."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+    def __str__(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two ways to do the same thing.
+
+    Attributes:
+        key: ``row.vs_peer``.
+        what: One line.
+        ours: Our step.
+        peer: The step that it is compared with.
+        most_rounds: Fewer rounds than the others get, where a step takes long; None for as many.
+        flops: Floating point operations in the matrix products of one of our steps; 0 if it has none.
+        bytes: What one of our steps must read and write at least once; 0 if that says nothing.
+        memory: How peak memory is counted: ``tensors`` what PyTorch allocates, ``python`` what Python
+            and NumPy allocate (tracemalloc), ``none`` not at all.
+        threads: Threads of PyTorch during the pair, or None for those of the configuration.
+    """
+
+    key: str
+    what: str
+    ours: Step
+    peer: Step
+    most_rounds: int | None = None
+    flops: float = 0.0
+    bytes: float = 0.0
+    memory: Memory = "tensors"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A number without a peer: seconds, a rate, an exponent.
+
+    Attributes:
+        key: Name of the metric.
+        what: One line.
+        value: The number.
+        unit: Its unit.
+        spread: Quartiles, where it was taken several times.
+    """
+
+    key: str
+    what: str
+    value: float
+    unit: str
+    spread: tuple[float, float] | None = None
+
+
+@dataclass
+class Findings:
+    """What a group of gauges leaves: numbers, and the curves that they were fitted to."""
+
+    gauges: list[Gauge] = field(default_factory=list)
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+
+def device_of(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or with ``auto`` the GPU where there is one.
+
+    Raises:
+        ConfigError: If there is no such device on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"There is no device {name!r}; choose from auto, cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("This machine has no CUDA device; leave --device out, or use cpu.")
+    return torch.device(name)
+
+
+def synchronise() -> None:
+    """Wait until the GPU has done what it was given; nothing without one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def timed(step: Step) -> float:
+    """Seconds of one call, what it left to the GPU included."""
+    synchronise()
+    started = time.perf_counter()
+    step()
+    synchronise()
+    return time.perf_counter() - started
+
+
+def measure(pair: Pair, rounds: int, warmup: int) -> tuple[list[float], list[float]]:
+    """Seconds of ours and of the peer, one pair per round, the order swapped every round."""
+    ours: list[float] = []
+    peer: list[float] = []
+    for index in range(warmup + rounds):
+        order = [(pair.ours, ours), (pair.peer, peer)]
+        for step, times in order if index % 2 else reversed(order):
+            elapsed = timed(step)
+            if index >= warmup:
+                times.append(elapsed)
+    return ours, peer
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """First quartile, median, third quartile; of a single value three times itself."""
+    if len(values) == 1:
+        return (values[0],) * 3
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, statistics.median(values), high
+
+
+def repeated(step: Step, rounds: int, warmup: int = 1) -> tuple[float, float, float]:
+    """Quartiles of the seconds of a step."""
+    for _ in range(warmup):
+        timed(step)
+    return quartiles([timed(step) for _ in range(rounds)])
+
+
+@contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """So many threads inside, none more in the libraries below."""
+    from coursework.training.threads import limited_threads
+
+    with limited_threads(count):
+        yield
+
+
+# ---------------------------------------------------------------------------------------------- memory
+
+
+def peak_memory(step: Step, how: Memory) -> float | None:
+    """Most bytes that one call held at once beyond what was there before."""
+    if how == "none":
+        return None
+    gc.collect()
+    if how == "tensors" and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        timed(step)
+        return float(torch.cuda.max_memory_allocated() - before)
+    if how == "tensors":
+        from coursework.theory.cost import peak_bytes
+
+        return float(peak_bytes(step))
+    tracemalloc.start()
+    try:
+        step()
+        return float(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+# ----------------------------------------------------------------------------------------------- limit
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the machine can do, measured on the spot.
+
+    Attributes:
+        flops: Floating point operations a second in a float32 product of two 1024 x 1024 matrices.
+        bytes: Bytes a second read and written by a copy of an array larger than the caches.
+    """
+
+    flops: float
+    bytes: float
+
+    def seconds(self, pair: Pair) -> float:
+        """The shortest time in which our step of the pair could be done (the roofline model,
+        Williams et al. 2009): its arithmetic at full rate, or its memory traffic, whichever is longer."""
+        return max(pair.flops / self.flops, pair.bytes / self.bytes)
+
+
+@functools.cache
+def limit(device: torch.device, count: int) -> Limit:
+    """Measure the limit with ``count`` threads."""
+    with with_threads(count), torch.no_grad():
+        a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
+        product = torch.empty_like(a)
+        source = torch.zeros(2**24, device=device)  # 64 MiB
+        target = torch.zeros_like(source)
+        fastest = min(timed(lambda: torch.mm(a, b, out=product)) for _ in range(8))
+        copying = min(timed(lambda: target.copy_(source)) for _ in range(8))
+    return Limit(2 * 1024**3 / fastest, 2 * source.nbytes / copying)

@@ -1,0 +1,120 @@
+"""The recorded benchmark as a table and as plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coursework.report import store
+from coursework.report.tables import Table
+
+COLUMNS = (
+    "row", "what", "ours", "peer", "ratio (median)", "quartiles", "goal", "peak memory, ours / peer",
+    "share of the limit",
+)  # fmt: skip
+NOTHING = "No benchmark has been recorded in this form yet: `coursework bench --record`"
+
+
+def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a recorded benchmark; those of an older form are left out."""
+    return [row for row in record["notes"].get("rows", []) if isinstance(row, dict)]
+
+
+def table(record: Mapping[str, Any]) -> Table:
+    """Every row with its goal, for the terminal and for the README."""
+    return Table(COLUMNS, [_line(row) for row in rows(record)], caption=_machine(record))
+
+
+def markdown(folder: Path | None = None) -> str:
+    """The recorded benchmark for the README: machine, table, and how many goals are reached."""
+    if "bench" not in store.names(folder):
+        return NOTHING
+    record = store.read("bench", folder)
+    found = rows(record)
+    if not found:
+        return NOTHING
+    judged = [row for row in found if row.get("met") is not None]
+    missed = [f"`{row['key']}`" for row in judged if not row["met"]]
+    verdict = f"{len(judged) - len(missed)} of {len(judged)} goals are reached"
+    verdict += f"; missed: {', '.join(missed)}." if missed else "."
+    return f"{_machine(record)}\n\n{table(record).to_markdown()}\n\n{verdict}"
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    goal = row.get("goal")
+    mark = "–" if goal is None else f"{goal} {'✓' if row['met'] else '✗'}"
+    if "ratio" not in row:
+        low_high = row.get("spread")
+        between = "–" if low_high is None else f"{low_high[0]:.3g} to {low_high[1]:.3g}"
+        value = f"{row['value']:.3g} {row['unit']}"
+        return (row["key"], row["what"], value, "–", "–", between, mark, "–", "–")
+    low, middle, high = row["ratio"]
+    return (
+        row["key"],
+        row["what"],
+        _time(row["ours"][1]),
+        _time(row["peer"][1]),
+        f"{middle:.2f}",
+        f"{low:.2f} to {high:.2f}",
+        mark,
+        " / ".join(_bytes(size) for size in row["memory"]),
+        "–" if row["share"] is None else f"{100 * row['share']:.2g} %",
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
+
+
+def _bytes(size: float | None) -> str:
+    if size is None:
+        return "–"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    machine, limit = record["machine"], record["notes"].get("limit", {})
+    device = machine["device"] if machine["device"] != "cpu" else machine["processor"]
+    measured = ", ".join(f"{what} {value:.0f}" for what, value in limit.items())
+    count = record["config"].get("threads", machine.get("threads"))
+    return f"{device}, {count} thread{'' if count == 1 else 's'}; measured limit: {measured or '–'}"
+
+
+def plot(record: Mapping[str, Any], folder: Path) -> list[str]:
+    """Draw ``bench_ratios`` and ``bench_growth`` into a folder; returns their names."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from coursework.report import figures
+
+    drawn = []
+    pairs = [row for row in rows(record) if "ratio" in row]
+    if pairs:
+        fig, axis = figures.subplots(figsize=(7, 0.9 + 0.26 * len(pairs)))
+        for place, row in enumerate(reversed(pairs)):
+            low, middle, high = row["ratio"]
+            error = [[middle - low], [high - middle]]
+            axis.errorbar(middle, place, xerr=error, fmt="o", color="C0" if middle >= 1 else "C1")
+            if row.get("goal"):
+                axis.plot(float(row["goal"].split()[-1]), place, "|", color="black", markersize=10)
+        axis.set_yticks(range(len(pairs)), [row["key"] for row in reversed(pairs)])
+        axis.axvline(1, color="grey", linewidth=0.8)
+        axis.set(xscale="log", xlabel="times as fast as the peer (bar: quartiles, mark: goal)")
+        figures.show(fig, "bench_ratios", folder=folder)
+        drawn.append("bench_ratios")
+    curves = {name: runs[0] for name, runs in record["curves"].items() if runs and runs[0]}
+    if curves:
+        fig, axes = figures.subplots(1, 2, figsize=(9, 4))
+        for name, points in curves.items():
+            sizes = [point["size"] for point in points]
+            for axis, key in zip(axes, ("seconds", "bytes"), strict=True):
+                values = [point[key] for point in points]
+                if min(values) > 0:
+                    axis.plot(sizes, values, "o-", label=name.replace("_", " "))
+        for axis, label in zip(axes, ("seconds", "peak memory (bytes)"), strict=True):
+            axis.set(xscale="log", yscale="log", xlabel="size of the input", ylabel=label)
+        axes[0].legend(fontsize=7)
+        figures.show(fig, "bench_growth", folder=folder)
+        drawn.append("bench_growth")
+    return drawn

@@ -1,0 +1,380 @@
+"""The benchmark: what it measures, what it leaves, and counted stand-ins for speed.
+
+Nothing here is timed. What makes a row fast is counted instead: operations, tensors, calls.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from coursework import bench
+from coursework.bench import growth, harness, start, training, work
+from coursework.bench.harness import Goal, Pair
+from coursework.data import m2nist, text
+from coursework.errors import ConfigError
+from coursework.report import readme, speed, store
+from coursework.theory.cost import measure, peak_bytes
+from coursework.training import engine
+
+TINY = bench.BenchConfig(
+    rounds=2, warmup=0, device="cpu", nodes=60, edges=120, features=8, dense_nodes=30,
+    lstm_sizes=(4,), lstm_batch=2, lstm_steps=3, decode_batch=2, decode_words=4,
+    attention_tokens=16, tweets=20, all_tweets=False, canvases=4, looped_canvases=2, buckets=2,
+    bucket_size=8, growth_edges=(40, 80), growth_bytes=2**20, growth_tokens=(8, 16),
+    growth_pixels=(32,), growth_words=(10, 20), growth_rows=(10, 20), trainings=(),
+)  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> bench.BenchConfig:
+    monkeypatch.setitem(bench.PRESETS, "quick", TINY)
+    return TINY
+
+
+class Operations(TorchDispatchMode):
+    """Counts the calls of PyTorch's operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.calls[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations(step: Callable[[], Any]) -> Counter[str]:
+    with Operations() as counter:
+        step()
+    return counter.calls
+
+
+# --------------------------------------------------------------------------------------- the harness
+
+
+def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: bench.BenchConfig) -> None:
+    run = bench.run(["gat"], "quick")
+    row = run.notes["rows"][0]
+    assert row["key"] == "gat.vs_pyg"
+    low, middle, high = row["ratio"]
+    assert 0 < low <= middle <= high
+    assert run.metrics["gat.vs_pyg"] == middle
+    assert (row["rounds"], row["threads"], row["goal"]) == (2, 1, "≥ 1")
+    assert min(row["memory"]) > 0
+    assert row["share"] == pytest.approx(row["limit"] / row["ours"][1])
+    assert set(run.notes["limit"]) == {"matrix products, GFLOP/s", "memory, GB/s"}
+    assert run.config.device == "cpu"
+
+
+def test_pairs_of_work_take_turns(
+    tiny: bench.BenchConfig, standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = np.repeat([1, 2, 3], 8)
+    monkeypatch.setattr(work, "_lengths", lambda most: (lengths, "tweets"))
+    names = ["cora", "attention", "tokens", "canvases", "buckets"]
+    run = bench.run(names, "quick")
+    assert list(run.metrics) == [
+        "cora.gcn_epoch_vs_pyg",
+        "cora.gat_epoch_vs_pyg",
+        "attention.linear_vs_softmax",
+        "tokens.vs_apply",
+        "canvases.vs_pixel_loop",
+        "canvases.vs_digit_loop",
+        "buckets.vs_padded",
+    ]
+    assert all(value > 0 for value in run.metrics.values())
+
+
+def test_threads_are_fixed_and_given_back(tiny: bench.BenchConfig) -> None:
+    before, seen = torch.get_num_threads(), []
+    pair = Pair("a.vs_b", "", lambda: seen.append(torch.get_num_threads()), lambda: None,
+                memory="none")  # fmt: skip
+    bench._measured(pair, TINY)
+    bench._measured(replace(pair, threads=2), TINY)
+    assert seen == [1, 1, 2, 2]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "tpu"}, "There is no device 'tpu'; choose from auto, cpu, cuda"),
+        ({"threads": 0}, "threads is 0; it must be at least 1"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bench.run(["gcn"], "quick", **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([3.0], (3, 3, 3)), ([1.0, 3.0], (1.5, 2, 2.5)), ([5.0, 1.0, 3.0], (2, 3, 4))],
+)
+def test_quartiles(values: list[float], expected: tuple[float, float, float]) -> None:
+    assert harness.quartiles(values) == expected
+
+
+def test_goals() -> None:
+    assert Goal(5).met(5.0)
+    assert not Goal(5).met(4.9)
+    assert Goal(2, at_most=True).met(1.9)
+    assert not Goal(2, at_most=True).met(2.1)
+    assert str(Goal(0.3, at_most=True)) == "≤ 0.3"
+    assert bench.goal_of("load.cora_seconds") == Goal(2.0, at_most=True)
+    assert bench.goal_of("training.cora_outside_share") == Goal(0.1, at_most=True)
+    assert bench.goal_of("training.cora_per_second") is None
+
+
+def test_the_limit_is_the_longer_of_arithmetic_and_traffic() -> None:
+    limit = harness.Limit(flops=100.0, bytes=10.0)
+    pair = Pair("a.vs_b", "", lambda: None, lambda: None, flops=200.0, bytes=50.0)
+    assert limit.seconds(pair) == 5.0
+    assert limit.seconds(replace(pair, flops=2000.0)) == 20.0
+
+
+def test_memory_of_tensors_is_counted_with_gradients() -> None:
+    x = torch.ones(1000, requires_grad=True)
+    # the square, its sum and one gradient of the size of x at least
+    assert 2 * 4000 <= peak_bytes(lambda: (x * x).sum().backward()) <= 5 * 4000
+    assert harness.peak_memory(lambda: np.zeros(10**6, np.uint8), "python") > 10**6
+    assert harness.peak_memory(lambda: None, "none") is None
+
+
+# ------------------------------------------------------------------------------------------- peers
+
+
+def test_loops_compose_the_same_canvases() -> None:
+    images, labels = work.digits(20)
+    ours = m2nist.compose(images, labels, 6, np.random.default_rng(3))
+    for paste in (work.paste_slice, work.paste_pixels):
+        pixels, masks = work.compose_in_a_loop(images, labels, 6, np.random.default_rng(3), paste)
+        np.testing.assert_array_equal(pixels, ours.images)
+        np.testing.assert_array_equal(masks, ours.masks)
+
+
+@pytest.mark.parametrize(
+    ("ours", "peer", "expected"),
+    [
+        ((4.0, 4.0, 4.0), (1.0, 4.0, 16.0), 200.0),  # as fast at the middle size
+        ((2.0, 2.0, 2.0), (1.0, 1.0, 4.0), 200 * 2**0.5),
+        ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), 100.0),  # everywhere faster
+        ((2.0, 2.0, 2.0), (1.0, 1.0, 1.0), None),
+    ],
+)
+def test_crossover(ours: Any, peer: Any, expected: float | None) -> None:
+    found = work.crossover((100, 200, 400), ours, peer)
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_growth_curves_and_their_exponents(standin: Path) -> None:
+    findings = growth.gauges(TINY)
+    memory = {g.key: g.value for g in findings.gauges if g.key.endswith("memory")}
+    assert memory["growth.gat_edges_memory"] == pytest.approx(1, abs=0.15)
+    assert memory["growth.dense_gat_edges_memory"] > 1.5
+    assert [point["size"] for point in findings.curves["gat_edges"]] == [40, 80]
+    assert growth.dense_bytes(4 * 2708) == 4 * 2708**2 * 8 * 4
+
+
+# -------------------------------------------------------------------------------- starting, training
+
+
+def test_seconds_of_the_notebooks_come_from_the_last_whole_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from coursework.report import notebooks
+    from coursework.report.questions import NOTEBOOKS
+
+    monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))
+    assert start.notebooks() == []
+    outcomes = [notebooks.Execution(name, 2.0, tmp_path, []) for name in NOTEBOOKS]
+    notebooks.keep_seconds(outcomes[1:])  # not all of them
+    assert start.notebooks() == []
+    notebooks.keep_seconds([replace(outcomes[0], error="cell 1 ends in ..."), *outcomes[1:]])
+    assert start.notebooks() == []
+    notebooks.keep_seconds(outcomes)
+    found = {gauge.key: gauge.value for gauge in start.notebooks()}
+    assert found["notebook.all_seconds"] == 2.0 * len(NOTEBOOKS)
+    assert len(found) == len(NOTEBOOKS) + 1
+
+
+def test_trainings_are_recorded_and_taken_apart() -> None:
+    def loss(model: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, int]:
+        return model(batch).square().sum(), len(batch)
+
+    plan = engine.Plan(epochs=2, learning_rate=0.1, precision="32-true")
+    with engine.recorded() as fits:
+        record = engine.fit(
+            nn.Linear(2, 1), plan, batches=lambda epoch: [torch.ones(3, 2)], loss=loss,
+            validate=lambda model: {"loss": 0.0}, log=None,
+        )  # fmt: skip
+    assert fits == [record]
+    assert 0 < record.step_seconds <= record.seconds
+    assert record.validation_seconds > 0
+    engine.fit(nn.Linear(2, 1), plan, batches=lambda epoch: [torch.ones(3, 2)], loss=loss,
+               validate=lambda model: {"loss": 0.0}, log=None)  # fmt: skip
+    assert len(fits) == 1
+    fit = engine.Fit(seconds=10.0, step_seconds=9.0, validation_seconds=2.5, samples_per_second=6.0)
+    rate, outside, evaluation = training.shares("cora", [fit, fit])
+    assert (rate.value, evaluation.value) == (6.0, 0.2)
+    assert outside.value == pytest.approx(0.1)
+
+
+# ----------------------------------------------------------------------------------------- the report
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    run = bench.run(["gcn"], "quick")
+    run.notes["rows"].append(
+        {"key": "load.cora_seconds", "what": "cora", "value": 3.0, "unit": "s",
+         "spread": (2.5, 3.5), "goal": "≤ 2", "met": False}
+    )  # fmt: skip
+    run.metrics["load.cora_seconds"] = 3.0
+    run.curves["gat_edges"] = [{"size": 10.0, "seconds": 1.0, "bytes": 5.0}]
+    store.write(store.make_record("bench", [run]), folder)
+    return store.read("bench", folder)
+
+
+def test_the_record_becomes_a_table_in_the_readme(tiny: bench.BenchConfig, tmp_path: Path) -> None:
+    text = f"a\n{readme.START}\n{readme.END}\nb\n{readme.BENCH_START}\nold\n{readme.BENCH_END}\nc"
+    assert speed.NOTHING in readme.render(text, tmp_path)
+    recorded(tmp_path)
+    rendered = readme.render(text, tmp_path)
+    assert "old" not in rendered
+    assert "| gcn.vs_pyg |" in rendered
+    assert "| load.cora_seconds | cora | 3 s | – | – | 2.5 to 3.5 | ≤ 2 ✗ |" in rendered
+    assert "`load.cora_seconds`" in rendered.partition("goals are reached; missed: ")[2]
+    assert readme.render(rendered, tmp_path) == rendered
+
+
+def test_plots(tiny: bench.BenchConfig, tmp_path: Path) -> None:
+    drawn = speed.plot(recorded(tmp_path), tmp_path / "figures")
+    assert drawn == ["bench_ratios", "bench_growth"]
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(drawn)
+
+
+# ----------------------------------------------------------------- what is counted instead of timed
+
+
+@pytest.fixture
+def module_calls() -> Iterator[Callable[[Callable[[], Any]], int]]:
+    """Counts calls of Python and C functions."""
+
+    def count(step: Callable[[], Any]) -> int:
+        calls = 0
+
+        def note(frame: Any, event: str, argument: Any) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            step()
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    return count
+
+
+def lstm_step(steps: int, hidden: int = 8) -> Callable[[], Any]:
+    from coursework.models.lstm import LSTM
+
+    layer = LSTM(4, hidden)
+    x = torch.ones(steps, 2, 4)
+    return lambda: layer(x)[0].sum().backward()
+
+
+def test_lstm_operations_of_a_time_step() -> None:
+    short, long = (operations(lstm_step(steps)) for steps in (6, 16))
+    grown = {name: (long[name] - short[name]) / 10 for name in long if long[name] != short[name]}
+    views = {"select", "slice", "t", "transpose", "detach"}
+    arithmetic = {name: value for name, value in grown.items() if name not in views}
+    # forward 1 product and 7 pointwise operations, backward 1 product and 5: fewer would be news
+    assert sum(arithmetic.values()) <= 14, arithmetic
+    products = sum(v for n, v in arithmetic.items() if n in ("addmm", "addmm_", "mm"))
+    assert products == 2
+
+
+def test_lstm_gradients_of_the_weights_are_one_product_each() -> None:
+    counted = operations(lstm_step(16))
+    products = sum(counted[name] for name in ("mm", "addmm", "addmm_", "bmm"))
+    assert products <= 2 * 16 + 5
+
+
+def test_gat_makes_nothing_of_all_pairs() -> None:
+    nodes, edges = 200, 800
+    cost = measure(growth.graph_step("gat", torch.device("cpu"), edges))
+    assert cost.largest <= max(edges, nodes) * 16 * 2
+    dense = measure(growth.graph_step("dense", torch.device("cpu"), edges))
+    assert dense.largest == nodes**2 * 8 * 4
+
+
+@pytest.mark.parametrize("kind", ["gcn", "gat"])
+def test_graph_layers_sort_nothing_in_a_training_step(kind: str) -> None:
+    step = growth.graph_step(kind, torch.device("cpu"), 80)
+    step()  # remembers how the matrix is transposed
+    assert not [name for name in operations(step) if "sort" in name or "unique" in name]
+
+
+def test_the_cache_saves_four_fifths_of_the_arithmetic() -> None:
+    config = replace(TINY, decode_batch=1, decode_words=24)
+    pairs = {pair.key: pair for pair in bench.decode(config)}
+    pair = pairs["decode.beam5_vs_uncached"]
+    cached, uncached = measure(pair.ours), measure(pair.peer)
+    assert uncached.multiply_adds > 5 * cached.multiply_adds
+
+
+def test_each_distinct_piece_is_cleaned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned: list[str] = []
+    whole = text.clean_tweet
+
+    def note(piece: str, *rest: Any) -> str:
+        cleaned.append(piece)
+        return whole(piece, *rest)
+
+    monkeypatch.setattr(text, "clean_tweet", note)
+    text.tokenise_many(["gooood :-) #news &amp;", "#news gooood gooood"] * 50, processes=1)
+    assert sorted(cleaned) == sorted(set(cleaned))
+    assert len(cleaned) <= 4
+
+
+def test_composing_calls_do_not_grow_with_the_canvases(
+    module_calls: Callable[[Callable[[], Any]], int],
+) -> None:
+    images, labels = work.digits(20)
+
+    def calls(n: int) -> int:
+        return module_calls(lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)))
+
+    calls(2)
+    assert calls(200) == calls(20)
+
+
+def test_batches_of_one_length_hold_no_padding() -> None:
+    from coursework.experiments.sentiment import equal_length_batches
+
+    lengths = np.random.default_rng(0).integers(1, 20, 500)
+    batches = equal_length_batches(lengths, 16, np.random.default_rng(1))
+    assert sum(len(rows) * lengths[rows].max() for rows in batches) == lengths.sum()
+
+
+def test_presets_are_as_documented() -> None:
+    quick, full = bench.PRESETS["quick"], bench.PRESETS["full"]
+    assert (quick.threads, full.threads) == (1, 1)
+    assert full.growth_edges[-1] == 10**7
+    assert quick.trainings == ()
