@@ -113,10 +113,11 @@ def cosine(m: Any) -> None:
 
 @ATTENTION.check
 def boolean_mask(m: Any) -> None:
+    # with a scale of its own, so that a wrong default is not counted here too
     Q, K, _ = _inputs()
     mask = torch.rand(4, 5) < 0.6
     mask[:, 0], mask[:, 1] = True, False
-    scores = _scores(Q, K)
+    scores = Q @ K.mT
     plain = scores.softmax(-1)
     known = [
         (r.MASK_IGNORED, plain),
@@ -125,7 +126,7 @@ def boolean_mask(m: Any) -> None:
         (r.MASK_BY_ZERO, scores.masked_fill(~mask, 0.0).softmax(-1)),
     ]
     same(
-        m.attention_weights(Q, K, mask=mask),
+        m.attention_weights(Q, K, mask=mask, scale=1.0),
         scores.masked_fill(~mask, -torch.inf).softmax(-1),
         known,
         what="the matrix of weights with a mask",
@@ -138,9 +139,9 @@ def added_mask(m: Any) -> None:
     Q, K, _ = _inputs()
     bias = torch.randn(4, 5)
     same(
-        m.attention_weights(Q, K, mask=bias),
-        (_scores(Q, K) + bias).softmax(-1),
-        [(r.MASK_IGNORED, _scores(Q, K).softmax(-1))],
+        m.attention_weights(Q, K, mask=bias, scale=1.0),
+        (Q @ K.mT + bias).softmax(-1),
+        [(r.MASK_IGNORED, (Q @ K.mT).softmax(-1))],
         what="the matrix of weights with a mask of numbers to add",
         kind="masking",
     )
@@ -158,12 +159,12 @@ def empty_row(m: Any) -> None:
 @ATTENTION.check
 def no_future(m: Any) -> None:
     Q, K, V = torch.randn(2, 5, 7), torch.randn(2, 5, 7), torch.randn(2, 5, 6)
-    before, _ = m.attention(Q, K, V, causal=True)
+    before, _ = m.attention(Q, K, V, causal=True, scale=1.0)
     K[:, 3:], V[:, 3:] = 5.0, -5.0
-    after, _ = m.attention(Q, K, V, causal=True)
+    after, _ = m.attention(Q, K, V, causal=True, scale=1.0)
     surely(after[:, :3], before[:, :3], r.FUTURE_SEEN)
     allowed = torch.ones(5, 5).tril().bool()
-    right = _scores(Q, K).masked_fill(~allowed, -torch.inf).softmax(-1) @ V
+    right = (Q @ K.mT).masked_fill(~allowed, -torch.inf).softmax(-1) @ V
     same(after, right, what="the output with causal=True", kind="masking")
 
 
