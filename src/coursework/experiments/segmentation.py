@@ -952,7 +952,12 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
 def judge(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> dict[str, float]:
     """What is measured on canvases: :func:`scores`, :func:`digit_accuracy` and :func:`boundary_f1`."""
     masks, _ = _judge(model, canvases, batch_size)
-    return _measures(confusion_matrices(masks, canvases.masks), masks, canvases.masks)
+    return measure(masks, canvases.masks)
+
+
+def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """What :func:`judge` says of masks, ``[n, H, W]`` each."""
+    return _measures(confusion_matrices(prediction, truth), prediction, truth)
 
 
 def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
