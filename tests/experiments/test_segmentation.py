@@ -108,6 +108,24 @@ def test_digit_accuracy_by_hand() -> None:
     assert np.isnan(segmentation.digit_accuracy(empty))
 
 
+def test_vote_by_hand() -> None:
+    masks = np.full((2, 6, 9), 10, np.uint8)
+    masks[0, 1, 1:6] = [3, 3, 3, 3, 5]  # one piece, four of five pixels for the 3
+    masks[0, 2, 6] = 3  # touches it at a corner
+    masks[0, 4, 1:5] = [7, 7, 1, 1]  # no clear majority: perhaps two digits
+    masks[1, 1, 1:4] = [3, 8, 8]  # the same place on the next canvas is another piece
+    found = segmentation.vote(masks, least=0.6)
+    assert found[0, 1, 1:6].tolist() == [3] * 5
+    assert found[0, 2, 6] == 3
+    assert found[0, 4, 1:5].tolist() == [7, 7, 1, 1]
+    assert found[1, 1, 1:4].tolist() == [8, 8, 8]
+    assert ((found == 10) == (masks == 10)).all()
+    assert found.dtype == np.uint8
+    assert (segmentation.vote(masks, least=0.9)[0, 1, 1:6] == [3, 3, 3, 3, 5]).all()
+    empty = np.full((1, 3, 3), 10, np.uint8)
+    assert (segmentation.vote(empty) == 10).all()
+
+
 def test_boundary_f1_by_hand() -> None:
     truth = np.full((1, 20, 20), 10, np.uint8)
     truth[0, 5:11, 5:11] = 3  # 6 x 6, a boundary of 20 pixels

@@ -959,7 +959,39 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
 def judge(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> dict[str, float]:
     """What is measured on canvases: :func:`scores`, :func:`digit_accuracy` and :func:`boundary_f1`."""
     masks, _ = _judge(model, canvases, batch_size)
-    return _measures(confusion_matrices(masks, canvases.masks), masks, canvases.masks)
+    return measure(masks, canvases.masks)
+
+
+def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """What :func:`judge` says of masks, ``[n, H, W]`` each."""
+    return _measures(confusion_matrices(prediction, truth), prediction, truth)
+
+
+def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
+    """Give every connected piece of digit pixels the name that most of its pixels have.
+
+    A network names each pixel for itself, though a digit has one name. A piece without a clear majority
+    may be two digits that touch, and is left as it is.
+
+    Args:
+        masks: Classes, uint8 ``[n, H, W]``.
+        least: Share of the pixels of a piece that its name needs.
+
+    Returns:
+        uint8 ``[n, H, W]``; what was background stays background.
+    """
+    from scipy import ndimage
+
+    neighbours = np.zeros((3, 3, 3), int)
+    neighbours[1] = 1  # the eight around a pixel, on the same canvas
+    pieces, count = ndimage.label(masks < BACKGROUND, neighbours)  # [n, H, W], 0 is background
+    pairs = pieces.astype(np.int64) * NUM_CLASSES + masks
+    votes = np.bincount(pairs.reshape(-1), minlength=(count + 1) * NUM_CLASSES)
+    votes = votes.reshape(count + 1, NUM_CLASSES)  # [pieces + 1, C]
+    clear = votes.max(1) >= least * votes.sum(1)  # [pieces + 1]
+    clear[0] = False
+    named = np.where(clear[pieces], votes.argmax(1)[pieces], masks)  # [n, H, W]
+    return named.astype(np.uint8)
 
 
 def judge_variants(
