@@ -565,7 +565,9 @@ def train(
         The run. Metrics with the prefix ``skip.`` or ``noskip.``: ``train_loss`` (mean over the last
         epoch), ``validation_digit_iou`` (of the epoch that was chosen), and for the test canvases
         everything of :func:`scores`, :func:`digit_accuracy` and :func:`boundary_f1`, with ``test_``
-        before it. ``difference.`` is with minus without, of the measures in :data:`COMPARED`.
+        before it, and of the masks after :func:`vote` with ``voted_test_``; whether the vote helps can
+        be read on the validation canvases (``validation_voted_digit_iou``). ``difference.`` is with minus
+        without, of the measures in :data:`COMPARED`.
 
     Raises:
         TrainingError: If a loss is not finite, or a checkpoint belongs to another run.
@@ -594,6 +596,13 @@ def train(
         metrics[f"{name}.validation_digit_iou"] = fits[name].best["digit_iou"]
         found = _measures(confusions[name], predictions[name], data.test.masks)
         metrics |= {f"{name}.test_{key}": value for key, value in found.items()}
+        named = vote(predictions[name])
+        found = _measures(confusion_matrices(named, data.test.masks), named, data.test.masks)
+        metrics |= {f"{name}.voted_test_{key}": value for key, value in found.items()}
+        judged = vote(_judge(models[name], data.validation, config.batch_size)[0])
+        metrics[f"{name}.validation_voted_digit_iou"] = _digit_iou(
+            confusion_matrices(judged, data.validation.masks).sum(0)
+        )
         intervals[f"{name}.test_digit_iou"] = (
             *bootstrap([confusions[name]], _digit_iou),
             "bootstrap over test canvases, one training",
