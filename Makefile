@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test nightly mutation full report bench lint notebooks site clean
+.PHONY: run test coverage nightly mutation full report bench lint notebooks site clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml constraints.txt
@@ -22,6 +22,9 @@ run: $(STAMP)        ## install, get the data, execute every notebook, print wha
 test: $(STAMP) lint  ## everything that CI runs
 	$(BIN)/python -m pytest tests
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
+
+coverage: $(STAMP)   ## lines and branches of src that no test comes to
+	$(BIN)/python -m pytest tests --cov=coursework --cov-branch --cov-report=term-missing
 
 nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half an hour on a laptop)
 	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly

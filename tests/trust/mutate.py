@@ -57,6 +57,9 @@ def targets() -> dict[str, tuple[str, tuple[str, ...]]]:
     return found | METRICS
 
 
+UNWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
+"""What is imported already cannot be rewritten by pytest, which warns of it."""
+
 SWAPS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.MatMult: ast.Mult, ast.BitAnd: ast.BitOr,
@@ -190,7 +193,7 @@ def attempt(module: str, path: Path, tests: str, code: CodeType | None, limit: f
         import pytest
 
         try:
-            options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+            options = ["-x", "-q", "-p", "no:cacheprovider", "-W", UNWRITTEN]
             status = pytest.main([*options, str(ROOT / tests)])
         except BaseException:  # a mutant may do anything
             os._exit(1)
@@ -208,6 +211,7 @@ def attempt(module: str, path: Path, tests: str, code: CodeType | None, limit: f
 
 def prepare() -> None:
     """Import what every child needs, but nothing of ours that may be mutated."""
+    import coursework  # noqa: F401, I001  (prepares the import of torchvision)
     import hypothesis
     import lightning.fabric  # noqa: F401
     import numpy  # noqa: F401
