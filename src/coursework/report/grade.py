@@ -379,6 +379,8 @@ def points(value: float | None) -> str:
 
 def summary(lines: Sequence[Line]) -> str:
     """One sentence: how far the evidence carries."""
+    if not any(line.outcomes for line in lines):
+        return f"{len(lines)} lines are listed; their tests were not run."
     known = [line for line in lines if line.item.points is not None]
     total = sum(line.item.points or 0 for line in known)
     held = sum(line.item.points or 0 for line in known if line.verdict == "holds")
