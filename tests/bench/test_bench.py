@@ -72,7 +72,9 @@ def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: bench.Bench
     low, middle, high = row["ratio"]
     assert 0 < low <= middle <= high
     assert run.metrics["gat.vs_pyg"] == middle
-    assert (row["rounds"], row["threads"], row["goal"]) == (2, 1, "≥ 1")
+    assert (row["rounds"], row["threads"], row["goal"]) == (2, 1, None)
+    assert bench._judged("gat.vs_pyg", 1.1, "full") == {"goal": "≥ 1", "met": True}
+    assert bench._judged("gat.vs_pyg", 0.9, "full") == {"goal": "≥ 1", "met": False}
     assert min(row["memory"]) > 0
     assert row["share"] == pytest.approx(row["limit"] / row["ours"][1])
     assert set(run.notes["limit"]) == {"matrix products, GFLOP/s", "memory, GB/s"}
@@ -318,10 +320,11 @@ def test_lstm_gradients_of_the_weights_are_one_product_each() -> None:
 
 def test_gat_makes_nothing_of_all_pairs() -> None:
     nodes, edges = 200, 800
-    cost = measure(growth.graph_step("gat", torch.device("cpu"), edges))
-    assert cost.largest <= max(edges, nodes) * 16 * 2
-    dense = measure(growth.graph_step("dense", torch.device("cpu"), edges))
-    assert dense.largest == nodes**2 * 8 * 4
+    gat, dense = (
+        peak_bytes(growth.graph_step(kind, torch.device("cpu"), edges)) for kind in ("gat", "dense")
+    )
+    assert gat <= 16 * (edges + nodes) * 16 * 4  # at most 16 arrays of 16 numbers an edge or node
+    assert dense >= nodes**2 * 8 * 4 * 4  # the pairs of 8 heads, four numbers each
 
 
 @pytest.mark.parametrize("kind", ["gcn", "gat"])

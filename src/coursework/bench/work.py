@@ -175,18 +175,19 @@ def tokens(config: BenchConfig) -> list[Pair]:
     import pandas as pd
 
     from coursework.data import text
+    from coursework.experiments.tweets import as_arrow
 
     texts, what = _tweets(config.tweets)
-    series = pd.Series(texts)
+    series, array = pd.Series(texts), as_arrow(texts)
     return [
         Pair(
             "tokens.vs_apply",
-            f"cleaning and tokenising {len(texts):,} {what}, against pandas apply (one process each)",
-            lambda: text.tokenise_many(texts, processes=1),
+            f"cleaning and tokenising {len(texts):,} {what} on all cores, against pandas apply",
+            lambda: text.tokenise_many(array),
             lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
-            most_rounds=5,
-            bytes=float(sum(len(tweet.encode()) for tweet in texts)),
-            memory="python",
+            most_rounds=3,
+            bytes=float(array.nbytes),
+            memory="none",  # most of it is Arrow's and in other processes
         )
     ]
 
@@ -316,17 +317,13 @@ def buckets(config: BenchConfig) -> list[Pair]:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
         def step() -> None:
-            order = np.random.default_rng(1)
-            if bucketed:
-                rows = sentiment.equal_length_batches(data.lengths, sizes.batch_size, order)
-            else:
-                rows = np.array_split(
-                    order.permutation(len(data)), -(-len(data) // sizes.batch_size)
-                )
-            for chosen in rows:
-                tokens, labels = (
-                    t.to(device) for t in (data.batch if bucketed else padded)(chosen)
-                )
+            mixed = np.random.default_rng(1).permutation(tweets)
+            parts = (
+                chosen if bucketed else np.array_split(mixed, -(-len(mixed) // sizes.batch_size))
+            )
+            for rows in parts:
+                batch = data.batch(rows) if bucketed else padded(rows)
+                tokens, labels = (tensor.to(device) for tensor in batch)
                 optimizer.zero_grad(set_to_none=True)
                 with torch.autocast(device.type, torch.bfloat16, enabled=bucketed and half):
                     logits = model(tokens, None if bucketed else whole[: len(rows)])
