@@ -210,6 +210,32 @@ ALT: dict[str, str] = {
         "exponential bounds pass the number of exactly orthogonal vectors, late for the constant "
         "72, soon for the constant 4; drawn and verified sets lie on the promised curve."
     ),
+    "4_attention_heads": (
+        "Box plots of the evenness of the attention weights for each of the eight heads, after 100 and "
+        "after 300 epochs: all lie just below one, and spread further down after the longer training."
+    ),
+    "4_errors": (
+        "Test accuracy of GCN and GAT with intervals, left by the number of neighbours, right by the "
+        "share of neighbours with the node's own topic: nearly level on the left, rising steeply on "
+        "the right, and the two networks always close together."
+    ),
+    "4_hidden_layer": (
+        "Two scatter plots, t-SNE of the hidden layers of GCN and GAT for 1,000 test nodes coloured by "
+        "topic: seven clouds, some well apart, some that run into one another."
+    ),
+    "4_depth_and_links": (
+        "Left, validation accuracy against the number of layers: the plain GCN falls with depth, the "
+        "one that mixes in its first layer does not. Right, accuracy of GCN and GAT against the share "
+        "of removed links: both fall together."
+    ),
+    "5_hardest": (
+        "Five test canvases that the network marks worst, with the true and the predicted masks below "
+        "them in the colours of the digits."
+    ),
+    "5_variants": (
+        "One canvas composed in five ways, plain, overlapping, rotated, with noise and with all three, "
+        "with its mask below each."
+    ),
     "1_own_tweet": (
         "Bar chart of one example tweet: the part of the logit that each word contributes, upward for "
         "positive and downward for negative, with the predicted probability as title."
