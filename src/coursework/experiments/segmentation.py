@@ -625,7 +625,8 @@ def train(
         seed=seed,
         metrics=metrics,
         source=data.source,
-        seconds=time.perf_counter() - started,
+        # a run that went on from checkpoints counts what was trained before
+        seconds=max(time.perf_counter() - started, sum(fit.seconds for fit in fits.values())),
         curves={name: _curve(fits[name].history) for name in names},
         notes={
             "intervals": intervals,
