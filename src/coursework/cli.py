@@ -588,17 +588,6 @@ def predict_translate(
         typer.echo(english)
 
 
-def _pixels(picture: Any) -> Any:
-    """Grey or colour values of a picture; a palette's numbers are not its colours."""
-    import numpy as np
-
-    if picture.mode == "1":
-        picture = picture.convert("L")
-    elif picture.mode in ("P", "PA", "LA", "La", "CMYK", "YCbCr", "LAB", "HSV", "RGBa"):
-        picture = picture.convert("RGBA")
-    return np.asarray(picture)
-
-
 @predict_app.command("segment")
 @_guarded
 def predict_segment(

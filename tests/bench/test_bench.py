@@ -251,7 +251,13 @@ def recorded(folder: Path) -> dict[str, Any]:
 
 
 def test_the_record_becomes_a_table_in_the_readme(tiny: bench.BenchConfig, tmp_path: Path) -> None:
-    text = f"a\n{readme.START}\n{readme.END}\nb\n{readme.BENCH_START}\nold\n{readme.BENCH_END}\nc"
+    markers = (
+        (readme.BADGES, readme.END_BADGES),
+        (readme.BY_QUESTION, readme.END_BY_QUESTION),
+        (readme.START, readme.END),
+        (readme.BENCH_START, readme.BENCH_END),
+    )
+    text = "\n".join(f"{start}\nold\n{end}" for start, end in markers)
     assert speed.NOTHING in readme.render(text, tmp_path)
     recorded(tmp_path)
     rendered = readme.render(text, tmp_path)

@@ -111,7 +111,7 @@ def test_damaged_archives(tmp_path: Path) -> None:
         tmp_path / "missing.csv",
     ]
     for path in bad:
-        with pytest.raises(DataError, match="cannot be read.*fetch it again"):
+        with pytest.raises(DataError, match="(cannot be read|outside of it).*fetch it again"):
             read_csv(path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         ["a.csv.gz", *(p.name for p in bad if p.exists())]

@@ -565,12 +565,12 @@ COMMANDS = [
             trained_segmenter),
     command(2, "Missing argument", "predict", "segment"),
     command(1, "There is no file no.png", "predict", "segment", "no.png"),
-    command(1, "is a folder; name an image", "predict", "segment", lambda folder: folder),
+    command(1, "is a folder; name a picture", "predict", "segment", lambda folder: folder),
     command(1, "neither an image nor an array", "predict", "segment", file("t.png", b"hello")),
-    command(1, "neither an image nor an array", "predict", "segment", cut_png),
-    command(1, "neither an image nor an array", "predict", "segment", file("t.npy", b"hello")),
-    command(1, "neither an image nor an array", "predict", "segment", array(np.array([{}], object))),
-    command(1, "holds several arrays", "predict", "segment",
+    command(1, "is neither an image nor an array file", "predict", "segment", cut_png),
+    command(1, "nor an array file that can be read", "predict", "segment", file("t.npy", b"hello")),
+    command(1, "array file that can be read; give", "predict", "segment", array(np.array([{}], object))),
+    command(1, "holds 2 arrays", "predict", "segment",
             image("many", lambda b: np.savez(b, GREY, GREY), "npy")),
     command(1, "The image has shape", "predict", "segment", array(np.zeros((2, 2, 2, 2))),
             "--checkpoint", trained_segmenter),
@@ -578,7 +578,7 @@ COMMANDS = [
             "--checkpoint", trained_segmenter),
     command(1, "it has no pixels", "predict", "segment", array(np.zeros((0, 4))),
             "--checkpoint", trained_segmenter),
-    command(2, "cannot be written to mask.xyz; name a .png", "predict", "segment", PNG,
+    command(2, "mask.xyz is no name of a picture", "predict", "segment", PNG,
             "--output", "mask.xyz", "--checkpoint", trained_segmenter),
     command(1, "No such file or directory", "predict", "segment", PNG,
             "--output", "no/where.png", "--checkpoint", trained_segmenter),
@@ -609,11 +609,11 @@ def test_there_are_enough_rows_and_each_is_named_once() -> None:
     assert len({(row.name, row.message) for row in ROWS}) == len(ROWS)
 
 
-def test_a_palette_is_read_by_its_colours() -> None:
+def test_a_palette_is_read_by_its_colours(tmp_path: Path) -> None:
     """Not bad, but nearly: the numbers of a palette are no grey values."""
     grey = Image.fromarray(np.array([[0, 200], [90, 30]], np.uint8))
-    for picture in (grey.convert("RGB").quantize(), grey.convert("LA"), grey.convert("CMYK")):
-        shown = segmentation.as_grey(cli._pixels(picture))
+    for mode in ("P", "LA", "CMYK", "L"):
+        path = tmp_path / f"{mode}.tiff"
+        (grey.convert("RGB").quantize() if mode == "P" else grey.convert(mode)).save(path)
+        shown = segmentation.as_grey(segmentation.read_image(path))
         assert torch.allclose(shown, segmentation.as_grey(np.asarray(grey)), atol=0.02)
-    assert cli._pixels(grey.convert("1")).dtype == np.uint8
-    assert cli._pixels(grey).tolist() == [[0, 200], [90, 30]]

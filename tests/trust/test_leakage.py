@@ -60,7 +60,7 @@ def chosen(run: base.Run) -> dict[str, float]:
     return {k: v for k, v in run.metrics.items() if "test" not in k and "seconds" not in k}
 
 
-def tested(run: base.Run) -> dict[str, float]:
+def on_test(run: base.Run) -> dict[str, float]:
     return {k: v for k, v in run.metrics.items() if "test" in k}
 
 
@@ -109,7 +109,7 @@ def _sentiment() -> tuple[Any, Any]:
         curves(run),
         words,
         run.metrics["validation_accuracy"],
-    ), tested(run)
+    ), on_test(run)
 
 
 def _other_tweets(rows_of: Callable[[int], np.ndarray]) -> Callable[[Patch], None]:
@@ -202,7 +202,7 @@ TWEETS = Case(_tweets, _poison_tweets, {kind: _plant_tweets(kind) for kind in KI
 def _translation() -> tuple[Any, Any]:
     run = translation.train(config("translation"), log=None)
     weights = [digest(t.model) for t in run.artefacts["translators"].values()]
-    return (weights, curves(run), chosen(run)), tested(run)
+    return (weights, curves(run), chosen(run)), on_test(run)
 
 
 def _poison_pairs(patch: Patch) -> None:
@@ -244,7 +244,7 @@ def _ensemble() -> tuple[Any, Any]:
         patch.setattr(translation, "PRESETS", small.presets_of_the_members())
         run = translation_ensemble.train(config("translation_ensemble"), log=None)
     weights = [digest(m) for members in run.artefacts["networks"].values() for m in members]
-    return (weights, chosen(run)), tested(run)
+    return (weights, chosen(run)), on_test(run)
 
 
 ENSEMBLE = Case(_ensemble, _poison_pairs, PAIRS)
@@ -252,7 +252,7 @@ ENSEMBLE = Case(_ensemble, _poison_pairs, PAIRS)
 
 def _translation_all() -> tuple[Any, Any]:
     run = translation_all.train(config("translation_all"), log=None)
-    return (digest(run.artefacts["translator"].model), curves(run), chosen(run)), tested(run)
+    return (digest(run.artefacts["translator"].model), curves(run), chosen(run)), on_test(run)
 
 
 def _poison_subwords(patch: Patch) -> None:
@@ -311,7 +311,7 @@ def _wikipedia() -> tuple[Any, Any]:
         for result in run.artefacts["results"].values()
         for name, p in result.predictions.items()
     }
-    return (predicted, curves(run), chosen(run)), tested(run)
+    return (predicted, curves(run), chosen(run)), on_test(run)
 
 
 def _poison_pages(seed: int) -> Callable[[Patch], None]:
@@ -361,7 +361,7 @@ WIKIPEDIA_STUDY = Case(_wikipedia_study, _poison_pages(wikipedia_study.FIRST_SEE
 
 def _large_graph() -> tuple[Any, Any]:
     run = large_graph.train(config("large_graph"), log=None)
-    return curves(run), {k: v for k, v in tested(run).items() if "test_mae" in k}
+    return curves(run), {k: v for k, v in on_test(run).items() if "test_mae" in k}
 
 
 def _poison_large(patch: Patch) -> None:
@@ -403,7 +403,7 @@ CORA_OPTIONS = (
 
 def _cora() -> tuple[Any, Any]:
     run = cora.train(config("cora", *CORA_OPTIONS), log=None)
-    return ([digest(m) for m in run.artefacts["models"].values()], curves(run)), tested(run)
+    return ([digest(m) for m in run.artefacts["models"].values()], curves(run)), on_test(run)
 
 
 def _poison_citations(patch: Patch) -> None:
@@ -451,7 +451,7 @@ CORA_STUDY = Case(_cora_study, _poison_citations, {kind: _plant_masks(kind) for 
 def _segmentation() -> tuple[Any, Any]:
     run = segmentation.train(config("segmentation", "skips=true"), log=None)
     kept = {k: v for k, v in chosen(run).items() if k != "source"}
-    return ([digest(m) for m in run.artefacts["models"].values()], curves(run), kept), tested(run)
+    return ([digest(m) for m in run.artefacts["models"].values()], curves(run), kept), on_test(run)
 
 
 def _poison_digits(patch: Patch) -> None:
@@ -607,8 +607,8 @@ def test_twins_on_two_sides_are_found() -> None:
 
 
 def test_copied_tweets_are_found() -> None:
-    data = sentiment140.load_tokens()
-    keys = sentiment.text_keys(data)
+    keys = sentiment.text_keys(sentiment140.load_tokens())
+    keys = np.concatenate([keys, keys[:600]])  # the stand-in has no copies of its own
     grouped, random = sentiment140.split_grouped(keys), sentiment140.split(len(keys))
     assert not np.isin(keys[grouped.test], keys[grouped.train]).any()
     assert np.isin(keys[random.test], keys[random.train]).any()

@@ -872,6 +872,8 @@ def read_image(path: Path | str) -> np.ndarray:
     from PIL import Image
 
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a picture or an array file.")
     if not path.is_file():
         raise DataError(f"There is no file {path}; name a picture or an array file.")
     try:

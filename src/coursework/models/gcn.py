@@ -76,7 +76,6 @@ def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
             "The adjacency matrix has entries that are negative, infinite or NaN; give weights of "
             "zero (no edge) or more."
         )
-    # solution:begin the same with weights (not asked for)
     apart, loops = source != target, torch.arange(num_nodes, device=adj.device)  # [E], [N]
     source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])  # [E']
     weights = torch.cat([weights[apart], weights.new_ones(num_nodes)])  # [E']
@@ -84,7 +83,6 @@ def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
     scale = weights.new_zeros(num_nodes).index_add(0, target, weights).rsqrt()  # [N]
     values = scale[target] * weights * scale[source]  # [E']
     return sparse_csr(target, source, values, (num_nodes, num_nodes))
-    # solution:end
 
 
 class GraphConvolution(nn.Module):

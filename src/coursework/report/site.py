@@ -32,6 +32,8 @@ PARTS: dict[str, str] = {
     "data": "Data sets and where they come from",
     "training": "Loop, checkpoints, seeds",
     "report": "Results store, rubric, figures, notebooks",
+    "bench": "The benchmark: pairs, growth, loading, training",
+    "student": "The student edition and its checks",
 }
 """Parts of the package, in the order in which a reader meets them."""
 
