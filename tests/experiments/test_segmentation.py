@@ -547,8 +547,8 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", np.zeros(1), np.zeros(1))
     with pytest.raises(DataError, match="holds 2 arrays; give one"):
         segmentation.read_image(tmp_path / "two.npz")
-    for path in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(DataError, match="There is no file"):
+    for path, message in ((tmp_path / "none.png", "There is no file"), (tmp_path, "is a folder")):
+        with pytest.raises(DataError, match=message):
             segmentation.read_image(path)
 
 
