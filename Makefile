@@ -20,7 +20,7 @@ run: $(STAMP)        ## install, get the data, execute every notebook, print wha
 	$(BIN)/coursework run
 
 test: $(STAMP) lint  ## everything that CI runs
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --cov=coursework --cov-branch --cov-report=term:skip-covered
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
 
 coverage: $(STAMP)   ## lines and branches of src that no test comes to
