@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test coverage nightly mutation full report bench lint notebooks site clean
+.PHONY: run test nightly mutation full report bench lint notebooks site clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml constraints.txt
@@ -20,11 +20,8 @@ run: $(STAMP)        ## install, get the data, execute every notebook, print wha
 	$(BIN)/coursework run
 
 test: $(STAMP) lint  ## everything that CI runs
-	$(BIN)/python -m pytest tests --cov=coursework --cov-branch --cov-report=term:skip-covered
+	$(BIN)/python -m pytest tests --cov=coursework --cov-branch
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
-
-coverage: $(STAMP)   ## lines and branches of src that no test comes to
-	$(BIN)/python -m pytest tests --cov=coursework --cov-branch --cov-report=term-missing
 
 nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half an hour on a laptop)
 	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly
@@ -68,7 +65,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train cora --preset citeseer --seeds 10
 	$(BIN)/coursework train cora_study --preset full --seeds 1
 	$(BIN)/coursework train segmentation --preset full --seeds 5
-	$(BIN)/coursework train segmentation --preset deep --resume
+	$(BIN)/coursework train segmentation --preset deep
 	$(BIN)/coursework report
 
 report: $(STAMP)     ## condense the recorded results into the headline and the README, typeset the writeup

@@ -61,12 +61,3 @@ def test_a_head_that_weighs_all_alike_has_evenness_one() -> None:
     )
     shares = cora_tables.entropy_by_head(weights, target, 2, torch.tensor([True, False]))
     assert shares.flatten().tolist() == pytest.approx([1.0, 0.25])
-
-
-def test_convergence_leaves_out_what_was_not_trained() -> None:
-    summary = store.summarise([0.1, 0.2])
-    record = {"metrics": {"gcn.test_accuracy": summary, "difference.long.test_accuracy": summary}}
-    short, long = cora_tables.convergence([("100", record, ""), ("300", record, ".long")])
-    assert short["gcn"] == summary == long["difference"]
-    assert short["difference"] is None
-    assert long["uniform"] is None

@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coursework.data.text import EOS, PAD, SOS, UNK, Vocabulary
-from coursework.errors import ConfigError, CourseworkError, DataError, TrainingError
+from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments.base import Run, as_record
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
@@ -1026,7 +1026,7 @@ def load(checkpoint: Path) -> Translator:
     bundle = state.get("bundle")
     if not isinstance(bundle, Mapping) or bundle.get("experiment") != "translation":
         raise TrainingError(f"Checkpoint {path} is not one of the translation experiment.")
-    try:
+    with checkpoints.fitting(path, "translation"):
         config = _config_from(bundle["config"])
         french = Vocabulary.from_list(bundle["french"], SPECIALS)
         english = Vocabulary.from_list(bundle["english"], SPECIALS)
@@ -1038,18 +1038,6 @@ def load(checkpoint: Path) -> Translator:
             )
         model = build(config, bundle["model"], len(french), len(english), vectors)
         model.load_state_dict(state["model"])
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-        CourseworkError,
-    ) as error:
-        raise TrainingError(
-            f"Checkpoint {path} does not fit this version of the translation experiment "
-            f"({type(error).__name__}: {str(error)[:80]}); train again."
-        ) from error
     return Translator(bundle["model"], config, model.eval(), french, english)
 
 

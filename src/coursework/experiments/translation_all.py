@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coursework.data.subwords import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Subwords, learn
-from coursework.errors import ConfigError, CourseworkError, DataError, TrainingError
+from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments import translation, word2vec
 from coursework.experiments.base import Run, as_record
 from coursework.models.beam_search import beam_search
@@ -732,7 +732,7 @@ def load(checkpoint: Path) -> Translator:
         raise TrainingError(
             f"Checkpoint {checkpoint} is not one of the translation_all experiment."
         )
-    try:
+    with checkpoints.fitting(checkpoint, "translation_all"):
         stored = bundle["config"]
         config = Config(**{**stored, "plan": engine.Plan(**stored["plan"])})
         subwords = Subwords.from_tensor(bundle["subwords"])
@@ -741,18 +741,6 @@ def load(checkpoint: Path) -> Translator:
             vectors = torch.zeros(len(subwords), config.d_model)
         model = build(config, len(subwords), vectors)
         model.load_state_dict({name: tensor.float() for name, tensor in state["model"].items()})
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-        CourseworkError,
-    ) as error:
-        raise TrainingError(
-            f"Checkpoint {checkpoint} does not fit this version of the translation_all experiment "
-            f"({type(error).__name__}: {str(error)[:80]}); train again."
-        ) from error
     return Translator(config, model.eval(), subwords)
 
 

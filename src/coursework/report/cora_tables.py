@@ -125,26 +125,6 @@ def accuracy_by(
     return found
 
 
-def convergence(records: Sequence[tuple[str, Record, str]]) -> list[dict[str, Any]]:
-    """The paired comparison at several lengths of training.
-
-    Args:
-        records: What to call it, the record, and the suffix of its metrics (empty or ``.long``).
-
-    Returns:
-        For each: ``label``, summaries of ``gcn``, ``gat``, ``uniform`` and of the paired
-        ``difference`` (GAT minus GCN) and ``attention`` (GAT minus uniform), None where it lacks them.
-    """
-    return [
-        {"label": label}
-        | {
-            key: record["metrics"].get(f"{key}{suffix}.test_accuracy")
-            for key in ("gcn", "gat", "uniform", "difference", "attention")
-        }
-        for label, record, suffix in records
-    ]
-
-
 def entropy_by_head(weights: Tensor, target: Tensor, num_nodes: int, which: Tensor) -> np.ndarray:
     """How evenly each head spreads its weights (``cora.effective_share``), ``[K, number of nodes]``.
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from coursework import settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions, store
+from coursework.report.source import MARKER
 
 if TYPE_CHECKING:
     import typst
@@ -242,8 +243,6 @@ LISTINGS: dict[str, Listing] = {
 }
 """Name in the document -> code and its essential lines; the only place where lines are marked."""
 
-_MARKER = re.compile(r" *# solution:(begin|end)")
-"""What the student edition is cut along, of no interest to a reader of the answers."""
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -309,7 +308,7 @@ def cut(listing: Listing) -> list[Line]:
                 shown_classes.add(owner)
             node = _find(node.body, method, listing.path)
         first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        markers = {n for n, line in enumerate(lines, 1) if _MARKER.match(line)}
+        markers = {n for n, line in enumerate(lines, 1) if MARKER.match(line)}
         left_out = _docstrings(node) | _argument_checks(node) | markers
         numbers += [n for n in range(first, (node.end_lineno or first) + 1) if n not in left_out]
         chosen += [0, *numbers] if chosen and not method else numbers

@@ -11,12 +11,36 @@ import contextlib
 import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from coursework.errors import TrainingError
+from coursework.errors import CourseworkError, TrainingError
+
+
+@contextlib.contextmanager
+def fitting(path: Path | str, experiment: str) -> Iterator[None]:
+    """Turn whatever a bundle of another version stumbles over into one sentence.
+
+    Raises:
+        TrainingError: Naming the file and the experiment.
+    """
+    try:
+        yield
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        CourseworkError,
+    ) as error:
+        raise TrainingError(
+            f"Checkpoint {path} does not fit this version of the {experiment} experiment "
+            f"({type(error).__name__}: {str(error)[:80]}); train again."
+        ) from error
 
 
 def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> Path:

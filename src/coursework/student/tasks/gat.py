@@ -46,6 +46,18 @@ def _layers(m: Any, dropout: float = 0.0, **options: Any) -> tuple[Any, Any]:
     return take_weights(own, trusted), trusted
 
 
+def _drops(build: Callable[[float], tuple[Any, Any]]) -> None:
+    """Nothing is dropped in evaluation, and everything in training with probability one."""
+    x = torch.randn(NODES, 6)
+    own, trusted = build(0.5)
+    own.eval(), trusted.eval()
+    quiet_in_eval(lambda: own(x, EDGES), trusted(x, EDGES))
+    own, trusted = build(1.0)
+    whole = trusted.eval()(x, EDGES)
+    known = [(r.DROPOUT_NEVER, whole)]
+    same(own.train()(x, EDGES), torch.zeros_like(whole), known, otherwise=r.DROPOUT_PLACE)
+
+
 def _softmax(scores: Tensor, group: Tensor) -> Tensor:
     """Softmax over the edges of each group."""
     weights = torch.zeros_like(scores)
@@ -185,13 +197,7 @@ def strangers(m: Any) -> None:
 
 @LAYER.check
 def layer_dropout(m: Any) -> None:
-    h = torch.randn(NODES, 6)
-    own, trusted = _layers(m, 0.5)
-    own.eval(), trusted.eval()
-    quiet_in_eval(lambda: own(h, EDGES), trusted(h, EDGES))
-    own, trusted = _layers(m, 1.0)
-    known = [(r.DROPOUT_NEVER, trusted.eval()(h, EDGES))]
-    same(own.train()(h, EDGES), torch.zeros(NODES, 12), known, otherwise=r.DROPOUT_PLACE)
+    _drops(lambda dropout: _layers(m, dropout))
 
 
 @LAYER.check
@@ -241,13 +247,7 @@ def network_slope(m: Any) -> None:
 
 @GAT.check
 def network_dropout(m: Any) -> None:
-    x = torch.randn(NODES, 6)
-    own, trusted = _networks(m, 0.5)
-    own.eval(), trusted.eval()
-    quiet_in_eval(lambda: own(x, EDGES), trusted(x, EDGES))
-    own, trusted = _networks(m, 1.0)
-    known = [(r.DROPOUT_NEVER, trusted.eval()(x, EDGES))]
-    same(own.train()(x, EDGES), torch.zeros(NODES, 4), known, otherwise=r.DROPOUT_PLACE)
+    _drops(lambda dropout: _networks(m, dropout))
 
 
 @GAT.check
