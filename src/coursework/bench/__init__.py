@@ -444,6 +444,12 @@ def _pairs_of(name: str) -> Callable[[BenchConfig], list[Pair]]:
     return pairs
 
 
+def _graphs(config: BenchConfig) -> list[Pair]:
+    from coursework.bench import cuda
+
+    return cuda.pairs(config)
+
+
 def _gauges_of(module: str) -> Callable[[BenchConfig], Findings]:
     def gauges(config: BenchConfig) -> Findings:
         import importlib
@@ -465,6 +471,7 @@ BENCHES: dict[str, Callable[[BenchConfig], list[Pair]]] = {
     "canvases": _pairs_of("canvases"),
     "buckets": _pairs_of("buckets"),
     "cores": cores,
+    "graphs": _graphs,
 }
 """Rows with a peer."""
 

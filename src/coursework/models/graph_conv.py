@@ -22,19 +22,39 @@ Aggregation = Literal["mean", "sum"]
 
 
 def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
-    """Raise ValueError unless `edge_index` is `[2, E]` int64 with ids of nodes in it."""
+    """Raise ValueError unless `edge_index` is `[2, E]` int64 with ids of nodes in it.
+
+    The largest and smallest id are looked for once for each tensor, not in every layer and step: that is
+    a pass over all edges, and on a GPU a wait for all that was queued before.
+    """
     if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
         raise ValueError(
             f"edge_index must be an int64 tensor of shape [2, E] (sources, targets), "
             f"but is {edge_index.dtype} with shape {list(edge_index.shape)}."
         )
     if edge_index.numel() > 0:
-        low, high = (int(end) for end in torch.aminmax(edge_index))
+        low, high = _ends(edge_index)
         if low < 0 or high >= num_nodes:
             raise ValueError(
                 f"edge_index names nodes {low} to {high}, but the graph has nodes 0 to "
                 f"{num_nodes - 1}."
             )
+
+
+_ENDS = "_coursework_ends"
+
+
+def _ends(edge_index: Tensor) -> tuple[int, int]:
+    """Smallest and largest id; kept with the tensor until it is written to."""
+    if edge_index.is_inference():  # its versions are not counted
+        low, high = torch.aminmax(edge_index)
+        return int(low), int(high)
+    version, ends = getattr(edge_index, _ENDS, (None, (0, 0)))
+    if version != edge_index._version:
+        low, high = torch.aminmax(edge_index)
+        ends = int(low), int(high)
+        setattr(edge_index, _ENDS, (edge_index._version, ends))
+    return ends
 
 
 def neighbours(
