@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from coursework.models.gat import (
     GAT,
@@ -55,16 +55,19 @@ def deterministic() -> Iterator[None]:
 
 @pytest.mark.parametrize("is_concat", [True, False])
 @pytest.mark.parametrize("loops", [True, False])
-def test_layer_matches_pyg(is_concat: bool, loops: bool) -> None:
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_matches_pyg(is_concat: bool, loops: bool, bias: bool) -> None:
     from torch_geometric.nn import GATConv
 
     edge_index = directed(9, 30)
     edge_index = edge_index[:, edge_index[0] != edge_index[1]]
-    own = layer(5, 6, 3, is_concat=is_concat)
+    own = layer(5, 6, 3, is_concat=is_concat, bias=bias)
     reference = GATConv(
-        5, own.n_hidden, 3, concat=is_concat, bias=False, add_self_loops=loops
+        5, own.n_hidden, 3, concat=is_concat, bias=bias, add_self_loops=loops
     ).double()
     with torch.no_grad():
+        if own.bias is not None:
+            reference.bias.copy_(nn.init.normal_(own.bias))
         reference.lin.weight.copy_(own.W.weight)
         reference.att_dst.copy_(own.a_l.unsqueeze(0))
         reference.att_src.copy_(own.a_r.unsqueeze(0))
@@ -73,11 +76,12 @@ def test_layer_matches_pyg(is_concat: bool, loops: bool) -> None:
     expected = reference(h, edge_index)
     # PyG adds 1e-16 to the denominator.
     assert_same(output, expected)
-    found = torch.autograd.grad(output.sin().sum(), [h, own.W.weight, own.a_l, own.a_r])
-    gradients = torch.autograd.grad(
-        expected.sin().sum(),
-        [h, reference.lin.weight, reference.att_dst, reference.att_src],
-    )
+    mine_all = [h, own.W.weight, own.a_l, own.a_r]
+    theirs_all = [h, reference.lin.weight, reference.att_dst, reference.att_src]
+    if bias:
+        mine_all, theirs_all = [*mine_all, own.bias], [*theirs_all, reference.bias]
+    found = torch.autograd.grad(output.sin().sum(), mine_all)
+    gradients = torch.autograd.grad(expected.sin().sum(), theirs_all)
     for mine, theirs in zip(found, gradients, strict=True):
         assert_same(mine, theirs.view_as(mine))
 
@@ -102,6 +106,38 @@ def test_every_form_of_the_graph_gives_the_dense_formulation(
         found = torch.autograd.grad(output.sin().sum(), list(own.parameters()))
         for mine, theirs in zip(found, expected_gradients, strict=True):
             assert_same(mine, theirs)
+
+
+def test_dropped_messages_leave_the_weights_alone() -> None:
+    own = layer(5, 6, 3, dropout=0.0, bias=True, message_dropout=1.0).train()
+    edge_index = add_self_loops(directed(9, 30), 9)
+    h = normal(9, 5)
+    assert_same(own(h, edge_index), own.bias.expand(9, 6))  # nothing is left to be summed
+    own.message_dropout = 0.5
+    torch.manual_seed(0)
+    with torch.no_grad():
+        mean = torch.stack([own(h, edge_index) for _ in range(4000)]).mean(dim=0)
+    whole = own.eval()(h, edge_index).detach()
+    assert_same(whole, own.eval()(h, edge_index).detach())
+    # Dropping is unbiased as long as the weights are those of all s_j: far off if they were dropped too.
+    assert float((mean - whole).abs().max()) < 0.1 * float(whole.abs().max())
+
+
+def test_network_hands_its_options_on() -> None:
+    network = GAT(5, 6, 2, 0.4, 0.1, 3, bias=True, drop_messages=True)
+    for part in (network.layer1, network.layer2):
+        assert (part.dropout, part.message_dropout, part.alpha) == (0.4, 0.4, 0.1)
+        assert part.bias is not None
+        assert not part.bias.any()
+    assert GAT(5, 6, 2, 0.4, 0.1, 3).layer1.message_dropout == 0.0
+
+
+def test_ids_are_looked_for_again_after_a_write() -> None:
+    own, edge_index = layer(5, 6, 3), add_self_loops(directed(9, 30), 9)
+    own(normal(9, 5), edge_index)
+    edge_index[0, 0] = 9
+    with pytest.raises(ValueError, match="names nodes 0 to 9"):
+        own(normal(9, 5), edge_index)
 
 
 def test_a_shared_vector_is_the_linear_layer_of_the_assignment() -> None:

@@ -183,7 +183,7 @@ WRONG: list[tuple[str, list[Change], Remark]] = [
      r.SOFTMAX_OUTGOING),
     ("GraphAttentionLayer", [("(scores - highest.index_select(0, target)).exp()", "scores.exp()")],
      r.OVERFLOW),
-    ("GraphAttentionLayer", [("s.index_select(0, source)", "s.index_select(0, target)"),
+    ("GraphAttentionLayer", [("kept.index_select(0, source)", "kept.index_select(0, target)"),
                              ("right.index_select", "right.index_select")], r.OWN_MESSAGES),
     ("GraphAttentionLayer", [("edge_index = edges_of(adj, s.shape[0])",
                               "edge_index = edges_of(adj, s.shape[0]).flip(0)")], r.EDGE_DIRECTION),
@@ -194,8 +194,7 @@ WRONG: list[tuple[str, list[Change], Remark]] = [
     ("GraphAttentionLayer", [("h_prime.mean(dim=1)", "h_prime.sum(dim=1)")], r.HEADS_SUMMED),
     ("GraphAttentionLayer", [("vectors = 1 if share_attention else n_heads", "vectors = 1")], r.VECTORS),
     ("GAT", [("F.elu(", "F.relu(")], r.HIDDEN_ACTIVATION),
-    ("GAT", [("n_hidden, n_heads, True, dropout, alpha,", "n_hidden, n_heads, True, dropout, 0.2,"),
-             ("n_classes, 1, False, dropout, alpha,", "n_classes, 1, False, dropout, 0.2,")], r.SLOPE),
+    ("GAT", [("extra = (alpha,", "extra = (0.2,")], r.SLOPE),
     # U-Net
     ("Down", [("skip: Tensor = self.block(x)", "skip = self.pool(self.block(x))"),
               (DOWN, "pooled = skip")], r.SKIP_POOLED),

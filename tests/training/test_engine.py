@@ -132,6 +132,33 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert len(fit.history) == fit.best_epoch + 3
 
 
+def scripted(values: list[tuple[float, float]], plan: engine.Plan) -> engine.Fit:
+    """A training whose validation yields these losses and accuracies."""
+    model, rows = nn.Linear(1, 1), iter(values)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        loss, accuracy = next(rows)
+        return {"loss": loss, "accuracy": accuracy}
+
+    return engine.fit(
+        model, plan, batches=lambda _: [torch.ones(2, 1)], validate=validate, log=None,
+        loss=lambda network, batch: (network(batch).square().sum(), len(batch)),
+    )  # fmt: skip
+
+
+def test_two_monitors_keep_what_is_best_by_both_and_wait_for_neither() -> None:
+    values = [(1.0, 0.5), (0.9, 0.4), (1.1, 0.6), (0.9, 0.6), (0.8, 0.5), (0.95, 0.5), (0.9, 0.3)]
+    plan = dataclasses.replace(PLAN, epochs=7, patience=2, second_monitor="accuracy")
+    fit = scripted(values, plan)
+    # epochs 2 and 3 are best by one metric, 4 by both (ties count), 5 by the loss; 6 and 7 by none
+    assert (fit.best_epoch, len(fit.history)) == (4, 7)
+    assert fit.best == {"loss": 0.9, "accuracy": 0.6}
+    alone = scripted(values, dataclasses.replace(plan, second_monitor=None))
+    assert (alone.best_epoch, len(alone.history)) == (2, 4)
+    with pytest.raises(ConfigError, match="monitor is 'recall'"):
+        scripted(values, dataclasses.replace(plan, second_monitor="recall"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
     tmp_path: Path, value: float

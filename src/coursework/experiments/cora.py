@@ -104,6 +104,9 @@ class GATConfig:
         dropout: Of the words, the hidden units and the attention weights.
         share_attention: One attention vector for all heads, as in the assignment's starter code,
             instead of one for each, as in the paper.
+        bias: Whether the layers have a bias, as in the authors' code; the equations have none.
+        drop_messages: Whether the layers drop what they sum besides the words, the hidden units and the
+            weights, as in the authors' code; the paper does not mention it.
         plan: The optimisation.
     """
 
@@ -112,6 +115,8 @@ class GATConfig:
     alpha: float = 0.2
     dropout: float = 0.5
     share_attention: bool = True
+    bias: bool = False
+    drop_messages: bool = False
     plan: engine.Plan = field(default_factory=_assignment_plan)
 
     def __post_init__(self) -> None:
@@ -271,7 +276,16 @@ def _check_network(name: str, hidden: int, dropout: float) -> None:
 _GRAND = GRANDConfig(plan=replace(_planetoid_plan(), epochs=1000, patience=200))
 _PUBLIC = replace(_planetoid_plan(), weight_decay=1e-3)
 _GCN = GCNConfig(hidden=256, dropout=0.8, input_dropout=0.5, plan=_PUBLIC)
-_GAT = GATConfig(hidden=64, dropout=0.7, share_attention=False, plan=_PUBLIC)
+_GAT = GATConfig(
+    hidden=64,
+    dropout=0.6,
+    share_attention=False,
+    bias=True,
+    drop_messages=True,
+    plan=replace(
+        _planetoid_plan(), epochs=2000, learning_rate=5e-3, second_monitor="validation_accuracy"
+    ),
+)
 PRESETS: dict[str, Config] = {
     "quick": Config(models=("gcn", "gat", "uniform"), epochs_long=300, splits=3),
     "full": Config(
@@ -283,8 +297,9 @@ PRESETS: dict[str, Config] = {
     ),
     # Chosen by the accuracy on the 500 validation nodes, six seeds (200 to 205) each, no test score seen:
     # the GCN among nine settings (widths 16, 64 and 256, dropouts 0.5 to 0.8, weight decays 5e-4 to 2e-3;
-    # 79.8 to 80.6 %), the GAT among five (dropouts 0.6 and 0.7, the same weight decays; 80.1 to 81.0 %).
-    # One setting scatters by half a point, so most of them are level.
+    # 79.8 to 80.6 %; one setting scatters by half a point, so most of them are level). The GAT has the
+    # paper's settings and the two things that only the authors' code has, a bias and dropout of what is
+    # summed: 81.4 % at the smallest validation loss, 80.0 to 80.9 % for five settings without one or both.
     "planetoid": Config(protocol="planetoid", gcn=_GCN, gat=_GAT),
     # The assignment's networks, trained until the loss on 500 other nodes has not fallen for 100 epochs.
     "converged": Config(
@@ -408,7 +423,10 @@ def build(name: str, config: Config, inputs: Inputs) -> nn.Module:
         c = config.grand
         return GRAND(words, c.hidden, classes, c.order, c.dropnode, c.input_dropout, c.dropout)
     gat = config.gat
-    model = GAT(words, gat.hidden, classes, gat.dropout, gat.alpha, gat.heads, gat.share_attention)
+    model = GAT(
+        words, gat.hidden, classes, gat.dropout, gat.alpha, gat.heads,
+        gat.share_attention, gat.bias, gat.drop_messages,
+    )  # fmt: skip
     if name == "uniform":  # equal scores: the softmax gives each neighbour the same weight
         for layer in (model.layer1, model.layer2):
             for vector in (layer.a_l, layer.a_r):

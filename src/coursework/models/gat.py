@@ -98,6 +98,9 @@ class GraphAttentionLayer(nn.Module):
         alpha: Negative slope of the leaky ReLU.
         share_attention: One vector `a` for all heads, as in the assignment's starter code
             (`nn.Linear(2 * n_hidden, 1)`), instead of one for each head, as in the paper.
+        bias: Whether a vector is added to the output. The equations have none, the authors' code has.
+        message_dropout: Dropout probability of the :math:`s_j` in the sum, which the authors' code
+            drops besides what the paper says; the weights are computed from all of them.
 
     Shapes:
         - h: `[N, F]`, dense or sparse
@@ -118,6 +121,8 @@ class GraphAttentionLayer(nn.Module):
         dropout: float = 0.6,
         alpha: float = 0.2,
         share_attention: bool = False,
+        bias: bool = False,
+        message_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if n_heads < 1 or (is_concat and out_features % n_heads != 0):
@@ -131,6 +136,8 @@ class GraphAttentionLayer(nn.Module):
         self.n_hidden = out_features // n_heads if is_concat else out_features
         self.dropout = dropout
         self.alpha = alpha
+        self.message_dropout = message_dropout
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         # solution:begin self.W without bias; self.a_l, self.a_r with a row for each head (one if shared)
         vectors = 1 if share_attention else n_heads
         self.W = FeatureLinear(in_features, n_heads * self.n_hidden, bias=False)
@@ -140,10 +147,12 @@ class GraphAttentionLayer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot-uniform weights, as in the authors' code."""
+        """Glorot-uniform weights and a bias of zeros, as in the authors' code."""
         nn.init.xavier_uniform_(self.W.weight)
         nn.init.xavier_uniform_(self.a_l)
         nn.init.xavier_uniform_(self.a_r)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def extra_repr(self) -> str:
         """The options, for `print(layer)`."""
@@ -176,8 +185,9 @@ class GraphAttentionLayer(nn.Module):
 
     def combine(self, h_prime: Tensor) -> Tensor:
         """Concatenate or average the heads: `[N, K, F']` -> `[N, K*F']` or `[N, F']`."""
-        # solution:begin concatenate the heads, or take their mean
-        return h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)
+        # solution:begin concatenate the heads, or take their mean; add self.bias if there is one
+        output = h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)
+        return output if self.bias is None else output + self.bias
         # solution:end
 
     def forward(self, h: Tensor, adj: Tensor) -> Tensor:
@@ -188,7 +198,8 @@ class GraphAttentionLayer(nn.Module):
         source, target = edge_index
         weights = self.edge_attention(s, edge_index)  # [E, K]
         weights = dropout(weights, self.dropout, self.training)
-        messages = weights.unsqueeze(2) * s.index_select(0, source)  # [E, K, F']
+        kept = dropout(s, self.message_dropout, self.training)  # [N, K, F']
+        messages = weights.unsqueeze(2) * kept.index_select(0, source)  # [E, K, F']
         h_prime = torch.zeros_like(s).index_add(0, target, messages.to(s.dtype))  # [N, K, F']
         return self.combine(h_prime)
         # solution:end
@@ -230,6 +241,9 @@ class GAT(nn.Module):
         alpha: Negative slope of the leaky ReLU.
         n_heads: Number of heads of the first layer.
         share_attention: See :class:`GraphAttentionLayer`.
+        bias: See :class:`GraphAttentionLayer`.
+        drop_messages: Whether both layers also drop what they sum, with the same probability, as the
+            authors' code does.
 
     Shapes:
         - x: `[N, nfeat]`, dense or sparse; adj: as in :class:`GraphAttentionLayer`
@@ -245,15 +259,14 @@ class GAT(nn.Module):
         alpha: float,
         n_heads: int,
         share_attention: bool = False,
+        bias: bool = False,
+        drop_messages: bool = False,
     ) -> None:
         super().__init__()
         # solution:begin self.layer1 with n_heads heads, self.layer2 with one, self.dropout (a number)
-        self.layer1 = GraphAttentionLayer(
-            nfeat, n_hidden, n_heads, True, dropout, alpha, share_attention
-        )
-        self.layer2 = GraphAttentionLayer(
-            n_hidden, n_classes, 1, False, dropout, alpha, share_attention
-        )
+        extra = (alpha, share_attention, bias, dropout if drop_messages else 0.0)
+        self.layer1 = GraphAttentionLayer(nfeat, n_hidden, n_heads, True, dropout, *extra)
+        self.layer2 = GraphAttentionLayer(n_hidden, n_classes, 1, False, dropout, *extra)
         self.dropout = dropout
         # solution:end
 

@@ -260,8 +260,11 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product `[N, M] @ [M, K]` for `a` dense or sparse and `b` dense."""
     if not is_sparse(a):
         return a @ b
-    # The sparse kernels know no half precision, so they keep out of an autocast region.
+    # The sparse kernels know no half precision, so they keep out of an autocast region, and a matrix
+    # that has been rounded on the way (Fabric rounds what a network is called with) is widened again.
     with torch.autocast(a.device.type, enabled=False):
+        if a.dtype in (torch.bfloat16, torch.float16):
+            a = a.to(torch.float32)
         b = b.to(a.dtype)
         if a.layout == torch.sparse_csr and not a.requires_grad:
             product: Tensor = _ConstantTimes.apply(a, b)

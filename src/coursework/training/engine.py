@@ -61,6 +61,9 @@ class Plan:
         patience: Epochs without a better ``monitor`` before the run stops, or None.
         monitor: Validation metric that decides which weights are the best.
         mode: Whether ``monitor`` is better when larger or smaller.
+        second_monitor: A second validation metric, larger is better, or None. With it the best weights
+            are those where *neither* metric has been better before, and ``patience`` counts epochs in
+            which neither is as good as ever: the rule of the authors of the graph attention network.
         precision: ``auto`` takes bfloat16 autocast where the hardware computes in it, else float32.
     """
 
@@ -74,6 +77,7 @@ class Plan:
     patience: int | None = None
     monitor: str = "loss"
     mode: Literal["min", "max"] = "min"
+    second_monitor: str | None = None
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 
     def __post_init__(self) -> None:
@@ -280,6 +284,7 @@ def fit(
     best_state: dict[str, Tensor] | None = None
     epoch, position, running_loss, running_count, epoch_seconds = 0, 0, 0.0, 0, 0.0
     trained_samples, waited = 0, 0
+    reached: dict[str, float] = {}  # the best value so far of each metric that is monitored
     identity = dict(identity or {})
 
     last_path = run_dir / "last.pt" if run_dir is not None else None
@@ -302,7 +307,7 @@ def fit(
         epoch, position = state["epoch"], state["position"]
         running_loss, running_count = state["running_loss"], state["running_count"]
         epoch_seconds, trained_samples = state["epoch_seconds"], state["trained_samples"]
-        waited = state["waited"]
+        waited, reached = state["waited"], state["reached"]
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda_rng"])
@@ -330,6 +335,7 @@ def fit(
                 "epoch_seconds": epoch_seconds,
                 "trained_samples": trained_samples,
                 "waited": waited,
+                "reached": reached,
                 "rng": torch.get_rng_state(),
                 "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
             },
@@ -410,10 +416,11 @@ def fit(
         with torch.no_grad():
             metrics = {name: float(value) for name, value in validate(wrapped).items()}
         record.validation_seconds += time.perf_counter() - validation_started
-        if plan.monitor not in metrics:
-            raise ConfigError(
-                f"monitor is {plan.monitor!r}, but validation yields {', '.join(sorted(metrics))}."
-            )
+        for monitor in filter(None, (plan.monitor, plan.second_monitor)):
+            if monitor not in metrics:
+                raise ConfigError(
+                    f"monitor is {monitor!r}, but validation yields {', '.join(sorted(metrics))}."
+                )
         row = {
             "epoch": epoch + 1,
             "train_loss": running_loss / max(running_count, 1),
@@ -422,16 +429,16 @@ def fit(
             **metrics,
         }
         record.history.append(row)
-        if not record.best or _better(metrics[plan.monitor], record.best[plan.monitor], plan.mode):
-            record.best, record.best_epoch, waited = metrics, epoch + 1, 0
+        best, waits = _judge(plan, metrics, reached)
+        waited = waited + 1 if waits else 0
+        if best:
+            record.best, record.best_epoch = metrics, epoch + 1
             best_state = copy.deepcopy(model.state_dict())
             if run_dir is not None and fabric.is_global_zero:
                 checkpoints.save(
                     {"identity": identity, "model": best_state, "bundle": dict(bundle or {})},
                     run_dir / "best.pt",
                 )
-        else:
-            waited += 1
         stopped = plan.patience is not None and waited >= plan.patience
         final = stopped or epoch + 1 == plan.epochs
         if log is not None and fabric.is_global_zero and (final or (epoch + 1) % log_every == 0):
@@ -501,6 +508,29 @@ def _keep_batch(
     known = None if rows is None else torch.as_tensor(rows(found["batch"])).tolist()
     batch = to_device(todo[found["batch"]], torch.device("cpu"))
     checkpoints.save({"identity": dict(identity), **found, "rows": known, "content": batch}, path)
+
+
+def _judge(
+    plan: Plan, metrics: Mapping[str, float], reached: dict[str, float]
+) -> tuple[bool, bool]:
+    """Whether an epoch is the best so far, and whether it counts against the patience.
+
+    ``reached`` is brought up to date.
+    """
+    first = plan.monitor not in reached
+    better = first or _better(metrics[plan.monitor], reached[plan.monitor], plan.mode)
+    if plan.second_monitor is None:
+        if better:
+            reached[plan.monitor] = metrics[plan.monitor]
+        return better, not better
+    good = []
+    for monitor, mode in ((plan.monitor, plan.mode), (plan.second_monitor, "max")):
+        value = metrics[monitor]
+        as_good = first or value == reached[monitor] or _better(value, reached[monitor], mode)
+        if as_good:
+            reached[monitor] = value
+        good.append(as_good)
+    return all(good), not any(good)
 
 
 def _better(value: float, best: float, mode: str) -> bool:
