@@ -413,6 +413,7 @@ def test_grand_sees_no_label_of_a_test_node(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("grand.temperature=0", "must be positive"),
         ("grand.consistency=-1", "not negative"),
+        ("grand.balance=-0.5", "not negative"),
         ("grand.samples=0", "at least 0 and 1"),
         ("grand.order=-1", "at least 0 and 1"),
         ("grand.dropnode=1", "grand.dropnode"),
@@ -423,3 +424,17 @@ def test_bad_grand(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         base.override(cora.Config(), [assignment])
     assert message in str(raised.value)
+
+
+def test_rare_classes_are_weighed_up_and_the_whole_is_not() -> None:
+    y = torch.tensor([0, 0, 0, 0, 1, 1, 3])
+    assert cora.class_weights(y, 4, 0.0) is None
+    for balance in (0.5, 1.0):
+        weight = cora.class_weights(y, 4, balance)
+        assert weight is not None
+        assert float(weight[y].mean()) == pytest.approx(1)
+        assert float(weight[3] / weight[0]) == pytest.approx(4**balance)
+        assert float(weight[2]) == pytest.approx(float(weight[3]))  # no node: as if there were one
+    fair = cora.class_weights(torch.tensor([0, 1, 2]), 3, 1.0)
+    assert fair is not None
+    assert fair.tolist() == pytest.approx([1, 1, 1])

@@ -140,6 +140,8 @@ class GRANDConfig:
         samples: Views in a step.
         temperature: Of the sharpened mean that the views should agree with.
         consistency: Weight of their disagreement in the loss.
+        balance: How far rare classes are weighed up in the loss of the labelled nodes: by their inverse
+            frequency among these to this power; 0 for not at all (the paper's split is balanced).
         plan: The optimisation.
     """
 
@@ -151,6 +153,7 @@ class GRANDConfig:
     samples: int = 4
     temperature: float = 0.5
     consistency: float = 1.0
+    balance: float = 0.0
     plan: engine.Plan = field(default_factory=_assignment_plan)
 
     def __post_init__(self) -> None:
@@ -163,10 +166,10 @@ class GRANDConfig:
                 f"grand.order is {self.order} and grand.samples {self.samples}; "
                 "they must be at least 0 and 1."
             )
-        if self.temperature <= 0 or self.consistency < 0:
+        if self.temperature <= 0 or self.consistency < 0 or self.balance < 0:
             raise ConfigError(
-                f"grand.temperature is {self.temperature} and grand.consistency {self.consistency}; "
-                "the first must be positive, the second not negative."
+                f"grand.temperature is {self.temperature}, grand.consistency {self.consistency} and "
+                f"grand.balance {self.balance}; the first must be positive, the others not negative."
             )
 
 
@@ -308,12 +311,19 @@ PRESETS: dict[str, Config] = {
         gcn=GCNConfig(plan=replace(_planetoid_plan(), epochs=2000)),
         gat=GATConfig(plan=replace(_planetoid_plan(), epochs=2000)),
     ),
-    # GRAND on the assignment's protocol, without validation nodes: a number of epochs that was fixed
-    # beforehand (those of the public split choose 717 on average).
+    # GRAND on the assignment's protocol, which has no validation nodes and is not balanced. Chosen on other
+    # draws (seeds 200 to 206, no test score seen) by the accuracy on 500 more nodes: 83.3 % with the weights
+    # 1 / frequency, 82.5 % with their square roots, 78.7 % without any; other orders (5, 14), widths (64),
+    # temperatures, shares of dropped nodes, weight decays, words weighed by their rarity, and links between
+    # papers of like words were level or worse.
     "best": Config(
         models=("grand",),
         watch=LAST,
-        grand=replace(_GRAND, plan=replace(_assignment_plan(), epochs=600)),
+        grand=replace(
+            _GRAND,
+            balance=1.0,
+            plan=replace(_assignment_plan(), epochs=600, learning_rate=0.03),
+        ),
     ),
     # The paper's settings of GRAND, unchanged; nothing was chosen here.
     "grand": Config(protocol="planetoid", models=("grand",), grand=_GRAND),
@@ -433,6 +443,22 @@ def build(name: str, config: Config, inputs: Inputs) -> nn.Module:
                 nn.init.zeros_(vector)
                 vector.requires_grad_(False)
     return model
+
+
+def class_weights(y: Tensor, num_classes: int, balance: float) -> Tensor | None:
+    """Weights of the classes, their inverse frequency to a power; the mean over the nodes is one.
+
+    Where few nodes of a class are labelled, views that must agree agree on the common classes.
+
+    Shapes:
+        - y: labels ``[n]``
+        - output: ``[num_classes]``, or None where ``balance`` is 0; a class without a node counts as
+          if it had one
+    """
+    if balance == 0:
+        return None
+    weight = torch.bincount(y, minlength=num_classes).clamp(min=1).float() ** -balance  # [C]
+    return weight / weight[y].mean()
 
 
 def score(model: nn.Module, structure: Tensor, inputs: Inputs, nodes: np.ndarray) -> dict[str, Any]:
@@ -607,6 +633,7 @@ def _fit(
     # A long training is there for its end; watching every tenth epoch is enough for its curve.
     every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
     row: dict[str, float] = {}
+    weight = class_weights(inputs.y[nodes], inputs.num_classes, config.grand.balance)  # [C]
 
     def batches(epoch: int) -> list[dict[str, Tensor]]:
         row.clear()
@@ -621,6 +648,7 @@ def _fit(
             total = F.cross_entropy(
                 views[:, batch["nodes"]].flatten(0, 1),
                 target.repeat(len(views)),
+                weight=None if weight is None else weight.to(views.device),
                 reduction="sum",
             ) / len(views)
             disagreement = consistency_loss(views, config.grand.temperature)

@@ -20,10 +20,9 @@ from urllib.parse import unquote, urlsplit
 
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import alt, grade, sections, store
+from coursework.report import alt, grade, sections, speed, store
 from coursework.report.questions import NOTEBOOKS
 from coursework.report.rubric import RUBRIC
-from coursework.report.tables import Table
 
 PARTS: dict[str, str] = {
     "models": "Models, from scratch, on torch alone",
@@ -112,18 +111,11 @@ def benchmark_page() -> str:
     if "bench" not in store.names():
         return head + "No benchmark has been recorded yet: `coursework bench --record`.\n"
     record = store.read("bench")
-    machine = record["machine"]
-    rows = [
-        (_escape(what), f"{1e3 * ours:.2f}", f"{1e3 * peer:.2f}",
-         f"{record['metrics'][key]['mean']:.2f}", f"{low:.2f} to {high:.2f}")
-        for key, what, ours, peer, low, high in record["notes"]["rows"]
-    ]  # fmt: skip
-    table = Table(["what", "ours (ms)", "peer (ms)", "ratio (median)", "range of the rounds"], rows)
     return (
-        f"{head}Our layers against the libraries', measured in turns in one run: a ratio above one "
-        f"means that ours is faster. Recorded on {machine['processor']} ({machine['threads']} "
-        f"thread(s)), torch {record['versions']['torch']}, commit `{record['commit'][:7]}`; "
-        f"`coursework bench` measures it on your machine.\n\n{table.to_markdown()}\n"
+        f"{head}Our layers and the work around them against what would otherwise be used, measured in turns "
+        f"in one run: a ratio above one means that ours is faster. torch {record['versions']['torch']}, "
+        f"commit `{record['commit'][:7]}`; `coursework bench` measures it on your machine.\n\n"
+        f"{speed.markdown()}\n"
     )
 
 

@@ -17,8 +17,11 @@ NOTHING = "No benchmark has been recorded in this form yet: `coursework bench --
 
 
 def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a recorded benchmark; those of an older form are left out."""
-    return [row for row in record["notes"].get("rows", []) if isinstance(row, dict)]
+    """The rows of a recorded benchmark; those of an older form are left out. Goals are for a CPU."""
+    found = [row for row in record["notes"].get("rows", []) if isinstance(row, dict)]
+    if record["machine"]["device"] != "cpu":
+        found = [row | {"goal": None, "met": None} for row in found]
+    return found
 
 
 def table(record: Mapping[str, Any]) -> Table:
@@ -27,7 +30,16 @@ def table(record: Mapping[str, Any]) -> Table:
 
 
 def markdown(folder: Path | None = None) -> str:
-    """The recorded benchmark for the README: machine, table, and how many goals are reached."""
+    """The recorded benchmark for the README: machine, table, and how many goals are reached; then the
+    rows that were measured on a GPU, if they are recorded."""
+    gpu = ""
+    if "bench-gpu" in store.names(folder):
+        record = store.read("bench-gpu", folder)
+        gpu = f"\n\nOn a GPU: {_machine(record)}\n\n{table(record).to_markdown()}"
+    return _on_cpu(folder) + gpu
+
+
+def _on_cpu(folder: Path | None) -> str:
     if "bench" not in store.names(folder):
         return NOTHING
     record = store.read("bench", folder)
