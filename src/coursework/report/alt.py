@@ -244,6 +244,15 @@ ALT: dict[str, str] = {
         "Heat map of the cross-attention while one French sentence is translated: written subwords in "
         "the rows, source subwords in the columns, the translation as title."
     ),
+    "bench_growth": (
+        "Two line charts on log scales, seconds and peak memory against the size of the input: the layers "
+        "over the edges that exist and linear attention are straight lines of slope one; attention over "
+        "all pairs rises twice as steeply and ends early."
+    ),
+    "bench_ratios": (
+        "Dot chart, log scale: how many times as fast as its peer each row of the benchmark is, with "
+        "quartiles and a mark at the goal. A vertical line at one parts faster from slower."
+    ),
     "5_own_canvas": (
         "A canvas with chosen digits, and the masks that the networks with and without skip "
         "connections predict for it, in the colours of the classes."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import badges, grade, headline, sections, speed
+from coursework.report import alt, badges, grade, headline, sections, speed
 from coursework.report.rubric import RUBRIC
 from coursework.report.tables import Table
 
@@ -83,8 +83,18 @@ def render(text: str, folder: Path | None = None) -> str:
     """
     text = _between(text, BADGES, END_BADGES, lambda: badges.markdown(badges.address()))
     text = _between(text, BY_QUESTION, END_BY_QUESTION, lambda: by_question(folder).to_markdown())
-    text = _between(text, BENCH_START, BENCH_END, lambda: speed.markdown(folder))
+    text = _between(text, BENCH_START, BENCH_END, lambda: _bench(folder))
     return _between(text, START, END, lambda: headline.table(folder).to_markdown())
+
+
+def _bench(folder: Path | None) -> str:
+    """The benchmark's tables and its figures, as far as they are drawn."""
+    drawn = [
+        f"![{alt.text(name)}](figures/{name}.png)"
+        for name in ("bench_ratios", "bench_growth")
+        if (settings.repo_root() / "figures" / f"{name}.png").is_file()
+    ]
+    return "\n\n".join([speed.markdown(folder), *drawn])
 
 
 def update(path: Path | None = None) -> bool:

@@ -66,7 +66,8 @@ def rubric_page() -> str:
         if question.homework != homework:
             homework = question.homework
             lines += ["", f"## {homework}"]
-        worth = "points not known" if item.points is None else f"{item.points:g} points"
+        points = f"{item.points:g} point{'' if item.points == 1 else 's'}" if item.points else ""
+        worth = points or "points not known"
         heading = sections.section(question)
         target = f"notebooks/{question.notebook}.ipynb#{_slug(heading)}"
         page = f" (page {pages[question.part]} of the PDF)" if question.part in pages else ""
