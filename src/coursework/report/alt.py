@@ -253,6 +253,11 @@ ALT: dict[str, str] = {
         "Dot chart, log scale: how many times as fast as its peer each row of the benchmark is, with "
         "quartiles and a mark at the goal. A vertical line at one parts faster from slower."
     ),
+    "4_cost_edges": (
+        "Two line charts on log scales, seconds and peak memory of a layer against the number of edges of "
+        "generated graphs. The graph convolution and the graph attention layer grow in proportion to the "
+        "edges up to ten million; attention over all pairs grows twice as steeply and ends early."
+    ),
     "5_own_canvas": (
         "A canvas with chosen digits, and the masks that the networks with and without skip "
         "connections predict for it, in the colours of the classes."

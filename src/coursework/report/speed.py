@@ -24,9 +24,15 @@ def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def table(record: Mapping[str, Any]) -> Table:
-    """Every row with its goal, for the terminal and for the README."""
-    return Table(COLUMNS, [_line(row) for row in rows(record)], caption=_machine(record))
+def table(record: Mapping[str, Any], starts: tuple[str, ...] = ("",)) -> Table:
+    """The rows with their goals, for the terminal, the README and the notebooks.
+
+    Args:
+        record: A recorded benchmark.
+        starts: How the keys of the rows start that are wanted; all by default.
+    """
+    lines = [_line(row) for row in rows(record) if row["key"].startswith(starts)]
+    return Table(COLUMNS, lines, caption=_machine(record))
 
 
 def markdown(folder: Path | None = None) -> str:
