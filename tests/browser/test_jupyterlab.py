@@ -184,3 +184,35 @@ def test_run_all_twice(
     assert counts == list(range(len(code) + 1, 2 * len(code) + 1))
     request.node.user_properties.append(("seconds", f"{seconds:.0f}"))
     print(f"{name}: Run All took {seconds:.0f} s")
+
+
+def test_start_at_a_section_in_a_new_kernel(
+    lab: tuple[str, Path], open_browser: Callable[..., Any]
+) -> None:
+    """Run > Run All Above Selected Cell brings what a section needs; then it runs cell by cell."""
+    url, _ = lab
+    browser = open_browser(1400, 1000)
+    open_notebook(browser, url, "6_theory")
+    content = f"{PANEL}.content"
+    run_all(browser, "notebook:clear-all-cell-outputs")  # the counts, too
+    heads = browser.execute_script(
+        f"return {content}.model.toJSON().cells"
+        ".map((c, i) => [[c.source].flat().join(''), i])"
+        ".filter(p => p[0].startsWith('## ')).map(p => p[1])"
+    )
+    start, stop = heads[len(heads) // 2 : len(heads) // 2 + 2]
+    browser.execute_script(f"{content}.activeCellIndex = {start}")
+    run_all(browser, "notebook:run-all-above")
+    for index in range(start, stop):
+        browser.execute_script(f"{content}.deselectAll(); {content}.activeCellIndex = {index}")
+        run_all(browser, "notebook:run-cell")
+    code = cells(browser)
+    assert errors(code) == []
+    counts = [cell["execution_count"] for cell in code if cell["execution_count"]]
+    above = sum(
+        browser.execute_script(
+            f"return {content}.model.toJSON().cells.slice(0, {stop})"
+            ".map(c => c.cell_type === 'code' && [c.source].flat().join('').trim() ? 1 : 0)"
+        )
+    )
+    assert counts == list(range(1, above + 1)), "a cell was left out, or one too many was run"

@@ -70,6 +70,10 @@ def test_wilson_holds_the_share(trials: int, share: float) -> None:
     assert successes / trials - 1e-12 <= high <= 1 + 1e-12
 
 
+def test_wilson_ends_at_the_share_where_all_or_none_are_right() -> None:
+    assert all(store.wilson(n, n)[1] >= 1 and store.wilson(0, n)[0] <= 0 for n in range(1, 500))
+
+
 def test_wilson_against_a_textbook_value() -> None:
     low, high = store.wilson(10, 20)
     assert low == pytest.approx(0.2993, abs=1e-4)

@@ -94,7 +94,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     share = successes / trials
     centre = share + z * z / (2 * trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return (centre - half) / (1 + z * z / trials), (centre + half) / (1 + z * z / trials)
+    low, high = ((centre + sign * half) / (1 + z * z / trials) for sign in (-1, 1))
+    return min(low, share), max(high, share)  # at 0 and 1 they meet, up to rounding
 
 
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
