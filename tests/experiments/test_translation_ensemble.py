@@ -55,6 +55,12 @@ def test_members_are_those_of_the_single_runs(cache: Path, monkeypatch: pytest.M
     assert 0 <= first.notes["paired_bootstrap_p"] <= 1
 
 
+def test_a_new_run_keeps_the_checkpoints_of_all_its_networks(cache: Path) -> None:
+    config = translation_ensemble.Config(preset="tiny", members=1, beam=1)
+    translation_ensemble.train(config, resume=False, log=None)
+    assert {path.parent.name for path in cache.rglob("best.pt")} == {"rnn", "transformer"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

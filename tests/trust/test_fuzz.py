@@ -337,5 +337,5 @@ def test_twenty_thousand_cases() -> None:
     import re
 
     numbers = [int(n) for n in re.findall(r"^@cases\((\d+)\)", source, re.MULTILINE)]
-    (times,) = re.findall(r"TRUST_CASES=(\d+)", makefile)
+    (times,) = set(re.findall(r"TRUST_CASES=(\d+)", makefile))
     assert sum(numbers) * int(times) >= 20_000

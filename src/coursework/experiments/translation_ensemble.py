@@ -90,13 +90,18 @@ def train(
     vectors = [translation.pretrained_vectors(corpus, n) if pretrained else None for n in numbers]
     networks: dict[translation.ModelName, list[translation.Network]] = {}
     seconds = 0.0
+    # Once for each member, not for each of its networks: a folder that is not resumed is emptied.
+    folders = [
+        engine.fresh_run_dir(
+            f"translation-{config.preset}-seed{number}",
+            {"config": as_record(members), "seed": number},
+            resume=resume,
+        )
+        for number in numbers
+    ]
     for name in members.models:
         networks[name] = []
-        for number, both in zip(numbers, vectors, strict=True):
-            identity = {"config": as_record(members), "seed": number}
-            folder = engine.fresh_run_dir(
-                f"translation-{config.preset}-seed{number}", identity, resume=resume
-            )
+        for number, both, folder in zip(numbers, vectors, folders, strict=True):
             model, fit = translation.fit_network(
                 members, name, corpus, both, number, resume, folder, log
             )

@@ -444,18 +444,20 @@ def measures(graph: WikipediaGraph, predicted: np.ndarray, rows: np.ndarray) -> 
 
     Returns:
         ``mae_ln``, ``mae_log10`` (the same in powers of ten), ``group_mae_ln`` (every group of twins counts
-        once), ``r2`` (of y), ``mae_visits``, ``medae_visits`` (median absolute error).
+        once), ``r2`` (of y; where all y are equal, 1 if all are met, else 0), ``mae_visits``,
+        ``medae_visits`` (median absolute error).
     """
     y = graph.y.numpy()[rows].astype(np.float64)
     p = predicted[rows].astype(np.float64)
     visits = np.abs(np.expm1(p) - graph.traffic.numpy()[rows])
     errors = np.abs(p - y)
     mae = float(errors.mean())
+    left, whole = float(((p - y) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
     return {
         "mae_ln": mae,
         "mae_log10": mae / float(np.log(10)),
         "group_mae_ln": float(np.average(errors, weights=_one_per_group(graph, rows))),
-        "r2": float(1 - ((p - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()),
+        "r2": 1 - left / whole if whole > 0 else float(left == 0),
         "mae_visits": float(visits.mean()),
         "medae_visits": float(np.median(visits)),
     }
