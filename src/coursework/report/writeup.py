@@ -184,7 +184,7 @@ LISTINGS: dict[str, Listing] = {
             "right = (s * self.a_r).sum(dim=-1)",
             "scores = left.index_select(0, target) + right.index_select(0, source)",
             "return edge_softmax(F.leaky_relu(scores, self.alpha), target, s.shape[0])",
-            "return h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)",
+            "output = h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)",
             "s = self.transform(h)",
             "weights = self.edge_attention(s, edge_index)",
             "weights = dropout(weights, self.dropout, self.training)",
