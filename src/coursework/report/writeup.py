@@ -197,8 +197,9 @@ LISTINGS: dict[str, Listing] = {
         "models/gat.py",
         ("GAT",),
         (
-            "nfeat, n_hidden, n_heads, True, dropout, alpha, share_attention",
-            "n_hidden, n_classes, 1, False, dropout, alpha, share_attention",
+            "extra = (alpha, share_attention, bias, dropout if drop_messages else 0.0)",
+            "self.layer1 = GraphAttentionLayer(nfeat, n_hidden, n_heads, True, dropout, *extra)",
+            "self.layer2 = GraphAttentionLayer(n_hidden, n_classes, 1, False, dropout, *extra)",
             "h = F.elu(self.layer1(x, edge_index))",
             "self.layer2(h, edge_index)",
         ),
