@@ -124,15 +124,16 @@ def plot(record: Mapping[str, Any], folder: Path) -> list[str]:
     curves = {name: runs[0] for name, runs in record["curves"].items() if runs and runs[0]}
     if curves:
         fig, axes = figures.subplots(1, 2, figsize=(9, 4))
-        for name, points in curves.items():
+        for place, (name, points) in enumerate(curves.items()):
+            style = "o-" if place < 4 else "s--"  # there are more lines than colours
             sizes = [point["size"] for point in points]
             for axis, key in zip(axes, ("seconds", "bytes"), strict=True):
                 values = [point[key] for point in points]
                 if min(values) > 0:
-                    axis.plot(sizes, values, "o-", label=name.replace("_", " "))
+                    axis.plot(sizes, values, style, markersize=4, label=name.replace("_", " "))
         for axis, label in zip(axes, ("seconds", "peak memory (bytes)"), strict=True):
             axis.set(xscale="log", yscale="log", xlabel="size of the input", ylabel=label)
-        axes[0].legend(fontsize=7)
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         figures.show(fig, "bench_growth", folder=folder)
         drawn.append("bench_growth")
     return drawn
