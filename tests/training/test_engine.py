@@ -241,3 +241,8 @@ def test_bf16_needs_the_instructions_not_their_emulation(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert engine.choose_precision("auto") == expected
+
+
+def test_bf16_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    engine.make_fabric("bf16-mixed")
+    assert capfd.readouterr().err == ""

@@ -7,6 +7,7 @@ the data, so it is refused as a whole; and one that announces or yields more tha
 from __future__ import annotations
 
 import gzip
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,8 @@ BROKEN = (
     KeyError,  # no such member
     NotImplementedError,  # a compression that zipfile does not know
     RuntimeError,  # an encrypted member
+    SyntaxError,  # NumPy evaluates the header of an array as Python
+    tokenize.TokenError,
     ValueError,  # text that is no UTF-8, numbers that are none
     zipfile.BadZipFile,
     zlib.error,

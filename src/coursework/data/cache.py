@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from coursework import settings
+from coursework.data.archives import BROKEN
 from coursework.errors import DataError
 
 Arrays = dict[str, np.ndarray]
@@ -115,7 +116,7 @@ def _read(folder: Path, mmap: bool) -> Arrays | None:
             if not isinstance(size, int) or file.stat().st_size != size:
                 return None
             arrays[name] = np.load(file, mmap_mode="r" if mmap and size > 4096 else None)
-    except (OSError, ValueError, EOFError):
+    except BROKEN:
         return None
     return arrays
 

@@ -174,7 +174,8 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise DataError(
             f"{path} cannot be read ({error}); delete it and fetch it again."
         ) from error
-    if not all(np.issubdtype(array.dtype, np.number) for array in (edges, target, features)):
+    kinds = [array.dtype for array in (edges, target, features)]
+    if not all(np.issubdtype(k, np.integer) or np.issubdtype(k, np.floating) for k in kinds):
         raise DataError(f"{path} holds something else than numbers; delete it and fetch it again.")
     n = len(target) if target.ndim == 1 else -1
     if edges.ndim != 2 or edges.shape[1] != 2 or features.shape != (n, EMBEDDING_WIDTH):

@@ -18,7 +18,6 @@ import copy
 import math
 import re
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursework.data import m2nist
+from coursework.data import archives, m2nist
 from coursework.data.m2nist import BACKGROUND, NUM_CLASSES, Canvases, Pool
 from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments.base import Run, as_record
@@ -891,8 +890,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.asarray(picture, np.float64) / 65535
             plain = picture.mode in ("L", "RGB", "RGBA")
             return np.array(picture if plain else picture.convert("RGBA"))
-    except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError,
-            zipfile.BadZipFile) as error:  # fmt: skip
+    except (*archives.BROKEN, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path} is neither an image nor an array file that can be read; give a whole PNG, JPEG, "
             ".npy or .npz."

@@ -19,6 +19,7 @@ batch: the gradients equal those of one process up to the order of summation.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
 import platform
@@ -188,6 +189,9 @@ def make_fabric(precision: str = "auto") -> Any:
     """A launched Fabric: the GPU where there is one, all processes where ``torchrun`` started several."""
     from lightning.fabric import Fabric
 
+    # It tells the precision on stderr; here that is part of the record.
+    for part in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(part).setLevel(logging.WARNING)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         fabric = Fabric(
