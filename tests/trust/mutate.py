@@ -5,7 +5,8 @@
 number or a truth value, or leaves out a ``not``; messages, docstrings and annotations are left alone.
 Everything heavy is imported once; each mutant is tried in a process forked from this one, which finds the
 changed module where the real one would be. A mutant that takes ten times as long as the tests of the
-real module counts as noticed. The outcome goes to ``build/mutation.json``, survivors are printed.
+real module counts as noticed. The outcome goes to ``build/mutation.json``, survivors are printed;
+``--record`` writes ``MUTATION.md``, with the reasons that ``survivors.json`` gives.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -29,32 +30,84 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
+EXPLAINED = Path(__file__).parent / "survivors.json"
+RECORD = Path(__file__).parent / "MUTATION.md"
 
-METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "coursework.report.store": ("tests/report/test_report.py", ("summarise", "wilson")),
-    "coursework.experiments.segmentation": (
-        "tests/experiments/test_segmentation.py",
-        ("confusion_matrices", "iou", "scores", "digit_accuracy", "boundary_f1"),
+
+@dataclass(frozen=True)
+class Target:
+    """What of a module is mutated, and what is to notice it."""
+
+    tests: tuple[str, ...]
+    """Arguments of pytest: the module's own tests."""
+    functions: tuple[str, ...] = ()
+    """Functions and classes that are mutated; none for all."""
+    also: tuple[str, ...] = ()
+    """Further tests, which are asked when those saw nothing; none for none."""
+
+
+def _experiment(name: str, selected: str, *functions: str) -> Target:
+    tests = f"tests/experiments/test_{name}.py"
+    return Target((tests, "-k", selected) if selected else (tests,), functions)
+
+
+METRICS: dict[str, Target] = {
+    "coursework.report.store": Target(
+        ("tests/report/test_report.py",), ("summarise", "wilson", "spread")
     ),
-    "coursework.experiments.sentiment": (
-        "tests/experiments/test_sentiment.py", ("scores", "confusion"),
+    "coursework.experiments.segmentation": _experiment(
+        "segmentation",
+        "hand or rim or torchmetrics or whole_set or not_fit or bootstrap",
+        *("confusion_matrices", "iou", "scores", "digit_accuracy", "boundary_f1", "bootstrap", "vote"),
     ),
-    "coursework.experiments.sentiment_study": (
-        "tests/experiments/test_sentiment_study.py", ("paired_difference",),
+    "coursework.experiments.sentiment": _experiment(
+        "sentiment", "", "scores", "confusion", "verdict"
+    ),
+    "coursework.experiments.sentiment_study": _experiment(
+        "sentiment_study", "", "paired_difference"
+    ),
+    "coursework.experiments.sentiment_errors": _experiment(
+        "sentiment_errors", "", "reliability", "noise_from_copies", "expected_ceiling"
+    ),
+    "coursework.experiments.tweets": _experiment("tweets", "", "paired_difference"),
+    "coursework.experiments.translation": _experiment(
+        "translation", "", "score", "intervals", "paired_bootstrap"
+    ),
+    "coursework.experiments.translation_all": _experiment("translation_all", "", "score_all"),
+    "coursework.experiments.wikipedia": _experiment(
+        "wikipedia", "", "measures", "twin_share", "test_metrics"
+    ),
+    "coursework.experiments.cora": _experiment(
+        "cora", "", "score", "paired", "effective_share", "class_weights"
     ),
 }  # fmt: skip
-"""Modules whose metrics are mutated: their tests, and the functions."""
+"""Modules whose metrics are mutated."""
 
 
-def targets() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Module -> (its tests, the functions that are mutated; none for all)."""
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+def targets() -> dict[str, Target]:
+    """Module -> what is mutated and what is to notice."""
+    found: dict[str, Target] = {}
     for folder in ("models", "theory"):
         for path in sorted((SOURCE / "coursework" / folder).glob("*.py")):
-            tests = ROOT / "tests" / folder / f"test_{path.stem}.py"
-            if tests.is_file():
-                found[f"coursework.{folder}.{path.stem}"] = (str(tests.relative_to(ROOT)), ())
+            tests = f"tests/{folder}/test_{path.stem}.py"
+            if (ROOT / tests).is_file():
+                also = ("tests/theory/test_claims.py",) if folder == "theory" else ()
+                found[f"coursework.{folder}.{path.stem}"] = Target((tests,), also=also)
     return found | METRICS
+
+
+def source_of(module: str) -> Path:
+    """File of a module."""
+    return SOURCE / (module.replace(".", "/") + ".py")
+
+
+def explained() -> dict[tuple[str, str, str], str]:
+    """Survivors that are known: (module, its line, the change) -> why nothing notices."""
+    found: dict[tuple[str, str, str], str] = {}
+    for why, rows in json.loads(EXPLAINED.read_text(encoding="utf-8")).items():
+        for module, code, what in rows:
+            found[module, code, what] = why
+    return found
 
 
 UNWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
@@ -104,7 +157,8 @@ def mutants(source: str, functions: Sequence[str] = ()) -> Iterator[Mutant]:
     left = _annotations(tree)
     inside: set[int] | None = None
     if functions:
-        wanted = [n for n in nodes if isinstance(n, ast.FunctionDef) and n.name in functions]
+        kinds = ast.FunctionDef | ast.ClassDef
+        wanted = [n for n in nodes if isinstance(n, kinds) and n.name in functions]
         inside = {id(inner) for n in wanted for inner in ast.walk(n)}
     for place, node in enumerate(nodes):
         if id(node) in left or (inside is not None and id(node) not in inside):
@@ -181,32 +235,52 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         exec(self.code, module.__dict__)
 
 
-def attempt(module: str, path: Path, tests: str, code: CodeType | None, limit: float) -> str:
-    """``killed``, ``survived`` or ``timeout``: what the tests say about a module."""
-    child = os.fork()
-    if child == 0:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        if code is not None:
-            sys.meta_path.insert(0, Finder(module, path, code))
-        import pytest
+def _run(module: str, path: Path, tests: Sequence[str], code: CodeType | None) -> bool:
+    """Whether the tests pass with the changed module; in a forked process."""
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    if code is not None:
+        sys.meta_path.insert(0, Finder(module, path, code))
+    import pytest
 
-        try:
-            options = ["-x", "-q", "-p", "no:cacheprovider", "-W", UNWRITTEN]
-            status = pytest.main([*options, str(ROOT / tests)])
-        except BaseException:  # a mutant may do anything
-            os._exit(1)
-        os._exit(0 if status == 0 else 1)
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return "survived" if status == 0 else "killed"
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", UNWRITTEN]
+    try:
+        return pytest.main([*options, *tests]) == 0
+    except BaseException:  # a mutant may do anything
+        return False
+
+
+def attempts(
+    module: str,
+    path: Path,
+    tests: Sequence[str],
+    codes: Sequence[CodeType | None],
+    limit: float,
+    jobs: int,
+) -> Iterator[tuple[int, str]]:
+    """Number of a code, and ``killed``, ``survived`` or ``timeout``, as they come in."""
+    waiting = list(enumerate(codes))[::-1]
+    running: dict[int, tuple[int, float]] = {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            number, code = waiting.pop()
+            child = os.fork()
+            if child == 0:
+                os.setpgid(0, 0)
+                os._exit(0 if _run(module, path, tests, code) else 1)
+            running[child] = (number, time.monotonic() + limit)
+        for child, (number, end) in list(running.items()):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                del running[child]
+                yield number, "survived" if status == 0 else "killed"
+            elif time.monotonic() > end:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                del running[child]
+                yield number, "timeout"
         time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "timeout"
 
 
 def prepare() -> None:
@@ -227,53 +301,92 @@ def prepare() -> None:
     os.chdir(ROOT)
 
 
+def examine(name: str, target: Target, functions: Sequence[str], options: Any) -> dict[str, Any]:
+    """Try the mutants of one module."""
+    path = source_of(name)
+    source = path.read_text(encoding="utf-8")
+    every = list(mutants(source, functions or target.functions))
+    total = len(every)
+    if options.sample is not None and total > options.sample:
+        every = random.Random(options.seed).sample(every, options.sample)
+    every.sort(key=lambda mutant: mutant.line)
+    begun = time.monotonic()
+    left = every
+    for tests in filter(None, (target.tests, target.also)):
+        start = time.monotonic()
+        if [*attempts(name, path, tests, [None], 600, 1)] != [(0, "survived")]:
+            raise SystemExit(f"{name}: its tests fail without any change")
+        limit = 10 * (time.monotonic() - start) + 10
+        codes = [compile(mutant.tree, str(path), "exec") for mutant in left]
+        seen = dict(attempts(name, path, tests, codes, limit, options.jobs))
+        left = [mutant for number, mutant in enumerate(left) if seen[number] == "survived"]
+    lines = source.splitlines()
+    survivors = [(m.line, lines[m.line - 1].strip(), m.what) for m in left]
+    for line, code, what in survivors:
+        print(f"survived: {name}:{line} {what}: {code}", flush=True)
+    print(f"{name}: {len(every) - len(left)} of {len(every)} noticed ({total} in all)", flush=True)
+    return {
+        "mutants": total,
+        "tried": len(every),
+        "killed": len(every) - len(left),
+        "survivors": survivors,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+
+
+def document(found: Mapping[str, Any]) -> str:
+    """The outcome as a page: a table of modules, the survivors and why nothing notices them."""
+    known = explained()
+    tried = sum(item["tried"] for item in found.values())
+    killed = sum(item["killed"] for item in found.values())
+    seconds = sum(item["seconds"] for item in found.values())
+    lines = [
+        "# Mutation testing", "",
+        "Written by `python tests/trust/mutate.py --record`; not edited by hand, but for the reasons, which",
+        "are in `survivors.json`. One thing of a module is changed at a time; its tests are to notice.", "",
+        f"**{killed} of {tried} mutants noticed ({killed / tried:.1%})**, in {seconds / 60:.0f} minutes.", "",
+        "| module | mutants | noticed | share |", "|---|---:|---:|---:|",
+    ]  # fmt: skip
+    for name, item in found.items():
+        share = item["killed"] / item["tried"]
+        lines.append(f"| {name} | {item['tried']} | {item['killed']} | {share:.0%} |")
+    reasons: dict[str, list[str]] = {}
+    for name, item in found.items():
+        for _, code, what in item["survivors"]:
+            why = known.get((name, code, what), "Not explained")
+            short = name.removeprefix("coursework.")
+            reasons.setdefault(why, []).append(f"* {short}: {what}: `{code}`")
+    lines += ["", "## Survivors"]
+    for why in sorted(reasons, key=lambda w: (w not in known.values(), -len(reasons[w]))):
+        lines += ["", f"**{why}**", "", *reasons[why]]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Try the mutants of the modules named; 1 if fewer than nine of ten are noticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*")
     parser.add_argument("--sample", type=int, default=None, help="so many mutants of each module")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}")
     options = parser.parse_args()
     known = targets()
     prepare()
     found: dict[str, Any] = {}
+    output = ROOT / "build" / "mutation.json"
+    output.parent.mkdir(parents=True, exist_ok=True)
     for wanted in options.modules or known:
         name, _, chosen = wanted.partition(":")
-        tests, functions = known[name]
-        path = SOURCE / (name.replace(".", "/") + ".py")
-        every = list(
-            mutants(path.read_text("utf-8"), tuple(filter(None, chosen.split(","))) or functions)
-        )
-        total = len(every)
-        if options.sample is not None and total > options.sample:
-            every = random.Random(options.seed).sample(every, options.sample)
-        begun = time.monotonic()
-        if attempt(name, path, tests, None, 600) != "survived":
-            print(f"{name}: its tests fail without any change")
-            return 1
-        limit = 10 * (time.monotonic() - begun) + 10
-        outcomes = []
-        for mutant in sorted(every, key=lambda m: m.line):
-            code = compile(mutant.tree, str(path), "exec")
-            outcome = attempt(name, path, tests, code, limit)
-            outcomes.append((mutant.line, mutant.what, outcome))
-            if outcome == "survived":
-                print(f"survived: {name}:{mutant.line} {mutant.what}", flush=True)
-        killed = sum(outcome != "survived" for _, _, outcome in outcomes)
-        found[name] = {
-            "mutants": total,
-            "tried": len(outcomes),
-            "killed": killed,
-            "survivors": [list(o[:2]) for o in outcomes if o[2] == "survived"],
-            "seconds": round(time.monotonic() - begun, 1),
-        }
-        print(f"{name}: {killed} of {len(outcomes)} noticed ({total} in all)", flush=True)
-    target = ROOT / "build" / "mutation.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if name not in known:
+            raise SystemExit(f"{name} is none of {', '.join(known)}")
+        found[name] = examine(name, known[name], tuple(filter(None, chosen.split(","))), options)
+        output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if options.record:
+        RECORD.write_text(document(found), encoding="utf-8")
     tried = sum(item["tried"] for item in found.values())
     killed = sum(item["killed"] for item in found.values())
-    print(f"{killed} of {tried} noticed; {target.relative_to(ROOT)}")
+    print(f"{killed} of {tried} noticed; {output.relative_to(ROOT)}")
     return 0 if killed >= 0.9 * tried else 1
 
 

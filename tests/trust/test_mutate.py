@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 import mutate
+import pytest
 
 SOURCE = '''
 """Words with 3 numbers."""
@@ -33,8 +34,35 @@ def test_only_the_functions_that_are_asked_for() -> None:
 
 
 def test_every_target_has_tests_and_something_to_change() -> None:
-    for name, (tests, functions) in mutate.targets().items():
-        path = mutate.SOURCE / (name.replace(".", "/") + ".py")
-        assert (mutate.ROOT / tests).is_file()
-        first = next(mutate.mutants(path.read_text(encoding="utf-8"), functions), None)
-        assert first is not None, name
+    for name, target in mutate.targets().items():
+        source = mutate.source_of(name).read_text(encoding="utf-8")
+        for tests in (target.tests, target.also):
+            assert all((mutate.ROOT / file).is_file() for file in tests[:1])
+        for function in target.functions or (None,):
+            wanted = () if function is None else (function,)
+            assert next(mutate.mutants(source, wanted), None) is not None, (name, function)
+
+
+def test_every_explained_survivor_is_still_a_mutant() -> None:
+    found: dict[str, set[tuple[str, str]]] = {}
+    for module, code, what in mutate.explained():
+        if module not in found:
+            source = mutate.source_of(module).read_text(encoding="utf-8")
+            lines = source.splitlines()
+            functions = mutate.targets()[module].functions
+            found[module] = {
+                (lines[m.line - 1].strip(), m.what) for m in mutate.mutants(source, functions)
+            }
+        assert (code, what) in found[module], (module, code, what)
+
+
+def test_survivors_and_their_reasons_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutate, "explained", lambda: {("m", "x > 0", "Gt -> GtE"): "x is never 0"})
+    outcome = {"tried": 4, "killed": 2, "seconds": 60.0, "survivors": [
+        (3, "x > 0", "Gt -> GtE"), (5, "y = 1", "1 -> 2"),
+    ]}  # fmt: skip
+    page = mutate.document({"m": outcome})
+    assert "**2 of 4 mutants noticed (50.0%)**, in 1 minutes." in page
+    first, second = page.split("## Survivors")[1].split("**Not explained**")
+    assert "**x is never 0**\n\n* m: Gt -> GtE: `x > 0`" in first
+    assert "* m: 1 -> 2: `y = 1`" in second
