@@ -75,7 +75,7 @@ METRICS: dict[str, Target] = {
     ),
     "coursework.experiments.translation_all": _experiment("translation_all", "", "score_all"),
     "coursework.experiments.wikipedia": _experiment(
-        "wikipedia", "", "measures", "twin_share", "test_metrics"
+        "wikipedia", "", "measures", "test_metrics"
     ),
     "coursework.experiments.cora": _experiment(
         "cora", "", "score", "paired", "effective_share", "class_weights"

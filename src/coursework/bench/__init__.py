@@ -435,28 +435,15 @@ def _graph_cost(x: Tensor, edge_index: Tensor, width: int = 16) -> dict[str, Any
     return {"flops": 4.0 * x.numel() * width, "bytes": float(moved)}
 
 
-def _pairs_of(name: str) -> Callable[[BenchConfig], list[Pair]]:
-    def pairs(config: BenchConfig) -> list[Pair]:
-        from coursework.bench import work
+def _later(module: str, function: str) -> Callable[[BenchConfig], Any]:
+    """A function of a module of this package, which is imported when it is called."""
 
-        return getattr(work, name)(config)
-
-    return pairs
-
-
-def _graphs(config: BenchConfig) -> list[Pair]:
-    from coursework.bench import cuda
-
-    return cuda.pairs(config)
-
-
-def _gauges_of(module: str) -> Callable[[BenchConfig], Findings]:
-    def gauges(config: BenchConfig) -> Findings:
+    def call(config: BenchConfig) -> Any:
         import importlib
 
-        return importlib.import_module(f"coursework.bench.{module}").gauges(config)
+        return getattr(importlib.import_module(f"coursework.bench.{module}"), function)(config)
 
-    return gauges
+    return call
 
 
 BENCHES: dict[str, Callable[[BenchConfig], list[Pair]]] = {
@@ -465,22 +452,22 @@ BENCHES: dict[str, Callable[[BenchConfig], list[Pair]]] = {
     "decode": decode,
     "gat": gat,
     "gcn": gcn,
-    "cora": _pairs_of("cora"),
-    "attention": _pairs_of("attention"),
-    "tokens": _pairs_of("tokens"),
-    "canvases": _pairs_of("canvases"),
-    "buckets": _pairs_of("buckets"),
+    "cora": _later("work", "cora"),
+    "attention": _later("work", "attention"),
+    "tokens": _later("work", "tokens"),
+    "canvases": _later("work", "canvases"),
+    "buckets": _later("work", "buckets"),
     "cores": cores,
-    "graphs": _graphs,
+    "graphs": _later("cuda", "pairs"),
 }
 """Rows with a peer."""
 
 GAUGES: dict[str, Callable[[BenchConfig], Findings]] = {
-    "work": _gauges_of("work"),
-    "growth": _gauges_of("growth"),
-    "load": _gauges_of("load"),
-    "start": _gauges_of("start"),
-    "training": _gauges_of("training"),
+    "work": _later("work", "gauges"),
+    "growth": _later("growth", "gauges"),
+    "load": _later("load", "gauges"),
+    "start": _later("start", "gauges"),
+    "training": _later("training", "gauges"),
 }
 """Rows without one."""
 

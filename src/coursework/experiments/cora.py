@@ -636,7 +636,9 @@ def _fit(
     # A long training is there for its end; watching every tenth epoch is enough for its curve.
     every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
     row: dict[str, float] = {}
-    weight = class_weights(inputs.y[nodes], inputs.num_classes, config.grand.balance)  # [C]
+    weight = None
+    if name == "grand":
+        weight = class_weights(inputs.y[nodes], inputs.num_classes, config.grand.balance)  # [C]
 
     def batches(epoch: int) -> list[dict[str, Tensor]]:
         row.clear()

@@ -66,8 +66,9 @@ def rubric_page() -> str:
         if question.homework != homework:
             homework = question.homework
             lines += ["", f"## {homework}"]
-        points = f"{item.points:g} point{'' if item.points == 1 else 's'}" if item.points else ""
-        worth = points or "points not known"
+        worth = "points not known"
+        if item.points is not None:  # 0 is known: a question without points
+            worth = f"{item.points:g} point{'' if item.points == 1 else 's'}"
         heading = sections.section(question)
         target = f"notebooks/{question.notebook}.ipynb#{_slug(heading)}"
         page = f" (page {pages[question.part]} of the PDF)" if question.part in pages else ""
