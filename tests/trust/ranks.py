@@ -3,6 +3,8 @@
 ``python ranks.py OUT EXPERIMENT...``, alone or under ``torchrun``. ``OUT/PROCESSES-RANK.json`` gets, for
 each experiment: the samples of each epoch (as digests of their rows), the metrics of the run, and the
 files that were opened for writing. Dropout is off: its random numbers depend on the number of processes.
+Batch normalisation uses the statistics that it began with: those of a batch are, with two processes, of
+half a batch, which would be another training.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 
 import small
 import torch
+import torch.nn.functional as F
 
 import coursework  # noqa: F401
 from coursework import cli, settings
@@ -104,6 +107,14 @@ def evaluated(run: Any) -> int:
     return int(run.config.test_canvases)
 
 
+def normalise(layer: torch.nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """Batch normalisation by the running statistics, in training too."""
+    return F.batch_norm(
+        x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
+    )
+
+
+torch.nn.BatchNorm2d.forward = normalise  # type: ignore[assignment,method-assign]
 engine.fit, base.train_seed = fit, train_seed
 sys.addaudithook(note_writes)
 found = {}
