@@ -75,6 +75,8 @@ def test_cosine_similarity() -> None:
     weights = attention_weights(Q, K, similarity="cosine")
     assert_same(weights, expected)
     assert_same(attention_weights(10 * Q, 0.1 * K, similarity="cosine"), weights)
+    batch = attention_weights(Q.expand(2, 6, 3, 4), K.expand(2, 6, 5, 4), similarity="cosine")
+    assert_same(batch, weights.expand(2, 6, 3, 5))
 
 
 @PROPERTY
@@ -146,6 +148,11 @@ def test_linear_attention_equals_the_quadratic_sum(n: int, m: int, seed: int) ->
     similarity = elu_plus_one(Q) @ elu_plus_one(K).transpose(-2, -1)  # [2, n, m]
     expected = (similarity / similarity.sum(dim=-1, keepdim=True)) @ V
     assert_same(linear_attention(Q, K, V), expected)
+
+
+def test_feature_map_is_elu_plus_one() -> None:
+    x = torch.tensor([-2.0, 0.0, 3.0])
+    assert_same(elu_plus_one(x), torch.tensor([math.exp(-2.0), 1.0, 4.0]), 1e-7)
 
 
 def test_linear_attention_takes_another_feature_map() -> None:
@@ -220,8 +227,9 @@ def test_fast_path_is_the_plain_path_with_every_mask(kind: str, causal: bool) ->
     assert_same(slow[0], own.W_O.bias.expand(5, 8))
 
 
-def test_weights_go_to_pytorch_and_back() -> None:
-    own = MultiHeadAttention(8, 2, dropout=0.1).eval()
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_go_to_pytorch_and_back(bias: bool) -> None:
+    own = MultiHeadAttention(8, 2, dropout=0.1, bias=bias).eval()
     module = own.to_torch()
     x = normal(2, 3, 8, dtype=torch.float32)
     assert module.dropout == 0.1
@@ -232,6 +240,7 @@ def test_weights_go_to_pytorch_and_back() -> None:
 
 
 def test_dropout_acts_on_the_weights_only_while_training() -> None:
+    assert MultiHeadAttention(8, 2).dropout == 0
     own = MultiHeadAttention(8, 2, dropout=0.5)
     x = normal(2, 6, 8, dtype=torch.float32)
     assert not torch.equal(own(x)[0], own(x)[0])
@@ -254,6 +263,20 @@ def test_cache_gives_the_result_of_the_whole_sequence() -> None:
     assert growing.keys.shape == (2, 2, 4, 4)
     assert fixed.keys is not None
     assert fixed.keys.shape == (2, 2, 3, 4)
+
+
+def test_rows_of_a_cache_are_dropped_and_copied() -> None:
+    cache = KeyValueCache(growing=False)
+    rows = torch.tensor([1, 1, 0])
+    cache.select(rows)  # nothing is in it yet
+    assert cache.stored() is None
+    K, V = normal(2, 1, 3, 4), normal(2, 1, 3, 5, seed=1)
+    cache.update(K, V)
+    cache.select(rows)
+    stored = cache.stored()
+    assert stored is not None
+    assert torch.equal(stored[0], K[rows])
+    assert torch.equal(stored[1], V[rows])
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,55 @@ def test_length_penalty_of_wu_et_al() -> None:
     assert float(length_penalty(13, 0.0)) == 1.0
 
 
+class Chain:
+    """A model whose next word depends on the last one only: `after[word]` are its probabilities."""
+
+    def __init__(self, after: dict[int, dict[int, float]], vocab: int = 6) -> None:
+        self.logits = torch.full((vocab, vocab), -torch.inf)
+        for word, following in after.items():
+            for other, p in following.items():
+                self.logits[word, other] = torch.tensor(p).log()
+        self.logits[EOS, EOS] = self.logits[PAD, EOS] = 0.0  # of rows that have ended
+        self.steps = 0
+
+    def start(self, src: Tensor) -> "Chain":
+        return self
+
+    def step(self, words: Tensor) -> Tensor:
+        self.steps += 1
+        return self.logits[words]
+
+    def select(self, rows: Tensor) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("end", "alpha", "steps"),
+    [(0.9, 0.0, 1), (0.5, 0.0, 1), (0.4, 0.0, 2), (0.5, 1.0, 2)],
+    ids=["ahead", "level", "behind", "a longer one may still win"],
+)
+def test_stops_as_soon_as_nothing_open_can_win(end: float, alpha: float, steps: int) -> None:
+    model = Chain({SOS: {EOS: end, 4: 1 - end}, 4: {EOS: 1.0}})
+    found = beam_search(
+        model, torch.ones(1, 1), width=2, max_length=4, sos=SOS, eos=EOS, alpha=alpha
+    )
+    assert model.steps == steps
+    assert found.words.tolist() == ([[EOS]] if steps == 1 else [[4, EOS]])
+
+
+def test_score_is_by_the_length_unless_told_otherwise() -> None:
+    model = Chain({SOS: {4: 1.0}, 4: {EOS: 0.5, 5: 0.5}, 5: {5: 1.0}})
+    found = beam_search(model, torch.ones(2, 1), width=1, max_length=3, sos=SOS, eos=EOS)
+    lengths = (found.words != PAD).sum(dim=1)
+    torch.testing.assert_close(found.score, found.log_probability / length_penalty(lengths, 1.0))
+    assert (found.score > found.log_probability).all()
+
+
+def test_the_smallest_sizes_are_sizes() -> None:
+    found = beam_search(transformer(), sources(2, 2), width=1, max_length=1, sos=SOS, eos=EOS)
+    assert found.words.shape == (2, 1)
+
+
 @pytest.mark.parametrize(("width", "longest"), [(0, 5), (2, 0)])
 def test_bad_sizes(width: int, longest: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
@@ -192,6 +241,12 @@ def test_an_ensemble_averages_probabilities_and_not_scores() -> None:
             p = sum(m(src[row : row + 1], read)[0].softmax(dim=1) for m in models) / 2  # [L, V]
         expected = p[torch.arange(len(words)), torch.tensor(words)].log().sum()
         assert float(found.log_probability[row]) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_an_ensemble_gives_log_probabilities() -> None:
+    state = Ensemble([transformer(0), recurrent(1)]).start(sources(3, 5))
+    total = state.step(torch.full((3,), SOS)).exp().sum(dim=1)
+    torch.testing.assert_close(total, torch.ones(3, dtype=torch.float64))
 
 
 def test_an_empty_ensemble_is_refused() -> None:

@@ -34,6 +34,23 @@ def test_std_rescales_known_words_and_leaves_zeros() -> None:
     assert embedding.table.weight[:100].abs().max().item() == 0.0
 
 
+def test_std_takes_short_vectors_and_needs_two_numbers() -> None:
+    vectors = torch.randn(500, 8, generator=torch.Generator().manual_seed(0)) * 0.01
+    rescaled = WordEmbedding(500, 8, pretrained=vectors, std=0.1).table.weight
+    assert rescaled.std().item() == pytest.approx(0.1, rel=1e-4)
+    pair = WordEmbedding(2, 2, pretrained=torch.tensor([[1.0, 2.0], [0.0, 0.0]]), std=0.1)
+    assert pair.table.weight[0].std().item() == pytest.approx(0.1)
+    single = torch.tensor([[3.0], [0.0]])  # one number has no deviation
+    assert torch.equal(WordEmbedding(2, 1, pretrained=single, std=0.1).table.weight, single)
+
+
+@pytest.mark.parametrize("std", [None, 0.1, 3.0])
+def test_fresh_vectors_have_the_deviation_that_is_asked_for(std: float | None) -> None:
+    torch.manual_seed(0)
+    weight = WordEmbedding(1000, 20, std=std).table.weight
+    assert weight.std().item() == pytest.approx(1.0 if std is None else std, rel=0.02)
+
+
 def test_padding_is_zero_and_stays_zero() -> None:
     embedding = WordEmbedding(5, 3, padding_idx=0)
     tokens = torch.tensor([[0, 1], [2, 0]])

@@ -129,7 +129,14 @@ def test_network_hands_its_options_on() -> None:
         assert (part.dropout, part.message_dropout, part.alpha) == (0.4, 0.4, 0.1)
         assert part.bias is not None
         assert not part.bias.any()
-    assert GAT(5, 6, 2, 0.4, 0.1, 3).layer1.message_dropout == 0.0
+
+
+def test_what_the_paper_does_not_have_is_off_unless_asked_for() -> None:
+    network = GAT(5, 6, 2, 0.4, 0.1, 3)
+    for part in (GraphAttentionLayer(5, 6, 3), network.layer1, network.layer2):
+        assert part.bias is None
+        assert part.message_dropout == 0.0
+        assert len(part.a_l) == part.n_heads
 
 
 def test_ids_are_looked_for_again_after_a_write() -> None:

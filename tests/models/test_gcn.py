@@ -74,6 +74,16 @@ def test_weights_of_edges_enter_sums_and_degrees() -> None:
     # Loops weigh one: the degrees are 4, 4 and 1, and node 2, without neighbours, keeps its loop.
     expected = torch.tensor([[0.25, 0.75, 0.0], [0.75, 0.25, 0.0], [0.0, 0.0, 1.0]])
     assert_same(normalise_adjacency(weights, 3).to_dense(), expected, 1e-6)
+    light = torch.tensor([[0.0, 0.25], [0.25, 0.0]])
+    expected = torch.tensor([[0.8, 0.2], [0.2, 0.8]])
+    assert_same(normalise_adjacency(light, 2).to_dense(), expected, 1e-6)
+
+
+def test_a_stored_zero_is_no_edge() -> None:
+    places, values = torch.tensor([[0, 1], [1, 0]]), torch.tensor([0.0, 0.0])
+    adj = torch.sparse_coo_tensor(places, values, (2, 2), check_invariants=True)
+    assert_same(normalise_adjacency(adj, 2).to_dense(), torch.eye(2), 1e-6)
+    assert_same(normalise_adjacency(adj.to_sparse_csr(), 2).to_dense(), torch.eye(2), 1e-6)
 
 
 @pytest.mark.parametrize("entry", [-1.0, float("nan"), float("inf")])
@@ -201,6 +211,18 @@ def test_two_layers_are_the_gcn() -> None:
     plain.gc2.load_state_dict(deep.last.state_dict())
     x, adj = normal(9, 5), normalise_adjacency(undirected(9, 12), 9).double()
     assert_same(deep(x, adj), plain(x, adj))
+
+
+@pytest.mark.parametrize("initial", [0.0, 0.3])
+def test_more_layers_are_their_equation(initial: float) -> None:
+    torch.manual_seed(0)
+    model = DeepGCN(5, 4, 3, 4, 0.0, initial).double()
+    assert len(model.between) == 2
+    x, adj = normal(9, 5), normalise_adjacency(undirected(9, 12), 9).double()
+    first = h = torch.relu(model.first(x, adj))
+    for layer in model.between:
+        h = (1 - initial) * torch.relu(layer(h, adj)) + initial * first
+    assert_same(model(x, adj), model.last(h, adj))
 
 
 def test_depth_makes_rows_alike_and_the_first_layer_keeps_them_apart() -> None:

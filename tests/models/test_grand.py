@@ -42,6 +42,12 @@ def test_network_is_its_equation() -> None:
     torch.testing.assert_close(sparse, expected, atol=1e-12, rtol=1e-12)
 
 
+def test_defaults_are_the_settings_of_the_paper_for_cora() -> None:
+    model = GRAND(6, 8, 3)
+    assert (model.order, model.dropnode, model.input_dropout) == (8, 0.5, 0.5)
+    assert model.dropout.p == 0.5
+
+
 def test_without_randomness_all_views_are_the_network() -> None:
     torch.manual_seed(0)
     model = GRAND(7, 5, 3, dropnode=0.0, input_dropout=0.0, dropout=0.0).double()

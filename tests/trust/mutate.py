@@ -6,7 +6,8 @@ number or a truth value, or leaves out a ``not``; messages, docstrings and annot
 Everything heavy is imported once; each mutant is tried in a process forked from this one, which finds the
 changed module where the real one would be. A mutant that takes ten times as long as the tests of the
 real module counts as noticed. The outcome goes to ``build/mutation.json``, survivors are printed;
-``--record`` writes ``MUTATION.md``, with the reasons that ``survivors.json`` gives.
+``--record`` writes ``MUTATION.md``, with the reasons that ``survivors.json`` gives; ``--again`` tries only
+those that survived the last time, where the module is still the same.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import hashlib
 import importlib.abc
 import importlib.util
 import json
@@ -301,10 +303,20 @@ def prepare() -> None:
     os.chdir(ROOT)
 
 
-def examine(name: str, target: Target, functions: Sequence[str], options: Any) -> dict[str, Any]:
-    """Try the mutants of one module."""
+def examine(
+    name: str,
+    target: Target,
+    functions: Sequence[str],
+    options: Any,
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Try the mutants of one module; of those tried before, only the ones that had survived.
+
+    What tests have noticed once they still notice when tests are added, as long as the module is the same.
+    """
     path = source_of(name)
     source = path.read_text(encoding="utf-8")
+    digest = hashlib.sha256(source.encode("utf-8")).hexdigest()
     every = list(mutants(source, functions or target.functions))
     total = len(every)
     if options.sample is not None and total > options.sample:
@@ -312,7 +324,14 @@ def examine(name: str, target: Target, functions: Sequence[str], options: Any) -
     every.sort(key=lambda mutant: mutant.line)
     begun = time.monotonic()
     left = every
+    seconds = 0.0
+    if before is not None and (before["source"], before["tried"]) == (digest, len(every)):
+        known = {(line, what) for line, _, what in before["survivors"]}
+        left = [mutant for mutant in every if (mutant.line, mutant.what) in known]
+        seconds = before["seconds"]
     for tests in filter(None, (target.tests, target.also)):
+        if not left:
+            break
         start = time.monotonic()
         if [*attempts(name, path, tests, [None], 600, 1)] != [(0, "survived")]:
             raise SystemExit(f"{name}: its tests fail without any change")
@@ -330,7 +349,8 @@ def examine(name: str, target: Target, functions: Sequence[str], options: Any) -
         "tried": len(every),
         "killed": len(every) - len(left),
         "survivors": survivors,
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(seconds + time.monotonic() - begun, 1),
+        "source": digest,
     }
 
 
@@ -369,6 +389,9 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=None, help="so many mutants of each module")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
+    parser.add_argument(
+        "--again", action="store_true", help="only those that survived the last time"
+    )
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}")
     options = parser.parse_args()
     known = targets()
@@ -376,11 +399,13 @@ def main() -> int:
     found: dict[str, Any] = {}
     output = ROOT / "build" / "mutation.json"
     output.parent.mkdir(parents=True, exist_ok=True)
+    before = json.loads(output.read_text(encoding="utf-8")) if options.again else {}
     for wanted in options.modules or known:
         name, _, chosen = wanted.partition(":")
         if name not in known:
             raise SystemExit(f"{name} is none of {', '.join(known)}")
-        found[name] = examine(name, known[name], tuple(filter(None, chosen.split(","))), options)
+        functions = tuple(filter(None, chosen.split(",")))
+        found[name] = examine(name, known[name], functions, options, before.get(name))
         output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if options.record:
         RECORD.write_text(document(found), encoding="utf-8")
