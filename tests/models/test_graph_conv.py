@@ -16,7 +16,9 @@ from coursework.models.graph_conv import (
     aggregate,
     check_edge_index,
     degrees,
+    edges_and_weights,
     feature_dropout,
+    is_edge_index,
     multiply,
     neighbours,
     sparse_csr,
@@ -163,6 +165,111 @@ def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
         call()
 
 
+def test_ids_are_looked_for_again_after_every_write() -> None:
+    check_edge_index(HAND[:, :0], 1)  # no edge names no node
+    for mode in (torch.inference_mode(), torch.no_grad()):
+        with mode:
+            edge_index = HAND.clone()
+            check_edge_index(edge_index, 4)
+            check_edge_index(edge_index, 4)
+            edge_index[0, 1] = 7
+            with pytest.raises(ValueError, match="nodes 0 to 7"):
+                check_edge_index(edge_index, 4)
+            edge_index[0, 1] = -2
+            with pytest.raises(ValueError, match="nodes -2 to 3"):
+                check_edge_index(edge_index, 4)
+
+
+def test_ids_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counted proxy of the time that a layer waits for its edges."""
+    looked = []
+    real = torch.aminmax
+    monkeypatch.setattr(torch, "aminmax", lambda x: (looked.append(1), real(x))[1])
+    edge_index = HAND.clone()
+    for _ in range(3):
+        check_edge_index(edge_index, 4)
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_identity_weights_are_a_sum_over_the_closed_neighbourhood(bias: bool) -> None:
+    x = normal(4, 3)
+    own = PlainGraphConvolution(3, 3, "sum", identity=True, bias=bias, activation=None).double()
+    assert_same(own(x, HAND), aggregate(x, HAND, "sum") + x)
+    fresh = PlainGraphConvolution(3, 3)
+    assert fresh.aggregation == "mean"
+    assert fresh.W_1.bias is None
+    assert not torch.equal(fresh.W_1.weight, torch.eye(3))
+
+
+def test_more_nodes_than_vectors() -> None:
+    x = normal(4, 2)
+    padded = aggregate(x, HAND, "mean", num_nodes=6)
+    assert_same(padded[:4], aggregate(x, HAND, "mean"))
+    assert padded[4:].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+# --- graphs as matrices ----------------------------------------------------------------------
+
+
+def test_only_integers_in_two_rows_are_edges() -> None:
+    pair = torch.tensor([[0, 1], [1, 0]])
+    assert is_edge_index(pair)
+    assert not is_edge_index(pair.float())
+    assert not is_edge_index(pair.to_sparse_coo())
+    assert not is_edge_index(torch.ones(3, 3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    "form", [Tensor.clone, Tensor.to_sparse_coo, Tensor.to_sparse_csr, Tensor.to_sparse_csc]
+)
+def test_entries_of_a_matrix_are_its_edges(form: Callable[[Tensor], Tensor]) -> None:
+    matrix = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
+    edges, weights = edges_and_weights(form(matrix), 3)
+    assert edges.dtype == torch.int64
+    found = dict(zip(map(tuple, edges.t().tolist()), weights.tolist(), strict=True))
+    assert found == {(1, 0): 2.0, (0, 1): -1.0, (1, 1): 3.0}  # source, target
+    assert_same(adjacency(edges, 3).to_dense() != 0, matrix != 0)
+    with pytest.raises(ValueError, match="adj must be a matrix \\[4, 4\\]"):
+        edges_and_weights(form(matrix), 4)
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_csr, torch.sparse_coo])
+def test_stored_zeros_are_no_edges_and_narrow_ids_are_widened(layout: torch.layout) -> None:
+    crow, column = (
+        torch.tensor([0, 1, 2], dtype=torch.int32),
+        torch.tensor([1, 0], dtype=torch.int32),
+    )
+    values = torch.tensor([0.0, 4.0])
+    matrix = torch.sparse_csr_tensor(crow, column, values, (2, 2), check_invariants=True)
+    matrix = matrix if layout == torch.sparse_csr else matrix.to_sparse_coo()
+    edges, weights = edges_and_weights(matrix, 2)
+    assert edges.dtype == torch.int64
+    assert edges.tolist() == [[0], [1]]
+    assert weights.tolist() == [4.0]
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layout", [torch.sparse_csr, torch.sparse_coo])
+def test_products_with_a_matrix_that_was_rounded(half: torch.dtype, layout: torch.layout) -> None:
+    matrix = adjacency(HAND, 4)
+    matrix = matrix if layout == torch.sparse_csr else matrix.to_sparse_coo()
+    x = normal(4, 3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        product = multiply(matrix.to(half), x.to(half))
+    assert product.dtype == torch.float32
+    assert_same(product, aggregate(x.to(half).float(), HAND, "sum"), 1e-6)
+
+
+def test_a_matrix_that_is_learned_gets_its_gradient() -> None:
+    a, b = normal(4, 4), normal(4, 3)
+    sparse = a.to_sparse_csr().requires_grad_()
+    (found,) = torch.autograd.grad(multiply(sparse, b).sin().sum(), sparse)
+    dense = a.clone().requires_grad_()
+    (expected,) = torch.autograd.grad((dense @ b).sin().sum(), dense)
+    assert_same(found.to_dense(), expected)
+
+
 # --- sparse features -------------------------------------------------------------------------
 
 
@@ -192,19 +299,21 @@ def regressor(**options: object) -> GraphRegressor:
     return GraphRegressor(5, 4, **options).double().eval()
 
 
-def test_regressor_is_its_equations() -> None:
-    model = regressor(num_layers=2)
+@pytest.mark.parametrize(
+    "aggregations", [("mean", "sum"), ("sum", "mean"), ("mean",), ("sum",), ("sum", "sum")]
+)
+def test_regressor_is_its_equations(aggregations: tuple[str, ...]) -> None:
+    model = regressor(num_layers=2, aggregations=aggregations)
+    terms = list(dict.fromkeys(aggregations))
     x, edge_index = normal(7, 5), random_graph(7, 20)
     degree = degrees(edge_index, 7).double().unsqueeze(1)
     columns = degree.log1p()
 
     def layer(own: Tensor, index: int) -> Tensor:
-        z_own, z_mean, z_sum = own.chunk(3, dim=1)
-        z = (
-            z_own
-            + aggregate(z_mean, edge_index, "mean")
-            + aggregate(z_sum, edge_index, "sum") / degree.clamp(min=1).sqrt()
-        )
+        z, *parts = own.chunk(1 + len(terms), dim=1)
+        for term, part in zip(terms, parts, strict=True):
+            scale = degree.clamp(min=1).sqrt() if term == "sum" else 1.0
+            z = z + aggregate(part, edge_index, term) / scale
         return torch.relu(model.norms[index](z))
 
     first = layer(model.features(x) + model.columns(columns), 0)
@@ -240,6 +349,27 @@ def test_regressor_commutes_with_renumbering(n: int, edges: int, seed: int) -> N
     assert_same(model(x[order], renumbered), expected)
 
 
+def test_defaults_of_the_regressor() -> None:
+    model = GraphRegressor(5)
+    assert (model.hidden, len(model.norms), model.dropout.p, model.input_dropout) == (
+        128,
+        2,
+        0.5,
+        0,
+    )
+    assert (model.use_graph, model.jumping_knowledge, model.extra_features) == (True, True, 0)
+    assert model.aggregations == ("mean", "sum")
+    assert GraphRegressor(5, use_graph=False).columns is None
+
+
+def test_dropout_of_the_features() -> None:
+    model = GraphRegressor(5, 4, dropout=0.0, input_dropout=1.0).double()
+    x, edge_index = normal(7, 5), random_graph(7, 20)
+    assert_same(model.train()(x, edge_index), model.eval()(torch.zeros_like(x), edge_index))
+    sparse = x.to_sparse_csr()
+    assert feature_dropout(sparse, 0.0, training=True) is sparse
+
+
 def test_without_the_graph_nodes_do_not_meet() -> None:
     model = regressor(use_graph=False, num_layers=2)
     x = normal(6, 5)
@@ -265,6 +395,8 @@ def test_regressor_fits_the_degree() -> None:
     ("call", "message"),
     [
         (lambda: regressor(num_layers=0), "num_layers must be at least 1"),
+        (lambda: regressor(aggregations=()), "choose from mean and sum"),
+        (lambda: regressor(aggregations=("mean", "max")), "choose from mean and sum"),
         (lambda: regressor()(normal(4, 6), HAND), "expects x of shape"),
         (lambda: regressor()(normal(4, 5)), "needs the graph"),
         (lambda: regressor()(normal(4, 5), torch.eye(3)), "must be \\[4, 4\\]"),
