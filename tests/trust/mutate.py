@@ -291,13 +291,21 @@ def prepare() -> None:
     import hypothesis
     import lightning.fabric  # noqa: F401
     import numpy  # noqa: F401
+    import pandas  # noqa: F401
     import pytest  # noqa: F401
+    import sacrebleu.metrics  # noqa: F401
     import scipy.stats  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
     import torch
+    import torch_geometric.datasets
+    import torch_geometric.nn  # noqa: F401
+    import torchmetrics.classification  # noqa: F401
 
     torch.set_num_threads(1)
     hypothesis.settings.register_profile("mutation", derandomize=True, database=None, deadline=None)
     hypothesis.settings.load_profile("mutation")
+    # the plugins of notebooks and coverage take longer to load than most tests
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.setdefault("COURSEWORK_OFFLINE", "1")
     os.environ.pop("COURSEWORK_DATA", None)
     os.chdir(ROOT)
