@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import gc
 import hashlib
 import importlib.abc
 import importlib.util
@@ -24,6 +25,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,7 +239,25 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         exec(self.code, module.__dict__)
 
 
-def _run(module: str, path: Path, tests: Sequence[str], code: CodeType | None) -> bool:
+class Order:
+    """Plugin of pytest: the tests that noticed most mutants so far come first."""
+
+    def __init__(self, noticed: Counter[str]) -> None:
+        self.noticed, self.failed = noticed, ""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Sort; equal ones stay in the order of the file."""
+        items.sort(key=lambda item: -self.noticed[item.nodeid])
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Remember which one failed."""
+        if report.failed:
+            self.failed = report.nodeid
+
+
+def _run(
+    module: str, path: Path, tests: Sequence[str], code: CodeType | None, order: Order
+) -> bool:
     """Whether the tests pass with the changed module; in a forked process."""
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
@@ -246,9 +266,9 @@ def _run(module: str, path: Path, tests: Sequence[str], code: CodeType | None) -
         sys.meta_path.insert(0, Finder(module, path, code))
     import pytest
 
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", UNWRITTEN]
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", UNWRITTEN]
     try:
-        return pytest.main([*options, *tests]) == 0
+        return pytest.main([*options, *tests], plugins=[order]) == 0
     except BaseException:  # a mutant may do anything
         return False
 
@@ -263,26 +283,34 @@ def attempts(
 ) -> Iterator[tuple[int, str]]:
     """Number of a code, and ``killed``, ``survived`` or ``timeout``, as they come in."""
     waiting = list(enumerate(codes))[::-1]
-    running: dict[int, tuple[int, float]] = {}
+    running: dict[int, tuple[int, float, int]] = {}
+    noticed: Counter[str] = Counter()
+    gc.freeze()  # the children collect often; what was there before is not looked at again and again
     while waiting or running:
         while waiting and len(running) < jobs:
             number, code = waiting.pop()
+            reader, writer = os.pipe()
             child = os.fork()
             if child == 0:
                 os.setpgid(0, 0)
-                os._exit(0 if _run(module, path, tests, code) else 1)
-            running[child] = (number, time.monotonic() + limit)
-        for child, (number, end) in list(running.items()):
+                order = Order(noticed)
+                passed = _run(module, path, tests, code, order)
+                os.write(writer, order.failed.encode("utf-8")[:4000])
+                os._exit(0 if passed else 1)
+            os.close(writer)
+            running[child] = (number, time.monotonic() + limit, reader)
+        for child, (number, end, reader) in list(running.items()):
             done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                del running[child]
-                yield number, "survived" if status == 0 else "killed"
-            elif time.monotonic() > end:
+            if not done and time.monotonic() < end:
+                continue
+            if not done:
                 os.killpg(child, signal.SIGKILL)
                 os.waitpid(child, 0)
-                del running[child]
-                yield number, "timeout"
-        time.sleep(0.02)
+            del running[child]
+            noticed.update(filter(None, [os.read(reader, 4000).decode("utf-8")]))
+            os.close(reader)
+            yield number, "timeout" if not done else "killed" if status else "survived"
+        time.sleep(0.01)
 
 
 def prepare() -> None:
