@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from coursework.models import graph_conv
 from coursework.models.graph_conv import (
     FeatureLinear,
     GraphRegressor,
@@ -215,6 +216,8 @@ def test_more_nodes_than_vectors() -> None:
 def test_only_integers_in_two_rows_are_edges() -> None:
     pair = torch.tensor([[0, 1], [1, 0]])
     assert is_edge_index(pair)
+    assert is_edge_index(HAND)
+    assert not is_edge_index(HAND.t())
     assert not is_edge_index(pair.float())
     assert not is_edge_index(pair.to_sparse_coo())
     assert not is_edge_index(torch.ones(3, 3, dtype=torch.int64))
@@ -359,7 +362,10 @@ def test_defaults_of_the_regressor() -> None:
     )
     assert (model.use_graph, model.jumping_knowledge, model.extra_features) == (True, True, 0)
     assert model.aggregations == ("mean", "sum")
+    assert model.columns is not None
+    assert model.columns.bias is None  # the features have one already
     assert GraphRegressor(5, use_graph=False).columns is None
+    assert GraphRegressor(5, num_layers=1)(torch.ones(4, 5), HAND).shape == (4,)
 
 
 def test_dropout_of_the_features() -> None:
@@ -439,6 +445,27 @@ def test_dropped_features_keep_their_own_values_in_the_backward_pass() -> None:
         (sparse,) = torch.autograd.grad(multiply(dropped, b).square().sum(), b)
         (dense,) = torch.autograd.grad((dropped.to_dense() @ b).square().sum(), b)
         assert_same(sparse, dense)
+
+
+def test_the_transposition_has_the_form_of_a_matrix() -> None:
+    a = sparse_csr(torch.tensor([0, 0, 2]), torch.tensor([1, 3, 1]), normal(3), (3, 5))
+    crow, column, order = graph_conv._transposition(a)
+    transposed = torch.sparse_csr_tensor(
+        crow, column, a.values()[order], (5, 3), check_invariants=True
+    )
+    assert torch.equal(transposed.to_dense(), a.to_dense().t())
+
+
+def test_only_sparse_features_meet_the_sparse_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[Tensor] = []
+    real = graph_conv.multiply
+    monkeypatch.setattr(graph_conv, "multiply", lambda a, b: (met.append(a), real(a, b))[1])
+    dense, linear = normal(6, 5), FeatureLinear(5, 3).double()
+    linear(dense)
+    assert met == []
+    sparse = dense.to_sparse_csr()
+    linear(sparse)
+    assert met[0] is sparse
 
 
 def test_the_transposition_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:
