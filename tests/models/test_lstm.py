@@ -107,18 +107,30 @@ def test_cell_reproduces_the_example_of_the_documentation() -> None:
     assert_same(torch.stack(output), torch.stack(output_ref), 2e-6)
 
 
+@pytest.mark.parametrize("hidden", [HIDDEN, 1, 0])
 @pytest.mark.parametrize("bias", [True, False])
-def test_cell_weights_move_both_ways_and_start_equal(bias: bool) -> None:
+def test_cell_weights_move_both_ways_and_start_equal(bias: bool, hidden: int) -> None:
     torch.manual_seed(3)
-    reference = nn.LSTMCell(INPUT, HIDDEN, bias=bias)
+    reference = nn.LSTMCell(INPUT, hidden, bias=bias)
     torch.manual_seed(3)
-    own = LSTMCell(INPUT, HIDDEN, bias=bias)
+    own = LSTMCell(INPUT, hidden, bias=bias)
     assert list(own.state_dict()) == list(reference.state_dict())
     for name, value in reference.state_dict().items():
         assert torch.equal(own.state_dict()[name], value)
-    other = nn.LSTMCell(INPUT, HIDDEN, bias=bias)
+    other = nn.LSTMCell(INPUT, hidden, bias=bias)
     other.load_state_dict(own.state_dict())
     assert torch.equal(other.weight_hh, own.weight_hh)
+
+
+def test_scan_reads_forwards_unless_told_otherwise() -> None:
+    x, h, c = (leaf(2, 3, dtype=torch.float64, seed=seed) for seed in range(3))
+    weights = [leaf(12, 3, dtype=torch.float64, seed=seed) for seed in (3, 4)]
+    default, forwards, backwards = (
+        scan(x, [1, 1], *weights, None, (h[:1], c[:1]), *reverse)[0]
+        for reverse in ((), (False,), (True,))
+    )
+    assert torch.equal(default, forwards)
+    assert not torch.equal(default, backwards)
 
 
 def test_update_by_hand() -> None:
@@ -221,6 +233,18 @@ def test_layer_matches_pytorch(
     leaves = [(x, x_ref), (h, h_ref), (c, c_ref)] if with_state else [(x, x_ref)]
     for mine, theirs in leaves:
         assert_same(mine.grad, theirs.grad, backward)
+
+
+def test_spans_are_as_long_as_their_numbers_fit_the_cache() -> None:
+    def lengths(steps: int, numbers: int) -> list[int]:
+        spans = lstm._spans(steps, numbers, False)
+        assert lstm._spans(steps, numbers, True) == spans[::-1]
+        assert [t for span in spans for t in range(span.start, span.stop)] == list(range(steps))
+        return [span.stop - span.start for span in spans]
+
+    assert lengths(70, 2**12) == [32, 32, 6]  # 2^17 numbers
+    assert lengths(18, 2**20) == [8, 8, 2]  # eight steps at least
+    assert lengths(2**17, 0) == [2**17]  # of an empty batch
 
 
 @pytest.mark.parametrize("numbers", [1, 4 * HIDDEN * 3 * 2, 4 * HIDDEN * 3 * 4])
@@ -605,7 +629,15 @@ def test_layer_is_causal_and_can_be_continued(steps: int, cut: int, seed: int) -
     [
         (
             lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT + 1)),
-            "LSTM expects an input of shape",
+            r"LSTM expects an input of shape \[T, B, I\]",
+        ),
+        (
+            lambda: LSTM(INPUT, HIDDEN, batch_first=True)(torch.zeros(3, 2, INPUT + 1)),
+            r"LSTM expects an input of shape \[B, T, I\]",
+        ),
+        (
+            lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT), (torch.zeros(1, 2, HIDDEN),) * 3),
+            "longer",
         ),
         (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(INPUT)), "LSTM expects an input of shape"),
         (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, 2, INPUT)), "at least one time step"),
@@ -679,8 +711,19 @@ def test_classifier_does_not_see_padding(
         assert_same(model(tokens[row : row + 1, :length]), logits[row : row + 1], 1e-12)
 
 
-def test_classifier_pools_what_it_says() -> None:
-    model = BiLSTMClassifier(30, 4, 6).double().eval()
+def test_classifier_has_the_layers_that_are_asked_for() -> None:
+    assert type(BiLSTMClassifier(30, 4, 6).lstm) is nn.LSTM
+    assert type(BiLSTMClassifier(30, 4, 6, cell="own").lstm) is LSTM
+    assert BiLSTMClassifier(30, 4, 6).lstm.num_layers == 1
+    for layers, between in ((1, 0.0), (2, 0.4), (3, 0.4)):
+        model = BiLSTMClassifier(30, 4, 6, layers, dropout=0.4)
+        assert (model.lstm.num_layers, model.lstm.dropout) == (layers, between)
+        assert model.dropout.p == 0.4
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_classifier_pools_what_it_says(layers: int) -> None:
+    model = BiLSTMClassifier(30, 4, 6, layers).double().eval()
     tokens = sentences(5, steps=5)
     states, _ = model.lstm(model.embedding(tokens))  # [1, 5, 12]
     expected = torch.cat(

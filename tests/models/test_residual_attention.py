@@ -31,7 +31,31 @@ def candidates(n: int, seed: int = 0, width: int = 3) -> Candidates:
 
 def model(**options: bool) -> ResidualAttention:
     torch.manual_seed(0)
-    return ResidualAttention(5, 3, 8, 4, 6, **options).double().eval()
+    return ResidualAttention(5, 3, 8, 9, 6, **options).double().eval()
+
+
+def test_defaults() -> None:
+    net = ResidualAttention(5, 3)
+    assert net.linear1.out_features == 64
+    assert net.pair[0].out_features == 32
+    assert net.gate is not None
+    assert net.W_Q is not None
+    assert net.W_K is not None
+    assert net.W_Q.weight.shape == net.W_K.weight.shape == (16, 64)
+    assert net.W_Q.bias is None
+    assert net.W_K.bias is None
+    assert (net.rest[1].p, net.rest[4].p, net.input_dropout) == (0.3, 0.3, 0.1)
+    assert model(residual=False).gate is None
+    assert model(query=False).W_Q is None
+
+
+def test_nodes_without_candidates_and_graphs_without_nodes() -> None:
+    c = Candidates(torch.tensor([0, 0, 2, 2]), torch.tensor([0, 2]), torch.ones(2, 1))
+    assert c.owners().tolist() == [1, 1]
+    assert c.of(torch.tensor([2, 1]))[0].tolist() == [0, 1]
+    assert c.to(torch.device("cpu")) is c
+    empty = Candidates(torch.tensor([0]), torch.zeros(0, dtype=torch.long), torch.zeros(0, 1))
+    assert empty.owners().tolist() == []
 
 
 @pytest.mark.parametrize("query", [True, False])
@@ -57,7 +81,7 @@ def test_is_the_formula_in_loops(query: bool, residual: bool, grouped: bool) -> 
         for p in pairs:
             score = net.pair(c.features[p])[0]
             if net.W_Q is not None and net.W_K is not None:
-                score = score + net.W_Q(h[i]) @ net.W_K(h[c.nodes[p]]) / 2
+                score = score + net.W_Q(h[i]) @ net.W_K(h[c.nodes[p]]) / 3
             scores.append(score)
         alpha = torch.stack(scores).softmax(0)
         share = torch.zeros(()) if net.gate is None else net.gate(h[i]).sigmoid()[0]
@@ -161,8 +185,12 @@ def test_wrong_arguments() -> None:
         Candidates(torch.tensor([0, 1, 1]), torch.tensor([0]), torch.zeros(1, 1))
     with pytest.raises(ValueError, match="rise from 0"):
         dataclasses.replace(c, pointers=c.pointers + 1)
-    with pytest.raises(ValueError, match="node number from 0 to 4"):
-        dataclasses.replace(c, nodes=c.nodes + 5)
+    for pointers in ([], [0, 3, 1, 2, 2, len(c.nodes)]):
+        with pytest.raises(ValueError, match="rise from 0"):
+            dataclasses.replace(c, pointers=torch.tensor(pointers, dtype=torch.long))
+    for nodes in (c.nodes + 5, torch.full_like(c.nodes, 5), c.nodes - 1):
+        with pytest.raises(ValueError, match="node number from 0 to 4"):
+            dataclasses.replace(c, nodes=nodes)
     with pytest.raises(ValueError, match="one row a pair"):
         dataclasses.replace(c, features=c.features[1:])
     with pytest.raises(ValueError, match="one row for each of the 5 nodes"):
@@ -173,3 +201,5 @@ def test_wrong_arguments() -> None:
         ResidualAttention(0, 3)
     with pytest.raises(ValueError, match=r"in \[0, 1\)"):
         ResidualAttention(2, 3, dropout=1.0)
+    with pytest.raises(ValueError, match=r"in \[0, 1\)"):
+        ResidualAttention(2, 3, input_dropout=1.0)
