@@ -51,6 +51,18 @@ def test_attention_is_the_formula() -> None:
     assert_same(same, context)
 
 
+def test_attention_without_a_mask_reads_every_word() -> None:
+    torch.manual_seed(0)
+    attention = BahdanauAttention(6)
+    assert attention.v_a.bias is None  # it would move all scores alike
+    query, keys = torch.randn(3, 6), torch.randn(3, 4, 6)
+    context, weights = attention(query, keys)
+    expected, expected_weights = attention(query, keys, torch.ones(3, 4, dtype=torch.bool))
+    assert_same(context, expected, 1e-6)
+    assert_same(weights, expected_weights, 1e-6)
+    assert_same(weights.sum(dim=1), torch.ones(3), 1e-6)
+
+
 def test_attention_without_words_gives_zeros() -> None:
     attention = BahdanauAttention(6)
     context, weights = attention(
@@ -81,6 +93,15 @@ def test_encoder_returns_the_last_state_of_each_sentence() -> None:
     assert_same(last[0], states[0, 4])
     assert_same(last[1], states[1, 2])
     assert states[1, 3:].abs().sum() == 0
+
+
+def test_a_decoder_starts_from_the_ends_of_both_directions() -> None:
+    torch.manual_seed(0)
+    encoder = GRUEncoder(11, 4, 6, bidirectional=True).double().eval()
+    states, start = encoder(words(11, 5, 3))
+    for row, length in enumerate((5, 3)):
+        ends = torch.cat([states[row, length - 1, :6], states[row, 0, 6:]])
+        assert_same(start[row], torch.tanh(encoder.bridge(ends)))
 
 
 @PROPERTY
@@ -119,6 +140,31 @@ def test_the_future_has_no_influence(steps: int, cut: int, seed: int) -> None:
     before, after = model(src, tgt), model(src, changed)
     assert_same(after[:, :cut], before[:, :cut])
     assert not torch.allclose(after[:, cut], before[:, cut])
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_words_one_by_one_are_the_whole_sentence(bidirectional: bool) -> None:
+    model = small(bidirectional=bidirectional)
+    src, tgt = words(11, 5, 3), words(13, 4, 4)
+    whole, state = model(src, tgt), model.start(src)
+    for t in range(3):
+        assert_same(state.step(tgt[:, t]), whole[:, t])
+    rows = torch.tensor([1, 1, 0])
+    state.select(rows)
+    assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
+
+
+def test_without_a_teacher_each_step_reads_the_choice_of_the_last() -> None:
+    model = small()
+    src, tgt = words(11, 5, 3), words(13, 4, 4)
+    free, state, word = model(src, tgt, teacher_forcing=0.0), model.start(src), tgt[:, 0]
+    for t in range(4):
+        logits = state.step(word)
+        assert_same(free[:, t], logits)
+        word = logits.argmax(dim=1)
+    states, start = model.encoder(src)
+    _, weights = model.decoder(tgt, states, start, src != 0, teacher_forcing=0.0)
+    assert weights.shape == (2, 4, 5)
 
 
 def test_greedy_is_the_model_without_teacher() -> None:
@@ -172,6 +218,28 @@ def test_pretrained_vectors_of_another_width() -> None:
     assert model.encoder.embedding.projection.weight.grad is not None
 
 
+@pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.parametrize("side", ["src", "tgt"])
+def test_only_pretrained_vectors_are_frozen(side: str, freeze: bool) -> None:
+    vectors = {f"{side}_pretrained": torch.randn(11 if side == "src" else 13, 4)}
+    model = small(**vectors, freeze=freeze)
+    learns = {
+        name: part.embedding.table.weight.requires_grad
+        for name, part in (("src", model.encoder), ("tgt", model.decoder))
+    }
+    assert learns == {"src": True, "tgt": True} | {side: not freeze}
+
+
+def test_defaults() -> None:
+    model = Seq2Seq(11, 13)
+    assert (model.pad_idx, model.encoder.pad_idx) == (0, 0)
+    assert model.encoder.gru.input_size == model.encoder.gru.hidden_size == 128
+    assert not model.encoder.gru.bidirectional
+    assert model.encoder.dropout.p == model.decoder.dropout.p == 0.1
+    assert AttentionDecoder(13, 4, 6).embedding.padding_idx == 0
+    assert small(src_pretrained=torch.randn(11, 4)).encoder.embedding.table.weight.requires_grad
+
+
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_overfits_one_batch(bidirectional: bool) -> None:
     torch.manual_seed(0)
@@ -197,6 +265,7 @@ def test_overfits_one_batch(bidirectional: bool) -> None:
     [
         (lambda: small()(words(11, 4)[0], words(13, 3)), "The target must have shape"),
         (lambda: small()(words(11, 4, 4), words(13, 3)), "The target must have shape"),
+        (lambda: small()(words(11, 4), words(13, 3)[:, :0]), "The target must have shape"),
         (lambda: small().encoder(torch.zeros(2, 0).long()), "The source must have shape"),
         (lambda: small().greedy(words(11, 4), 0, 1, 2), "max_length must be at least 1"),
     ],
@@ -204,6 +273,12 @@ def test_overfits_one_batch(bidirectional: bool) -> None:
 def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_shortest_sentences_are_sentences() -> None:
+    model, src = small(), words(11, 1, 1)
+    assert model(src, words(13, 1, 1)).shape == (2, 1, 13)
+    assert model.greedy(src, 1, sos=1, eos=2)[0].shape == (2, 1)
 
 
 def test_the_decoder_alone_defaults_to_states_of_its_own_width() -> None:

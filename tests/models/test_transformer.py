@@ -16,8 +16,10 @@ from coursework.models.transformer import (
     DecoderLayer,
     Encoder,
     EncoderLayer,
+    FeedForward,
     PositionalEncoding,
     Transformer,
+    TransformerDecoding,
 )
 
 PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
@@ -57,6 +59,13 @@ def test_positional_encoding_is_the_formula(d_model: int) -> None:
             angle = position / 10000 ** (2 * (k // 2) / d_model)
             expected = math.sin(angle) if k % 2 == 0 else math.cos(angle)
             assert encoding[position, k].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_positional_encoding_is_no_weight() -> None:
+    position = PositionalEncoding(4)
+    assert position.state_dict() == {}
+    assert position.encoding.shape == (512, 4)
+    assert position.dropout.p == 0
 
 
 def test_positional_encoding_continues_at_an_offset() -> None:
@@ -350,6 +359,85 @@ def test_greedy_stops_at_the_end_word_and_pads() -> None:
     assert model.training
     with pytest.raises(ValueError, match="max_length must be at least 1"):
         model.greedy(words(11, 3), 0, sos=1, eos=2)
+
+
+def test_defaults() -> None:
+    model = Transformer(11, 13)
+    assert (model.d_model, model.pad_idx, model.position.encoding.shape) == (256, 0, (512, 256))
+    assert (len(model.encoder.layers), len(model.decoder.layers)) == (3, 3)
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        assert layer.self_attention.n_heads == 4
+        assert layer.feed_forward.linear1.out_features == 512
+    assert model.output is None
+    stacks = (Encoder(1, D, HEADS, FF).layers, Decoder(1, D, HEADS, FF).layers)
+    own = (EncoderLayer(D, HEADS, FF), DecoderLayer(D, HEADS, FF))
+    for layer in (*model.encoder.layers, *model.decoder.layers, *stacks[0], *stacks[1], *own):
+        assert not layer.norm_first
+        assert layer.dropout.p == layer.self_attention.dropout == 0.1
+        assert layer.norm1.bias is not None
+    feed_forward = FeedForward(D, FF)
+    assert feed_forward.dropout.p == 0
+    assert feed_forward.linear1.bias is not None
+    assert feed_forward.linear2.bias is not None
+
+
+def test_weights_start_as_the_paper_and_pytorch_have_them() -> None:
+    model = Transformer(2000, 2000, D, HEADS, 1, 1, FF)
+    for embedding in (model.src_embedding, model.tgt_embedding):
+        assert embedding.table.weight.std().item() == pytest.approx(D**-0.5, rel=0.05)
+    for layer in (*model.encoder.layers, *model.decoder.layers):
+        largest = layer.feed_forward.linear1.weight.abs().max().item()
+        assert D**-0.5 < largest <= math.sqrt(6 / (D + FF))  # Glorot's, not that of nn.Linear
+
+
+def test_words_are_scaled_and_numbered_before_the_layers() -> None:
+    """Section 3.4: the embedding times the root of the width, then the positions."""
+    model = small()
+    src, tgt = words(11, 5, 3), words(13, 4, 4)
+    memory, mask = model.encode(src)
+    x = model.src_embedding(src) * math.sqrt(D) + model.position.encoding[:5]
+    assert_same(memory, model.encoder(x, key_padding_mask=src == 0))
+    assert torch.equal(mask, src == 0)
+    y = model.tgt_embedding(tgt) * math.sqrt(D) + model.position.encoding[:4]
+    hidden = model.decoder(y, memory, memory_key_padding_mask=src == 0)
+    assert_same(model(src, tgt), model.logits(hidden))
+    assert model.encode(words(11, 4, 4))[1] is None
+
+
+@pytest.mark.parametrize("lengths", [(5, 3), (4, 4)])
+@pytest.mark.parametrize("cached", [True, False, None])
+def test_words_one_by_one_are_the_whole_sentence(
+    cached: bool | None, lengths: tuple[int, ...]
+) -> None:
+    model = small()
+    src, tgt = words(11, *lengths), words(13, 4, 4)
+    whole = model(src, tgt)
+    state = model.start(src) if cached is None else model.start(src, cached)
+    assert (state.caches is None) == (cached is False)
+    assert (state.padding is None) == (lengths == (4, 4))
+    for t in range(3):
+        assert_same(state.step(tgt[:, t]), whole[:, t])
+    rows = torch.tensor([1, 1, 0])
+    state.select(rows)
+    assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
+    assert TransformerDecoding(model, src).caches is not None
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+@pytest.mark.parametrize("side", ["src", "tgt"])
+def test_only_pretrained_vectors_are_frozen(side: str, freeze: bool) -> None:
+    vectors = {f"{side}_pretrained": torch.randn(11 if side == "src" else 13, D)}
+    model = small(**vectors, freeze=freeze)
+    learns = {
+        "src": model.src_embedding.table.weight.requires_grad,
+        "tgt": model.tgt_embedding.table.weight.requires_grad,
+    }
+    assert learns == {"src": True, "tgt": True} | {side: not freeze}
+    assert small(**vectors).src_embedding.table.weight.requires_grad
+
+
+def test_the_shortest_output_is_an_output() -> None:
+    assert small().greedy(words(11, 2, 2), 1, sos=1, eos=2).shape == (2, 1)
 
 
 def test_tied_embeddings_share_one_matrix() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from coursework.models.unet import Down, UNet, Up
+from coursework.models.unet import Block, Down, UNet, Up
 
 PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
 
@@ -156,6 +156,11 @@ def test_deeper_network_by_configuration() -> None:
     model = UNet(3, 4, down=(4, 6, 8), bottleneck=10, up=(8, 6, 4), convolutions=2)
     assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 2 * 7 + 1
     assert model(torch.zeros(2, 3, 16, 24)).shape == (2, 4, 16, 24)
+
+
+def test_a_block_has_one_convolution_unless_told_otherwise() -> None:
+    blocks = (Block(2, 3), Down(2, 3).block, Up(2, 1, 3).block)
+    assert [len(block) for block in blocks] == [3, 3, 3]
 
 
 def test_down_and_up() -> None:
