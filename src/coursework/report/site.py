@@ -111,7 +111,7 @@ def benchmark_page() -> str:
     """The recorded benchmark; a sentence where none is recorded."""
     head = "# Benchmark\n\n"
     if "bench" not in store.names():
-        return head + "No benchmark has been recorded yet: `coursework bench --record`.\n"
+        return f"{head}{speed.NOTHING}\n"
     record = store.read("bench")
     return (
         f"{head}Our layers and the work around them against what would otherwise be used, measured in turns "

@@ -13,12 +13,12 @@ COLUMNS = (
     "row", "what", "ours", "peer", "ratio (median)", "quartiles", "goal", "peak memory, ours / peer",
     "share of the limit",
 )  # fmt: skip
-NOTHING = "No benchmark has been recorded in this form yet: `coursework bench --record`"
+NOTHING = "No benchmark has been recorded yet: `coursework bench --record`."
 
 
 def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a recorded benchmark; those of an older form are left out. Goals are for a CPU."""
-    found = [row for row in record["notes"].get("rows", []) if isinstance(row, dict)]
+    """The rows of a recorded benchmark. Goals are for a CPU."""
+    found: list[dict[str, Any]] = record["notes"]["rows"]
     if record["machine"]["device"] != "cpu":
         found = [row | {"goal": None, "met": None} for row in found]
     return found
@@ -49,10 +49,7 @@ def _on_cpu(folder: Path | None) -> str:
     if "bench" not in store.names(folder):
         return NOTHING
     record = store.read("bench", folder)
-    found = rows(record)
-    if not found:
-        return NOTHING
-    judged = [row for row in found if row.get("met") is not None]
+    judged = [row for row in rows(record) if row.get("met") is not None]
     missed = [f"`{row['key']}`" for row in judged if not row["met"]]
     verdict = f"{len(judged) - len(missed)} of {len(judged)} goals are reached"
     verdict += f"; missed: {', '.join(missed)}." if missed else "."
