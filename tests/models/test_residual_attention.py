@@ -181,6 +181,8 @@ def test_learns_to_copy_twins() -> None:
 
 def test_wrong_arguments() -> None:
     c = candidates(5)
+    with pytest.raises(dataclasses.FrozenInstanceError):  # checked once, right for ever
+        c.nodes = c.nodes + 1  # type: ignore[misc]
     with pytest.raises(ValueError, match="its own candidate"):
         Candidates(torch.tensor([0, 1, 1]), torch.tensor([0]), torch.zeros(1, 1))
     with pytest.raises(ValueError, match="rise from 0"):

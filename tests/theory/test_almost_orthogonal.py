@@ -133,6 +133,34 @@ def test_constants_follow_from_the_lemma() -> None:
     assert ao.jl_size(10, 0.1) == 0
 
 
+def test_numbers_of_the_lemma_by_hand() -> None:
+    assert ao.jl_dimension(1000, 0.5) == 222  # 32 ln 1000 = 221.05
+    assert ao.jl_dimension(1000, 0.25) == 885  # 128 ln 1000 = 884.2
+    assert ao.jl_size(3000, 0.5) == 33_410  # e^(750 / 72) = 33411.9
+    assert ao.JL_CONSTANT == 8 / (1 / 3) ** 2
+
+
+def test_a_gaussian_map_keeps_squared_norms_on_average() -> None:
+    size = 400
+    for n in (50, 200):
+        squared = (ao.gaussian_map(n, size) ** 2).sum(dim=0)
+        assert float(squared.mean()) == pytest.approx(1.0, abs=5 * math.sqrt(2 / (n * size)))
+    assert torch.equal(ao.gaussian_map(3, 4), ao.gaussian_map(3, 4, 0))
+
+
+def test_checks_take_these_maps_and_only_those_that_can_be_normalised() -> None:
+    for found, expected in zip(ao.sample_maps(), maps(), strict=True):
+        assert torch.equal(found, expected)
+    # all images in one point: epsilon is one, and there is no direction
+    assert ao.check_cosines([torch.zeros(3, 2, dtype=torch.float64)]).cases == 0
+
+
+def test_union_bound_by_hand() -> None:
+    # three vectors are three pairs
+    check = ao.check_union([(5, 0.5)], size=lambda n, delta: 3)
+    assert check.measured == pytest.approx(3 * 2 * math.exp(-5 * 0.25 / 2))
+
+
 def test_tail_by_enumeration() -> None:
     n, delta = 8, 0.4
     signs = 1 - 2 * ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1)
@@ -159,6 +187,14 @@ def test_more_vectors_than_dimensions() -> None:
     assert ao.check_set(found).holds
 
 
+def test_a_set_may_meet_its_bound_and_the_first_draw_counts() -> None:
+    # products of vectors of four signs are 0, 1/2 or 1
+    drawn = [ao.draw_set(4, 0.5, 2, seed=seed) for seed in range(20)]
+    assert any(found.largest == 0.5 for found in drawn)
+    easy = ao.draw_set(64, 0.9, 2, draws=1)
+    assert (easy.draws, easy.n, easy.delta) == (1, 64, 0.9)
+
+
 def test_sets_that_are_not_good_are_caught() -> None:
     good = ao.draw_set(64, 0.4)
     twin = torch.cat([good.signs, good.signs[:, :1]], dim=1)
@@ -172,6 +208,8 @@ def test_sets_that_are_not_good_are_caught() -> None:
 def test_too_many_vectors_are_refused() -> None:
     with pytest.raises(ValueError, match="no set of 200 vectors"):
         ao.draw_set(16, 0.3, 200, draws=3)
+    with pytest.raises(ValueError, match="in 20 draws"):
+        ao.draw_set(16, 0.3, 200)
 
 
 def test_extreme_pair_needs_a_small_epsilon() -> None:

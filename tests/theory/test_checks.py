@@ -85,3 +85,11 @@ def test_seconds_is_the_best_of_several_in_processor_time() -> None:
     loads = iter([0.03, 0.0, 0.03])
     assert 0.0 <= cost.seconds(lambda: work(next(loads))) < 0.03
     assert cost.seconds(lambda: time.sleep(0.02), repeats=1) < 0.02  # waiting does not count
+
+
+def test_a_measurement_cannot_be_changed_or_hold_without_a_case() -> None:
+    check = checks.Check("x", 2.0, 1.0)
+    with pytest.raises(FrozenInstanceError):
+        check.measured = 0.0  # type: ignore[misc]
+    assert not checks.Check("x", 0.0, 1.0, cases=0).holds
+    assert checks.Check("x", 0.0, 1.0).holds

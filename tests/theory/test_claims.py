@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -80,6 +81,12 @@ def test_measures_what_it_always_did(key: str) -> None:
 
 def test_what_was_measured_is_of_todays_claims() -> None:
     assert list(json.loads(MEASURED.read_text(encoding="utf-8"))) == keys()
+
+
+def test_the_registry_cannot_be_changed() -> None:
+    for entry in (CLAIMS[0], CLAIMS[0].mutations[0]):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            entry.says = "something else"  # type: ignore[misc]
 
 
 def test_every_claim_has_a_mutation_and_a_name_of_its_own() -> None:
