@@ -1,13 +1,11 @@
 """The record of a check: what must never count as a success."""
 
 import math
-import time
 from dataclasses import FrozenInstanceError
 
 import pytest
-import torch
 
-from coursework.theory import checks, cost
+from coursework.theory import checks
 
 
 def test_holds_follows_from_the_numbers() -> None:
@@ -62,29 +60,6 @@ def test_summary_counts() -> None:
     assert checks.summary(good, refuted=[bad, bad, good]) == (
         "1 of 1 checks hold, 2 of 3 wrong versions fail"
     )
-
-
-def test_cost_counts_products_and_the_largest_tensor() -> None:
-    a, b = torch.ones(3, 5), torch.ones(5, 7)
-    assert cost.measure(lambda x, y: x @ y, a, b) == cost.Cost(3 * 5 * 7, 21, 84)
-    # a transposed tensor is a view: it takes no memory of its own
-    assert cost.measure(lambda x: x.T, a).largest == 0
-    assert cost.measure(lambda x: (x[:, None] * x[None]).sum(), a).largest == 45
-
-
-def test_log_log_slope_is_the_exponent() -> None:
-    assert cost.log_log_slope([1, 2, 4, 8], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2.0)
-
-
-def test_seconds_is_the_best_of_several_in_processor_time() -> None:
-    def work(seconds: float) -> None:
-        end = time.process_time() + seconds
-        while time.process_time() < end:
-            pass
-
-    loads = iter([0.03, 0.0, 0.03])
-    assert 0.0 <= cost.seconds(lambda: work(next(loads))) < 0.03
-    assert cost.seconds(lambda: time.sleep(0.02), repeats=1) < 0.02  # waiting does not count
 
 
 def test_a_measurement_cannot_be_changed_or_hold_without_a_case() -> None:

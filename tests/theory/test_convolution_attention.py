@@ -1,7 +1,7 @@
 """1.4.1: self-attention with a position bias that equals a convolution."""
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
@@ -79,7 +79,22 @@ def test_the_general_recipe_gives_the_answer() -> None:
     head = ca.head_for_kernel(torch.tensor(ca.ASSIGNMENT_KERNEL, dtype=torch.float64))
     assert head.w_v == 3.0
     assert head.bias[0] == -math.inf
-    assert head.bias[1] - head.bias[-1] == pytest.approx(math.log(2.0))
+    assert head.bias[1] == pytest.approx(math.log(2 / 3))
+    assert head.bias[-1] == pytest.approx(math.log(1 / 3))
+    with pytest.raises(FrozenInstanceError):
+        head.w_v = 1.0  # type: ignore[misc]
+
+
+def test_what_is_drawn_by_default() -> None:
+    assert torch.equal(ca.random_tokens(), ca.random_tokens(64, 0))
+    assert all(bool((kernel >= 0).all()) for kernel in ca.kernels(40))
+    assert any(bool((kernel < 0).any()) for kernel in ca.kernels(40, signed=True))
+    assert {len(kernel) for kernel in ca.kernels(8)} == {1, 3, 5, 7}
+
+
+def test_weights_of_one_head_sum_to_its_value_weight() -> None:
+    found = ca.head_weights(torch.tensor([0.0, math.log(3.0)], dtype=torch.float64), -8.0)
+    assert found.tolist() == pytest.approx([-2.0, -6.0])
 
 
 def test_attention_matrix_of_the_answer() -> None:

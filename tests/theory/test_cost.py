@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import FrozenInstanceError
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,3 +54,48 @@ def test_memory_of_three_kinds_of_attention() -> None:
     assert slope(softmax, sizes) == pytest.approx(2, abs=0.05)
     assert slope(fused, sizes) == pytest.approx(1, abs=0.05)
     assert slope(linear_attention, sizes) == pytest.approx(1, abs=0.05)
+
+
+def test_cost_counts_products_and_the_largest_tensor() -> None:
+    a, b = torch.ones(3, 5), torch.ones(5, 7)
+    assert cost.measure(lambda x, y: x @ y, a, b) == cost.Cost(3 * 5 * 7, 21, 84)
+    # a transposed tensor is a view: it takes no memory of its own
+    assert cost.measure(lambda x: x.T, a).largest == 0
+    assert cost.measure(lambda x: (x[:, None] * x[None]).sum(), a).largest == 45
+
+
+def test_log_log_slope_is_the_exponent() -> None:
+    assert cost.log_log_slope([1, 2, 4, 8], [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2.0)
+
+
+def test_seconds_is_the_best_of_several_in_processor_time() -> None:
+    def work(seconds: float) -> None:
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    loads = iter([0.03, 0.0, 0.03])
+    assert 0.0 <= cost.seconds(lambda: work(next(loads))) < 0.03
+    assert cost.seconds(lambda: time.sleep(0.02), repeats=1) < 0.02  # waiting does not count
+
+
+def test_slope_is_that_of_least_squares() -> None:
+    sizes, amounts = [3, 5, 40, 700], [2.0, 9.0, 11.0, 4000.0]
+    expected = np.polyfit(np.log(sizes), np.log(amounts), 1)[0]
+    assert cost.log_log_slope(sizes, amounts) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="shorter"):
+        cost.log_log_slope(sizes, amounts[:3])
+
+
+def test_measuring_hands_everything_on_and_says_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    counted = cost.measure(lambda: torch.zeros(3, dtype=torch.float64))
+    assert counted.peak == 24
+    calls: list[int] = []
+    cost.seconds(calls.append, 1)
+    assert calls == [1, 1, 1]
+    cost.measure(torch.matmul, torch.ones(3, 2), torch.ones(2, 5))
+    assert capsys.readouterr().out == ""
+    with pytest.raises(FrozenInstanceError):
+        counted.peak = 0  # type: ignore[misc]
