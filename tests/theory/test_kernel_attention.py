@@ -111,8 +111,17 @@ def test_linear_kernel_can_divide_by_zero() -> None:
     assert not bool(torch.isfinite(ka.quadratic(q, k, v, ka.identity)).any())
 
 
+def test_the_exponential_is_the_similarity_of_softmax_attention() -> None:
+    q, k, _ = ka.random_inputs(6, 4, 1)
+    similarities = ka.exponential(q, k)
+    weights = similarities / similarities.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(weights, torch.softmax(q @ k.T / 2.0, dim=1))
+
+
 def test_no_finite_map_gives_softmax() -> None:
     """The rank of the similarities is at most m; the exponential has full rank."""
+    assert ka.similarity_rank(ka.elu_plus_one) == 4
+    assert ka.exponential_similarity_rank() == 64
     assert ka.similarity_rank(ka.elu_plus_one, n=64, d=4) == 4
     assert ka.similarity_rank(ka.squares, n=64, d=4) <= 16
     assert ka.exponential_similarity_rank(n=64, d=4) == 64

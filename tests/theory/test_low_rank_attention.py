@@ -1,5 +1,7 @@
 """1.3.2 and 1.3.3: attention of rank k in time O(nkd)."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -43,6 +45,19 @@ def test_premise_is_met(rank: int) -> None:
     q, k, _ = lr.clustered_inputs(rank=rank)
     matrix = lr.softmax_matrix(q, k)
     torch.testing.assert_close(matrix.sum(dim=1), torch.ones(len(q), dtype=torch.float64))
+
+
+def test_examples_are_of_the_sizes_that_are_named() -> None:
+    for make in (lr.clustered_inputs, lr.low_rank_scores):
+        for found, expected in zip(make(), make(400, 6, 16, 0), strict=True):
+            assert found.shape == (400, 16)
+            assert torch.equal(found, expected)
+    q, k, _ = lr.low_rank_scores()
+    assert int(torch.linalg.matrix_rank(q @ k.T)) == 6
+    assert len(lr.clustered_inputs()[1].unique(dim=0)) == 6
+    svd = lr.thin_svd(torch.eye(3), 2)
+    with pytest.raises(FrozenInstanceError):
+        svd.s = svd.s * 2  # type: ignore[misc]
 
 
 def test_every_check_holds() -> None:
