@@ -1,5 +1,7 @@
 """1.4.2: self-attention with arg max that equals max-pooling."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -89,6 +91,36 @@ def test_softmax_is_within_its_bound(x: torch.Tensor, k: int, temperature: float
     gap = pa.max_pool(x, k) - pa.soft_pooling(x, k, temperature)
     assert float(gap.min()) >= -1e-9
     assert float(gap.max()) <= temperature * torch.log(torch.tensor(2.0 * k + 1)) + 1e-5
+
+
+def test_scores_by_hand() -> None:
+    x = torch.tensor([3.0, -1.0, 2.0], dtype=torch.float64)
+    off = -math.inf
+    assert pa.window_bias(3, 1).tolist() == [[0, 0, off], [0, 0, 0], [off, 0, 0]]
+    assert pa.constant_query_scores(x, 1).tolist() == [[3, -1, off], [3, -1, 2], [off, -1, 2]]
+    assert pa.content_query_scores(x, 1).tolist() == [[9, -3, off], [-3, 1, -2], [off, -2, 4]]
+
+
+def test_each_row_shares_its_weight_among_its_own_ties() -> None:
+    x = torch.tensor([1.0, 1.0, 0.0, 4.0], dtype=torch.float64)
+    found = pa.hard_attention(pa.constant_query_scores(x, 1), x, "mean")
+    assert found.tolist() == [1.0, 1.0, 4.0, 4.0]
+    found = pa.hard_attention(pa.constant_query_scores(x, 2)[:3], x, "mean")
+    assert found.tolist() == [1.0, 4.0, 4.0]
+
+
+def test_checks_say_what_they_compare() -> None:
+    exact, shared = pa.check_pooling(), pa.check_pooling(ties="mean", rectified=False)
+    assert (exact.bound, shared.bound) == (0.0, 1e-12)
+    assert "x >= 0, ties: first" in exact.claim
+    assert "any x, ties: mean" in shared.claim
+
+
+def test_an_output_above_the_maximum_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pa, "soft_pooling", lambda x, k, temperature: pa.max_pool(x, k) + 1e-6)
+    check = pa.check_temperature()
+    assert check.measured == math.inf
+    assert not check.holds
 
 
 def test_rules_for_ties() -> None:

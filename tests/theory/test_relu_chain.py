@@ -1,6 +1,7 @@
 """1.1.1 and 1.1.2: gradients of a deep chain of ReLU units."""
 
 import math
+from dataclasses import FrozenInstanceError
 from functools import partial
 
 import pytest
@@ -121,7 +122,42 @@ def test_neither_is_necessary(name: str, behaviour: str) -> None:
     assert relu_chain.verdict(name).behaviour == behaviour
 
 
+def test_at_the_kink_the_derivative_is_zero() -> None:
+    """As PyTorch takes it; the closed form and the slope follow."""
+    weights = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    assert relu_chain.gradient(weights, 0.0) == relu_chain.gradient_formula(weights, 0.0) == 0.0
+    assert relu_chain.unit_slope(0.0) == 0.0
+
+
+def test_families_are_what_their_names_say() -> None:
+    families = {name: family(6) for name, family in relu_chain.PROFILES.items()}
+    assert families["all 0.8"].tolist() == [0.8] * 6
+    assert families["all 1"].tolist() == [1.0] * 6
+    assert families["all 1.25"].tolist() == [1.25] * 6
+    assert families["2 and 1/2 in turn"].tolist() == [2.0, 0.5] * 3
+    assert float(families["mixed, geometric mean 1"].prod()) == pytest.approx(1.0)
+    assert families["all 1.25, one negative"].tolist() == [1.25] * 3 + [-1.25] + [1.25] * 2
+
+
+def test_growth_is_that_of_one_layer() -> None:
+    for name, growth in (("all 0.8", 0.8), ("all 1.25", 1.25), ("all 1", 1.0)):
+        assert relu_chain.verdict(name).growth == pytest.approx(growth)
+    nearly = torch.full((10,), 0.96, dtype=torch.float64)
+    assert relu_chain.rule_by_path(nearly) == "stays"
+    found = relu_chain.verdict("all 1")
+    with pytest.raises(FrozenInstanceError):
+        found.growth = 2.0  # type: ignore[misc]
+
+
+def test_the_wrong_rule_looks_at_single_weights() -> None:
+    for weights, answer in (([0.5, 1.5], "explodes"), ([0.5, 1.0], "vanishes"), ([1, 1], "stays")):
+        found = relu_chain.rule_by_single_weights(torch.tensor(weights, dtype=torch.float64))
+        assert found == answer
+
+
 def test_profile_has_the_measured_gradients() -> None:
+    assert len(relu_chain.gradient_profile("all 1")) == 60
+
     assert relu_chain.gradient_profile("all 0.8", 5) == pytest.approx(
         [0.8, 0.64, 0.512, 0.4096, 0.32768]
     )
