@@ -117,3 +117,20 @@ def test_a_singular_value_can_be_zero() -> None:
 def test_tight_example_needs_two_dimensions() -> None:
     with pytest.raises(ValueError, match="two dimensions"):
         sigmoid_rnn.tight_example(1)
+
+
+def test_nilpotent_example_meets_the_premise_and_dies_at_the_third_step() -> None:
+    for dimension in (2, 3):
+        weight, x1 = sigmoid_rnn.nilpotent_example(dimension)
+        assert sigmoid_rnn.spectral_norm(weight) == pytest.approx(0.25)
+        assert float((weight @ weight).abs().max()) == 0.0
+        assert float(sigmoid_rnn.jacobian(weight, x1, 2).abs().max()) > 0.0
+    with pytest.raises(ValueError, match="two dimensions"):
+        sigmoid_rnn.nilpotent_example(1)
+
+
+def test_positive_is_claimed_of_one_step_and_refuted_for_more() -> None:
+    assert sigmoid_rnn.check_lower(2, strict=True).holds
+    assert not sigmoid_rnn.check_lower(3, strict=True).holds
+    assert "> 0" in sigmoid_rnn.check_lower(strict=True).claim
+    assert ">= 0" in sigmoid_rnn.check_lower().claim
