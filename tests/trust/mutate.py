@@ -61,7 +61,7 @@ METRICS: dict[str, Target] = {
     ),
     "coursework.experiments.segmentation": _experiment(
         "segmentation",
-        "hand or rim or torchmetrics or whole_set or not_fit or bootstrap",
+        "by_hand or the_rim or torchmetrics or whole_set or not_fit or bootstrap",
         *("confusion_matrices", "iou", "scores", "digit_accuracy", "boundary_f1", "bootstrap", "vote"),
     ),
     "coursework.experiments.sentiment": _experiment(
