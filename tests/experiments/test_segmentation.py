@@ -108,6 +108,31 @@ def test_digit_accuracy_by_hand() -> None:
     assert np.isnan(segmentation.digit_accuracy(empty))
 
 
+def test_one_pixel_is_enough_by_hand() -> None:
+    truth = np.full((3, 5, 9), 10, np.uint8)
+    truth[0, 2, 2], truth[1, 2, 2] = 4, 0
+    truth[2] = 3  # no background at all
+    found = truth.copy()
+    found[1] = 10  # the 0 is missed: nobody votes, and nobody's vote is none for class 0
+    matrices = segmentation.confusion_matrices(found, truth)
+    assert segmentation.digit_accuracy(matrices) == pytest.approx(2 / 3)
+    each = segmentation.iou(matrices)  # [3, C], one row for each canvas
+    assert each[0, 4] == each[2, 3] == 1.0
+    assert each[1, 0] == 0.0
+    np.testing.assert_array_equal(each[1], segmentation.iou(matrices[1]))
+    assert segmentation.scores(matrices[1])["naming"] == 0.0
+    assert segmentation.boundary_f1(found[:1], truth[:1]) == 1.0
+
+
+def test_digits_are_named_by_their_own_pixels_by_hand() -> None:
+    truth = np.full((1, 4, 10), 10, np.uint8)
+    truth[0, 0], truth[0, 2] = 1, 4
+    found = truth.copy()
+    found[0, 0, :6] = 4  # all that is called 1 is a 1, but most of the 1 is called 4
+    matrices = segmentation.confusion_matrices(found, truth)
+    assert segmentation.digit_accuracy(matrices) == 0.5
+
+
 def test_vote_by_hand() -> None:
     masks = np.full((2, 6, 9), 10, np.uint8)
     masks[0, 1, 1:6] = [3, 3, 3, 3, 5]  # one piece, four of five pixels for the 3
@@ -122,6 +147,10 @@ def test_vote_by_hand() -> None:
     assert ((found == 10) == (masks == 10)).all()
     assert found.dtype == np.uint8
     assert (segmentation.vote(masks, least=0.9)[0, 1, 1:6] == [3, 3, 3, 3, 5]).all()
+    assert (segmentation.vote(masks, least=0.8)[0, 1, 1:6] == 3).all()  # exactly so many
+    usual = segmentation.vote(masks)  # seven of ten
+    assert (usual[0, 1, 1:6] == 3).all()
+    assert usual[1, 1, 1:4].tolist() == [3, 8, 8]
     empty = np.full((1, 3, 3), 10, np.uint8)
     assert (segmentation.vote(empty) == 10).all()
 
@@ -137,6 +166,11 @@ def test_boundary_f1_by_hand() -> None:
     assert segmentation.boundary_f1(moved, truth) == pytest.approx(12 / 20)
     assert segmentation.boundary_f1(moved, truth, band=4) == 1
     assert segmentation.boundary_f1(np.full_like(truth, 10), truth) == 0
+    # six columns further: two columns of the long sides and the side at column 11, precision = recall
+    assert segmentation.boundary_f1(np.roll(truth, 6, 2), truth) == pytest.approx(8 / 20)
+    invented = truth.copy()
+    invented[0, 14:18, 14:18] = 5
+    assert segmentation.boundary_f1(invented, truth) == 0.5  # the 3 is right, the 5 is none
     both = np.concatenate([truth, np.full_like(truth, 10)])
     half = segmentation.boundary_f1(np.concatenate([moved, both[1:]]), both, chunk=1)
     assert half == pytest.approx(12 / 20)
@@ -199,6 +233,18 @@ def test_bootstrap_is_paired() -> None:
     assert segmentation.bootstrap(
         [matrices, matrices], lambda a, b: digits(a) - digits(b), draws=50
     ) == (0.0, 0.0)
+
+
+def test_bootstrap_is_the_middle_95_percent() -> None:
+    """Of the mean of sixty numbers, for which the normal distribution knows it."""
+    matrices = segmentation.confusion_matrices(*random_masks(60))
+    right = np.trace(matrices, axis1=1, axis2=2) / matrices[0].sum()
+    deviation = right.std() / np.sqrt(60)
+    low, high = segmentation.bootstrap(
+        [matrices], lambda m: float(np.trace(m) / m.sum()), draws=20_000
+    )
+    assert low == pytest.approx(right.mean() - 1.96 * deviation, abs=0.07 * deviation)
+    assert high == pytest.approx(right.mean() + 1.96 * deviation, abs=0.07 * deviation)
 
 
 # ------------------------------------------------------------------------------------------------- loss

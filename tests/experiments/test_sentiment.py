@@ -359,6 +359,12 @@ def test_loss_smooths_labels_and_drops_words_in_training_only() -> None:
     assert torch.equal(seen[1], tokens)
 
 
+def test_scores_of_one_tweet_and_a_logit_of_zero() -> None:
+    assert sentiment.scores(np.array([2.0]), np.array([1]))["accuracy"] == 1.0
+    # no evidence either way counts as negative
+    assert sentiment.confusion(np.zeros(2), np.array([0, 1])).tolist() == [[1, 0], [1, 0]]
+
+
 def test_scores_against_scikit_learn() -> None:
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
@@ -379,6 +385,7 @@ def test_scores_against_scikit_learn() -> None:
     [
         (0.86, 0.855, 0.865, "reached: above 85%, with its whole interval"),
         (0.851, 0.849, 0.853, "reached: above 85%, but its interval includes the bar"),
+        (0.851, 0.85, 0.852, "reached: above 85%, but its interval includes the bar"),
         (
             0.849,
             0.847,

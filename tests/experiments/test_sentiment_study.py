@@ -41,6 +41,9 @@ def test_paired_difference_by_hand() -> None:
     assert difference == pytest.approx(a.mean() - b.mean())
     assert low < difference < high
     assert paired_difference(a, a) == (0.0, 0.0, 0.0)
+    # differences 1, 0, 0, -1: variance 2 / 3, so the half width is z sqrt(2 / 3 / 4)
+    few = paired_difference(np.array([1, 1, 0, 0]), np.array([0, 1, 0, 1]))
+    assert few[2] == -few[1] == pytest.approx(1.959964 * np.sqrt(1 / 6))
     # paired is sharper than unpaired where the two mostly agree
     c = a.copy()
     c[:50] = ~c[:50]
