@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from coursework.data import sentiment140
+from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments import sentiment, sentiment_errors, word2vec
 from coursework.experiments.sentiment_errors import (
@@ -55,6 +56,16 @@ def test_reliability_against_torchmetrics() -> None:
     metric = BinaryCalibrationError(n_bins=15, norm="l1")
     expected = metric(torch.sigmoid(torch.tensor(logits)), torch.tensor(labels).long())
     assert found.error == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_certain_predictions_fall_into_the_outer_bins() -> None:
+    found = reliability(np.array([80.0, -800.0]), np.array([1, 1]))
+    assert found.count.tolist() == [1, *[0] * 13, 1]
+    assert found.error == pytest.approx(0.5)
+    assert reliability(np.array([0.0]), np.array([1])).error == pytest.approx(0.5)
+    undecided = expected_ceiling(np.array([0.0, 0.0]), np.array([0, 1]))  # taken for negative
+    assert undecided == {"expected_accuracy": 0.5, "accuracy": 0.5}
+    assert expected_ceiling(np.array([0.0]), np.array([0]))["accuracy"] == 1.0
 
 
 def test_calibrated_predictions_have_no_calibration_error() -> None:
@@ -136,12 +147,32 @@ def test_noise_of_copies_is_recovered(noise: float) -> None:
         np.arange(len(labels) + 1),
         [f"w{i}" for i in range(texts)],
         flipped.astype(np.int8),
-        sentiment140.load_tokens.__globals__["Source"]("made", "package", "", (), "MIT"),
+        Source("made", "package", "", (), "MIT"),
     )
     found = noise_from_copies(tweets, np.arange(len(labels)))
     assert found["texts"] == texts
     assert found["pairs"] == 3 * texts
     assert found["noise"] == pytest.approx(noise, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "expected"),
+    [
+        ([0, 0, 1], [0, 1, 1], {"texts": 1, "pairs": 1, "disagree": 1.0, "noise": 0.5}),
+        ([0, 0, 1, 1], [0, 1, 1, 1], {"texts": 2, "pairs": 2, "disagree": 0.5, "noise": 0.5}),
+        ([0, 1, 2], [0, 1, 1], {"texts": 0, "pairs": 0, "disagree": 0.0, "noise": 0.0}),
+    ],
+    ids=["a pair", "two pairs", "no copies"],
+)
+def test_noise_by_hand(texts: list[int], labels: list[int], expected: dict[str, float]) -> None:
+    tweets = sentiment140.TokenisedTweets(
+        np.array(texts, np.int32),
+        np.arange(len(texts) + 1),
+        ["good", "bad", "so"],
+        np.array(labels, np.int8),
+        Source("made", "package", "", (), "MIT"),
+    )
+    assert noise_from_copies(tweets, np.arange(len(texts))) == pytest.approx(expected)
 
 
 def test_own_word_vectors_repeat_and_know_training_words_only(

@@ -72,6 +72,21 @@ def test_several_references_can_only_help(trained: tuple[Run, Path]) -> None:
     assert run.metrics["test_chrf_multi"] >= run.metrics["test_chrf"]
 
 
+def test_scores_against_several_references_by_hand() -> None:
+    several = [
+        ["it rains now .", "it is raining now ."],
+        ["i see you ."],
+        ["we go home .", "we go ."],
+    ]
+    said = ["it is raining now .", "i see him .", "we go home ."]
+    found = experiment.score_all(said, several)
+    assert found["match_multi"] == pytest.approx(2 / 3)
+    assert found["exact_match"] == pytest.approx(1 / 3)
+    assert found["bleu_multi"] > found["bleu"]
+    with pytest.raises(ValueError, match="longer"):
+        experiment.score_all(said[:2], several)
+
+
 def test_the_recurrent_model_learns_too(offline: None, corpus: experiment.Corpus) -> None:
     config = dataclasses.replace(TINY, model="rnn")
     run = experiment.train(config, log=None, corpus=corpus)

@@ -56,7 +56,9 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> Relia
         labels: 0 or 1, ``[n]``.
         bins: Intervals of equal width.
     """
-    p = 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+    from scipy.special import expit
+
+    p = expit(np.asarray(logits, dtype=np.float64))  # knows no overflow
     group = np.minimum((p * bins).astype(int), bins - 1)
     count = np.bincount(group, minlength=bins)
     with np.errstate(invalid="ignore"):
