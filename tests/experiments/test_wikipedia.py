@@ -65,6 +65,8 @@ def test_it_learns(run: base.Run) -> None:
         assert run.metrics[f"{kind}.gnn.test_r2"] > 0.2
         ensemble = run.metrics[f"{kind}.ensemble.test_mae_ln"]
         assert ensemble < 0.9 * run.metrics[f"{kind}.median.test_mae_ln"]
+        assert f"{kind}.ensemble.test_mae_visits" in run.metrics
+        assert f"{kind}.median.test_mae_visits" not in run.metrics  # the main measures only
         curve = run.curves[f"{kind}.gnn"]
         assert len(curve) == 4
         assert curve[-1]["train_mae_ln"] < curve[0]["train_mae_ln"]
@@ -319,6 +321,30 @@ def test_measures_by_hand(cache: Path) -> None:
     worse = wikipedia.measures(graph, perfect + 1, rows)
     assert worse["mae_ln"] == pytest.approx(1)
     assert worse["mae_log10"] == pytest.approx(1 / np.log(10))
+
+
+def test_measures_against_scikit_learn(cache: Path) -> None:
+    from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score
+
+    graph, rng = pages.load(), np.random.default_rng(0)
+    predicted = graph.y.numpy() + rng.normal(0, 0.5, graph.num_nodes)
+    rows = rng.permutation(graph.num_nodes)[:60]
+    found = wikipedia.measures(graph, predicted, rows)
+    y, visits = graph.y.numpy()[rows].astype(np.float64), graph.traffic.numpy()[rows]
+    p = predicted[rows]
+    assert found["r2"] == pytest.approx(r2_score(y, p))
+    assert found["mae_ln"] == pytest.approx(mean_absolute_error(y, p))
+    assert found["mae_visits"] == pytest.approx(mean_absolute_error(visits, np.expm1(p)))
+    assert found["medae_visits"] == pytest.approx(median_absolute_error(visits, np.expm1(p)))
+
+
+@pytest.mark.parametrize(("error", "r2"), [(0.0, 1.0), (0.5, 0.0)])
+def test_r2_of_equal_visits(cache: Path, error: float, r2: float) -> None:
+    """As scikit-learn has it: there is nothing to explain."""
+    graph = pages.load()
+    level = dataclasses.replace(graph, y=torch.full_like(graph.y, 2.0))
+    predicted = np.full(graph.num_nodes, 2.0 + error)
+    assert wikipedia.measures(level, predicted, np.arange(5))["r2"] == r2
 
 
 def test_twin_facts(cache: Path) -> None:
