@@ -155,8 +155,16 @@ def _annotations(tree: ast.AST) -> set[int]:
 
 
 def mutants(source: str, functions: Sequence[str] = ()) -> Iterator[Mutant]:
-    """All mutants of a module, in the order of its lines."""
+    """All mutants of a module."""
     tree = ast.parse(source)
+    for place, line, what, change in changes(tree, functions):
+        changed = copy.deepcopy(tree)
+        change(list(ast.walk(changed))[place])
+        yield Mutant(line, what, ast.fix_missing_locations(changed))
+
+
+def changes(tree: ast.Module, functions: Sequence[str] = ()) -> Iterator[tuple[int, int, str, Any]]:
+    """What can be changed: number of the node in a walk, its line, the change in words, the change."""
     nodes = list(ast.walk(tree))
     left = _annotations(tree)
     inside: set[int] | None = None
@@ -168,9 +176,7 @@ def mutants(source: str, functions: Sequence[str] = ()) -> Iterator[Mutant]:
         if id(node) in left or (inside is not None and id(node) not in inside):
             continue
         for what, change in _changes(node):
-            changed = copy.deepcopy(tree)
-            change(list(ast.walk(changed))[place])
-            yield Mutant(getattr(node, "lineno", 0), what, ast.fix_missing_locations(changed))
+            yield place, getattr(node, "lineno", 0), what, change
 
 
 def _changes(node: ast.AST) -> list[tuple[str, Any]]:
