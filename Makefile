@@ -27,7 +27,7 @@ nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half a
 	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly
 	TRUST_CASES=50 $(BIN)/python -m pytest tests/trust/test_fuzz.py
 
-mutation: $(STAMP)   ## change one thing of models, theory and metrics at a time: do the tests notice? (hours)
+mutation: $(STAMP)   ## change one thing of models, theory and metrics at a time: do the tests notice? (an hour)
 	$(BIN)/python tests/trust/mutate.py
 
 lint: $(STAMP)       ## style and types

@@ -148,6 +148,7 @@ def test_vote_by_hand() -> None:
     assert found.dtype == np.uint8
     assert (segmentation.vote(masks, least=0.9)[0, 1, 1:6] == [3, 3, 3, 3, 5]).all()
     assert (segmentation.vote(masks, least=0.8)[0, 1, 1:6] == 3).all()  # exactly so many
+    assert (segmentation.vote(masks, least=2 / 3)[1, 1, 1:4] == 8).all()
     usual = segmentation.vote(masks)  # seven of ten
     assert (usual[0, 1, 1:6] == 3).all()
     assert usual[1, 1, 1:4].tolist() == [3, 8, 8]
@@ -171,6 +172,9 @@ def test_boundary_f1_by_hand() -> None:
     invented = truth.copy()
     invented[0, 14:18, 14:18] = 5
     assert segmentation.boundary_f1(invented, truth) == 0.5  # the 3 is right, the 5 is none
+    speck = truth.copy()
+    speck[0, 16, 16] = 5
+    assert segmentation.boundary_f1(speck, truth) == 0.5
     both = np.concatenate([truth, np.full_like(truth, 10)])
     half = segmentation.boundary_f1(np.concatenate([moved, both[1:]]), both, chunk=1)
     assert half == pytest.approx(12 / 20)

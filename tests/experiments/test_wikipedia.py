@@ -345,6 +345,9 @@ def test_r2_of_equal_visits(cache: Path, error: float, r2: float) -> None:
     level = dataclasses.replace(graph, y=torch.full_like(graph.y, 2.0))
     predicted = np.full(graph.num_nodes, 2.0 + error)
     assert wikipedia.measures(level, predicted, np.arange(5))["r2"] == r2
+    nearly = dataclasses.replace(level, y=level.y + 0.001 * torch.arange(graph.num_nodes))
+    found = wikipedia.measures(nearly, nearly.y.numpy() + 0.001, np.arange(5))["r2"]
+    assert found == pytest.approx(0.5, abs=1e-3)  # 1 - 5 / (4 + 1 + 0 + 1 + 4)
 
 
 def test_twin_facts(cache: Path) -> None:

@@ -98,6 +98,25 @@ def test_counted_cost_is_the_formula() -> None:
     assert quadratic.peak >= 4 * n * n > linear.peak
 
 
+def test_examples_are_of_the_sizes_that_are_named() -> None:
+    assert ka.growth(ka.linear, [128])[0].multiply_adds == 128 * 8 * 17
+    for found, expected in zip(
+        ka.random_inputs(3, 2, 4), ka.random_inputs(3, 2, 4, 0), strict=True
+    ):
+        assert torch.equal(found, expected)
+    seen: list[tuple[int, ...]] = []
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, phi: ka.FeatureMap) -> Tensor:
+        seen.append((*q.shape, v.shape[1]))
+        return ka.linear(q, k, v, phi)
+
+    assert ka.check_equal(candidate=spy).holds
+    assert seen == [(512, 16, 24)] * 5
+    seen.clear()
+    assert ka.check_exponent(spy).holds
+    assert seen == [(n, 8, 8) for n in (256, 512, 1024, 2048)]
+
+
 def test_not_every_kernel_is_non_negative() -> None:
     assert ka.check_non_negative(ka.elu_plus_one).holds
     assert ka.check_non_negative(ka.squares).holds
@@ -121,6 +140,7 @@ def test_the_exponential_is_the_similarity_of_softmax_attention() -> None:
 def test_no_finite_map_gives_softmax() -> None:
     """The rank of the similarities is at most m; the exponential has full rank."""
     assert ka.similarity_rank(ka.elu_plus_one) == 4
+    assert ka.similarity_rank(lambda x: torch.eye(len(x), dtype=x.dtype)) == 64  # as many features
     assert ka.exponential_similarity_rank() == 64
     assert ka.similarity_rank(ka.elu_plus_one, n=64, d=4) == 4
     assert ka.similarity_rank(ka.squares, n=64, d=4) <= 16
