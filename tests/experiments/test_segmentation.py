@@ -131,6 +131,10 @@ def test_digits_are_named_by_their_own_pixels_by_hand() -> None:
     found[0, 0, :6] = 4  # all that is called 1 is a 1, but most of the 1 is called 4
     matrices = segmentation.confusion_matrices(found, truth)
     assert segmentation.digit_accuracy(matrices) == 0.5
+    truth[0, 2] = 0
+    found[0, 0, :6], found[0, 2] = 0, 10  # the 0 is missed; that a 1 is called 0 does not find it
+    matrices = segmentation.confusion_matrices(found, truth)
+    assert segmentation.digit_accuracy(matrices) == 0.0
 
 
 def test_vote_by_hand() -> None:

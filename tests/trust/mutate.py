@@ -438,10 +438,10 @@ def main() -> int:
     options = parser.parse_args()
     known = targets()
     prepare()
-    found: dict[str, Any] = {}
     output = ROOT / "build" / "mutation.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(output.read_text(encoding="utf-8")) if options.again else {}
+    found: dict[str, Any] = dict(before)  # modules that are not named stay as they were
     for wanted in options.modules or known:
         name, _, chosen = wanted.partition(":")
         if name not in known:
