@@ -20,7 +20,7 @@ run: $(STAMP)        ## install, get the data, execute every notebook, print wha
 	$(BIN)/coursework run
 
 test: $(STAMP) lint  ## everything that CI runs
-	$(BIN)/python -m pytest tests --cov=coursework --cov-branch
+	$(BIN)/python -m pytest tests --cov=coursework --cov-branch --cov-fail-under=95
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
 
 nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half an hour on a laptop)
