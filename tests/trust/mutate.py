@@ -398,7 +398,10 @@ def examine(
 
 def document(found: Mapping[str, Any]) -> str:
     """The outcome as a page: a table of modules, the survivors and why nothing notices them."""
-    known = explained()
+    from coursework.report import store  # not before the last mutant has been tried
+
+    known, run = explained(), store.provenance()
+    machine, versions = run["machine"], run["versions"]
     tried = sum(item["tried"] for item in found.values())
     killed = sum(item["killed"] for item in found.values())
     seconds = sum(item["seconds"] for item in found.values())
@@ -407,6 +410,9 @@ def document(found: Mapping[str, Any]) -> str:
         "Written by `python tests/trust/mutate.py --record`; not edited by hand, but for the reasons, which",
         "are in `survivors.json`. One thing of a module is changed at a time; its tests are to notice.", "",
         f"**{killed} of {tried} mutants noticed ({killed / tried:.1%})**, in {seconds / 60:.0f} minutes.", "",
+        f"Commit `{run['commit'][:7]}`, Python {versions['python']}, torch {versions['torch']}, "
+        f"{machine['cores']} cores of {machine['processor']}. Survivors are tried again when tests are added",
+        "(`--again`), as long as their module is the same.", "",
         "| module | mutants | noticed | share |", "|---|---:|---:|---:|",
     ]  # fmt: skip
     for name, item in found.items():
