@@ -442,9 +442,13 @@ def main() -> int:
     )
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}")
     options = parser.parse_args()
+    if options.again and options.sample is not None:
+        parser.error("--again goes on from all mutants; leave --sample out")
+    output = ROOT / "build" / "mutation.json"
+    if options.again and not output.is_file():
+        parser.error(f"there is no {output.relative_to(ROOT)} to go on from; leave --again out")
     known = targets()
     prepare()
-    output = ROOT / "build" / "mutation.json"
     output.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(output.read_text(encoding="utf-8")) if options.again else {}
     found: dict[str, Any] = dict(before)  # modules that are not named stay as they were
@@ -455,6 +459,7 @@ def main() -> int:
         functions = tuple(filter(None, chosen.split(",")))
         found[name] = examine(name, known[name], functions, options, before.get(name))
         output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    found = {name: found[name] for name in known if name in found}
     if options.record:
         RECORD.write_text(document(found), encoding="utf-8")
     tried = sum(item["tried"] for item in found.values())
