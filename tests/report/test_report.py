@@ -74,13 +74,6 @@ def test_wilson_ends_at_the_share_where_all_or_none_are_right() -> None:
     assert all(store.wilson(n, n)[1] >= 1 and store.wilson(0, n)[0] <= 0 for n in range(1, 500))
 
 
-def test_spread_names_the_deviation_and_the_number_of_seeds() -> None:
-    several = store.summarise([0.25, 0.75])
-    assert store.spread(several) == "0.5000 ± 0.3536 (n = 2)"
-    assert store.spread(several, 1) == "0.5 ± 0.4 (n = 2)"
-    assert store.spread(store.summarise([0.25])) == "0.2500"
-
-
 def test_wilson_against_a_textbook_value() -> None:
     low, high = store.wilson(10, 20)
     assert low == pytest.approx(0.2993, abs=1e-4)

@@ -26,6 +26,7 @@ from coursework import settings
 from coursework.errors import ResultsError
 from coursework.experiments.base import Run, as_record
 from coursework.report.tables import Table
+from coursework.report.tables import spread as spread
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning", "sacrebleu")
@@ -216,13 +217,6 @@ def names(folder: Path | None = None) -> list[str]:
     """Names of the recorded results (the condensed ``headline`` is not one of them)."""
     folder = folder or settings.results_dir()
     return sorted(path.stem for path in folder.glob("*.json") if path.stem != "headline")
-
-
-def spread(metric: Mapping[str, Any], digits: int = 4) -> str:
-    """``mean ± std (n)`` of a metric."""
-    count = len(metric["values"])
-    text = f"{metric['mean']:.{digits}f}"
-    return text if count == 1 else f"{text} ± {metric['std']:.{digits}f} (n = {count})"
 
 
 def recorded(*wanted: str, metrics: Sequence[str] | None = None, digits: int = 4) -> Table:

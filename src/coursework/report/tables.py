@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from coursework.errors import ResultsError
+
+Record = Mapping[str, Any]
+Metric = Mapping[str, Any]  # mean, std, values, and low and high where there is an interval
+Form = str | Callable[[Metric], str]  # a format of the mean such as ".1%", or a function below
 
 
 def format_cell(value: Any) -> str:
@@ -97,3 +103,98 @@ class Table:
             "---:" if self._numeric(i) else "---" for i in range(len(self.columns))
         )
         return "\n".join([line(list(self.columns)), rule + "|", *map(line, self._cells())])
+
+
+def spread(metric: Metric, digits: int = 4) -> str:
+    """``mean ± std (n = seeds)``."""
+    count = len(metric["values"])
+    text = f"{metric['mean']:.{digits}f}"
+    return text if count == 1 else f"{text} ± {metric['std']:.{digits}f} (n = {count})"
+
+
+def percent(metric: Metric, digits: int = 2) -> str:
+    """``mean ± std`` of a share, in percent."""
+    text = f"{100 * metric['mean']:.{digits}f}"
+    return text if metric["std"] is None else f"{text} ± {100 * metric['std']:.{digits}f}"
+
+
+def points(metric: Metric, digits: int = 2) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * metric['mean']:+.{digits}f}"
+
+
+def signed(metric: Metric, digits: int = 4) -> str:
+    """A difference with its sign and, where there is one, its interval."""
+    text = f"{metric['mean']:+.{digits}f}"
+    if "low" not in metric:
+        return text
+    return f"{text} [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]"
+
+
+def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str | None:
+    """``low to high``; None (a dash) without an interval."""
+    if "low" not in metric:
+        return None
+    return f"{scale * metric['low']:{form}} to {scale * metric['high']:{form}}"
+
+
+def metric_of(record: Record, name: str) -> Metric | None:
+    """A metric of a record; ``a - b`` is their difference, seed by seed. None if it is not recorded."""
+    from coursework.report.store import summarise
+
+    parts = [record["metrics"].get(part) for part in name.split(" - ")]
+    if None in parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    a, b = (part["values"] for part in parts)
+    return summarise([x - y for x, y in zip(a, b, strict=True)])
+
+
+def grid(
+    record: Record | None,
+    rows: Sequence[tuple[Any, ...]],
+    columns: Sequence[tuple[Any, ...]],
+    form: Form = spread,
+    caption: str = "",
+    heading: str = "",
+) -> Table:
+    """Metrics of one or several records as a table.
+
+    Args:
+        record: Where the metrics are, unless a row names its own record.
+        rows: ``(label, key)`` or ``(label, key, record)``.
+        columns: ``(label, name)`` or ``(label, name, form)``. The row's key takes the place of ``{}`` in the
+            name (``"{}.test_accuracy"``); a name without ``{}`` is a prefix. ``"skip.{} - noskip.{}"`` is a
+            paired difference. A function of (record, key) gives the cell itself.
+        form: How metrics are shown in columns that do not say.
+        heading: Heading of the labels.
+
+    Raises:
+        ResultsError: If nothing of a row or of a column is recorded, as after a slip in a name.
+    """
+    cells = []
+    for label, key, *own in rows:
+        source = own[0] if own else record
+        cells.append([label, *(_cell(source, key, column, form) for column in columns)])
+    places = [i for i, (_, name, *_) in enumerate(columns, start=1) if not callable(name)]
+    for row in cells:
+        if places and all(row[place] is None for place in places):
+            raise ResultsError(f"No metric of the row {row[0]!r} is recorded.")
+    for place in places:
+        if cells and all(row[place] is None for row in cells):
+            raise ResultsError(f"No metric of the column {columns[place - 1][0]!r} is recorded.")
+    return Table([heading, *(label for label, *_ in columns)], cells, caption)
+
+
+def _cell(record: Record | None, key: str, column: tuple[Any, ...], form: Form) -> Any:
+    _, name, *own = column
+    if record is None:
+        raise ValueError(f"There is no record for the row {key!r}.")
+    if callable(name):
+        return name(record, key)
+    metric = metric_of(record, name.replace("{}", key) if "{}" in name else name + key)
+    form = own[0] if own else form
+    if metric is None:
+        return None
+    return form(metric) if callable(form) else format(metric["mean"], form)
