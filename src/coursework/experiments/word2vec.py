@@ -6,8 +6,9 @@ everything that they depend on, so a second training with the same words starts 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,11 +67,23 @@ class Sentences:
             yield [self._words[i] for i in ids[start : start + length]]
 
 
-def train(sentences: Sentences, vocabulary: Vocabulary, config: Config, key: str) -> np.ndarray:
-    """Vectors of the words of a vocabulary.
+def skip_gram(sentences: Iterable[list[str]], config: Config) -> Any:
+    """gensim's vectors of the words: word -> ``[dim]``.
 
     One worker: with several the order of the updates, and so the result, would depend on the
     scheduling of threads.
+    """
+    import gensim
+
+    model = gensim.models.Word2Vec(
+        sentences, sg=1, vector_size=config.dim, window=config.window, negative=config.negative,
+        sample=config.sample, epochs=config.epochs, seed=config.seed, min_count=1, workers=1,
+    )  # fmt: skip
+    return model.wv
+
+
+def train(sentences: Sentences, vocabulary: Vocabulary, config: Config, key: str) -> np.ndarray:
+    """Vectors of the words of a vocabulary.
 
     Args:
         sentences: The training tweets.
@@ -83,24 +96,11 @@ def train(sentences: Sentences, vocabulary: Vocabulary, config: Config, key: str
     """
 
     def build() -> cache.Arrays:
-        import gensim
-
-        model = gensim.models.Word2Vec(
-            sentences,
-            vector_size=config.dim,
-            window=config.window,
-            negative=config.negative,
-            sample=config.sample,
-            epochs=config.epochs,
-            seed=config.seed,
-            sg=1,
-            min_count=1,
-            workers=1,
-        )
+        found = skip_gram(sentences, config)
         vectors = np.zeros((len(vocabulary), config.dim), np.float32)  # [V, dim]
         for i, word in enumerate(vocabulary.to_list()):
-            if word in model.wv:
-                vectors[i] = model.wv[word]
+            if word in found:
+                vectors[i] = found[word]
         return {"vectors": vectors}
 
     arrays = cache.arrays("sentiment140-word2vec", cache.key_of(key, config), build)
