@@ -64,7 +64,7 @@ def test_models_need_torch_only() -> None:
 
 def test_only_settings_reads_the_environment() -> None:
     for path in PACKAGE.rglob("*.py"):
-        if path.name in {"settings.py", "notebooks.py", "engine.py", "seeds.py"}:
+        if path.name in {"settings.py", "engine.py", "seeds.py"}:
             continue  # set variables for a kernel; read torchrun's; set cuBLAS's
         assert "os.environ" not in path.read_text(encoding="utf-8"), path.relative_to(ROOT)
 

@@ -188,7 +188,7 @@ def run_notebooks(
     """Execute the notebooks and print what every sub-question came to."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from coursework.report import notebooks as runner
+    from coursework_tools.publishing import run as runner
 
     if preset is not None and preset not in settings.PRESETS:
         raise ConfigError(f"There is no preset {preset!r}; choose from quick, full.")
@@ -376,7 +376,8 @@ def report(
     """Validate the results, condense them into the headline and the README, typeset the writeup."""
     import json
 
-    from coursework.report import headline, readme, store, writeup
+    from coursework.report import store
+    from coursework_tools.publishing import headline, readme, writeup
 
     names = store.names()
     for name in names:
@@ -420,7 +421,7 @@ def grade(
     ] = None,
 ) -> None:
     """The rubric of both homework sets: where each answer is, and what its evidence says now."""
-    from coursework.report import grade as grader
+    from coursework_tools.grading import grade as grader
 
     if run:
         typer.echo("running the tests that are named as evidence ...", err=True)
@@ -468,7 +469,7 @@ def build_site(
     ] = None,
 ) -> None:
     """Build the static site of notebooks, rubric, theory, benchmark and reference; check its links."""
-    from coursework.report import site
+    from coursework_tools.publishing import site
 
     typer.echo(f"written to {site.build(output) / 'index.html'}")
 
@@ -496,7 +497,8 @@ def bench(
 ) -> None:
     """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
     from coursework import bench as harness
-    from coursework.report import speed, store
+    from coursework.report import store
+    from coursework_tools.publishing import speed
 
     preset = "quick" if quick else "full"
     result = harness.run(names or [], preset, on_pair=typer.echo, device=device, threads=threads)

@@ -23,9 +23,10 @@ from coursework.bench import growth, harness, start, training, work
 from coursework.bench.harness import Goal, Pair
 from coursework.data import m2nist, text
 from coursework.errors import ConfigError
-from coursework.report import readme, speed, store
+from coursework.report import store
 from coursework.theory.cost import measure, peak_bytes
 from coursework.training import engine
+from coursework_tools.publishing import readme, speed
 
 TINY = bench.BenchConfig(
     rounds=2, warmup=0, device="cpu", nodes=60, edges=120, features=8, dense_nodes=30,
@@ -197,8 +198,8 @@ def test_growth_curves_and_their_exponents(standin: Path) -> None:
 def test_seconds_of_the_notebooks_come_from_the_last_whole_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from coursework.report import notebooks
     from coursework.report.questions import NOTEBOOKS
+    from coursework_tools.publishing import run as notebooks
 
     monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))
     assert start.notebooks() == []

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coursework.report import site
 from coursework.report.questions import NOTEBOOKS
+from coursework_tools.publishing import site
 
 SCREENS = Path(__file__).parent / "screens"
 

@@ -15,8 +15,9 @@ from coursework import settings
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
 from coursework.experiments.base import Run
-from coursework.report import answers, figures, headline, questions, readme, store
+from coursework.report import answers, figures, questions, store
 from coursework.report.tables import Table, format_cell
+from coursework_tools.publishing import headline, readme
 
 REAL = Source("cora", "data root", "ab" * 32, (), "free")
 STANDIN = Source("cora", "stand-in", "cd" * 32, (), "MIT")

@@ -42,8 +42,10 @@ from coursework.models.attention import MultiHeadAttention, attention
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.lstm import LSTM, BiLSTMClassifier
 from coursework.models.transformer import EncoderLayer, Transformer
-from coursework.report import answers, headline, notebooks, readme, store
+from coursework.report import answers, store
 from coursework.training import checkpoints, engine, parallel
+from coursework_tools.publishing import headline, readme
+from coursework_tools.publishing import run as notebooks
 
 Call = Callable[[Path], object]
 

@@ -19,8 +19,8 @@ import pytest
 from coursework import settings
 from coursework.data import planetoid, sources, wikipedia
 from coursework.experiments import base
-from coursework.report import readme
 from coursework.report.questions import NOTEBOOKS, QUESTIONS
+from coursework_tools.publishing import readme
 
 ROOT = settings.repo_root()
 LOOKS_MEASURED = re.compile(

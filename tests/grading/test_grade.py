@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from coursework import settings
 from coursework.cli import app
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import grade, rubric, sections, store
-from coursework.report.grade import Line, Measured, Outcome
+from coursework.report import store
 from coursework.report.questions import QUESTIONS
-from coursework.report.rubric import RUBRIC, Item, Number
+from coursework_tools.grading import grade, rubric, sections
+from coursework_tools.grading.grade import Line, Measured, Outcome
+from coursework_tools.grading.rubric import RUBRIC, Item, Number
 
 ROOT = settings.repo_root()
 

@@ -18,11 +18,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import coursework
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import alt, grade, sections, speed, store
+from coursework.report import alt, store
 from coursework.report.questions import NOTEBOOKS
-from coursework.report.rubric import RUBRIC
+from coursework_tools.grading import grade, sections
+from coursework_tools.grading.rubric import RUBRIC
+from coursework_tools.publishing import speed
 
 PARTS: dict[str, str] = {
     "models": "Models, from scratch, on torch alone",
@@ -123,7 +126,7 @@ def benchmark_page() -> str:
 
 def modules(part: str) -> list[str]:
     """Public modules of a part of the package."""
-    folder = Path(__file__).resolve().parents[1] / part
+    folder = Path(coursework.__file__).parent / part
     return [
         module.name
         for module in pkgutil.iter_modules([str(folder)])

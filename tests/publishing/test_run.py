@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import notebooks
+from coursework_tools.publishing import run as notebooks
 
 ANSWERS = """
 from coursework.report.answers import AnswerSheet

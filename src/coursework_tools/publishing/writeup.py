@@ -259,7 +259,7 @@ def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
     for node in body:
         if isinstance(node, Definition) and node.name == name:
             return node
-    raise ResultsError(f"{where} has no {name} any more; mend LISTINGS in report/writeup.py.")
+    raise ResultsError(f"{where} has no {name} any more; mend LISTINGS in publishing/writeup.py.")
 
 
 def _docstrings(node: ast.AST) -> set[int]:
@@ -322,7 +322,7 @@ def cut(listing: Listing) -> list[Line]:
         if not hits:
             raise ResultsError(
                 f"{listing.path} has no line with {mark!r} any more; mend LISTINGS in "
-                "report/writeup.py."
+                "publishing/writeup.py."
             )
         for row in hits:
             row.marked = True

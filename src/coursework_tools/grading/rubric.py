@@ -1,7 +1,7 @@
 """The rubric of both homework sets: points and evidence of every sub-question, and what is left to judge.
 
 It holds names and words. What the names stand for (tests, results, sections, pages) is looked up by
-:mod:`coursework.report.grade`, and a test fails if one of them does not exist.
+:mod:`coursework_tools.grading.grade`, and a test fails if one of them does not exist.
 """
 
 from __future__ import annotations

@@ -10,9 +10,10 @@ import pytest
 
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import alt, site
+from coursework.report import alt
 from coursework.report.questions import NOTEBOOKS, QUESTIONS
 from coursework.theory.claims import CLAIMS
+from coursework_tools.publishing import site
 
 ROOT = settings.repo_root()
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import alt, badges, grade, headline, sections, speed
-from coursework.report.rubric import RUBRIC
+from coursework.report import alt
 from coursework.report.tables import Table
+from coursework_tools.grading import grade, sections
+from coursework_tools.grading.rubric import RUBRIC
+from coursework_tools.publishing import badges, headline, speed
 
 START = "<!-- results: made by `coursework report`, do not edit -->"
 END = "<!-- /results -->"

@@ -23,9 +23,11 @@ from typing import Literal
 
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import notebooks, sections, store
-from coursework.report.rubric import RUBRIC, Item, Number
+from coursework.report import store
 from coursework.report.tables import Table
+from coursework_tools.grading import sections
+from coursework_tools.grading.rubric import RUBRIC, Item, Number
+from coursework_tools.publishing import run as notebooks
 
 Verdict = Literal["holds", "fails", "not run", "awaited"]
 """``awaited``: a number that is not recorded yet, so nothing can be said."""
@@ -273,7 +275,9 @@ def measure(number: Number, folder: Path | None = None) -> Measured:
     record = store.read(number.result, folder)
     metrics = record["metrics"]
     if number.metric not in metrics:
-        raise ResultsError(f"Result {number.result} has no {number.metric}; mend report/rubric.py.")
+        raise ResultsError(
+            f"Result {number.result} has no {number.metric}; mend grading/rubric.py."
+        )
     bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
     device = record["machine"]["device"]
     return Measured(
@@ -355,7 +359,7 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     items = [item for item in RUBRIC if item.question.notebook in chosen]
     gone = missing(items)
     if gone:
-        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend report/rubric.py.")
+        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend grading/rubric.py.")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
     return [

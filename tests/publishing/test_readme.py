@@ -12,9 +12,11 @@ import yaml
 
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import badges, readme, sections, store
+from coursework.report import store
 from coursework.report.questions import NOTEBOOKS
-from coursework.report.rubric import RUBRIC
+from coursework_tools.grading import sections
+from coursework_tools.grading.rubric import RUBRIC
+from coursework_tools.publishing import badges, readme
 
 ROOT = settings.repo_root()
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,7 +16,8 @@ import pytest
 from coursework import settings
 from coursework.errors import ResultsError
 from coursework.experiments import segmentation
-from coursework.report import store, writeup
+from coursework.report import store
+from coursework_tools.publishing import writeup
 
 ROOT = settings.repo_root()
 SOURCES = sorted((ROOT / "writeup").glob("*.typ"))

@@ -1,0 +1,1 @@
+"""Tools around the solutions: grading, publishing, benchmark, and the student edition."""

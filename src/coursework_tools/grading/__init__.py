@@ -1,0 +1,1 @@
+"""The rubric of both homework sets, with its evidence."""

@@ -1,0 +1,1 @@
+"""Notebooks run, results condensed, writeup and site made."""
