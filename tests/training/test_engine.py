@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from coursework.errors import ConfigError, TrainingError
-from coursework.training import checkpoints, engine, seeds
+from coursework.training import checkpoints, devices, engine, seeds
 
 PLAN = engine.Plan(
     epochs=4,
@@ -167,7 +167,26 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
         regression(run_dir=tmp_path, spoil=value, checkpoint_seconds=0.0)
     state = checkpoints.load(tmp_path / "last.pt")
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
-    assert (state["epoch"], state["position"]) == (1, 2)
+    assert (state["fit"]["epoch"], state["fit"]["position"]) == (1, 2)
+
+
+def test_without_a_monitor_the_last_epoch_is_kept() -> None:
+    fit = scripted([(1.0, 0.5), (2.0, 0.1)], dataclasses.replace(PLAN, epochs=2, monitor=None))
+    assert (fit.best_epoch, fit.best) == (2, {"loss": 2.0, "accuracy": 0.1})
+
+
+def test_a_checkpoint_of_the_earlier_layout_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    checkpoints.save({"identity": {}, "model": {}, "epoch": 1}, tmp_path / "last.pt")
+    with pytest.raises(TrainingError, match="earlier version.*without --resume"):
+        regression(run_dir=tmp_path, resume=True)
+
+
+def test_lazy_batches_are_made_when_asked_for_and_know_their_rows() -> None:
+    made = []
+    lazy = engine.Lazy([[0, 1], [2], [3]], lambda rows: made.append(rows) or len(rows))
+    assert (len(lazy), made) == (3, [])
+    assert (lazy[1], lazy[1:][1], made) == (1, 1, [[2], [3]])
+    assert lazy.rows(0) == [0, 1]
 
 
 def test_unknown_monitor_is_named() -> None:
@@ -200,32 +219,39 @@ def test_empty_training_set() -> None:
         )  # fmt: skip
 
 
+def plan_of(schedule: Any, warmup: float) -> engine.Plan:
+    return engine.Plan(epochs=1, learning_rate=1.0, schedule=schedule, warmup=warmup)
+
+
 @given(
     st.floats(0, 1),
     st.sampled_from(["constant", "cosine", "one-cycle", "linear"]),
     st.floats(0, 0.9),
 )
 def test_rate_factor_stays_in_range(progress: float, schedule: Any, warmup: float) -> None:
-    assert 0 <= engine.rate_factor(progress, schedule, warmup) <= 1
+    assert 0 <= plan_of(schedule, warmup).rate(progress) <= 1
 
 
 def test_rate_factor_reaches_its_peak_and_zero() -> None:
-    assert engine.rate_factor(0.25, "one-cycle", 0.25) == 1
-    assert engine.rate_factor(1.0, "one-cycle", 0.25) == pytest.approx(0)
-    assert engine.rate_factor(0.0, "linear", 0.1) == 0
-    assert engine.rate_factor(0.5, "constant", 0.0) == 1
+    assert plan_of("one-cycle", 0.25).rate(0.25) == 1
+    assert plan_of("one-cycle", 0.25).rate(1.0) == pytest.approx(0)
+    assert plan_of("linear", 0.1).rate(0.0) == 0
+    assert plan_of("constant", 0.0).rate(0.5) == 1
 
 
 @given(st.integers(1, 40), st.integers(1, 5))
 def test_shares_are_a_partition(rows: int, processes: int) -> None:
     batch = {"x": torch.arange(rows), "pair": (torch.arange(rows), "label")}
-    parts = [engine.share(batch, rank, processes)["x"] for rank in range(processes)]
+    parts = [
+        engine.on_tensors(batch, lambda x, rank=rank: x[rank::processes])["x"]  # type: ignore[misc]
+        for rank in range(processes)
+    ]
     assert sorted(torch.cat(parts).tolist()) == list(range(rows))
 
 
 def test_choose_precision_respects_the_wish() -> None:
-    assert engine.choose_precision("32-true") == "32-true"
-    assert engine.choose_precision("auto") in {"32-true", "bf16-mixed"}
+    assert devices.choose_precision("32-true") == "32-true"
+    assert devices.choose_precision("auto") in {"32-true", "bf16-mixed"}
 
 
 @pytest.mark.parametrize(
@@ -236,13 +262,13 @@ def test_bf16_needs_the_instructions_not_their_emulation(
     monkeypatch: pytest.MonkeyPatch, onednn: bool, instructions: bool, expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(engine.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert engine.choose_precision("auto") == expected
+    assert devices.choose_precision("auto") == expected
 
 
 def test_bf16_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    engine.make_fabric("bf16-mixed")
+    devices.make_fabric("bf16-mixed")
     assert capfd.readouterr().err == ""

@@ -26,16 +26,14 @@ def gauges(config: BenchConfig) -> Findings:
     batches, printing and checkpoints; evaluation is counted apart.
     """
     from coursework.experiments import base
-    from coursework.training import engine
 
     found: list[Gauge] = []
     for name in config.trainings:
         short = base.override(base.preset_of(name, "quick"), SHORT.get(name, ()))
-        with engine.recorded() as fits, tempfile.TemporaryDirectory() as folder:
-            base.get(name).train(
-                short, preset="quick", seed=0, resume=False, run_dir=Path(folder), log=None
-            )
-        found += shares(name, fits)
+        with tempfile.TemporaryDirectory() as folder:
+            job = base.Job(name, short, "quick", folder=Path(folder), log=None)
+            fits = base.get(name).train(job).artefacts["fits"]
+        found += shares(name, list(fits.values()))
     return Findings(found)
 
 

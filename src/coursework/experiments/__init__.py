@@ -1,9 +1,10 @@
 """Experiments join data, models and training; one module each, loaded when asked for.
 
-Every module has a frozen ``Config``, ``PRESETS`` with at least ``full`` and ``quick``, ``train`` and
-``evaluate``. See :mod:`coursework.experiments.base`.
+Every module has a checked ``Config``, ``PRESETS`` with at least ``full`` and ``quick``, and ``train``.
+See :mod:`coursework.experiments.base`.
 """
 
-from coursework.experiments.base import EXPERIMENTS, Run, get, override, preset_of
+from coursework.config import override
+from coursework.experiments.base import EXPERIMENTS, Job, Run, get, preset_of
 
-__all__ = ["EXPERIMENTS", "Run", "get", "override", "preset_of"]
+__all__ = ["EXPERIMENTS", "Job", "Run", "get", "override", "preset_of"]

@@ -1,21 +1,34 @@
-"""What every experiment shares: the record of a run, presets, and overriding a config by ``key=value``."""
+"""What every experiment shares: which training it is (Job), its record (Run), and trained models."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import json
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from coursework.errors import ConfigError
+from torch import Tensor, nn
+
+from coursework import settings
+from coursework.config import as_record, override
+from coursework.errors import ConfigError, TrainingError
+from coursework.training import checkpoints, engine
 
 if TYPE_CHECKING:
     from coursework.data.sources import Source
 
+__all__ = [
+    "EXPERIMENTS", "Job", "Run", "as_record", "get", "override", "parameters", "preset_of", "restore",
+    "shrink", "train_quietly", "train_seed",
+]  # fmt: skip
+
 C = TypeVar("C")
+Log = Callable[[str], None]
 
 EXPERIMENTS: dict[str, str] = {
     "sentiment": "Problem 1: polarity of tweets with a bidirectional LSTM",
@@ -36,38 +49,65 @@ EXPERIMENTS: dict[str, str] = {
 
 @dataclass
 class Run:
-    """One training with one seed.
-
-    Attributes:
-        experiment: Name of the experiment.
-        preset: Name of the preset that the config started from.
-        config: The frozen config, every number of the run.
-        seed: Seed of the run.
-        metrics: Scalars; test metrics start with ``test_``.
-        source: Where the data came from.
-        seconds: Wall time of the whole run.
-        curves: Name -> list of records (one per epoch), kept in the results file.
-        notes: Further plain values worth keeping (parameter counts, precision, tables).
-        artefacts: Objects for the notebook (model, predictions); never stored.
-    """
+    """One training with one seed: what is recorded of it, and objects for the notebook."""
 
     experiment: str
     preset: str
     config: Any
     seed: int
     metrics: dict[str, float]
-    source: Source
-    seconds: float
-    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    artefacts: dict[str, Any] = field(default_factory=dict)
+    source: Source  # where the data came from
+    seconds: float  # wall time of the whole run
+    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # a record per epoch
+    notes: dict[str, Any] = field(default_factory=dict)  # further plain values worth recording
+    artefacts: dict[str, Any] = field(default_factory=dict)  # models, predictions; never stored
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which training this is: what every ``train`` is called with and hands on to the loop."""
+
+    experiment: str
+    config: Any
+    preset: str = "custom"
+    seed: int = 0
+    resume: bool = False
+    folder: Path | None = None  # of the checkpoints; None keeps the best weights in memory
+    log: Log | None = print
+    started: float = field(default_factory=time.perf_counter)
+
+    def say(self, line: str) -> None:
+        """Print a line, unless the job is silent."""
+        if self.log is not None:
+            self.log(line)
+
+    def part(self, name: str, **changes: Any) -> Job:
+        """The training of one network of several, in a folder of its own."""
+        folder = None if self.folder is None else self.folder / name
+        return dataclasses.replace(self, folder=folder, **changes)
+
+    def loop(self, **bundle: Any) -> dict[str, Any]:
+        """What :func:`.engine.fit` needs to know to store, resume and report."""
+        identity = {
+            "experiment": self.experiment,
+            "config": as_record(self.config),
+            "seed": self.seed,
+        }
+        options = {"run_dir": self.folder, "resume": self.resume, "log": self.log}
+        return options | {"identity": identity, "bundle": identity | bundle}
+
+    def run(self, metrics: dict[str, float], source: Source, **rest: Any) -> Run:
+        """The record of the finished training."""
+        seconds = time.perf_counter() - self.started
+        name = self.experiment
+        return Run(name, self.preset, self.config, self.seed, metrics, source, seconds, **rest)
 
 
 class Experiment(Protocol):
-    """What a module in this package provides."""
+    """What a module in this package provides; ``evaluate`` where there is a model to evaluate."""
 
     PRESETS: Mapping[str, Any]
-    train: Callable[..., Run]
+    train: Callable[[Job], Run]
     evaluate: Callable[[Path], dict[str, float]]
 
 
@@ -79,8 +119,7 @@ def get(name: str) -> Experiment:
     """
     if name not in EXPERIMENTS:
         raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
-    module: ModuleType = importlib.import_module(f"coursework.experiments.{name}")
-    return cast(Experiment, module)
+    return cast(Experiment, importlib.import_module(f"coursework.experiments.{name}"))
 
 
 def preset_of(name: str, preset: str) -> Any:
@@ -97,24 +136,31 @@ def preset_of(name: str, preset: str) -> Any:
     return presets[preset]
 
 
+def run_folder(job: Job) -> Path:
+    """Folder of a training, named after what it is; emptied of checkpoints unless it is resumed."""
+    identity = json.dumps({"config": as_record(job.config), "seed": job.seed}, sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
+    folder = settings.runs_dir() / f"{job.experiment}-{job.preset}-seed{job.seed}-{digest}"
+    if not job.resume and engine.first_process():
+        # Below it too: a network that this run has not reached must not be resumed from an older one.
+        for file in folder.rglob("*.pt"):
+            file.unlink(missing_ok=True)
+    return folder
+
+
 def train_seed(
     experiment: str,
     config: Any,
     preset: str,
     seed: int,
     resume: bool = False,
-    log: Callable[[str], None] | None = print,
+    log: Log | None = print,
 ) -> Run:
     """Train with one seed, in the folder of checkpoints that belongs to config and seed."""
-    from coursework.training import engine
-
-    identity = {"config": as_record(config), "seed": seed}
-    run_dir = engine.fresh_run_dir(f"{experiment}-{preset}-seed{seed}", identity, resume=resume)
-    run = get(experiment).train(
-        config, preset=preset, seed=seed, resume=resume, run_dir=run_dir, log=log
-    )
-    if log is not None:
-        log(f"checkpoints in {run_dir}")
+    job = Job(experiment, config, preset, seed, resume, log=log)
+    job = dataclasses.replace(job, folder=run_folder(job))
+    run = get(experiment).train(job)
+    job.say(f"checkpoints in {job.folder}")
     return run
 
 
@@ -124,63 +170,30 @@ def train_quietly(experiment: str, config: Any, preset: str, resume: bool, seed:
     return dataclasses.replace(run, artefacts={})
 
 
-def override(config: C, assignments: Sequence[str]) -> C:
-    """A copy of a (nested) frozen config with ``key=value`` applied.
-
-    Values are checked against the field's type; nested fields are reached by dots, tuples are written
-    with commas, and ``none`` is None.
-
-    Example:
-        >>> override(PRESETS["full"], ["plan.epochs=3", "hidden_size=128"])  # doctest: +SKIP
+def restore(
+    path: Path | str, experiment: str, config_type: type[C]
+) -> tuple[C, Mapping[str, Any], dict[str, Tensor]]:
+    """Config, bundle and weights (float32) of a ``best.pt``, or of what :func:`shrink` made of it.
 
     Raises:
-        ConfigError: For a key that does not exist or a value of the wrong type.
+        TrainingError: If the file is unusable, or does not fit this version of the experiment.
     """
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set takes key=value, not {assignment!r}.")
-        config = _replace(config, key.strip(), key.strip().split("."), text.strip())
-    return config
+    state = checkpoints.load(Path(path))
+    with checkpoints.fitting(path, experiment):
+        bundle = state["bundle"]
+        if bundle["experiment"] != experiment:
+            raise TrainingError(f"it belongs to {bundle['experiment']}")
+        weights = {k: v.float() if v.is_floating_point() else v for k, v in state["model"].items()}
+        return config_type(**bundle["config"]), bundle, weights
 
 
-def as_record(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    return _plain(dataclasses.asdict(config))
+def shrink(checkpoint: Path | str, path: Path | str) -> Path:
+    """Write a checkpoint without optimiser and in half precision, small enough to keep."""
+    state = checkpoints.load(Path(checkpoint))
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in state["model"].items()}
+    return checkpoints.save({"model": weights, "bundle": state["bundle"]}, Path(path))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _replace(config: Any, key: str, path: list[str], text: str) -> Any:
-    from pydantic import TypeAdapter, ValidationError
-
-    names = [f.name for f in dataclasses.fields(config)]
-    if path[0] not in names:
-        raise ConfigError(f"There is no key {key!r}; choose from {', '.join(names)}.")
-    current = getattr(config, path[0])
-    if len(path) > 1:
-        if not dataclasses.is_dataclass(current):
-            raise ConfigError(f"There is no key {key!r}; {path[0]} has no parts.")
-        return dataclasses.replace(config, **{path[0]: _replace(current, key, path[1:], text)})
-    if dataclasses.is_dataclass(current):
-        parts = ", ".join(f"{path[0]}.{f.name}" for f in dataclasses.fields(current))
-        raise ConfigError(f"{key} is a group of keys; set one of {parts}.")
-    wanted = get_type_hints(type(config))[path[0]]
-    raw: Any = text
-    if text.lower() == "none":
-        raw = None
-    elif "tuple" in str(wanted):
-        raw = tuple(part.strip() for part in text.split(",") if part.strip())
-    try:
-        value = TypeAdapter(wanted).validate_python(raw)
-    except ValidationError as error:
-        expected = wanted.__name__ if isinstance(wanted, type) else str(wanted)
-        expected = expected.replace("typing.", "")
-        raise ConfigError(f"{key} cannot be {text!r}; it must be of type {expected}.") from error
-    return dataclasses.replace(config, **{path[0]: value})
+def parameters(model: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())

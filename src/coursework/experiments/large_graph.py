@@ -269,7 +269,7 @@ def train(
             total, count = 0.0, 0
             device = next(network.parameters()).device
             for batch in parts(-1):
-                batch = engine.to_device(batch, device)
+                batch = engine.on_tensors(batch, lambda x: x.to(device))
                 chosen = batch["part"] == part
                 error = (predict(network, name, batch) - batch["y"])[chosen]
                 total, count = total + float(error.abs().sum()), count + int(chosen.sum())

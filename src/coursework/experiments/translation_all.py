@@ -441,7 +441,7 @@ def teacher_forced(model: Network, batches: Sequence[translation.Batch]) -> dict
     total, correct, count = 0.0, 0, 0
     with torch.no_grad():
         for batch in batches:
-            batch = engine.to_device(batch, device)
+            batch = engine.on_tensors(batch, lambda x: x.to(device))
             logits = model(batch["source"], batch["read"])  # [B, T, V]
             real = batch["write"] != PAD_ID  # [B, T]
             target = batch["write"][real]

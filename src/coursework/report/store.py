@@ -23,12 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from coursework import settings
+from coursework.config import as_record
 from coursework.errors import ResultsError
-from coursework.experiments.base import Run, as_record
+from coursework.experiments.base import Run
 from coursework.report.tables import Table
 from coursework.report.tables import spread as spread
+from coursework.stats import summarise, wilson
 
 SCHEMA_VERSION = 1
+__all__ = ["make_record", "names", "read", "recorded", "spread", "summarise", "wilson", "write"]
+
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning", "sacrebleu")
 
 
@@ -68,35 +72,6 @@ def is_name(name: str) -> bool:
     """Whether a result may have this name."""
     pattern = schema()["properties"]["name"]["pattern"].removesuffix("$")
     return re.fullmatch(pattern, name) is not None
-
-
-def summarise(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, sample standard deviation and 95 % interval (Student's t over the seeds)."""
-    summary: dict[str, Any] = {
-        "mean": statistics.fmean(values),
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "values": list(values),
-    }
-    if len(values) > 1:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, len(values) - 1)) * summary["std"] / math.sqrt(len(values))
-        summary |= {
-            "low": summary["mean"] - half,
-            "high": summary["mean"] + half,
-            "interval": f"t, {len(values)} seeds",
-        }
-    return summary
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, 1927)."""
-    z = 1.959963984540054
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    low, high = ((centre + sign * half) / (1 + z * z / trials) for sign in (-1, 1))
-    return min(low, share), max(high, share)  # at 0 and 1 they meet, up to rounding
 
 
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:

@@ -1,9 +1,6 @@
-"""The training loop, on Lightning Fabric.
+"""The training loop, on Lightning Fabric: one for every experiment.
 
-One loop for every experiment: an experiment says what its batches are, what the loss of a batch is and
-how the model is validated; the loop does devices, precision, several processes, gradient clipping, the
-learning-rate schedule, early stopping, checkpoints, resuming, and one printed line per epoch.
-
+An experiment says what its batches are, what the loss of a batch is, and how the model is validated.
 Three decisions make it repeatable:
 
 * The order of the data is a function of (seed, epoch), never of what was drawn before.
@@ -11,530 +8,402 @@ Three decisions make it repeatable:
 * A checkpoint holds the state of the random generators and the position within the epoch; a run that
   is killed and resumed therefore ends in the same weights, bit for bit, on a CPU.
 
-Under ``torchrun`` every process sees the same batches and takes its share of the rows of each, so a
-sample is used exactly once per epoch, and the loss is divided by the number of samples of the *whole*
-batch: the gradients equal those of one process up to the order of summation.
+Under ``torchrun`` every process sees the same batches and takes its share of the rows of each, and the
+loss is divided by the number of samples of the *whole* batch: the gradients are those of one process.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
+import dataclasses
 import math
-import os
-import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from coursework import settings
+from coursework.config import Count, Dropout, Positive, Weight, config
 from coursework.errors import ConfigError, TrainingError
 from coursework.training import checkpoints
+from coursework.training.devices import choose_precision, device_of, first_process, make_fabric
 
-Batch = Any
-"""A tensor, or a tuple, list or dictionary of tensors whose first dimension is the sample."""
-
-BAD_BATCH = "bad_batch.pt"
-"""File of a run's folder that has the batch whose loss or gradient was not finite."""
-
-Schedule = Literal["constant", "cosine", "one-cycle", "linear"]
+__all__ = ["Fit", "Lazy", "Plan", "device_of", "first_process", "fit", "on_tensors"]
 
 
-@dataclass(frozen=True)
+@config
 class Plan:
-    """How a model is trained; part of every experiment's ``Config``.
+    """How a model is trained; part of every experiment's ``Config``."""
 
-    Attributes:
-        epochs: Passes over the batches.
-        learning_rate: Peak learning rate.
-        weight_decay: Decoupled for ``adamw``, classic L2 for ``adam``.
-        optimizer: ``adam`` or ``adamw``.
-        schedule: ``constant``; ``cosine`` or ``linear`` to zero; ``one-cycle`` (linear warm-up, cosine
-            to zero). All but ``constant`` start with ``warmup``.
-        warmup: Share of the run over which the rate rises linearly from zero.
-        clip_norm: Largest gradient norm, or None.
-        patience: Epochs without a better ``monitor`` before the run stops, or None.
-        monitor: Validation metric that decides which weights are the best.
-        mode: Whether ``monitor`` is better when larger or smaller.
-        second_monitor: A second validation metric, larger is better, or None. With it the best weights
-            are those where *neither* metric has been better before, and ``patience`` counts epochs in
-            which neither is as good as ever: the rule of the authors of the graph attention network.
-        precision: ``auto`` takes bfloat16 autocast where the hardware computes in it, else float32.
-    """
-
-    epochs: int
-    learning_rate: float
-    weight_decay: float = 0.0
+    epochs: Count
+    learning_rate: Positive  # its peak
+    weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
-    schedule: Schedule = "constant"
-    warmup: float = 0.0
-    clip_norm: float | None = None
-    patience: int | None = None
-    monitor: str = "loss"
-    mode: Literal["min", "max"] = "min"
-    second_monitor: str | None = None
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"  # else to zero
+    warmup: Dropout = 0.0  # share of the run over which the rate rises linearly from zero
+    clip_norm: Positive | None = None  # largest gradient norm
+    patience: Count | None = None  # epochs without a better monitor before the run stops
+    monitor: str | None = (
+        "loss"  # validation metric that decides which weights are kept; None: last
+    )
+    mode: Literal["min", "max"] = "min"  # whether a smaller or a larger monitor is better
+    second_monitor: str | None = None  # larger is better; with it, see ``_Training.judge``
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where it is fast
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise ConfigError(f"epochs is {self.epochs}; it must be at least 1.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be positive.")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ConfigError(f"weight_decay is {self.weight_decay}; it must be 0 or positive.")
-        if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
-            raise ConfigError(f"clip_norm is {self.clip_norm}; it must be positive, or none.")
-        for name, known in (
-            ("schedule", get_args(Schedule)),
-            ("mode", ("min", "max")),
-            ("precision", ("auto", "32-true", "bf16-mixed")),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; choose {', '.join(known)}.")
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(f"warmup is {self.warmup}; it is a share of the run in [0, 1).")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"patience is {self.patience}; it must be at least 1, or none.")
+    def rate(self, progress: float) -> float:
+        """Factor on the peak learning rate at ``progress`` in [0, 1] of the run."""
+        if progress < self.warmup:
+            return progress / self.warmup
+        rest = (progress - self.warmup) / (1 - self.warmup)
+        if self.schedule == "constant":
+            return 1.0
+        return 1 - rest if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * rest))
 
 
 @dataclass
 class Fit:
-    """What a training leaves behind.
+    """Where a training is, and what it leaves behind: plain values, stored with every checkpoint."""
 
-    Attributes:
-        history: One record per epoch: ``epoch``, ``train_loss``, ``learning_rate``, ``seconds`` and the
-            validation metrics.
-        best_epoch: Epoch (from 1) whose weights the model now holds.
-        best: Validation metrics of that epoch.
-        seconds: Training time over all epochs, resumed parts included.
-        samples_per_second: Throughput of the training steps.
-        precision: What ``auto`` came to.
-        device: Device type that it ran on.
-        processes: Number of processes.
-        resumed_from: Epoch that a resumed run started in, or None.
-        step_seconds: Time of forward, loss, backward and update, since the start of this process.
-        validation_seconds: Time of validation, since the start of this process.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    best: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    samples_per_second: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)  # one record per epoch
+    best_epoch: int = 0  # from 1
+    best: dict[str, float] = field(default_factory=dict)  # its validation metrics
+    seconds: float = 0.0  # of training, resumed parts included
+    samples: int = 0
+    epoch: int = 0  # finished epochs; how far the next one has come:
+    position: int = 0
+    loss: float = 0.0
+    count: int = 0
+    epoch_seconds: float = 0.0
+    waited: int = 0  # epochs without a better monitor
+    reached: dict[str, float] = field(default_factory=dict)  # best value of each monitor
+    step_seconds: float = 0.0  # forward, loss, backward and update, since this process started
+    validation_seconds: float = 0.0  # since this process started
     precision: str = "32-true"
     device: str = "cpu"
     processes: int = 1
-    resumed_from: int | None = None
-    step_seconds: float = 0.0
-    validation_seconds: float = 0.0
+    resumed_from: int | None = None  # epoch that a resumed run started in
+
+    @property
+    def samples_per_second(self) -> float:
+        """Throughput of the training steps."""
+        return self.samples / self.seconds if self.seconds else 0.0
 
 
-_RECORDINGS: list[list[Fit]] = []
+class Lazy(Sequence[Any]):
+    """Batches of an epoch, each made from its rows when it is asked for."""
+
+    def __init__(self, rows: Sequence[Any], make: Callable[[Any], Any]) -> None:
+        self._rows, self._make = rows, make
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Lazy(self._rows[index], self._make)
+        return self._make(self._rows[index])
+
+    def rows(self, index: int) -> Any:
+        """Which samples a batch has."""
+        return self._rows[index]
 
 
-@contextmanager
-def recorded() -> Iterator[list[Fit]]:
-    """Collect the record of every training that ends inside, for experiments that keep theirs."""
-    fits: list[Fit] = []
-    _RECORDINGS.append(fits)
-    try:
-        yield fits
-    finally:
-        _RECORDINGS[:] = [other for other in _RECORDINGS if other is not fits]
-
-
-def choose_precision(wanted: str = "auto") -> str:
-    """``bf16-mixed`` where the hardware multiplies bfloat16 (GPU, or a CPU with the instructions).
-
-    On a CPU without them autocast is slower than float32 (four times, measured on one with AVX-512
-    and no more), and some kernels do not exist at all.
-    """
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if _cpu_multiplies_bf16() else "32-true"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for bfloat16; oneDNN alone says yes where it emulates them."""
-    emulated_or_not = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    if not emulated_or_not():
-        return False
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
-
-
-def rate_factor(progress: float, schedule: Schedule, warmup: float) -> float:
-    """Factor on the peak learning rate at ``progress`` in [0, 1] of the run."""
-    if schedule == "constant":
-        return min(1.0, progress / warmup) if warmup and progress < warmup else 1.0
-    if progress < warmup:
-        return progress / warmup
-    rest = (progress - warmup) / (1 - warmup)
-    if schedule == "linear":
-        return 1 - rest
-    return 0.5 * (1 + math.cos(math.pi * rest))  # cosine, one-cycle
-
-
-def make_fabric(precision: str = "auto") -> Any:
-    """A launched Fabric: the GPU where there is one, all processes where ``torchrun`` started several."""
-    from lightning.fabric import Fabric
-
-    # It tells the precision on stderr; here that is part of the record.
-    for part in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(part).setLevel(logging.WARNING)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        fabric = Fabric(
-            accelerator="auto",
-            strategy="ddp",
-            devices=int(os.environ.get("LOCAL_WORLD_SIZE", processes)),
-            num_nodes=processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes)),
-            precision=choose_precision(precision),
-        )
-        fabric.launch()
-        return fabric
-    return Fabric(accelerator="auto", devices=1, precision=choose_precision(precision))
-
-
-def share(batch: Batch, rank: int, processes: int) -> Batch:
-    """Rows ``rank, rank + processes, ...`` of every tensor in the batch."""
-    if processes == 1:
-        return batch
-    if isinstance(batch, Tensor):
-        return batch[rank::processes]
-    if isinstance(batch, Mapping):
-        return {key: share(value, rank, processes) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(share(value, rank, processes) for value in batch)
-    return batch
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Move every tensor in the batch."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
+Loss = Callable[[nn.Module, Any], tuple[Tensor, int]]
 
 
 def fit(
     model: nn.Module,
     plan: Plan,
     *,
-    batches: Callable[[int], Sequence[Batch]],
-    loss: Callable[[nn.Module, Batch], tuple[Tensor, int]],
+    batches: Callable[[int], Sequence[Any]],
+    loss: Loss,
     validate: Callable[[nn.Module], dict[str, float]],
     parameters: Iterable[Any] | None = None,
-    run_dir: Path | None = None,
-    resume: bool = False,
-    identity: Mapping[str, Any] | None = None,
-    bundle: Mapping[str, Any] | None = None,
     shard: bool = True,
-    log: Callable[[str], None] | None = print,
+    line: Callable[[Mapping[str, float], int], str] | None = None,
     log_every: int = 1,
-    checkpoint_seconds: float = 120.0,
+    **saving: Any,
 ) -> Fit:
     """Train ``model`` in place and leave it with its best weights.
 
     Args:
         model: The network; seed before building it.
         plan: Hyper-parameters of the optimisation.
-        batches: Epoch (from 0) -> the batches of that epoch, a function of the epoch and the run's seed
-            only. Batches with a method ``rows(index)`` tell which samples a batch has.
+        batches: Epoch (from 0) -> its batches, a function of the epoch and the run's seed only.
         loss: (model, batch) -> (loss *summed* over the samples of the batch, number of samples).
         validate: model (in eval mode, no gradients) -> metrics; must contain ``plan.monitor``.
         parameters: Parameter groups where they are not simply ``model.parameters()``.
-        run_dir: Folder for ``last.pt`` and ``best.pt``; None keeps the best weights in memory only.
-        resume: Go on from ``last.pt`` in ``run_dir`` if there is one.
-        identity: What the run is (experiment, config, seed); a checkpoint of another run is refused.
-        bundle: Plain data stored with ``best.pt`` (config, vocabulary) so that it can be used alone.
         shard: Split batches over processes; False for full-graph batches that every process repeats.
-        log: Where the line per epoch goes, None for silence.
+        line: (record of an epoch, number of epochs) -> what is printed of it.
         log_every: Print every so many epochs (the last one always).
-        checkpoint_seconds: Shortest time between two checkpoints within an epoch.
-
-    Returns:
-        The record of the training.
+        saving: Fields of :class:`Saving`: where checkpoints go, whether to resume, where to log.
 
     Raises:
         TrainingError: If a loss or a gradient is not finite (the last good checkpoint is kept, and
             the batch beside it as ``bad_batch.pt``), or a checkpoint belongs to another run.
-        ConfigError: If ``plan.monitor`` is not among the validation metrics.
     """
-    fabric = make_fabric(plan.precision)
-    device = fabric.device
-    rank, processes = (fabric.global_rank, fabric.world_size) if shard else (0, 1)
-    groups = list(parameters) if parameters is not None else list(model.parameters())
-    optimizer = _optimizer(plan, groups)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    wrapped, optimizer = fabric.setup(model, optimizer)
-
-    record = Fit(
-        precision=choose_precision(plan.precision), device=device.type, processes=processes
-    )
-    best_state: dict[str, Tensor] | None = None
-    epoch, position, running_loss, running_count, epoch_seconds = 0, 0, 0.0, 0, 0.0
-    trained_samples, waited = 0, 0
-    reached: dict[str, float] = {}  # the best value so far of each metric that is monitored
-    identity = dict(identity or {})
-
-    last_path = run_dir / "last.pt" if run_dir is not None else None
-    if (
-        resume
-        and last_path is not None
-        and (state := checkpoints.load_latest(last_path)) is not None
-    ):
-        if state["identity"] != identity:
-            changed = sorted(k for k in identity if state["identity"].get(k) != identity[k])
-            raise TrainingError(
-                f"Checkpoint {last_path} belongs to another run (different: {', '.join(changed)}); "
-                "train without --resume, or with the options of that run."
-            )
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        best_state = state["best_state"]
-        record.history, record.best = state["history"], state["best"]
-        record.best_epoch, record.seconds = state["best_epoch"], state["seconds"]
-        epoch, position = state["epoch"], state["position"]
-        running_loss, running_count = state["running_loss"], state["running_count"]
-        epoch_seconds, trained_samples = state["epoch_seconds"], state["trained_samples"]
-        waited, reached = state["waited"], state["reached"]
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda_rng"])
-        record.resumed_from = epoch + 1
-        if log is not None and fabric.is_global_zero:
-            log(f"resumed from {last_path.name} at epoch {epoch + 1}, batch {position}")
-
-    def checkpoint() -> None:
-        if last_path is None or not fabric.is_global_zero:
-            return
-        checkpoints.save(
-            {
-                "identity": identity,
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "best_state": best_state,
-                "history": record.history,
-                "best": record.best,
-                "best_epoch": record.best_epoch,
-                "seconds": record.seconds,
-                "epoch": epoch,
-                "position": position,
-                "running_loss": running_loss,
-                "running_count": running_count,
-                "epoch_seconds": epoch_seconds,
-                "trained_samples": trained_samples,
-                "waited": waited,
-                "reached": reached,
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-            },
-            last_path,
-            keep_previous=True,
-        )
-
-    stopped = plan.patience is not None and waited >= plan.patience
-    while epoch < plan.epochs and not stopped:
-        todo = batches(epoch)
+    groups = list(model.parameters() if parameters is None else parameters)
+    now = _Training(model, plan, groups, shard, Saving(**saving))
+    while not now.finished():
+        todo = batches(now.state.epoch)
         if len(todo) == 0:
-            raise TrainingError(f"Epoch {epoch + 1} has no batches; is the training set empty?")
-        wrapped.train()
-        saved_at = started = time.perf_counter()
-        for index in range(position, len(todo)):
-            progress = (epoch + index / len(todo)) / plan.epochs
-            factor = rate_factor(progress, plan.schedule, plan.warmup)
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * factor
-            batch = to_device(share(todo[index], rank, processes), device)
-            step_started = time.perf_counter()
-            optimizer.zero_grad(set_to_none=True)
-            total, count = loss(wrapped, batch)
-            everyone: float = count
-            whole = total.detach()  # of all shares, so that all processes judge it alike
-            if processes > 1:
-                whole, everyone = _sum_over_processes(fabric, float(whole), count)
-            # With several processes gradients are averaged, so the mean over the whole batch is
-            # (sum of this share) * processes / (samples of all shares).
-            mean = total * (processes / max(everyone, 1))
-            fabric.backward(mean)
-            if plan.clip_norm is not None:
-                norm = fabric.clip_gradients(
-                    wrapped, optimizer, max_norm=plan.clip_norm, error_if_nonfinite=False
-                )
-            else:
-                norm = _gradient_norm(optimizer)
-            value, length = float(whole), float(norm)
-            if not (math.isfinite(value) and math.isfinite(length)):
-                kept = ""
-                if run_dir is not None:
-                    kept = f"; the last good checkpoint and {BAD_BATCH} are in {run_dir}"
-                    if fabric.is_global_zero:
-                        found = {"epoch": epoch, "batch": index, "loss": value, "gradient": length}
-                        _keep_batch(run_dir / BAD_BATCH, todo, identity, found)
-                    if processes > 1:
-                        fabric.barrier()  # torchrun ends the first process when another fails
-                what = f"loss is {value}" if not math.isfinite(value) else f"gradient is {length}"
-                raise TrainingError(
-                    f"The {what} in step {epoch * len(todo) + index + 1}: epoch {epoch + 1}, "
-                    f"batch {index + 1} of {len(todo)}; "
-                    f"lower learning_rate or set clip_norm{kept}."
-                )
-            optimizer.step()
-            record.step_seconds += time.perf_counter() - step_started
-            running_loss += value
-            running_count += int(everyone)
-            trained_samples += int(everyone)
-            position = index + 1
-            if (
-                last_path is not None
-                and time.perf_counter() - saved_at > checkpoint_seconds
-                and position < len(todo)
-            ):
-                now = time.perf_counter()
-                epoch_seconds, record.seconds = (
-                    epoch_seconds + now - started,
-                    record.seconds + now - started,
-                )
-                started = saved_at = now
-                checkpoint()
-        elapsed = time.perf_counter() - started
-        epoch_seconds += elapsed
-        record.seconds += elapsed
+            epoch = now.state.epoch + 1
+            raise TrainingError(f"Epoch {epoch} has no batches; is the training set empty?")
+        now.wrapped.train()
+        now.start_clock()
+        for index in range(now.state.position, len(todo)):
+            now.set_rate((now.state.epoch + index / len(todo)) / plan.epochs)
+            now.step(todo, index, loss)
+            now.checkpoint_if_due(index + 1 < len(todo))
+        now.stop_clock()
+        row = now.end_epoch(validate)
+        if now.finished() or now.state.epoch % log_every == 0:
+            now.say((line or epoch_line)(row, plan.epochs))
+    return now.end()
 
-        wrapped.eval()
-        validation_started = time.perf_counter()
+
+@dataclass(frozen=True)
+class Saving:
+    """Where a training is stored, and what it is."""
+
+    run_dir: Path | None = (
+        None  # of last.pt and best.pt; None keeps the best weights in memory only
+    )
+    resume: bool = False  # go on from last.pt if there is one
+    identity: Mapping[str, Any] = field(default_factory=dict)  # a checkpoint of another is refused
+    bundle: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # stored with best.pt: vocabulary, config
+    log: Callable[[str], None] | None = print  # None: silence
+    checkpoint_seconds: float = 120.0  # shortest time between two checkpoints within an epoch
+
+
+class _Training:
+    """A model with its optimiser on a device, and where the training is."""
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, groups: list[Any], shard: bool, saving: Saving
+    ) -> None:
+        self.model, self.plan, self.saving = model, plan, saving
+        self.fabric = make_fabric(plan.precision)
+        self.rank, self.processes = 0, 1  # without shards every process repeats the whole batch
+        if shard:
+            self.rank, self.processes = self.fabric.global_rank, self.fabric.world_size
+        kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
+        # fused: one kernel for the whole update; a seventh of a small Transformer's step otherwise
+        optimizer = kind(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
+        self.state = Fit()
+        self.best_weights: dict[str, Tensor] | None = None
+        self.started = self.saved = time.perf_counter()
+        if saving.resume and saving.run_dir is not None:
+            self.resume(saving.run_dir / "last.pt")
+        self.state.precision = choose_precision(plan.precision)
+        self.state.device = self.fabric.device.type
+        self.state.processes = self.processes
+
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or the patience is used up."""
+        waited_enough = self.plan.patience is not None and self.state.waited >= self.plan.patience
+        return self.state.epoch >= self.plan.epochs or waited_enough
+
+    def set_rate(self, progress: float) -> None:
+        """Give every parameter group its learning rate."""
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * self.plan.rate(progress)
+
+    def step(self, todo: Sequence[Any], index: int, loss: Loss) -> None:
+        """Forward, loss, backward, clip, update: one batch."""
+        batch = on_tensors(todo[index], self.mine)
+        started = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        total, count = loss(self.wrapped, batch)
+        whole, everyone = self.over_processes(total.detach(), count)
+        # Gradients of several processes are averaged: undo that, and divide by the whole batch.
+        self.fabric.backward(total * (self.processes / max(everyone, 1)))
+        if self.plan.clip_norm is not None:
+            norm = self.fabric.clip_gradients(
+                self.wrapped, self.optimizer, max_norm=self.plan.clip_norm, error_if_nonfinite=False
+            )
+        else:
+            norm = _gradient_norm(self.optimizer)
+        if not (math.isfinite(whole) and math.isfinite(norm)):
+            self.give_up(todo, index, whole, float(norm))
+        self.optimizer.step()
+        self.state.step_seconds += time.perf_counter() - started
+        self.state.loss += whole
+        self.state.count += everyone
+        self.state.samples += everyone
+        self.state.position = index + 1
+
+    def mine(self, tensor: Tensor) -> Tensor:
+        """This process's rows of a tensor of the batch, on its device."""
+        return tensor[self.rank :: self.processes].to(self.fabric.device)
+
+    def over_processes(self, total: Tensor, count: int) -> tuple[float, int]:
+        """Loss and number of samples of the whole batch, so that all processes judge it alike."""
+        if self.processes == 1:
+            return float(total), count
+        sums = torch.tensor([float(total), count], dtype=torch.float64, device=self.fabric.device)
+        whole, everyone = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
+        return whole, int(everyone)
+
+    def end_epoch(self, validate: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
+        """Validate, keep the best weights, write the checkpoints; the record of the epoch."""
+        state = self.state
+        self.wrapped.eval()
+        started = time.perf_counter()
         with torch.no_grad():
-            metrics = {name: float(value) for name, value in validate(wrapped).items()}
-        record.validation_seconds += time.perf_counter() - validation_started
-        for monitor in filter(None, (plan.monitor, plan.second_monitor)):
-            if monitor not in metrics:
-                raise ConfigError(
-                    f"monitor is {monitor!r}, but validation yields {', '.join(sorted(metrics))}."
-                )
+            metrics = {name: float(value) for name, value in validate(self.wrapped).items()}
+        state.validation_seconds += time.perf_counter() - started
+        state.epoch += 1
         row = {
-            "epoch": epoch + 1,
-            "train_loss": running_loss / max(running_count, 1),
-            "learning_rate": float(optimizer.param_groups[0]["lr"]),
-            "seconds": epoch_seconds,
+            "epoch": state.epoch,
+            "train_loss": state.loss / max(state.count, 1),
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "seconds": state.epoch_seconds,
             **metrics,
         }
-        record.history.append(row)
-        best, waits = _judge(plan, metrics, reached)
-        waited = waited + 1 if waits else 0
-        if best:
-            record.best, record.best_epoch = metrics, epoch + 1
-            best_state = copy.deepcopy(model.state_dict())
-            if run_dir is not None and fabric.is_global_zero:
-                checkpoints.save(
-                    {"identity": identity, "model": best_state, "bundle": dict(bundle or {})},
-                    run_dir / "best.pt",
-                )
-        stopped = plan.patience is not None and waited >= plan.patience
-        final = stopped or epoch + 1 == plan.epochs
-        if log is not None and fabric.is_global_zero and (final or (epoch + 1) % log_every == 0):
-            log(_line(row, plan.epochs))
-        epoch, position = epoch + 1, 0
-        running_loss, running_count, epoch_seconds = 0.0, 0, 0.0
-        checkpoint()
+        state.history.append(row)
+        if self.judge(metrics):
+            state.best, state.best_epoch = metrics, state.epoch
+            self.best_weights = copy.deepcopy(self.model.state_dict())
+            content = {"model": self.best_weights, "bundle": dict(self.saving.bundle)}
+            self.store("best.pt", content)
+        state.position, state.loss, state.count, state.epoch_seconds = 0, 0.0, 0, 0.0
+        self.checkpoint()
+        return row
 
-    if best_state is not None:
-        model.load_state_dict(best_state)
-    model.eval()
-    model.to("cpu")
-    record.samples_per_second = trained_samples / record.seconds if record.seconds else 0.0
-    for fits in _RECORDINGS:
-        fits.append(record)
-    return record
+    def judge(self, metrics: Mapping[str, float]) -> bool:
+        """Whether this epoch's weights are the ones to keep; counts what goes against the patience.
 
+        With a second monitor weights are kept where *neither* has been better before, and the patience
+        counts epochs in which neither is as good as ever: the rule of the authors of the graph
+        attention network.
+        """
+        if self.plan.monitor is None:
+            return True
+        good = []
+        for monitor, mode in (
+            (self.plan.monitor, self.plan.mode),
+            (self.plan.second_monitor, "max"),
+        ):
+            if monitor is None:
+                continue
+            if monitor not in metrics:
+                known = ", ".join(sorted(metrics))
+                raise ConfigError(f"monitor is {monitor!r}, but validation yields {known}.")
+            value, best = metrics[monitor], self.state.reached.get(monitor)
+            tie_counts = self.plan.second_monitor is not None
+            good.append(
+                best is None or _better(value, best, mode) or (tie_counts and value == best)
+            )
+            if good[-1]:
+                self.state.reached[monitor] = value
+        self.state.waited = 0 if any(good) else self.state.waited + 1
+        return all(good)
 
-def fresh_run_dir(name: str, identity: Mapping[str, Any], *, resume: bool) -> Path:
-    """Folder of a run, named after what it is; emptied of checkpoints unless the run is resumed."""
-    import hashlib
-    import json
+    def end(self) -> Fit:
+        """Put the best weights into the model, in eval mode and on the CPU."""
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+        self.model.eval().to("cpu")
+        return self.state
 
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-    folder = settings.runs_dir() / f"{name}-{digest[:10]}"
-    if not resume and folder.is_dir():
-        # Below it too: a network that this run has not come to must not be resumed from an older one.
-        for file in folder.rglob("*.pt") if first_process() else ():
-            file.unlink(missing_ok=True)
-    return folder
+    # ------------------------------------------------------------------------------- clock and files
 
+    def start_clock(self) -> None:
+        self.started = self.saved = time.perf_counter()
 
-def first_process() -> bool:
-    """Whether this is the process that writes: the only one, or the first under ``torchrun``."""
-    return int(os.environ.get("RANK", "0")) == 0
+    def stop_clock(self) -> None:
+        elapsed = time.perf_counter() - self.started
+        self.started += elapsed
+        self.state.epoch_seconds += elapsed
+        self.state.seconds += elapsed
 
+    def checkpoint_if_due(self, within_epoch: bool) -> None:
+        """Write a checkpoint within an epoch where the last one is old enough."""
+        since = time.perf_counter() - self.saved
+        if within_epoch and self.saving.run_dir and since > self.saving.checkpoint_seconds:
+            self.stop_clock()
+            self.saved = self.started
+            self.checkpoint()
 
-def _optimizer(plan: Plan, groups: list[Any]) -> torch.optim.Optimizer:
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}.get(plan.optimizer)
-    if kind is None:
-        raise ConfigError(f"optimizer is {plan.optimizer!r}; choose adam or adamw.")
-    # One kernel for the whole update: a seventh of a small Transformer's step on a CPU otherwise.
-    return kind(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
+    def checkpoint(self) -> None:
+        """Write all that a resumed run needs to end in the same weights."""
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "fit": dataclasses.asdict(self.state),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        }
+        self.store("last.pt", content, keep_previous=True)
 
+    def store(self, name: str, content: Mapping[str, Any], **options: Any) -> None:
+        if self.saving.run_dir is not None and self.fabric.is_global_zero:
+            content = {"identity": dict(self.saving.identity), **content}
+            checkpoints.save(content, self.saving.run_dir / name, **options)
 
-def _sum_over_processes(fabric: Any, *values: float) -> Any:
-    tensor = torch.tensor(values, dtype=torch.float64, device=fabric.device)
-    return fabric.all_reduce(tensor, reduce_op="sum").tolist()
+    def resume(self, path: Path) -> None:
+        """Go on where the checkpoint was written, if there is one of this run."""
+        found = checkpoints.load_latest(path)
+        if found is None:
+            return
+        if "fit" not in found:
+            raise TrainingError(
+                f"Checkpoint {path} was written by an earlier version that stored the progress of a "
+                "training differently; train without --resume."
+            )
+        identity = dict(self.saving.identity)
+        if found["identity"] != identity:
+            changed = sorted(k for k in identity if found["identity"].get(k) != identity[k])
+            raise TrainingError(
+                f"Checkpoint {path} belongs to another run (different: {', '.join(changed)}); "
+                "train without --resume, or with the options of that run."
+            )
+        self.model.load_state_dict(found["model"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
+        self.state.resumed_from = self.state.epoch + 1
+        self.state.step_seconds = self.state.validation_seconds = 0.0
+        torch.set_rng_state(found["rng"])
+        if found["cuda_rng"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(found["cuda_rng"])
+        place = f"epoch {self.state.epoch + 1}, batch {self.state.position}"
+        self.say(f"resumed from {path.name} at {place}")
 
+    def give_up(self, todo: Sequence[Any], index: int, loss: float, gradient: float) -> None:
+        """Keep the batch that cannot be learned from, with its rows, and say where it was."""
+        epoch, kept = self.state.epoch, ""
+        if self.saving.run_dir is not None:
+            rows = todo.rows(index) if isinstance(todo, Lazy) else None
+            content = {
+                "epoch": epoch,
+                "batch": index,
+                "loss": loss,
+                "gradient": gradient,
+                "rows": None if rows is None else torch.as_tensor(rows).tolist(),
+                "content": on_tensors(todo[index], Tensor.cpu),
+            }
+            self.store("bad_batch.pt", content)
+            kept = f"; the last good checkpoint and bad_batch.pt are in {self.saving.run_dir}"
+        if self.processes > 1:
+            self.fabric.barrier()  # torchrun ends the first process when another fails
+        what = f"gradient is {gradient}" if math.isfinite(loss) else f"loss is {loss}"
+        raise TrainingError(
+            f"The {what} in step {epoch * len(todo) + index + 1}: epoch {epoch + 1}, batch {index + 1} "
+            f"of {len(todo)}; lower learning_rate or set clip_norm{kept}."
+        )
 
-def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
-    """Norm of the gradient, for the only question whether it is finite."""
-    gradients = [
-        parameter.grad
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-        if parameter.grad is not None
-    ]
-    return torch.nn.utils.get_total_norm(gradients)
-
-
-def _keep_batch(
-    path: Path, todo: Sequence[Batch], identity: Mapping[str, Any], found: Mapping[str, Any]
-) -> None:
-    """Store the batch that cannot be learned from, and which samples it has where the batches know."""
-    rows = getattr(todo, "rows", None)
-    known = None if rows is None else torch.as_tensor(rows(found["batch"])).tolist()
-    batch = to_device(todo[found["batch"]], torch.device("cpu"))
-    checkpoints.save({"identity": dict(identity), **found, "rows": known, "content": batch}, path)
-
-
-def _judge(
-    plan: Plan, metrics: Mapping[str, float], reached: dict[str, float]
-) -> tuple[bool, bool]:
-    """Whether an epoch is the best so far, and whether it counts against the patience.
-
-    ``reached`` is brought up to date.
-    """
-    first = plan.monitor not in reached
-    better = first or _better(metrics[plan.monitor], reached[plan.monitor], plan.mode)
-    if plan.second_monitor is None:
-        if better:
-            reached[plan.monitor] = metrics[plan.monitor]
-        return better, not better
-    good = []
-    for monitor, mode in ((plan.monitor, plan.mode), (plan.second_monitor, "max")):
-        value = metrics[monitor]
-        as_good = first or value == reached[monitor] or _better(value, reached[monitor], mode)
-        if as_good:
-            reached[monitor] = value
-        good.append(as_good)
-    return all(good), not any(good)
+    def say(self, text: str) -> None:
+        if self.saving.log is not None and self.fabric.is_global_zero:
+            self.saving.log(text)
 
 
 def _better(value: float, best: float, mode: str) -> bool:
@@ -543,9 +412,28 @@ def _better(value: float, best: float, mode: str) -> bool:
     return value > best if mode == "max" else value < best
 
 
-def _line(row: Mapping[str, float], epochs: int) -> str:
+def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Norm of the gradient, for the only question whether it is finite."""
+    groups = optimizer.param_groups
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def on_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The batch (a tensor, or tuples, lists and dictionaries of them) with every tensor changed."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {key: on_tensors(value, change) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return type(batch)(on_tensors(value, change) for value in batch)
+    return batch
+
+
+def epoch_line(row: Mapping[str, float], epochs: int) -> str:
+    """What is printed of an epoch unless the experiment says otherwise."""
+    skip = {"epoch", "train_loss", "learning_rate", "seconds"}
     width = len(str(epochs))
     parts = [f"epoch {int(row['epoch']):{width}d}/{epochs}", f"train loss {row['train_loss']:.4f}"]
-    skip = {"epoch", "train_loss", "learning_rate", "seconds"}
     parts += [f"{k.replace('_', ' ')} {v:.4f}" for k, v in row.items() if k not in skip]
     return "  ".join([*parts, f"{row['seconds']:.1f} s"])

@@ -1,0 +1,55 @@
+"""Which device, precision and processes a training runs on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's parameters are."""
+    return next(model.parameters()).device
+
+
+def choose_precision(wanted: str = "auto") -> str:
+    """``bf16-mixed`` where the hardware multiplies bfloat16: a GPU, or a CPU with the instructions.
+
+    oneDNN alone says yes where it emulates them, and is then four times slower than float32.
+    """
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    asked: list[Any] = [getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)]
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        asked.append(lambda: any(getattr(torch.cpu, name, lambda: False)() for name in names))
+    return "bf16-mixed" if all(ask() for ask in asked) else "32-true"
+
+
+def make_fabric(precision: str = "auto") -> Any:
+    """A launched Fabric: the GPU where there is one, all processes where ``torchrun`` started several."""
+    from lightning.fabric import Fabric
+
+    for part in ("lightning.fabric", "lightning.pytorch"):  # the precision is part of the record
+        logging.getLogger(part).setLevel(logging.WARNING)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1:
+        return Fabric(accelerator="auto", devices=1, precision=choose_precision(precision))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    fabric = Fabric(
+        accelerator="auto", strategy="ddp", devices=local, num_nodes=processes // local,
+        precision=choose_precision(precision),
+    )  # fmt: skip
+    fabric.launch()
+    return fabric
+
+
+def first_process() -> bool:
+    """Whether this is the process that writes: the only one, or the first under ``torchrun``."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -1,0 +1,149 @@
+"""Configs, files, intervals, jobs, studies: what every experiment stands on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from pydantic import Field
+from scipy import stats as peer
+
+from coursework import files, stats
+from coursework.config import Count, Dropout, Positive, as_record, config, override
+from coursework.errors import ConfigError, TrainingError
+from coursework.experiments import base, study
+from coursework.training import checkpoints
+from coursework.training.engine import Plan
+
+
+@config
+class Config:
+    """An example."""
+
+    size: Count = 3
+    rate: Positive = 0.1
+    dropout: Dropout = 0.0
+    kind: Literal["own", "builtin"] = "own"
+    names: tuple[str, ...] = ("a", "b")
+    most: Annotated[int, Field(ge=100)] | None = None
+    plan: Plan = Plan(epochs=2, learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 0}, "size is 0; it should be greater than or equal to 1."),
+        ({"size": 1.5}, "size is 1.5; it should be a valid integer"),
+        ({"rate": float("nan")}, "rate is nan; it should be"),
+        ({"rate": float("inf")}, "rate is inf; it should be"),
+        ({"dropout": 1.0}, "dropout is 1.0; it should be less than 1."),
+        ({"kind": "other"}, "kind is 'other'; it should be 'own' or 'builtin'."),
+        ({"most": 5}, "most is 5; it should be greater than or equal to 100."),
+        ({"plan": {"epochs": 0, "learning_rate": 0.1}}, "plan.epochs is 0; it should be"),
+        ({"plan": {"epochs": 1}}, "plan.learning_rate is missing."),
+        ({"old": 1}, "There is no field 'old' in this config."),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Config(**changes)
+    assert str(error.value).startswith(message)
+
+
+def test_a_config_is_frozen_and_rebuilt_from_its_record() -> None:
+    made = Config(size=7, names=("c",), plan=Plan(epochs=9, learning_rate=0.2))
+    assert Config(**as_record(made)) == made
+    assert dataclasses.replace(made, size=8).plan == made.plan
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.size = 1  # type: ignore[misc]
+
+
+def test_override_reaches_into_groups_and_checks() -> None:
+    changed = override(Config(), ["plan.epochs=5", "names=x, y", "most=none", "size=4"])
+    assert (changed.plan.epochs, changed.names, changed.most, changed.size) == (
+        5,
+        ("x", "y"),
+        None,
+        4,
+    )
+    for wrong, message in (
+        ("size", "--set takes key=value"),
+        ("sise=3", "There is no key 'sise'; choose from size, rate"),
+        ("plan.epoch=3", "There is no key 'plan.epoch'; choose from epochs"),
+        ("plan=3", "plan is a group of keys; set one of plan.epochs"),
+        ("size=many", "size is 'many'; it should be a valid integer"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            override(Config(), [wrong])
+
+
+def test_a_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.write(tmp_path / "new" / "a.txt", "é")
+    assert path.read_bytes() == b"\xc3\xa9"
+    monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        files.write(path, b"other")
+    assert path.read_bytes() == b"\xc3\xa9"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_intervals() -> None:
+    assert stats.wilson(0, 10)[0] == 0
+    assert stats.wilson(85, 100) == pytest.approx((0.7672, 0.9069), abs=1e-4)
+    summary = stats.summarise([1.0, 2.0, 4.0])
+    low, high = peer.t.interval(0.95, 2, summary["mean"], peer.sem([1, 2, 4]))
+    assert (summary["low"], summary["high"]) == pytest.approx((low, high))
+    assert stats.summarise([2.0]) == {"mean": 2.0, "std": None, "values": [2.0]}
+    first, second = np.array([1, 1, 0, 1]), np.array([1, 0, 0, 0])
+    mean, low, high = stats.paired(first, second)
+    half = stats.Z * np.std(first - second, ddof=1) / 2
+    assert (mean, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+
+
+def test_a_job_names_its_parts_and_what_is_stored(tmp_path: Path) -> None:
+    lines: list[str] = []
+    job = base.Job("cora", Config(), "quick", 3, folder=tmp_path, log=lines.append)
+    part = job.part("gcn", seed=4)
+    options = part.loop(words=["a"])
+    assert options["run_dir"] == tmp_path / "gcn"
+    assert options["identity"] == {"experiment": "cora", "config": as_record(Config()), "seed": 4}
+    assert options["bundle"] == options["identity"] | {"words": ["a"]}
+    job.say("hello")
+    dataclasses.replace(job, log=None).say("nothing")
+    assert lines == ["hello"]
+
+
+def test_a_shrunk_checkpoint_is_restored_and_another_experiments_is_refused(tmp_path: Path) -> None:
+    bundle = {"experiment": "cora", "config": as_record(Config()), "seed": 0}
+    weights = {"w": torch.tensor([0.5]), "n": torch.tensor([7])}
+    best = checkpoints.save({"model": weights, "bundle": bundle}, tmp_path / "best.pt")
+    small = base.shrink(best, tmp_path / "small.pt")
+    made, kept, state = base.restore(small, "cora", Config)
+    assert (made, kept["seed"]) == (Config(), 0)
+    assert (state["w"].dtype, state["n"].dtype) == (torch.float32, torch.int64)
+    with pytest.raises(TrainingError, match="belongs to cora"):
+        base.restore(small, "sentiment", Config)
+
+
+def test_a_study_compares_variants_with_their_base() -> None:
+    job = base.Job("sentiment_study", None, log=None)
+    items = {3: np.array([1, 0, 1, 0]), 5: np.array([1, 1, 1, 0])}
+
+    def fit(name: str, part: base.Job) -> study.Trained:
+        size = part.config.size
+        return study.Trained({"validation_accuracy": items[size].mean()}, {"n": 4}, items[size])
+
+    found = study.run(job, Config(), {"base": (), "wide net": ("size=5",)}, fit, lambda _: "base")
+    assert found["metrics"]["wide_net.difference"] == 0.25
+    assert found["metrics"]["base.difference"] == 0
+    assert found["notes"]["rows"][1] == {"variant": "wide net", "changes": ["size=5"], "n": 4}
+    assert found["notes"]["intervals"]["wide_net.difference"][2] == "paired, 4 validation items"
+    for chosen, message in (((), "empty"), (("x",), "no variant 'x'"), (("wide",), "needs 'base'")):
+        with pytest.raises(ConfigError, match=message):
+            study.check(chosen, {"base": (), "wide": ()}, lambda _: "base")
