@@ -74,14 +74,13 @@ def attention_weights(
             f"Queries [..., N, d_k] and keys [..., M, d_k] must have the same width d_k, "
             f"but got Q {list(Q.shape)} and K {list(K.shape)}."
         )
-    # solution:begin scaled scores, masks, softmax | the masks are given: _apply_mask, masked_softmax
-    if similarity == "dot":
-        scale = 1.0 / math.sqrt(Q.shape[-1]) if scale is None else scale
-    elif similarity == "cosine":
+    if similarity == "cosine":
         Q, K = F.normalize(Q, dim=-1), F.normalize(K, dim=-1)
         scale = 1.0 if scale is None else scale
-    else:
+    elif similarity != "dot":
         raise ValueError(f"similarity must be 'dot' or 'cosine', but is {similarity!r}.")
+    # solution:begin scaled scores, masks, softmax | the masks are given: _apply_mask, masked_softmax
+    scale = 1.0 / math.sqrt(Q.shape[-1]) if scale is None else scale
     scores = (Q * scale) @ K.transpose(-2, -1)  # [..., N, M]
     if mask is None and not causal:
         return scores.softmax(dim=-1)

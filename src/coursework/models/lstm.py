@@ -574,7 +574,6 @@ class LSTM(nn.Module):
         """One layer in one direction, `[R, I]` -> `[R, H]`: by :class:`ThroughTime` where it can."""
         weight_ih: Tensor = getattr(self, f"weight_ih{suffix}")  # [4H, I]
         weight_hh: Tensor = getattr(self, f"weight_hh{suffix}")  # [4H, H]
-        # solution:begin the cell over time; at step t the first sizes[t] rows are alive | lstm_update
         bias: Tensor | None = None
         if self.bias:
             bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}")  # [4H]
@@ -587,6 +586,7 @@ class LSTM(nn.Module):
         ):
             return scan(rows, sizes, weight_ih, weight_hh, bias, state, reverse)
         x = rows.view(len(sizes), sizes[0], rows.shape[-1])  # [T, B, I]
+        # solution:begin the cell over the steps of x, from the last to the first if reverse | lstm_update
         output, c = ThroughTime.apply(x, weight_ih, weight_hh, bias, *state, reverse)
         return output.flatten(0, 1), (output[0 if reverse else -1], c)
         # solution:end

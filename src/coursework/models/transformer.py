@@ -10,6 +10,7 @@ in `..._padding_mask` True = padding.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -301,26 +302,20 @@ class DecoderLayer(nn.Module):
         must then be False.
         """
 
-        # solution:begin the three sub-layers, each in self._residual | the masks; cache.own and cache.memory
+        own, other = (None, None) if cache is None else (cache.own, cache.memory)
+        self_attention = partial(self.self_attention, need_weights=False, cache=own)
+        cross_attention = partial(self.cross_attention, need_weights=False, cache=other)
+
+        # solution:begin three sub-layers in self._residual | self_attention, cross_attention, all masks
         def attend(y: Tensor) -> Tensor:
-            output, _ = self.self_attention(
-                y,
-                mask=mask,
-                key_padding_mask=key_padding_mask,
-                causal=causal,
-                need_weights=False,
-                cache=None if cache is None else cache.own,
+            output, _ = self_attention(
+                y, mask=mask, key_padding_mask=key_padding_mask, causal=causal
             )
             return output  # [B, T, d_model]
 
         def attend_memory(y: Tensor) -> Tensor:
-            output, _ = self.cross_attention(
-                y,
-                memory,
-                mask=memory_mask,
-                key_padding_mask=memory_key_padding_mask,
-                need_weights=False,
-                cache=None if cache is None else cache.memory,
+            output, _ = cross_attention(
+                y, memory, mask=memory_mask, key_padding_mask=memory_key_padding_mask
             )
             return output  # [B, T, d_model]
 
@@ -634,15 +629,10 @@ class Transformer(nn.Module):
 
         Padding of the target stands at its end, so the causal mask already hides it from the words.
         """
-        # solution:begin embed the words, add the positions, run the decoder | causal without caches
+        decoder = partial(self.decoder, causal=caches is None, caches=caches)
+        # solution:begin embed the words, add the positions from offset on, run the decoder | decoder
         y = self.position(self.tgt_embedding(tgt) * math.sqrt(self.d_model), offset)  # [B, T, d]
-        hidden: Tensor = self.decoder(
-            y,
-            memory,
-            memory_key_padding_mask=memory_padding,
-            causal=caches is None,
-            caches=caches,
-        )
+        hidden: Tensor = decoder(y, memory, memory_key_padding_mask=memory_padding)
         return hidden
         # solution:end
 
