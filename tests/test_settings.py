@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,14 +57,16 @@ def run(code: str) -> str:
 
 
 def test_importing_the_package_or_the_command_line_imports_nothing_heavy() -> None:
-    heavy = "{'torch', 'pandas', 'numpy', 'matplotlib', 'lightning', 'sklearn', 'torchvision'}"
+    heavy = (
+        "{'torch', 'pandas', 'numpy', 'matplotlib', 'lightning_fabric', 'sklearn', 'torchvision'}"
+    )
     code = f"import sys, coursework, coursework.cli; print(sorted({heavy} & set(sys.modules)))"
     assert run(code) == "[]"
 
 
-def test_torchvision_torchmetrics_and_lightning_import() -> None:
+def test_torchvision_torchmetrics_and_fabric_import() -> None:
     code = (
-        "import coursework, torchvision, torchmetrics, lightning.fabric\n"
+        "import coursework, torchvision, torchmetrics, lightning_fabric\n"
         "from torchvision.transforms import v2\n"
         "print(torchvision.__name__)"
     )
@@ -75,9 +78,30 @@ def test_schemas_are_declared_only_where_they_are_missing() -> None:
         "from coursework import _torchvision as shim\n"
         "import sys; n = len(sys.meta_path)\n"
         "shim.install(); assert len(sys.meta_path) == n\n"
-        "first, second = shim.declare_missing_operators(), shim.declare_missing_operators()\n"
+        "shim.declare_missing_operators(); first = shim.library\n"
+        "shim.declare_missing_operators(); second = shim.library is not first\n"
         "import torch\n"
         "assert hasattr(torch.ops.torchvision, 'nms')\n"
         "print(second)"
     )
     assert run(code) == "False"
+
+
+@pytest.mark.parametrize(
+    ("environment", "threads"),
+    [
+        ({}, 1),
+        ({"OMP_NUM_THREADS": "2"}, 2),
+        ({"OMP_NUM_THREADS": "1", "COURSEWORK_THREADS": "2"}, 2),
+    ],
+)
+@pytest.mark.parametrize("first", ["torch, coursework", "coursework, torch"])
+def test_one_thread_unless_asked_for_more_whatever_is_imported_first(
+    first: str, environment: dict[str, str], threads: int
+) -> None:
+    unset = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "COURSEWORK_THREADS"}
+    kept = {k: v for k, v in os.environ.items() if k not in unset}
+    code = f"import {first}; print(torch.get_num_threads())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=kept | environment)
+    assert done.stdout.strip() == str(threads), done.stderr

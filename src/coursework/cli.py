@@ -257,7 +257,7 @@ def train(
         int, typer.Option(min=1, help="Seeds trained side by side, with one thread each.")
     ] = 1,
     backend: Annotated[
-        str, typer.Option(help="Where they run: loky (this machine), dask or ray.")
+        str, typer.Option(help="Where they run: loky (this machine) or dask.")
     ] = "loky",
     scheduler: Annotated[
         str | None, typer.Option(help="Address of the cluster; one on this machine by default.")

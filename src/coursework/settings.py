@@ -10,12 +10,14 @@ COURSEWORK_PRESET      ``quick`` or ``full``: which preset notebooks train      
 COURSEWORK_PROGRESS    0: no progress bars                                         1
 COURSEWORK_BUILD       folder for executed notebooks, figures and answers          ``build``
 COURSEWORK_FIGURES     folder that figures are written to                          ``build/figures``
+COURSEWORK_THREADS     threads of one computation                                  1
 =====================  ==========================================================  ====================
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +39,27 @@ def _flag(name: str, default: bool) -> bool:
     if value.strip().lower() in _FALSE:
         return False
     raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
+
+
+def limit_threads() -> None:
+    """Let torch and the libraries below it compute with ``COURSEWORK_THREADS`` threads, one by default.
+
+    Two threads that share their cores with any other program wait for each other in a busy loop: a
+    notebook that takes a minute with one thread takes more than eleven with two. Where several threads
+    are asked for they sleep while they wait. An ``OMP_NUM_THREADS`` that is set already is respected.
+
+    Raises:
+        ConfigError: If the number is not a positive integer.
+    """
+    value = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigError(f"The number of threads is {value!r}; set it to 1 or more.")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = value  # read when the library is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    torch = sys.modules.get("torch")
+    if torch is not None:  # loaded before us, in a notebook say
+        torch.set_num_threads(int(value))
 
 
 def repo_root() -> Path:

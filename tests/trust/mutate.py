@@ -323,7 +323,7 @@ def prepare() -> None:
     """Import what every child needs, but nothing of ours that may be mutated."""
     import coursework  # noqa: F401, I001  (prepares the import of torchvision)
     import hypothesis
-    import lightning.fabric  # noqa: F401
+    import lightning_fabric  # noqa: F401
     import numpy  # noqa: F401
     import pandas  # noqa: F401
     import pytest  # noqa: F401

@@ -33,7 +33,7 @@ from coursework.stats import summarise, wilson
 SCHEMA_VERSION = 1
 __all__ = ["make_record", "names", "read", "recorded", "spread", "summarise", "wilson", "write"]
 
-_PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning", "sacrebleu")
+_PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning-fabric", "sacrebleu")
 
 
 @functools.cache

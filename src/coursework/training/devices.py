@@ -34,10 +34,9 @@ def choose_precision(wanted: str = "auto") -> str:
 
 def make_fabric(precision: str = "auto") -> Any:
     """A launched Fabric: the GPU where there is one, all processes where ``torchrun`` started several."""
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
-    for part in ("lightning.fabric", "lightning.pytorch"):  # the precision is part of the record
-        logging.getLogger(part).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the precision is recorded
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes == 1:
         return Fabric(accelerator="auto", devices=1, precision=choose_precision(precision))

@@ -1,23 +1,18 @@
 """Many seeds side by side: one process with one thread for each, on this machine or on a cluster.
 
 Trainings of small models do not gain from a second thread, but many of them run side by side. joblib
-does the work; which processes it uses is its *backend*:
-
-* ``loky``: processes of this machine;
-* ``dask``: the workers of a Dask scheduler, here or elsewhere (needs the package ``distributed``);
-* ``ray``: the workers of a Ray cluster (needs ``ray``).
+does the work, in processes of this machine (``loky``) or in the workers of a Dask scheduler (``dask``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from coursework.errors import ConfigError
 
-Backend = Literal["loky", "dask", "ray"]
+Backend = Literal["loky", "dask"]
 T = TypeVar("T")
 
 
@@ -36,54 +31,32 @@ def map_seeds(
     backend: Backend = "loky",
     scheduler: str | None = None,
 ) -> Iterator[T]:
-    """Call a function with every seed, several at a time, and yield the results in order.
+    """Call a picklable function with every seed, ``jobs`` at a time; the results come in order.
 
-    Args:
-        function: Picklable; what it returns must be, too.
-        seeds: Its arguments.
-        jobs: How many at a time.
-        backend: Where they run.
-        scheduler: Address of the cluster's scheduler (``tcp://host:8786``); None starts a local one.
+    ``scheduler`` is the address of a Dask scheduler (``tcp://host:8786``); None starts a local one.
 
     Raises:
         ConfigError: If the backend is unknown, or its package is not installed.
     """
     import joblib
 
-    with _cluster(backend, jobs, scheduler), joblib.parallel_config(backend=backend, n_jobs=jobs):
+    if backend not in get_args(Backend):
+        raise ConfigError(f"backend is {backend!r}; choose from {', '.join(get_args(Backend))}.")
+    cluster = _dask(jobs, scheduler) if backend == "dask" else contextlib.nullcontext()
+    with cluster, joblib.parallel_config(backend=backend, n_jobs=jobs):
         tasks = (joblib.delayed(_single_threaded)(function, number) for number in seeds)
         # Dask's backend hands its results over all at once.
         streamed = "generator" if backend == "loky" else "list"
         yield from joblib.Parallel(return_as=streamed)(tasks)
 
 
-@contextlib.contextmanager
-def _cluster(backend: str, jobs: int, scheduler: str | None) -> Iterator[None]:
-    """Connect to the cluster of a backend, or start one on this machine."""
-    if backend not in get_args(Backend):
-        raise ConfigError(f"backend is {backend!r}; choose from {', '.join(get_args(Backend))}.")
-    if backend == "dask":
-        distributed: Any = _package("distributed", "dask distributed")
-        options = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        with distributed.Client(scheduler) if scheduler else distributed.Client(**options):
-            yield
-        return
-    if backend == "ray":
-        ray: Any = _package("ray", "ray")
-        ray.init(**({"address": scheduler} if scheduler else {"num_cpus": jobs}))
-        importlib.import_module("ray.util.joblib").register_ray()
-        try:
-            yield
-        finally:
-            ray.shutdown()
-        return
-    yield
-
-
-def _package(name: str, to_install: str) -> Any:
+def _dask(jobs: int, scheduler: str | None) -> Any:
     try:
-        return importlib.import_module(name)
+        from distributed import Client
     except ImportError as error:
         raise ConfigError(
-            f"The backend needs a package that is not installed; run `pip install {to_install}`."
+            "The dask backend needs a package that is not installed; run `pip install distributed`."
         ) from error
+    if scheduler:
+        return Client(scheduler)
+    return Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
