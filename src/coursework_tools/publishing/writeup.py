@@ -1,12 +1,12 @@
 """The writeup: ``writeup/solutions.typ`` typeset as ``writeup/solutions.pdf``.
 
-The Typst sources hold the words. What is measured comes from the recorded results, what is code from
-the source files, and what is claimed and checked from :mod:`coursework.theory.claims`: all three are
-read while the document is typeset, so that none can drift from what it tells of.
+The Typst sources hold the words. Numbers come from the recorded results, code from the source files, and
+claims from :mod:`coursework.theory`: all three are read while the document is typeset, so that it cannot
+disagree with them. What is read is what the sources name: ``result("NAME")``, ``fig("NAME")`` and
+``listing("TITLE", "FILE", "OBJECT", ...)``.
 
 The same inputs give the same bytes: no date, no system font, no network. A digest of all inputs is kept
-in the document's keywords, which tells a stale PDF from a fresh one without typesetting it anew (and
-with any version of Typst).
+in the document's keywords, which tells a stale PDF from a fresh one without typesetting it anew.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import ast
 import functools
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from coursework import settings
+from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions, store
 from coursework.report.source import MARKER
@@ -29,319 +28,16 @@ from coursework.report.source import MARKER
 if TYPE_CHECKING:
     import typst
 
-REQUIRED: tuple[str, ...] = (
-    "bench",
-    "cora-best",
-    "cora-converged",
-    "cora-full",
-    "cora-grand",
-    "segmentation-deep",
-    "sentiment-best",
-    "sentiment-full",
-    "sentiment_study-full",
-    "translation-full",
-    "translation-full-pretrained",
-    "translation-tutorial",
-    "translation-tutorial-leaky",
-    "translation_ensemble-full",
-    "translation_all-brief",
-    "translation_all-brief-pretrained",
-    "translation_all-full",
-    "translation_all-rnn",
-    "translation_all-rnn-pretrained",
-    "tweets-full",
-    "wikipedia-crocodile",
-    "wikipedia-crocodile-plain",
-    "wikipedia-full",
-    "wikipedia-squirrel",
-    "wikipedia-squirrel-plain",
-)
-"""Results that the text cannot do without: the document is not typeset where one is missing."""
-
-OPTIONAL: tuple[str, ...] = (
-    "cora-citeseer",
-    "cora-planetoid",
-    "segmentation-full",
-)
-"""Results that the text shows if they are there; in their place it says "not recorded yet"."""
-
-
-# ------------------------------------------------------------------------------------ code listings
-
-
-@dataclass
-class Line:
-    """A line of a listing; ``number`` is its place in the file, 0 for a gap."""
-
-    number: int
-    text: str
-    marked: bool = False
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Code that is cut out of a source file, docstrings and argument checks left out.
-
-    Attributes:
-        path: The file, below ``src/coursework``.
-        objects: Classes, functions or ``Class.method``, in the order in which they are shown.
-        marks: The essential lines: each one contains one of these texts, and each text occurs.
-    """
-
-    path: str
-    objects: tuple[str, ...]
-    marks: tuple[str, ...]
-
-
-LISTINGS: dict[str, Listing] = {
-    "LSTMCell": Listing(
-        "models/lstm.py",
-        ("lstm_update", "LSTMCell"),
-        (
-            "i, f, g, o = gates.chunk(4, dim=-1)",
-            "c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)",
-            "h = torch.sigmoid(o) * torch.tanh(c)",
-            "gates = F.linear(input, self.weight_ih, self.bias_ih)",
-            "gates = gates + F.linear(h, self.weight_hh, self.bias_hh)",
-            "return lstm_update(gates, c)",
-        ),
-    ),
-    "MultiHeadAttention": Listing(
-        "models/attention.py",
-        (
-            "MultiHeadAttention.__init__",
-            "MultiHeadAttention._split",
-            "MultiHeadAttention.forward",
-        ),
-        (
-            "return x.unflatten(-1, (self.n_heads, self.d_k)).transpose(1, 2)",
-            "Q = self._split(self.W_Q(query))",
-            "K = self._split(self.W_K(key))",
-            "V = self._split(self.W_V(value))",
-            "weights = attention_weights(Q, K, mask=mask, causal=causal)",
-            "heads = dropout(weights, p) @ V",
-            "self.W_O(heads.transpose(1, 2).flatten(2))",
-        ),
-    ),
-    "EncoderLayer": Listing(
-        "models/transformer.py",
-        (
-            "FeedForward.forward",
-            "EncoderLayer.__init__",
-            "EncoderLayer.forward",
-            "EncoderLayer._residual",
-        ),
-        (
-            "hidden = _ACTIVATIONS[self.activation](self.linear1(x))",
-            "self.linear2(self.dropout(hidden))",
-            "output, _ = self.self_attention(",
-            "x = self._residual(x, attend, self.norm1)",
-            "return self._residual(x, self.feed_forward, self.norm2)",
-            "return x + self.dropout(sublayer(norm(x)))",
-            "norm(x + self.dropout(sublayer(x)))",
-        ),
-    ),
-    "PlainGraphConvolution": Listing(
-        "models/graph_conv.py",
-        ("aggregate", "PlainGraphConvolution.forward"),
-        (
-            "messages = x.index_select(0, source)",
-            ".index_add(0, target, messages)",
-            "return total / count.to(total.dtype).unsqueeze(1)",
-            "self.W_1(gathered) + self.W_2(x)",
-        ),
-    ),
-    "GraphConvolution": Listing(
-        "models/gcn.py",
-        ("GraphConvolution",),
-        (
-            "self.linear = FeatureLinear(in_features, out_features, bias=bias)",
-            "return multiply(adj, self.linear(input))",
-        ),
-    ),
-    "GCN": Listing(
-        "models/gcn.py",
-        ("GCN",),
-        (
-            "self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)",
-            "self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)",
-            "h = self.relu(self.gc1(x, adj))",
-            "self.gc2(self.dropout(h), adj)",
-        ),
-    ),
-    "GraphAttentionLayer": Listing(
-        "models/gat.py",
-        ("edge_softmax", "GraphAttentionLayer"),
-        (
-            "numerator = (scores - highest.index_select(0, target)).exp()",
-            ".index_add(0, target, numerator)",
-            "return numerator / denominator.index_select(0, target)",
-            "self.W = FeatureLinear(in_features, n_heads * self.n_hidden, bias=False)",
-            "self.a_l = nn.Parameter(",
-            "self.a_r = nn.Parameter(",
-            "return s.view(-1, self.n_heads, self.n_hidden)",
-            "left = (s * self.a_l).sum(dim=-1)",
-            "right = (s * self.a_r).sum(dim=-1)",
-            "scores = left.index_select(0, target) + right.index_select(0, source)",
-            "return edge_softmax(F.leaky_relu(scores, self.alpha), target, s.shape[0])",
-            "output = h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)",
-            "s = self.transform(h)",
-            "weights = self.edge_attention(s, edge_index)",
-            "weights = dropout(weights, self.dropout, self.training)",
-            "kept = dropout(s, self.message_dropout, self.training)",
-            "messages = weights.unsqueeze(2) * kept.index_select(0, source)",
-            ".index_add(0, target, messages.to(s.dtype))",
-        ),
-    ),
-    "GAT": Listing(
-        "models/gat.py",
-        ("GAT",),
-        (
-            "extra = (alpha, share_attention, bias, dropout if drop_messages else 0.0)",
-            "self.layer1 = GraphAttentionLayer(nfeat, n_hidden, n_heads, True, dropout, *extra)",
-            "self.layer2 = GraphAttentionLayer(n_hidden, n_classes, 1, False, dropout, *extra)",
-            "h = F.elu(self.layer1(x, edge_index))",
-            "self.layer2(h, edge_index)",
-        ),
-    ),
-    "Down": Listing(
-        "models/unet.py",
-        ("Block", "Down"),
-        (
-            "nn.Conv2d(channels, out_channels, kernel_size=3, padding=1)",
-            "nn.BatchNorm2d(out_channels)",
-            "nn.ReLU(inplace=True)",
-            "self.block(x)  # [B, C_out, H, W]",
-            "self.pool(skip)",
-            "return pooled, skip",
-        ),
-    ),
-    "Up": Listing(
-        "models/unet.py",
-        ("Up",),
-        (
-            "nn.ConvTranspose2d(in_channels, in_channels, kernel_size=2, stride=2)",
-            "self.block = Block(in_channels + skip_channels, out_channels, convolutions)",
-            "x = self.upsample(x)",
-            "x = torch.cat([x, skip_connection], dim=1)",
-            "output: Tensor = self.block(x)",
-        ),
-    ),
-    "UNet": Listing(
-        "models/unet.py",
-        ("UNet",),
-        (
-            "Down(channels[level], channels[level + 1], convolutions)",
-            "self.bottleneck = Block(channels[-1], bottleneck, convolutions)",
-            "Up(below[level], skip, below[level + 1], convolutions)",
-            "self.output = nn.Conv2d(below[-1], out_channels, kernel_size=1)",
-            "x, skip = down(x)",
-            "torch.zeros_like(skip) if self.disable_skip_connections else skip",
-            "x = self.bottleneck(x)",
-            "x = up(x, skips.pop())",
-            "logits: Tensor = self.output(x)",
-        ),
-    ),
-}
-"""Name in the document -> code and its essential lines; the only place where lines are marked."""
-
-
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
-
-@functools.lru_cache(maxsize=32)
-def _parsed(path: Path) -> tuple[ast.Module, list[str]]:
-    text = path.read_text(encoding="utf-8")
-    return ast.parse(text), text.splitlines()
-
-
-def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
-    for node in body:
-        if isinstance(node, Definition) and node.name == name:
-            return node
-    raise ResultsError(f"{where} has no {name} any more; mend LISTINGS in publishing/writeup.py.")
+_RESULTS = re.compile(
+    r"\b(result|with|known|cell|lines|rows-of|when|optional)\("
+    r'(?:\[\w+\], )?((?:"[\w-]+"(?:, )?)+)'
+)
+_LISTING = re.compile(r'#listing\(((?:\s*"[^"]+",?)+)\s*\)')
 
 
-def _docstrings(node: ast.AST) -> set[int]:
-    """Numbers of the lines that belong to docstrings below ``node``."""
-    found: set[int] = set()
-    for part in ast.walk(node):
-        if isinstance(part, Definition) and ast.get_docstring(part) is not None:
-            text = part.body[0]
-            found |= set(range(text.lineno, (text.end_lineno or text.lineno) + 1))
-    return found
-
-
-def _only_raises(node: ast.stmt) -> bool:
-    """Whether a statement does nothing but check arguments and raise."""
-    if isinstance(node, ast.Raise):
-        return True
-    if isinstance(node, ast.If):
-        return not node.orelse and all(map(_only_raises, node.body))
-    return isinstance(node, ast.For) and all(map(_only_raises, node.body))
-
-
-def _argument_checks(node: ast.AST) -> set[int]:
-    """Numbers of the lines that check arguments below ``node``."""
-    found: set[int] = set()
-    for part in ast.walk(node):
-        if isinstance(part, ast.stmt) and _only_raises(part):
-            found |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
-    return found
-
-
-def cut(listing: Listing) -> list[Line]:
-    """The lines of a listing without docstrings and argument checks, the essential ones marked.
-
-    Raises:
-        ResultsError: If an object is gone, or a mark is on none of its lines.
-    """
-    path = settings.repo_root() / "src" / "coursework" / listing.path
-    module, lines = _parsed(path)
-    chosen: list[int] = []
-    shown_classes: set[str] = set()
-    for name in listing.objects:
-        owner, _, method = name.partition(".")
-        node = _find(module.body, owner, listing.path)
-        numbers: list[int] = []
-        if method:
-            if owner not in shown_classes:
-                numbers += [0, node.lineno] if chosen else [node.lineno]
-                shown_classes.add(owner)
-            node = _find(node.body, method, listing.path)
-        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        markers = {n for n, line in enumerate(lines, 1) if MARKER.match(line)}
-        left_out = _docstrings(node) | _argument_checks(node) | markers
-        numbers += [n for n in range(first, (node.end_lineno or first) + 1) if n not in left_out]
-        chosen += [0, *numbers] if chosen and not method else numbers
-        if method:
-            chosen.append(0)
-    rows = _without_double_blanks([Line(n, lines[n - 1] if n else "") for n in chosen])
-    for mark in listing.marks:
-        hits = [row for row in rows if mark in row.text]
-        if not hits:
-            raise ResultsError(
-                f"{listing.path} has no line with {mark!r} any more; mend LISTINGS in "
-                "publishing/writeup.py."
-            )
-        for row in hits:
-            row.marked = True
-    return rows
-
-
-def _without_double_blanks(rows: list[Line]) -> list[Line]:
-    """Taking docstrings out leaves blank lines at odd places: keep one in a row, none at the ends."""
-    kept: list[Line] = []
-    for row in rows:
-        if not row.text.strip() and (not kept or not kept[-1].text.strip()):
-            continue
-        kept.append(row)
-    while kept and not kept[-1].text.strip():
-        kept.pop()
-    return kept
-
-
-# ----------------------------------------------------------------------------------- the document
+# ------------------------------------------------------------------------------ the Typst sources
 
 
 def folder() -> Path:
@@ -358,6 +54,143 @@ def folder() -> Path:
     return path
 
 
+def text() -> str:
+    """All Typst sources, one after the other."""
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(folder().glob("*.typ")))
+
+
+def results(source: str) -> tuple[list[str], list[str]]:
+    """Results that a text needs, and those in whose place it can say "not recorded yet"."""
+    required, optional = set(), set()
+    for call, names in _RESULTS.findall(source):
+        chosen = optional if call in ("when", "optional") else required
+        chosen.update(re.findall(r'"([\w-]+)"', names))
+    return sorted(required), sorted(optional - required)
+
+
+def figures(source: str) -> list[str]:
+    """Names of the figures that a text shows."""
+    return sorted(set(re.findall(r'\bfig\("([\w-]+)"', source)))
+
+
+class Listing(NamedTuple):
+    """Code that the document shows: ``objects`` of a file below ``src/coursework``."""
+
+    title: str
+    path: str
+    objects: tuple[str, ...]  # classes, functions or Class.method, in the order in which they appear
+
+
+def listings(source: str) -> list[Listing]:
+    """The listings that a text shows."""
+    found = [re.findall(r'"([^"]+)"', match) for match in _LISTING.findall(source)]
+    return [Listing(title, path, tuple(objects)) for title, path, *objects in found]
+
+
+# ------------------------------------------------------------------------------------ code listings
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a listing; ``number`` is its place in the file, 0 for a gap."""
+
+    number: int
+    text: str
+    marked: bool = False
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(path: Path) -> tuple[ast.Module, list[str]]:
+    content = path.read_text(encoding="utf-8")
+    return ast.parse(content), content.splitlines()
+
+
+def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
+    for node in body:
+        if isinstance(node, Definition) and node.name == name:
+            return node
+    raise ResultsError(f"{where} has no {name}; mend the #listing in writeup/*.typ that names it.")
+
+
+def _span(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def _only_raises(node: ast.stmt) -> bool:
+    """Whether a statement does nothing but check arguments and raise."""
+    if isinstance(node, ast.If) and node.orelse:
+        return False
+    return isinstance(node, ast.Raise) or (
+        isinstance(node, ast.If | ast.For) and all(map(_only_raises, node.body))
+    )
+
+
+def _left_out(node: ast.AST) -> set[int]:
+    """Numbers of the lines that belong to docstrings or only check arguments below ``node``."""
+    found: set[int] = set()
+    for part in ast.walk(node):
+        if isinstance(part, Definition) and ast.get_docstring(part) is not None:
+            found.update(_span(part.body[0]))
+        elif isinstance(part, ast.stmt) and _only_raises(part):
+            found.update(_span(part))
+    return found
+
+
+def _solution_lines(lines: list[str]) -> tuple[set[int], set[int]]:
+    """Numbers of the lines between ``# solution:begin`` and ``end``, and of these markers."""
+    inside, markers, begun = set(), set(), False
+    for number, line in enumerate(lines, 1):
+        if MARKER.match(line):
+            markers.add(number)
+            begun = "solution:begin" in line
+        elif begun:
+            inside.add(number)
+    return inside, markers
+
+
+def cut(listing: Listing) -> list[Line]:
+    """The lines of a listing without docstrings and argument checks; what a student writes is marked.
+
+    Raises:
+        ResultsError: If the file or an object is gone, or no line would be marked.
+    """
+    path = settings.repo_root() / "src" / "coursework" / listing.path
+    if not path.is_file():
+        raise ResultsError(f"There is no {listing.path}; mend the #listing in writeup/*.typ.")
+    module, lines = _parsed(path)
+    solution, markers = _solution_lines(lines)
+    chosen: list[int] = []
+    shown_classes: set[str] = set()
+    for name in listing.objects:
+        owner, _, method = name.partition(".")
+        node = _find(module.body, owner, listing.path)
+        if chosen:
+            chosen.append(0)
+        if method:
+            if owner not in shown_classes:
+                chosen.append(node.lineno)
+                shown_classes.add(owner)
+            node = _find(node.body, method, listing.path)
+        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        skip = _left_out(node) | markers
+        chosen += [n for n in range(first, _span(node).stop) if n not in skip]
+    rows: list[Line] = []
+    for n in chosen:
+        row = Line(n, lines[n - 1], n in solution) if n else Line(0, "")
+        if row.text.strip():
+            rows.append(row)
+        elif rows and rows[-1].text.strip():  # one blank line in a row, none at the ends
+            rows.append(Line(n, row.text))
+    while not rows[-1].text.strip():
+        rows.pop()
+    if not any(row.marked for row in rows):
+        raise ResultsError(f"No line of the listing {listing.title} is marked as `# solution:`.")
+    return rows
+
+
+# ----------------------------------------------------------------------------------- the document
+
+
 def inputs() -> dict[str, str]:
     """What is handed to Typst: names of the results, code, claims, questions, and the digest.
 
@@ -367,58 +200,49 @@ def inputs() -> dict[str, str]:
     """
     from coursework.theory import claims
 
+    source = text()
+    required, optional = results(source)
     names = store.names()
-    missing = [name for name in REQUIRED if name not in names]
+    missing = [name for name in required if name not in names]
     if missing:
         raise ResultsError(
             f"The writeup needs the results {', '.join(missing)}, which are not in "
-            f"{settings.results_dir()}; them from git or record them again (see `make full`)."
+            f"{settings.results_dir()}; restore them from git or record them again (see `make full`)."
         )
     for name in names:
-        if name in (*REQUIRED, *OPTIONAL) and store.read(name)["data"]["standin"]:
+        if name in (*required, *optional) and store.read(name)["data"]["standin"]:
             raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
-    values = {
-        "recorded": json.dumps(names),
-        "required": json.dumps(REQUIRED),
-        "optional": json.dumps(OPTIONAL),
-        "listings": json.dumps(
-            {
-                name: {
-                    "path": f"src/coursework/{listing.path}",
-                    "lines": [asdict(line) for line in cut(listing)],
-                }
-                for name, listing in LISTINGS.items()
-            }
-        ),
-        "claims": json.dumps([claim.as_record() for claim in claims.CLAIMS]),
-        "questions": json.dumps([asdict(question) for question in questions.QUESTIONS]),
-        "notebooks": json.dumps(questions.NOTEBOOKS),
-        "alt": json.dumps(alt.ALT),
+    handed = {
+        "recorded": names,
+        "required": required,
+        "optional": optional,
+        "listings": {
+            listing.title: [asdict(line) for line in cut(listing)] for listing in listings(source)
+        },
+        "claims": [claim.as_record() for claim in claims.CLAIMS],
+        "questions": [asdict(question) for question in questions.QUESTIONS],
+        "notebooks": questions.NOTEBOOKS,
+        "alt": {name: alt.text(name) for name in figures(source)},
     }
-    values["digest"] = _digest(values)
+    values = {key: json.dumps(value) for key, value in handed.items()}
+    values["digest"] = _digest(values, figures(source), [*required, *optional])
     return values
 
 
-def _digest(values: dict[str, str]) -> str:
+def _digest(values: dict[str, str], shown: list[str], names: list[str]) -> str:
     """SHA-256 over everything that the document is made from."""
     root = settings.repo_root()
     digest = hashlib.sha256()
     for key, value in sorted(values.items()):
         digest.update(f"{key}={value}\n".encode())
     sources = sorted(path for path in folder().iterdir() if path.suffix in {".typ", ".bib"})
-    sources += [settings.results_dir() / f"{name}.json" for name in (*REQUIRED, *OPTIONAL)]
+    sources += [settings.results_dir() / f"{name}.json" for name in names]
     sources += sorted((folder() / "reading").glob("*.json"))
-    sources += [root / "figures" / f"{name}.png" for name in figures()]
+    sources += [root / "figures" / f"{name}.png" for name in shown]
     for path in sources:
         if path.is_file():
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def figures() -> list[str]:
-    """Names of the figures that the document shows."""
-    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder().glob("*.typ")))
-    return sorted(set(re.findall(r'\bfig\("([\w-]+)"', text)))
 
 
 def compiler() -> typst.Compiler:
@@ -461,11 +285,7 @@ def target() -> Path:
 
 def write() -> Path:
     """Typeset the document and put it into place."""
-    path = target()
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(typeset())
-    os.replace(temporary, path)
-    return path
+    return files.write(target(), typeset())
 
 
 def is_fresh() -> bool:
