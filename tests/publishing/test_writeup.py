@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,14 @@ from coursework.errors import ResultsError
 from coursework.experiments import segmentation
 from coursework.report import store
 from coursework_tools.publishing import writeup
+from coursework_tools.publishing.writeup import Listing
 
 ROOT = settings.repo_root()
 SOURCES = sorted((ROOT / "writeup").glob("*.typ"))
 CHAPTERS = [path for path in SOURCES if path.name[0].isdigit()]
 TEXT = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+REQUIRED, OPTIONAL = writeup.results(TEXT)
+LISTINGS = writeup.listings(TEXT)
 
 
 # ------------------------------------------------------------------------- numbers typed by hand
@@ -153,15 +155,25 @@ def test_every_exception_is_used() -> None:
 
 
 def test_required_results_are_recorded() -> None:
-    assert set(writeup.REQUIRED) <= set(store.names())
+    assert set(REQUIRED) <= set(store.names())
+    assert len(REQUIRED) > 20
+    assert OPTIONAL
 
 
-def test_results_in_the_text_are_declared() -> None:
-    assert set(re.findall(r'\bresult\("([\w-]+)"\)', TEXT)) <= set(writeup.REQUIRED)
-    used = set(re.findall(r'\b(?:result|when|optional|known|cell|lines)\("([\w-]+)"', TEXT))
-    used |= set(re.findall(r'"(wikipedia-[\w-]+)"', TEXT))
-    assert used == {*writeup.REQUIRED, *writeup.OPTIONAL}
-    assert not set(writeup.REQUIRED) & set(writeup.OPTIONAL)
+def test_results_are_those_that_the_text_names() -> None:
+    source = """
+    #let r = result("a-full")
+    #with("b", r => [x]) #when("a-full", r => [y]) #optional("c-d")
+    cell("translation_all-rnn", [z]), lines("e", [z]) + rows-of([squirrel], "f", "g-plain")
+    #spread(r, "no.metric") or "not-this"
+    """
+    required, optional = writeup.results(source)
+    assert required == ["a-full", "b", "e", "f", "g-plain", "translation_all-rnn"]
+    assert optional == ["c-d"]
+    named = set(
+        re.findall(r'"((?:wikipedia|translation|cora|segmentation|sentiment)[\w-]*-[\w-]+)"', TEXT)
+    )
+    assert named <= {*REQUIRED, *OPTIONAL}
 
 
 @pytest.fixture
@@ -174,7 +186,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
         "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
     )
-    for name in writeup.figures():
+    for name in writeup.figures(TEXT):
         (tmp_path / "figures" / f"{name}.png").write_bytes(pixel)
     monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
     return tmp_path
@@ -186,9 +198,9 @@ def not_recorded() -> set[str]:
 
 
 def test_the_document_says_what_is_not_recorded(tree: Path) -> None:
-    for name in writeup.OPTIONAL:
+    for name in OPTIONAL:
         (tree / "writeup/results" / f"{name}.json").unlink(missing_ok=True)
-    assert not_recorded() == set(writeup.OPTIONAL)
+    assert not_recorded() == set(OPTIONAL)
 
 
 def as_if_recorded(folder: Path) -> None:
@@ -240,7 +252,7 @@ def as_if_recorded(folder: Path) -> None:
 
 
 def test_the_document_shows_what_is_recorded_later(tree: Path) -> None:
-    for name in writeup.OPTIONAL:
+    for name in OPTIONAL:
         (tree / f"writeup/results/{name}.json").unlink(missing_ok=True)
     before = writeup.inputs()["digest"]
     as_if_recorded(tree / "writeup/results")
@@ -284,30 +296,47 @@ def test_outside_a_checkout(tree: Path) -> None:
 # ---------------------------------------------------------------------------------------- listings
 
 
-@pytest.mark.parametrize("name", list(writeup.LISTINGS))
-def test_listing_is_cut_from_the_source(name: str) -> None:
-    listing = writeup.LISTINGS[name]
+@pytest.mark.parametrize("listing", LISTINGS, ids=lambda listing: listing.title)
+def test_listing_is_cut_from_the_source(listing: Listing) -> None:
     source = (ROOT / "src/coursework" / listing.path).read_text(encoding="utf-8").splitlines()
     lines = writeup.cut(listing)
     shown = [line for line in lines if line.number]
     assert all(source[line.number - 1] == line.text for line in shown)
-    assert {mark for mark in listing.marks if any(mark in line.text for line in shown)} == set(
-        listing.marks
-    )
-    assert all(any(mark in line.text for mark in listing.marks) for line in lines if line.marked)
-    assert not any('"""' in line.text for line in lines)
+    assert any(line.marked for line in lines)
+    assert not any('"""' in line.text or "# solution:" in line.text for line in lines)
     assert max(len(line.text) for line in lines) <= 100, "would not fit on the page"
     for thing in listing.objects:
         assert re.search(rf"\b(?:class|def) {thing.split('.')[-1]}\b", "\n".join(source))
-    assert f'#listing("{name}")' in TEXT
 
 
-def test_a_marked_line_that_is_gone_is_noticed() -> None:
-    listing = replace(writeup.LISTINGS["GCN"], marks=("h = self.tanh(",))
-    with pytest.raises(ResultsError, match=r"no line with 'h = self\.tanh\('"):
-        writeup.cut(listing)
-    with pytest.raises(ResultsError, match="no GraphConv any more"):
-        writeup.cut(replace(listing, objects=("GraphConv",)))
+def test_every_listing_is_found() -> None:
+    assert len(LISTINGS) == TEXT.count("#listing(") > 10
+
+
+def test_what_is_left_out_and_what_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "src/coursework/models/x.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        'def f(x):\n    """Words."""\n    if x < 0:\n        raise ValueError("no")\n\n\n'
+        "    # solution:begin how\n    y = x + 1\n    # solution:end\n    return y\n"
+        "class A:\n    def g(self):\n        pass\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
+    lines = writeup.cut(Listing("f", "models/x.py", ("f", "A.g")))
+    assert [(line.number, line.marked) for line in lines] == [
+        (1, False), (5, False), (8, True), (10, False), (0, False), (11, False), (12, False),
+        (13, False),
+    ]  # fmt: skip
+    for listing, message in (
+        (Listing("h", "models/x.py", ("h",)), "has no h; mend"),
+        (Listing("g", "models/x.py", ("A.g",)), "No line of the listing g is marked"),
+        (Listing("y", "models/y.py", ("f",)), "There is no models/y.py"),
+    ):
+        with pytest.raises(ResultsError, match=message):
+            writeup.cut(listing)
 
 
 # -------------------------------------------------------------------------------------- the PDF
@@ -319,7 +348,7 @@ def test_the_kept_document_is_fresh_and_small() -> None:
 
 
 def test_figures_exist_and_have_a_caption_that_says_what_to_see() -> None:
-    for name in writeup.figures():
+    for name in writeup.figures(TEXT):
         assert (ROOT / "figures" / f"{name}.png").is_file(), name
     for caption in re.findall(r"\bfig\([^)]*\)\[((?:[^\[\]]|\[[^\]]*\])*)\]", TEXT):
         assert len(caption.split()) >= 12, caption
@@ -328,7 +357,7 @@ def test_figures_exist_and_have_a_caption_that_says_what_to_see() -> None:
 def test_reading_the_inputs_imports_no_torch() -> None:
     """`coursework report` has to stay quick."""
     code = (
-        "import sys; from coursework.report import writeup; writeup.inputs(); "
+        "import sys; from coursework_tools.publishing import writeup; writeup.inputs(); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

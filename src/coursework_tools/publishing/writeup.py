@@ -61,7 +61,8 @@ def text() -> str:
 
 def results(source: str) -> tuple[list[str], list[str]]:
     """Results that a text needs, and those in whose place it can say "not recorded yet"."""
-    required, optional = set(), set()
+    required: set[str] = set()
+    optional: set[str] = set()
     for call, names in _RESULTS.findall(source):
         chosen = optional if call in ("when", "optional") else required
         chosen.update(re.findall(r'"([\w-]+)"', names))
@@ -78,7 +79,9 @@ class Listing(NamedTuple):
 
     title: str
     path: str
-    objects: tuple[str, ...]  # classes, functions or Class.method, in the order in which they appear
+    objects: tuple[
+        str, ...
+    ]  # classes, functions or Class.method, in the order in which they appear
 
 
 def listings(source: str) -> list[Listing]:
