@@ -269,6 +269,9 @@ def train(
         str | None,
         typer.Option(help="Name to record the result under; EXPERIMENT-PRESET by default."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a recorded result of more seeds.")
+    ] = False,
 ) -> None:
     """Train an experiment and record its result.
 
@@ -309,6 +312,12 @@ def train(
     official = (
         preset != "quick" and (not changed or record) and not any(r.source.is_standin for r in runs)
     )
+    if official and store.seeds_of(name) > seeds and not overwrite:
+        official = False
+        typer.echo(
+            f"{name} is recorded with {store.seeds_of(name)} seeds and stays as it is; this result "
+            f"of {seeds} goes to build/results. --overwrite replaces the recorded one."
+        )
     folder = settings.results_dir() if official else settings.build_dir() / "results"
     path = store.write(store.make_record(name, runs), folder)
     _print_metrics(store.read(name, folder)["metrics"], f"{name} ({runs[0].source.label})")

@@ -454,7 +454,7 @@ FILES = [
     Row("tweets alone", lambda f: base.get("tweets").evaluate(f), ConfigError, "keeps no model"),
     results("text", "cannot be read as JSON", b"no"),
     results("deep", "cannot be read as JSON", b"[" * 99_999),
-    results("list", "does not follow the schema at the record", b"[]"),
+    results("list", "no result: the record", b"[]"),
     results("empty", "is a required property", b"{}"),
     Row("no result", lambda f: store.read("x", f), ResultsError, "available: none"),
     Row("no runs", lambda _: store.make_record("x", []), ResultsError, "There is no run to record"),

@@ -1,14 +1,13 @@
 """The results store: ``writeup/results/NAME.json``, one file per recorded result, with provenance.
 
-The format is written down in ``results.schema.json`` beside this module; every file is checked
-against it when it is written and when it is read.
+Every number of the README, the notebooks and the writeup is read from such files. :class:`Record` is their
+format; every file is checked against it when it is written and when it is read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import functools
 import importlib.metadata
 import json
 import math
@@ -17,61 +16,105 @@ import platform
 import re
 import statistics
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from coursework import settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from coursework import files, settings
 from coursework.config import as_record
 from coursework.errors import ResultsError
-from coursework.experiments.base import Run
-from coursework.report.tables import Table
-from coursework.report.tables import spread as spread
+from coursework.report.tables import Table, spread
 from coursework.stats import summarise, wilson
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from coursework.experiments.base import Run
+
 __all__ = ["make_record", "names", "read", "recorded", "spread", "summarise", "wilson", "write"]
 
+NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning-fabric", "sacrebleu")
 
 
-@functools.cache
-def schema() -> dict[str, Any]:
-    """The JSON schema of a result."""
-    return json.loads(Path(__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Metric(_Strict):
+    """One number of a result."""
+
+    mean: float
+    std: float | None  # sample standard deviation over the seeds; None for one value
+    low: float = 0.0  # ends of the 95 % interval, where there is one
+    high: float = 0.0
+    interval: str = ""  # how it was computed
+    values: Annotated[list[float], Field(min_length=1)]  # one per seed, in the order of the seeds
+
+
+class Data(_Strict):
+    """Where the data came from."""
+
+    name: str
+    source: str
+    sha256: str
+    standin: bool  # generated data; such numbers are no results
+
+
+class Machine(BaseModel):
+    """What the result was computed on; may hold more."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    system: str
+    processor: str
+    cores: int
+    device: str
+    threads: int = 0
+    memory_gib: float = 0.0
+
+
+class Record(_Strict):
+    """A recorded result."""
+
+    version: Literal[1] = Field(alias="schema")
+    name: Annotated[str, Field(pattern=NAME)]  # file name without its ending
+    experiment: str
+    preset: str
+    config: dict[str, Any]  # every number of the run
+    seeds: list[int]
+    metrics: Annotated[dict[str, Metric], Field(min_length=1)]
+    data: Data
+    curves: dict[str, list[list[dict[str, Any]]]] = {}  # name -> a list of records for each seed
+    notes: dict[str, Any] = {}  # parameter counts, tables; of the first seed
+    commit: str
+    modified: bool  # whether tracked source files differed from the commit
+    versions: dict[str, str]
+    machine: Machine
+    seconds: Annotated[float, Field(ge=0)]
+    created: str
 
 
 def validate(record: Mapping[str, Any], where: str) -> None:
-    """Check a record against the schema and against itself.
+    """Check a record against its format and against itself.
 
     Raises:
         ResultsError: With the first thing that is wrong.
     """
-    import jsonschema
-
     try:
-        error = jsonschema.exceptions.best_match(
-            jsonschema.Draft202012Validator(schema()).iter_errors(record)
-        )
-    except RecursionError as deep:
-        raise ResultsError(f"{where} is nested too deeply for a result.") from deep
-    if error is not None:
-        place = "/".join(map(str, error.absolute_path)) or "the record"
-        raise ResultsError(f"{where} does not follow the schema at {place}: {error.message[:160]}.")
+        Record.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "/".join(map(str, first["loc"])) or "the record"
+        raise ResultsError(f"{where} is no result: {place}: {first['msg'][:160]}.") from None
     for name, metric in record["metrics"].items():
-        try:
-            agrees = math.isclose(metric["mean"], statistics.fmean(metric["values"]), rel_tol=1e-9)
-        except OverflowError:  # JSON knows whole numbers of any size
-            agrees = False
-        if not agrees:
+        mean = statistics.fmean(metric["values"])
+        if not math.isclose(metric["mean"], mean, rel_tol=1e-9):
             raise ResultsError(f"{where}: the mean of {name} is not the mean of its values.")
 
 
 def is_name(name: str) -> bool:
     """Whether a result may have this name."""
-    pattern = schema()["properties"]["name"]["pattern"].removesuffix("$")
-    return re.fullmatch(pattern, name) is not None
+    return re.fullmatch(NAME.strip("^$"), name) is not None
 
 
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -98,7 +141,7 @@ def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
         for key, (low, high, how) in first.notes.get("intervals", {}).items():
             metrics[key] |= {"low": low, "high": high, "interval": how}
     record: dict[str, Any] = {
-        "schema": SCHEMA_VERSION,
+        "schema": 1,
         "name": name,
         "experiment": first.experiment,
         "preset": first.preset,
@@ -141,30 +184,26 @@ def provenance() -> dict[str, Any]:
 
 
 def write(record: Mapping[str, Any], folder: Path | None = None) -> Path:
-    """Validate a record and write it beside, then rename it into place.
+    """Check a record and write it in one step.
 
     Raises:
         ResultsError: If it is not valid, or the file cannot be written.
     """
-    folder = folder or settings.results_dir()
-    path = folder / f"{record['name']}.json"
+    path = (folder or settings.results_dir()) / f"{record['name']}.json"
     validate(record, path.name)
-    temporary = ""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        return files.write(path, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise ResultsError(
             f"{path} could not be written ({error.strerror}); free some space."
         ) from error
-    return path
+
+
+def seeds_of(name: str) -> int:
+    """Number of seeds of a recorded result; 0 where there is none, or none that can be read."""
+    with contextlib.suppress(ResultsError):
+        return len(read(name)["seeds"])
+    return 0
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
@@ -194,6 +233,14 @@ def names(folder: Path | None = None) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json") if path.stem != "headline")
 
 
+def device_of(record: Mapping[str, Any], *, model: bool = False) -> str:
+    """What a result was computed on: the GPU's name, else the CPU by its cores or its ``model``."""
+    machine = record["machine"]
+    if machine["device"] != "cpu":
+        return str(machine["device"])
+    return str(machine["processor"]) if model else f"{machine['cores']}-core CPU"
+
+
 def recorded(*wanted: str, metrics: Sequence[str] | None = None, digits: int = 4) -> Table:
     """Recorded full results as a table, for the top of a notebook.
 
@@ -207,8 +254,7 @@ def recorded(*wanted: str, metrics: Sequence[str] | None = None, digits: int = 4
         if name not in names():
             continue
         record = read(name)
-        machine = record["machine"]
-        device = machine["device"] if machine["device"] != "cpu" else f"{machine['cores']}-core CPU"
+        device = device_of(record)
         data = "STAND-IN" if record["data"]["standin"] else record["data"]["name"]
         for metric in metrics or record["metrics"]:
             if metric in record["metrics"]:
