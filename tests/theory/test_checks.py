@@ -22,7 +22,6 @@ def test_a_value_that_is_no_number_never_holds(values: list[float]) -> None:
 
 def test_no_case_is_no_success() -> None:
     assert not checks.at_most("c", []).holds
-    assert not checks.all_hold([])
 
 
 def test_verdict_cannot_be_set() -> None:
@@ -34,12 +33,6 @@ def test_verdict_cannot_be_set() -> None:
 def test_equal_takes_both_signs() -> None:
     assert not checks.equal("c", [0.0, -1e-3]).holds
     assert checks.equal("c", [1e-12, -1e-12]).holds
-
-
-def test_all_hold_needs_every_one() -> None:
-    good, bad = checks.Check("c", 0.0, 1.0), checks.Check("c", 2.0, 1.0)
-    assert checks.all_hold([good, good])
-    assert not checks.all_hold([good, bad])
 
 
 def test_report_shows_no_measured_value(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,42 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
-
-__all__ = [
-    "HOEFFDING_CONSTANT",
-    "JL_CONSTANT",
-    "AlmostOrthogonalSet",
-    "check_attained",
-    "check_constants",
-    "check_cosh",
-    "check_cosines",
-    "check_epsilon",
-    "check_hoeffding",
-    "check_inner_products",
-    "check_random_set",
-    "check_set",
-    "check_squared_norms",
-    "check_union",
-    "cosines",
-    "distortion",
-    "draw_set",
-    "extreme_map",
-    "gaussian_map",
-    "hoeffding_size",
-    "jl_dimension",
-    "jl_size",
-    "sample_maps",
-    "sign_tail",
-]
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 
 JL_CONSTANT = 72  #: c of the proof by the Johnson-Lindenstrauss lemma: 8 / (1/3)^2
+
+
 HOEFFDING_CONSTANT = 4  #: c of the proof by Hoeffding's inequality
 
 
@@ -119,14 +94,24 @@ def extreme_map(epsilon: float, sign: float = -1.0) -> Tensor:
 
 Limit = Callable[[float], float]
 
-#: Below this a distortion is rounding: ratios are taken to at least this much.
+
+# Below this a distortion is rounding: ratios are taken to at least this much.
 _SMALLEST = 1e-12
 
-#: Cases that the checks take by default.
+
+# Cases that the checks take by default.
 _DELTAS = tuple(i / 100 for i in range(1, 100))
+
+
 _EXPONENTS = tuple(math.log(4.0) + i / 10 for i in range(200))  # from ln 4 on, 1/2 is good enough
+
+
 _TAILS = tuple((n, i / 20) for n in (5, 20, 100, 300) for i in range(1, 20))
+
+
 _POINTS = tuple(i / 20 for i in range(-200, 201))
+
+
 _PAIRS = tuple((n, delta) for n in (64, 128, 256, 512, 1024) for delta in (0.2, 0.25, 0.4, 0.5))
 
 
@@ -140,6 +125,8 @@ def sample_maps(size: int = 60) -> list[Tensor]:
     return [*gaussian, *(extreme_map(eps, s) for eps in (0.05, 0.2, 1 / 3) for s in (-1.0, 1.0))]
 
 
+@claim("2.1.1", "norms", "1 − ε ≤ ‖Meᵢ‖² ≤ 1 + ε")
+@wrong("anchor", "2(1 ± ε), as between the eᵢ", centre=2.0)
 def check_squared_norms(maps: Iterable[Tensor] | None = None, centre: float = 1.0) -> Check:
     """Step (i): ``centre (1 - eps) <= ||Me_i||^2 <= centre (1 + eps)``; right for centre 1.
 
@@ -152,6 +139,8 @@ def check_squared_norms(maps: Iterable[Tensor] | None = None, centre: float = 1.
     return at_most(f"| ||Me_i||^2 / {centre:g} - 1 | <= eps", ratios)
 
 
+@claim("2.1.1", "inner", "|⟨Meᵢ, Meⱼ⟩| ≤ 2ε")
+@wrong("smaller", "≤ 1.9 ε", limit=lambda epsilon: 1.9 * epsilon)
 def check_inner_products(
     maps: Iterable[Tensor] | None = None, limit: Limit = lambda eps: 2.0 * eps
 ) -> Check:
@@ -163,6 +152,8 @@ def check_inner_products(
     return at_most("|<Me_i, Me_j>| <= 2 eps", ratios)
 
 
+@claim("2.1.1", "cosines", "|uᵢᵀuⱼ| ≤ 2ε/(1 − ε)")
+@wrong("unnormalised", "≤ 2ε, not normalised", limit=lambda epsilon: 2.0 * epsilon)
 def check_cosines(
     maps: Iterable[Tensor] | None = None,
     limit: Limit = lambda eps: 2.0 * eps / (1.0 - eps),
@@ -177,6 +168,8 @@ def check_cosines(
     return at_most(claim, ratios)
 
 
+@claim("2.1.1", "epsilon", "ε = δ/3 gives 2ε/(1 − ε) ≤ δ")
+@wrong("half", "so does ε = δ/2", choose=lambda delta: delta / 2.0)
 def check_epsilon(
     deltas: Iterable[float] = _DELTAS,
     choose: Callable[[float], float] = lambda delta: delta / 3.0,
@@ -189,6 +182,9 @@ def check_epsilon(
     return at_most("eps = delta/3 gives 2 eps / (1 - eps) <= delta", ratios)
 
 
+@claim("2.1.1", "size", "N = ⌊eᵗ⌋ − 1 is allowed and at least eᵗ/2")
+@wrong("anchor", "N = ⌊eᵗ⌋ is allowed", size=lambda t: math.floor(math.exp(t)))
+@wrong("exponent", "N = ⌊e^(0.9 t)⌋ is large enough", size=lambda t: math.floor(math.exp(0.9 * t)))
 def check_constants(
     exponents: Iterable[float] = _EXPONENTS,
     size: Callable[[float], int] = lambda t: math.floor(math.exp(t)) - 1,
@@ -213,6 +209,8 @@ def sign_tail(n: int, delta: float) -> float:
     return float(Fraction(favourable, 2**n))
 
 
+@claim("2.1.1", "tail", "P(|uᵀv| ≥ δ) ≤ 2 exp(−nδ²/2)")
+@wrong("twice", "≤ 2 exp(−nδ²)", limit=lambda n, delta: 2.0 * math.exp(-n * delta**2))
 def check_hoeffding(
     cases: Iterable[tuple[int, float]] = _TAILS,
     limit: Callable[[int, float], float] = lambda n, delta: 2.0 * math.exp(-n * delta**2 / 2.0),
@@ -222,6 +220,8 @@ def check_hoeffding(
     return at_most("P(|u^T v| >= delta) <= 2 exp(-n delta^2 / 2)", ratios)
 
 
+@claim("2.1.1", "cosh", "cosh x ≤ exp(x²/2)")
+@wrong("quarter", "≤ exp(x²/4)", limit=lambda x: math.exp(x**2 / 4.0))
 def check_cosh(
     points: Iterable[float] = _POINTS,
     limit: Callable[[float], float] = lambda x: math.exp(x**2 / 2.0),
@@ -233,6 +233,12 @@ def check_cosh(
     return at_most("cosh(x) <= exp(x^2 / 2)", (math.cosh(x) / limit(x) for x in points))
 
 
+@claim("2.1.1", "union", "N = ⌊exp(nδ²/4)⌋: the tails of all pairs sum to less than 1")
+@wrong(
+    "pairs",
+    "so they do for N = ⌊exp(nδ²/2)⌋",
+    size=lambda n, delta: math.floor(math.exp(n * delta**2 / 2.0)),
+)
 def check_union(
     cases: Iterable[tuple[int, float]] = _PAIRS,
     size: Callable[[int, float], int] = hoeffding_size,
@@ -314,6 +320,21 @@ def check_set(found: AlmostOrthogonalSet) -> Check:
     return at_most(f"n = {found.n}, delta = {found.delta}: unit, almost orthogonal, many", values)
 
 
+def with_a_twin(found: AlmostOrthogonalSet) -> AlmostOrthogonalSet:
+    return replace(found, signs=torch.cat([found.signs, found.signs[:, :1]], dim=1))
+
+
+def with_an_opposite(found: AlmostOrthogonalSet) -> AlmostOrthogonalSet:
+    return replace(found, signs=torch.cat([found.signs, -found.signs[:, :1]], dim=1))
+
+
+@claim("2.1.1", "set", "such a set exists: drawn, verified pair by pair")
+@wrong("twin", "one vector twice", spoil=with_a_twin)
+@wrong("opposite", "a vector and its negative", spoil=with_an_opposite)
+@wrong(
+    "length", "vectors not of length 1", spoil=lambda found: replace(found, signs=2.0 * found.signs)
+)
+@wrong("few", "three vectors only", spoil=lambda found: replace(found, signs=found.signs[:, :3]))
 def check_random_set(
     n: int = 64,
     delta: float = 0.4,
@@ -323,6 +344,8 @@ def check_random_set(
     return check_set(spoil(draw_set(n, delta)))
 
 
+@claim("2.1.1", "attained", "two vectors in the plane attain both bounds")
+@wrong("unnormalised", "their cosine is 2ε", value=lambda epsilon: 2.0 * epsilon)
 def check_attained(
     epsilon: float = 0.2, value: Limit = lambda eps: 2.0 * eps / (1.0 - eps)
 ) -> Check:

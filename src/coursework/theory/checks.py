@@ -1,31 +1,27 @@
-"""The record that every numeric check of a proof returns."""
+"""What every numeric check of a proof returns, and claims: each stands as a decorator above its check.
+
+A claim comes with wrong versions, as they are often seen: a check that would accept them says nothing.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
-__all__ = ["Check", "all_hold", "at_most", "equal", "report", "summary"]
+F = TypeVar("F", bound=Callable[..., Any])
+Wrong = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One inequality, measured.
-
-    Whether it holds is computed from the numbers and cannot be set: a NaN never holds.
-
-    Attributes:
-        claim: What is claimed, in a few words.
-        measured: The worst value met over all cases.
-        bound: What the claim allows at most.
-        cases: Number of cases the worst was taken over; a check without a case does not hold.
-    """
+    """One inequality, measured. Whether it holds is computed from the numbers and cannot be set."""
 
     claim: str
-    measured: float
-    bound: float
-    cases: int = 1
+    measured: float  # the worst value over all cases
+    bound: float  # what the claim allows at most
+    cases: int = 1  # a check without a case does not hold
 
     @property
     def holds(self) -> bool:
@@ -45,15 +41,7 @@ class Check:
 def at_most(
     claim: str, values: Iterable[float], bound: float = 1.0, *, rounding: float = 1e-9
 ) -> Check:
-    """Claim that every value is at most ``bound``.
-
-    Args:
-        claim: What is claimed.
-        values: One number per case (usually a quantity divided by its bound).
-        bound: The largest value allowed.
-        rounding: Relative allowance for floating point, added to the bound as
-            ``rounding * abs(bound)``.
-    """
+    """Claim that every value, one per case, is at most ``bound`` (``rounding`` is relative to it)."""
     numbers = [float(value) for value in values]
     # max() would let a NaN through or not depending on the order, so it is looked for first
     worst = math.nan if any(map(math.isnan, numbers)) else max(numbers, default=math.nan)
@@ -65,19 +53,8 @@ def equal(claim: str, differences: Iterable[float], *, tolerance: float = 1e-10)
     return at_most(claim, (abs(float(d)) for d in differences), tolerance, rounding=0.0)
 
 
-def all_hold(checks: Iterable[Check]) -> bool:
-    """True if there is at least one check and all of them hold."""
-    results = [check.holds for check in checks]
-    return bool(results) and all(results)
-
-
 def report(*claims: Check, refuted: Sequence[Check] = ()) -> None:
-    """Print one line per check, without any value that depends on the machine.
-
-    Args:
-        claims: Checks that are expected to hold.
-        refuted: Wrong versions, which are expected to fail.
-    """
+    """Print one line per check, and the wrong versions, which are expected to fail."""
     for check in claims:
         print(check)
     if refuted:
@@ -94,3 +71,75 @@ def summary(*claims: Check, refuted: Sequence[Check] = ()) -> str:
         failed = sum(not check.holds for check in refuted)
         text += f", {failed} of {len(refuted)} wrong versions fail"
     return text
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, its check with its arguments, and wrong versions: name -> (what it says, arguments)."""
+
+    question: str  # number of the sub-question in its homework
+    name: str  # unique within the question
+    says: str
+    check: Callable[..., Check]
+    wrong: Mapping[str, Wrong]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Unique name, that of its test."""
+        return f"{self.question}-{self.name}"
+
+    @property
+    def check_name(self) -> str:
+        """``module.function`` of its check, within this package."""
+        return f"{self.check.__module__.rpartition('.')[2]}.{self.check.__name__}"
+
+    def run(self) -> Check:
+        """Run the check on the claim; it has to hold."""
+        return self.check(**self.options)
+
+    def refute(self, name: str) -> Check:
+        """Run the check on a wrong version; it must not hold.
+
+        A wrong version with a form of its own names another ``check``, which takes its own arguments.
+        """
+        says, changed = self.wrong[name]
+        if "check" in changed:
+            result: Check = changed["check"]()
+        else:
+            result = self.check(**{**self.options, **changed})
+        return result.named(says)
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values, for the writeup."""
+        return {
+            "question": self.question,
+            "name": self.name,
+            "says": self.says,
+            "check": self.check_name,
+            "mutations": [{"name": name, "says": says} for name, (says, _) in self.wrong.items()],
+        }
+
+
+REGISTERED: list[Claim] = []
+
+
+def claim(question: str, name: str, says: str, **options: Any) -> Callable[[F], F]:
+    """Register the decorated check, called with ``options``, as the check of a claim."""
+
+    def register(check: F) -> F:
+        versions = dict(check.__dict__.pop("wrong_versions", ()))
+        REGISTERED.append(Claim(question, name, says, check, versions, options))
+        return check
+
+    return register
+
+
+def wrong(name: str, says: str, **changed: Any) -> Callable[[F], F]:
+    """A wrong version of the claim above it: what it says, and which arguments of the check it changes."""
+
+    def attach(check: F) -> F:
+        check.__dict__.setdefault("wrong_versions", []).insert(0, (name, (says, changed)))
+        return check
+
+    return attach

@@ -14,36 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
-
-__all__ = [
-    "ASSIGNMENT",
-    "ASSIGNMENT_KERNEL",
-    "HeadParameters",
-    "attend",
-    "attention_convolution",
-    "bias_matrix",
-    "check_boundary",
-    "check_finite_bias",
-    "check_general",
-    "check_kernel",
-    "check_large_bias_limit",
-    "check_one_sign",
-    "convolution",
-    "end_errors",
-    "finite_bias_error",
-    "finite_bias_limit",
-    "head_for_kernel",
-    "head_weights",
-    "kernels",
-    "random_tokens",
-    "signed_convolution",
-]
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 
 ASSIGNMENT_KERNEL = (2.0, 0.0, 1.0)  #: weights of x_{i-1}, x_i, x_{i+1}
 
@@ -67,7 +43,7 @@ class HeadParameters:
     w_k: float = 1.0
 
 
-#: The answer to 1.4.1.
+# The answer to 1.4.1.
 ASSIGNMENT = HeadParameters(w_v=3.0, bias={1: math.log(2.0), -1: 0.0})
 
 
@@ -168,6 +144,42 @@ def _error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max())
 
 
+# P_1 = 2 inf, P_{-1} = inf: softmax of infinities is not a number.
+INFINITE_BIAS = HeadParameters(3.0, {1: 2 * math.inf, -1: math.inf})
+
+
+# The same read as a limit, P_1 = 2M and P_{-1} = M: the ratio of the weights is e^M, not 2.
+BIAS_2M_AND_M = HeadParameters(3.0, {1: 10.0, -1: 5.0})
+
+
+# The weights 2 and 1 themselves as biases, not their logarithms.
+BIAS_WITHOUT_LOGARITHM = replace(ASSIGNMENT, bias={1: 2.0, -1: 1.0})
+
+
+# The query not switched off.
+QUERY_NOT_ZERO = replace(ASSIGNMENT, w_q=1.0)
+
+
+# Softmax weights sum to one, the kernel to three.
+VALUES_NOT_SCALED = replace(ASSIGNMENT, w_v=1.0)
+
+
+# The kernel turned round, as a convolution in the sense of mathematics would have it.
+SIDES_SWAPPED = replace(ASSIGNMENT, bias={-1: math.log(2.0), 1: 0.0})
+
+
+# The token itself not shut out.
+MIDDLE_OPEN = replace(ASSIGNMENT, bias={1: math.log(2.0), 0: 0.0, -1: 0.0})
+
+
+@claim("1.4.1", "kernel", "W_Q = 0, W_V = 3, P₁ = ln 2, P₋₁ = 0, −∞ else: the kernel [2, 0, 1]")
+@wrong("infinite", "P₁ = 2∞, P₋₁ = ∞", head=INFINITE_BIAS)
+@wrong("limit", "P₁ = 2M, P₋₁ = M", head=BIAS_2M_AND_M)
+@wrong("logarithm", "P₁ = 2, P₋₁ = 1", head=BIAS_WITHOUT_LOGARITHM)
+@wrong("query", "W_Q = 1", head=QUERY_NOT_ZERO)
+@wrong("values", "W_V = 1", head=VALUES_NOT_SCALED)
+@wrong("sides", "the two sides swapped", head=SIDES_SWAPPED)
+@wrong("middle", "P₀ = 0", head=MIDDLE_OPEN)
 def check_kernel(
     head: HeadParameters = ASSIGNMENT,
     kernel: Iterable[float] = ASSIGNMENT_KERNEL,
@@ -185,6 +197,19 @@ def check_kernel(
     return equal(claim, differences)
 
 
+def sum_not_restored(x: Tensor, kernel: Tensor) -> Tensor:
+    head = replace(head_for_kernel(kernel), w_v=1.0)
+    return attention_convolution(x, head, len(kernel) // 2)
+
+
+@claim("1.4.1", "signed", "every kernel: two heads", signed=True)
+@wrong(
+    "one",
+    "the positive head alone",
+    candidate=lambda x, kernel: signed_convolution(x, kernel.clamp(min=0.0)),
+)
+@claim("1.4.1", "general", "every kernel without negative weights: one head", signed=False)
+@wrong("scale", "... with W_V = 1", candidate=sum_not_restored)
 def check_general(
     draws: int = 40,
     n: int = 40,
@@ -214,6 +239,8 @@ def head_weights(bias: Tensor, w_v: float) -> Tensor:
     return torch.softmax(bias, dim=0) * w_v
 
 
+@claim("1.4.1", "sign", "the weights of one head all have one sign")
+@wrong("scores", "... without softmax too", weights=lambda bias, w_v: bias * w_v)
 def check_one_sign(
     n: int = 7, draws: int = 200, weights: Callable[[Tensor, float], Tensor] = head_weights
 ) -> Check:
@@ -229,6 +256,8 @@ def check_one_sign(
     return at_most("one head: no two weights of different sign", products, 0.0, rounding=0.0)
 
 
+@claim("1.4.1", "boundary", "unpadded: off by 2x₂ and xₙ₋₁ at the ends, exact inside")
+@wrong("none", "exact everywhere", errors=lambda x: torch.zeros_like(x))
 def check_boundary(
     n: int = 64, draws: int = 20, errors: Callable[[Tensor], Tensor] = end_errors
 ) -> Check:
@@ -263,6 +292,12 @@ def finite_bias_error(
     return error, limit(len(x) + 2, size) * float(x.abs().max())
 
 
+@claim("1.4.1", "finite", "−M for −∞: error ≤ 2(n−2)e⁻ᴹ max|x|")
+@wrong(
+    "faster",
+    "the error falls like e⁻²ᴹ",
+    limit=lambda n, size: 2.0 * (n - 2) * math.exp(-2.0 * size),
+)
 def check_finite_bias(
     sizes: Iterable[float] = (1.0, 5.0, 10.0, 20.0),
     n: int = 64,
@@ -278,6 +313,8 @@ def check_finite_bias(
     return at_most("error with -M for -inf <= 2(n-2) e^(-M) max|x|", ratios)
 
 
+@claim("1.4.1", "limit", "biases 2M and M lead to the kernel [3, 0, 0]")
+@wrong("kernel", "... to [2, 0, 1]", target=(2.0, 0.0, 1.0))
 def check_large_bias_limit(
     size: float = 50.0, n: int = 64, target: tuple[float, float, float] = (3.0, 0.0, 0.0)
 ) -> Check:

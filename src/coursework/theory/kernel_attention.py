@@ -18,29 +18,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 from coursework.theory.cost import Cost, log_log_slope, measure
 
-__all__ = [
-    "check_equal",
-    "check_exponent",
-    "check_finite_rank",
-    "check_non_negative",
-    "elu_plus_one",
-    "exponential",
-    "exponential_similarity_rank",
-    "factored_similarities",
-    "growth",
-    "identity",
-    "linear",
-    "quadratic",
-    "random_inputs",
-    "similarity_rank",
-    "squares",
-    "transposed",
-]
-
 FeatureMap = Callable[[Tensor], Tensor]
+
+
 Attention = Callable[[Tensor, Tensor, Tensor, FeatureMap], Tensor]
 
 
@@ -93,6 +76,15 @@ def random_inputs(n: int, d: int, d_v: int, seed: int = 0) -> tuple[Tensor, Tens
     return normal(d), normal(d), normal(d_v)
 
 
+def place_by_place(q: Tensor, k: Tensor, v: Tensor, phi: FeatureMap) -> Tensor:
+    queries, keys = phi(q), phi(k)
+    return queries * (keys * v).sum(dim=0) / (queries @ keys.sum(dim=0))[:, None]
+
+
+@claim("1.3.1", "factored", "αᵢᵀ = φ(Qᵢ)ᵀS / φ(Qᵢ)ᵀz with the outer products S", d=16, d_v=16)
+@wrong("outer", "φ(Kⱼ)Vⱼ without the outer product", candidate=place_by_place)
+@wrong("transposed", "Vⱼφ(Kⱼ)ᵀ", candidate=transposed)
+@wrong("denominator", "no denominator", candidate=lambda q, k, v, phi: phi(q) @ (phi(k).T @ v))
 def check_equal(
     n: int = 512,
     d: int = 16,
@@ -110,6 +102,8 @@ def check_equal(
     return equal(f"factored = definition, n = {n}, phi = {phi.__name__}", differences)
 
 
+@claim("1.3.1", "positive", "φ = elu + 1 gives no negative similarity", phi=elu_plus_one)
+@wrong("kernel", "no kernel does (xᵀy)", phi=identity)
 def check_non_negative(phi: FeatureMap, n: int = 200, d: int = 4, seed: int = 0) -> Check:
     """All similarities are >= 0. True for elu + 1 and squares, false for a kernel like q^T k."""
     q, k, _ = random_inputs(n, d, 1, seed)
@@ -126,6 +120,14 @@ def growth(
     return [measure(attention, *random_inputs(n, d, d), phi) for n in sizes]
 
 
+def from_the_left(q: Tensor, k: Tensor, v: Tensor, phi: FeatureMap) -> Tensor:
+    queries, keys = phi(q), phi(k)
+    return ((queries @ keys.T) @ v) / (queries @ keys.sum(dim=0))[:, None]
+
+
+@claim("1.3.1", "linear", "arithmetic and memory grow like n")
+@wrong("definition", "the definition costs O(n)", attention=quadratic)
+@wrong("bracket", "factored, multiplied from the left", attention=from_the_left)
 def check_exponent(attention: Attention = linear, exponent: float = 1.0) -> Check:
     """The counted multiply-adds *and* the largest tensor grow like n to the power ``exponent``."""
     sizes = [256, 512, 1024, 2048]
@@ -155,6 +157,8 @@ def factored_similarities(q: Tensor, k: Tensor) -> Tensor:
     return elu_plus_one(q) @ elu_plus_one(k).T
 
 
+@claim("1.3.1", "rank", "m features give similarities of rank at most m")
+@wrong("softmax", "so does softmax attention", similarities=exponential)
 def check_finite_rank(
     n: int = 64,
     d: int = 4,

@@ -15,27 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, equal
+from coursework.theory.checks import Check, claim, equal, wrong
 from coursework.theory.cost import measure
-
-__all__ = [
-    "ThinSVD",
-    "check_columns_orthonormal",
-    "check_cost",
-    "check_projected",
-    "check_projected_cost",
-    "check_rank",
-    "check_rows_orthonormal",
-    "check_svd_product",
-    "clustered_inputs",
-    "left_to_right",
-    "low_rank_scores",
-    "projected_attention",
-    "right_to_left",
-    "softmax_matrix",
-    "thin_svd",
-    "unprojected_attention",
-]
 
 
 @dataclass(frozen=True)
@@ -130,6 +111,8 @@ def _relative(difference: Tensor, reference: Tensor) -> float:
     return float(torch.linalg.matrix_norm(difference) / torch.linalg.matrix_norm(reference))
 
 
+@claim("1.3.2", "premise", "keys of k kinds give a softmax matrix of rank k", rank=6)
+@wrong("more", "of rank k + 1", claimed=7)
 def check_rank(rank: int = 6, claimed: int | None = None, draws: int = 5) -> Check:
     """The premise is met by a real softmax: clustered keys give a matrix of rank ``rank``."""
     expected = rank if claimed is None else claimed
@@ -140,6 +123,14 @@ def check_rank(rank: int = 6, claimed: int | None = None, draws: int = 5) -> Che
     return equal(f"rank of softmax(QK^T/sqrt(d)) = {expected}", differences, tolerance=0.0)
 
 
+def one_triple_too_few(svd: ThinSVD, v: Tensor) -> Tensor:
+    return right_to_left(ThinSVD(svd.u[:, :-1], svd.s[:-1], svd.w[:, :-1]), v)
+
+
+@claim("1.3.2", "product", "PV = U(Σ(WᵀV))")
+@wrong("truncated", "with k − 1 triples", product=one_triple_too_few)
+@wrong("sigma", "without Σ", product=lambda svd, v: svd.u @ (svd.w.T @ v))
+@wrong("swapped", "W(Σ(UᵀV))", product=lambda svd, v: svd.w @ (svd.s[:, None] * (svd.u.T @ v)))
 def check_svd_product(
     n: int = 400, rank: int = 6, draws: int = 5, product: SVDProduct = right_to_left
 ) -> Check:
@@ -153,6 +144,16 @@ def check_svd_product(
     return equal(f"U (S (W^T V)) = softmax attention, n = {n}, k = {rank}", differences)
 
 
+def any_projection(svd: ThinSVD) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(svd.w.shape, generator=generator, dtype=torch.float64)
+    rows = torch.linalg.qr(normal).Q.T
+    return rows, rows
+
+
+@claim("1.3.3", "projected", "C = D = Wᵀ gives Q(CK)ᵀDV = PV")
+@wrong("left", "C = D = Uᵀ", choose=lambda svd: (svd.u.T, svd.u.T))
+@wrong("any", "any projection on k dimensions", choose=any_projection)
 def check_projected(
     n: int = 400,
     rank: int = 6,
@@ -170,6 +171,8 @@ def check_projected(
     return equal(f"Q (CK)^T DV = QK^T V, n = {n}, k = {rank}", differences)
 
 
+@claim("1.3.2", "cost", "2nkd multiply-adds, no n × n matrix")
+@wrong("bracket", "so does (UΣWᵀ)V", product=left_to_right)
 def check_cost(
     n: int = 400, rank: int = 6, d: int = 16, product: SVDProduct = right_to_left
 ) -> Check:
@@ -184,6 +187,8 @@ def check_cost(
     )
 
 
+@claim("1.3.3", "cost", "4nkd multiply-adds, no n × n matrix")
+@wrong("bracket", "so does ((QKᵀ)Cᵀ)DV", product=unprojected_attention)
 def check_projected_cost(
     n: int = 400,
     rank: int = 6,
@@ -202,17 +207,19 @@ def check_projected_cost(
     )
 
 
-def check_columns_orthonormal(n: int = 400, rank: int = 6) -> Check:
-    """U^T U = I_k: the columns of U are orthonormal."""
-    q, k, _ = clustered_inputs(n, rank)
-    u = thin_svd(softmax_matrix(q, k), rank).u
-    gap = u.T @ u - torch.eye(rank, dtype=u.dtype)
-    return equal("U^T U = I (k x k)", [float(gap.abs().max())])
-
-
 def check_rows_orthonormal(n: int = 400, rank: int = 6) -> Check:
     """U U^T = I_n, as "U is an orthogonal matrix" would say. False for k < n: its rank is k."""
     q, k, _ = clustered_inputs(n, rank)
     u = thin_svd(softmax_matrix(q, k), rank).u
     gap = u @ u.T - torch.eye(n, dtype=u.dtype)
     return equal("U U^T = I (n x n)", [float(gap.abs().max())])
+
+
+@claim("1.3.2", "orthonormal", "UᵀU = I: the columns are orthonormal")
+@wrong("orthogonal", "UUᵀ = I", check=check_rows_orthonormal)
+def check_columns_orthonormal(n: int = 400, rank: int = 6) -> Check:
+    """U^T U = I_k: the columns of U are orthonormal."""
+    q, k, _ = clustered_inputs(n, rank)
+    u = thin_svd(softmax_matrix(q, k), rank).u
+    gap = u.T @ u - torch.eye(rank, dtype=u.dtype)
+    return equal("U^T U = I (k x k)", [float(gap.abs().max())])

@@ -20,25 +20,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 from coursework.theory.convolution_attention import bias_matrix
 
-__all__ = [
-    "TieRule",
-    "check_any_query_weight",
-    "check_pooling",
-    "check_temperature",
-    "constant_query_scores",
-    "content_query_scores",
-    "hard_attention",
-    "max_pool",
-    "random_activations",
-    "soft_pooling",
-    "temperature_limit",
-    "wrong_positions",
-]
-
 TieRule = Literal["first", "last", "mean"]
+
+
 Scores = Callable[[Tensor, int], Tensor]
 
 
@@ -96,6 +83,10 @@ def random_activations(n: int, seed: int, *, rectified: bool = True) -> Tensor:
     return torch.relu(x) if rectified else x
 
 
+@claim("1.4.2", "pooling", "constant query, K = V = x, window in P: max-pooling, bit for bit")
+@wrong("content", "Qᵢ = xᵢ", scores=content_query_scores)
+@wrong("window", "no content in the score", scores=lambda x, k: window_bias(len(x), k))
+@wrong("wide", "|r| ≤ k + 1", scores=lambda x, k: constant_query_scores(x, k + 1))
 def check_pooling(
     scores: Scores = constant_query_scores,
     *,
@@ -126,6 +117,12 @@ def wrong_positions(x: Tensor, k: int, scores: Scores, ties: TieRule = "first") 
     return (hard_attention(scores(x, k), x, ties) != max_pool(x, k)).nonzero()[:, 0]
 
 
+@claim("1.4.2", "query", "Qᵢ = W_Q xᵢ and xᵢ = 0: no W_Q makes the scores depend on the tokens")
+@wrong(
+    "constant",
+    "... nor does a constant query",
+    scores=lambda x, k, w_q: constant_query_scores(x, k),
+)
 def check_any_query_weight(
     n: int = 60,
     k: int = 2,
@@ -160,6 +157,8 @@ def temperature_limit(temperature: float, k: int) -> float:
     return temperature * math.log(2 * k + 1)
 
 
+@claim("1.4.2", "temperature", "softmax at T: 0 ≤ max − output ≤ T ln(2k+1)")
+@wrong("half", "... ≤ T/2", limit=lambda temperature, k: temperature / 2.0)
 def check_temperature(
     temperatures: tuple[float, ...] = (1.0, 0.3, 0.1, 0.05, 0.01),
     n: int = 200,

@@ -21,27 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
-
-__all__ = [
-    "PROFILES",
-    "Verdict",
-    "check_bound",
-    "check_formula",
-    "check_lipschitz",
-    "check_rule",
-    "check_unit_weights",
-    "forward",
-    "gradient",
-    "gradient_bound",
-    "gradient_formula",
-    "gradient_profile",
-    "rule_by_path",
-    "rule_by_single_weights",
-    "ungated_formula",
-    "unit_slope",
-    "verdict",
-]
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 
 Formula = Callable[[Tensor, float], float]
 
@@ -104,6 +84,9 @@ def _draws(depth: int, draws: int, seed: int) -> list[tuple[Tensor, float]]:
     return result
 
 
+@claim("1.1.2", "bound", "|f'(x)| ≤ |w₁|⋯|wₙ|")
+@wrong("smaller", "a bound 0.1 % smaller", bound=lambda weights: 0.999 * gradient_bound(weights))
+@wrong("one", "|f'| ≤ 1, as for unit weights", bound=lambda weights: 1.0)
 def check_bound(
     depth: int = 10,
     draws: int = 500,
@@ -115,6 +98,13 @@ def check_bound(
     return at_most(f"|df/dx| <= |w_1|...|w_n|, n = {depth}", ratios)
 
 
+@claim("1.1.2", "formula", "f' is the product of all wᵢ if every gate is open, else 0")
+@wrong("ungated", "the product, gates or not", formula=ungated_formula)
+@wrong(
+    "first",
+    "only the first gate counts",
+    formula=lambda weights, x: float(weights.prod()) if weights[0] * x > 0 else 0.0,
+)
 def check_formula(
     depth: int = 10, draws: int = 500, seed: int = 0, formula: Formula = gradient_formula
 ) -> Check:
@@ -130,6 +120,9 @@ def unit_slope(x: float) -> float:
     return float(x > 0)
 
 
+@claim("1.1.1", "unit", "weights 1: f' is 1 for x > 0 and 0 for x < 0, at any depth")
+@wrong("gates", "f' = 1 everywhere", slope=lambda x: 1.0)
+@wrong("vanishes", "f' = 0 everywhere", slope=lambda x: 0.0)
 def check_unit_weights(
     depth: int = 50,
     draws: int = 200,
@@ -147,6 +140,8 @@ def check_unit_weights(
     )
 
 
+@claim("1.1.2", "lipschitz", "|f(x) − f(y)| ≤ |w₁|⋯|wₙ| |x − y|, kinks included")
+@wrong("smaller", "0.1 % less", constant=lambda weights: 0.999 * gradient_bound(weights))
 def check_lipschitz(
     depth: int = 10,
     draws: int = 500,
@@ -194,7 +189,7 @@ def _one_closed_gate(depth: int) -> Tensor:
     return weights
 
 
-#: Families of weights, depth -> weights ``[depth]``: name of the family first.
+# Families of weights, depth -> weights ``[depth]``: name of the family first.
 PROFILES: dict[str, Callable[[int], Tensor]] = {
     "all 0.8": lambda depth: torch.full((depth,), 0.8, dtype=torch.float64),
     "all 1": lambda depth: torch.ones(depth, dtype=torch.float64),
@@ -236,14 +231,23 @@ def rule_by_single_weights(weights: Tensor) -> str:
     return "vanishes" if bool((weights.abs() < 1).any()) else "stays"
 
 
+@claim(
+    "1.1.2",
+    "necessarily",
+    "vanish, stay or explode: the product over the open path decides",
+    predict=rule_by_path,
+)
+@wrong("single", "the size of single weights", predict=rule_by_single_weights)
+@wrong("vanish", "it must vanish", predict=lambda weights: "vanishes")
+@wrong("explode", "it must explode", predict=lambda weights: "explodes")
 def check_rule(predict: Callable[[Tensor], str], depth: int = 60) -> Check:
     """Test a rule "weights -> vanishes / stays / explodes" against the measured gradients.
 
     The share of families on which the rule is wrong must be zero. The sizes of the single weights
     do not decide (a common answer); the product over an open path does.
     """
-    wrong = (
+    failures = (
         float(predict(family(depth)) != verdict(name, depth).behaviour)
         for name, family in PROFILES.items()
     )
-    return equal("the rule predicts every family", wrong, tolerance=0.0)
+    return equal("the rule predicts every family", failures, tolerance=0.0)

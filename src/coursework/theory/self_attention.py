@@ -16,29 +16,18 @@ import torch
 from torch import Tensor
 
 from coursework.models.transformer import EncoderLayer, PositionalEncoding
-from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 from coursework.theory.cost import Cost, log_log_slope, measure
 
-__all__ = [
-    "check_count",
-    "check_encoder_layer",
-    "check_equivariance",
-    "check_growth",
-    "check_merged",
-    "check_merged_count",
-    "check_softmax_step",
-    "inputs",
-    "merged_count",
-    "positions",
-    "project_first_count",
-    "self_attention",
-    "weights_merged",
-]
-
 SIZES = ((64, 48, 16), (200, 32, 32), (128, 16, 64), (300, 64, 8), (8, 48, 16))
+
+
 """Cases (N, d, D): more tokens than features, fewer, and d < D."""
 
+
 Layer = Callable[..., Tensor]
+
+
 Count = Callable[[int, int, int], int]
 
 
@@ -91,6 +80,22 @@ def _orders(n: int, draws: int) -> list[Tensor]:
     return [torch.randperm(n, generator=generator) for _ in range(draws)]
 
 
+@claim("2(c)", "equivariance", "f(ΠX) = Π f(X)")
+@wrong(
+    "positions",
+    "with positional encodings",
+    layer=lambda x, *weights: self_attention(x + positions(x), *weights),
+)
+@wrong(
+    "causal",
+    "with a causal mask",
+    layer=lambda x, *weights: self_attention(x, *weights, causal=True),
+)
+@wrong(
+    "first",
+    "for the first token's output",
+    layer=lambda x, *weights: self_attention(x, *weights)[:1].expand(len(x), -1),
+)
 def check_equivariance(
     n: int = 30, d: int = 16, width: int = 8, draws: int = 10, layer: Layer = self_attention
 ) -> Check:
@@ -108,6 +113,8 @@ def permuted_both(matrix: Tensor, order: Tensor) -> Tensor:
     return matrix[order][:, order]
 
 
+@claim("2(c)", "softmax", "softmax(ΠSΠᵀ) = Π softmax(S) Πᵀ")
+@wrong("rows", "= Π softmax(S)", expected=lambda matrix, order: matrix[order])
 def check_softmax_step(
     n: int = 30,
     draws: int = 10,
@@ -123,6 +130,8 @@ def check_softmax_step(
     return equal("softmax(Pi S Pi^T) = Pi softmax(S) Pi^T", differences)
 
 
+@claim("2(c)", "encoder", "a whole encoder layer is equivariant")
+@wrong("causal", "with a causal mask too", causal=True)
 def check_encoder_layer(n: int = 12, draws: int = 5, *, causal: bool = False) -> Check:
     """A whole encoder layer without dropout is equivariant as well (float64)."""
     with torch.random.fork_rng(devices=[]):
@@ -141,18 +150,33 @@ def _counted(layer: Layer, n: int, d: int, width: int) -> Cost:
     return measure(layer, *inputs(n, d, width))
 
 
+def left_to_right_count(n: int, d: int, width: int) -> int:
+    return d * d * width + n * d * d + n * d * width + 2 * n * n * d
+
+
+@claim("2(c)", "count", "3NdD + 2N²D multiply-adds, projections first")
+@wrong("projections", "2N²D", formula=lambda n, d, width: 2 * n * n * width)
+@wrong("bracket", "the other bracketing's count", formula=left_to_right_count)
 def check_count(layer: Layer = self_attention, formula: Count = project_first_count) -> Check:
     """2(c): the multiply-adds counted while the code runs are the formula, exactly."""
     gaps = [float(_counted(layer, *size).multiply_adds - formula(*size)) for size in SIZES]
     return equal("multiply-adds = 3NdD + 2N^2 D", gaps, tolerance=0.0)
 
 
+@claim("2(c)", "merged-count", "d²D + Nd² + NdD + 2N²d with the weights merged")
+@wrong("bracket", "the count of projections first", formula=project_first_count)
 def check_merged_count(layer: Layer = weights_merged, formula: Count = merged_count) -> Check:
     """2(c): the same for the other bracketing."""
     gaps = [float(_counted(layer, *size).multiply_adds - formula(*size)) for size in SIZES]
     return equal("merged: multiply-adds = d^2 D + N d^2 + N d D + 2 N^2 d", gaps, tolerance=0.0)
 
 
+@claim("2(c)", "merged", "both bracketings give the same values")
+@wrong(
+    "causal",
+    "with a causal mask too",
+    candidate=lambda x, *weights: self_attention(x, *weights, causal=True),
+)
 def check_merged(candidate: Layer = weights_merged) -> Check:
     """Both bracketings give the same values: matrix products are associative."""
     differences = []
@@ -162,6 +186,8 @@ def check_merged(candidate: Layer = weights_merged) -> Check:
     return equal("both bracketings give the same values", differences)
 
 
+@claim("2(c)", "growth", "arithmetic and memory grow like N²")
+@wrong("linear", "like N", exponent=1.0)
 def check_growth(exponent: float = 2.0, layer: Layer = self_attention) -> Check:
     """For N >> d: doubling N quadruples the multiply-adds and the largest tensor."""
     sizes = [512, 1024, 2048]

@@ -14,26 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
-
-__all__ = [
-    "bound",
-    "check_bound",
-    "check_chain_rule",
-    "check_hint",
-    "check_hint_as_equality",
-    "check_lower",
-    "check_slope",
-    "check_tight",
-    "hint_counterexample",
-    "jacobian",
-    "jacobian_product",
-    "nilpotent_example",
-    "random_recurrence",
-    "spectral_norm",
-    "tight_example",
-    "trajectory",
-]
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 
 
 def spectral_norm(matrix: Tensor) -> float:
@@ -127,15 +108,6 @@ def _pairs(dimension: int, draws: int, seed: int) -> list[tuple[Tensor, Tensor]]
     return [(stack[0], stack[1]) for stack in stacks]
 
 
-def check_hint(dimension: int = 6, draws: int = 300, seed: int = 0) -> Check:
-    """The hint: ``sigma_max(AB) <= sigma_max(A) sigma_max(B)`` (counter-example included)."""
-    ratios = (
-        spectral_norm(a @ b) / (spectral_norm(a) * spectral_norm(b))
-        for a, b in [*_pairs(dimension, draws, seed), hint_counterexample()]
-    )
-    return at_most("sigma_max(AB) <= sigma_max(A) sigma_max(B)", ratios)
-
-
 def check_hint_as_equality(dimension: int = 6, draws: int = 300, seed: int = 0) -> Check:
     """The hint as it is often copied, with an equals sign. It does not hold."""
     differences = (
@@ -145,6 +117,19 @@ def check_hint_as_equality(dimension: int = 6, draws: int = 300, seed: int = 0) 
     return equal("sigma_max(AB) = sigma_max(A) sigma_max(B)", differences)
 
 
+@claim("1.2.1", "hint", "σmax(AB) ≤ σmax(A) σmax(B)")
+@wrong("equality", "an equals sign", check=check_hint_as_equality)
+def check_hint(dimension: int = 6, draws: int = 300, seed: int = 0) -> Check:
+    """The hint: ``sigma_max(AB) <= sigma_max(A) sigma_max(B)`` (counter-example included)."""
+    ratios = (
+        spectral_norm(a @ b) / (spectral_norm(a) * spectral_norm(b))
+        for a, b in [*_pairs(dimension, draws, seed), hint_counterexample()]
+    )
+    return at_most("sigma_max(AB) <= sigma_max(A) sigma_max(B)", ratios)
+
+
+@claim("1.2.1", "slope", "the sigmoid's slope is at most 1/4, attained at 0")
+@wrong("fifth", "at most 1/5", steepest=0.2)
 def check_slope(steepest: float = 0.25, points: int = 4001) -> Check:
     """The slopes ``s'(z) = s(z)(1 - s(z))`` are at most 1/4, and 1/4 is attained at z = 0."""
     z = torch.linspace(-20.0, 20.0, points, dtype=torch.float64)  # an odd number: 0 is among them
@@ -156,6 +141,8 @@ def check_slope(steepest: float = 0.25, points: int = 4001) -> Check:
     )
 
 
+@claim("1.2.1", "lower", "σmax(∂xₙ/∂x₁) ≥ 0, and 0 is possible")
+@wrong("positive", "singular values are positive", strict=True)
 def check_lower(n: int = 4, dimension: int = 5, draws: int = 40, *, strict: bool = False) -> Check:
     """The lower bound: never below zero. ``strict`` claims "positive", which is too much."""
     examples = [random_recurrence(dimension, seed) for seed in range(draws)]
@@ -171,6 +158,23 @@ def check_lower(n: int = 4, dimension: int = 5, draws: int = 40, *, strict: bool
     )
 
 
+def factors_in_reading_order(weight: Tensor, x1: Tensor, n: int) -> Tensor:
+    product = torch.eye(len(x1), dtype=x1.dtype)
+    for state in trajectory(weight, x1, n)[1:]:
+        product = product @ ((state * (1.0 - state))[:, None] * weight)
+    return product
+
+
+def slopes_on_the_right(weight: Tensor, x1: Tensor, n: int) -> Tensor:
+    product = torch.eye(len(x1), dtype=x1.dtype)
+    for state in trajectory(weight, x1, n)[1:]:
+        product = (weight * (state * (1.0 - state))[None, :]) @ product
+    return product
+
+
+@claim("1.2.1", "chain", "∂xₙ/∂x₁ is the product of the DₜW, later factors on the left", draws=20)
+@wrong("order", "first factor on the left", product=factors_in_reading_order)
+@wrong("side", "W Dₜ in place of Dₜ W", product=slopes_on_the_right)
 def check_chain_rule(
     dimension: int = 8,
     n: int = 5,
@@ -187,6 +191,9 @@ def check_chain_rule(
     return equal(f"dx_n/dx_1 = D_(n-1) W ... D_1 W, n = {n}", differences)
 
 
+@claim("1.2.1", "bound", "σmax(∂xₙ/∂x₁) ≤ (1/16)ⁿ⁻¹", n=4, draws=60)
+@wrong("factors", "(1/16)ⁿ: n factors", limit=lambda n: 16.0 ** (-n))
+@wrong("premise", "also for σmax(W) = 0.3", sigma=0.3)
 def check_bound(
     n: int,
     dimension: int = 8,
@@ -203,6 +210,10 @@ def check_bound(
     return at_most(f"sigma_max(dx_n/dx_1) / (1/16)^(n-1), n = {n}", ratios)
 
 
+@claim("1.2.1", "tight", "the bound is attained", n=6)
+@wrong("factors", "(1/16)ⁿ is attained", limit=lambda n: 16.0 ** (-n))
+@wrong("slope", "(1/20)ⁿ⁻¹ is attained", limit=lambda n: 20.0 ** (1 - n))
+@wrong("weight", "(1/4)ⁿ⁻¹ is attained", limit=lambda n: 4.0 ** (1 - n))
 def check_tight(n: int, dimension: int = 8, limit: Callable[[int], float] = bound) -> Check:
     """The bound is attained: on the tight example the ratio is one, not less."""
     ratio = spectral_norm(jacobian(*tight_example(dimension), n)) / limit(n)

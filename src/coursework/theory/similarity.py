@@ -22,31 +22,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, equal
+from coursework.theory.checks import Check, at_most, claim, equal, wrong
 from coursework.theory.cost import log_log_slope
 
-__all__ = [
-    "attention_scores",
-    "attention_weights",
-    "bandwidth",
-    "check_bridge",
-    "check_concentration",
-    "check_context",
-    "check_equal_norms",
-    "check_most_similar_to_itself",
-    "check_semidefinite",
-    "check_symmetric",
-    "exponential_kernel",
-    "normalised",
-    "on_a_sphere",
-    "random_points",
-    "rbf",
-    "rbf_kernel",
-    "rbf_regression",
-    "relative_spread",
-]
-
 Weights = Callable[[Tensor, Tensor], Tensor]
+
+
 Gram = Callable[[Tensor], Tensor]
 
 
@@ -104,6 +85,17 @@ def attention_scores(x: Tensor) -> Tensor:
     return (x @ w_q) @ (x @ w_k).T / width**0.5
 
 
+def query_weights(q: Tensor, k: Tensor) -> Tensor:
+    width = bandwidth(q)
+    return normalised(rbf(q, k, width) * torch.exp((q**2).sum(dim=1, keepdim=True) / width))
+
+
+@claim("2(b)", "bridge", "softmax attention = RBF regression with key weights exp(‖k‖²/σ²)")
+@wrong(
+    "keys", "... without key weights", candidate=lambda q, k: normalised(rbf(q, k, bandwidth(q)))
+)
+@wrong("width", "... with σ² = 2", candidate=lambda q, k: rbf_regression(q, k, 2.0))
+@wrong("queries", "... with query weights instead", candidate=query_weights)
 def check_bridge(
     n: int = 40, m: int = 60, d: int = 16, draws: int = 10, candidate: Weights = rbf_regression
 ) -> Check:
@@ -115,6 +107,8 @@ def check_bridge(
     return equal("softmax attention = RBF regression with key weights", differences)
 
 
+@claim("2(b)", "sphere", "keys of equal norm: plain RBF regression")
+@wrong("any", "for any keys", keys=lambda k: k)
 def check_equal_norms(
     n: int = 40, m: int = 60, d: int = 16, draws: int = 10, keys: Gram = on_a_sphere
 ) -> Check:
@@ -127,12 +121,23 @@ def check_equal_norms(
     return equal("keys of equal norm: softmax attention = plain RBF regression", differences)
 
 
+@claim("2(b)", "symmetric", "the RBF kernel is symmetric")
+@wrong("attention", "so are attention scores", gram=attention_scores)
 def check_symmetric(n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_kernel) -> Check:
     """A kernel does not care which argument comes first; attention does."""
     matrices = (gram(random_points(n, d, seed)) for seed in range(draws))
     return equal("similarity is symmetric", (float((g - g.T).abs().max()) for g in matrices))
 
 
+@claim(
+    "2(b)",
+    "exponential",
+    "exp(xᵀy) on one shared space is positive semidefinite",
+    gram=exponential_kernel,
+)
+@wrong("attention", "also with W_Q ≠ W_K", gram=attention_scores)
+@claim("2(b)", "semidefinite", "RBF Gram matrices have no negative eigenvalue")
+@wrong("attention", "nor have attention scores", gram=attention_scores)
 def check_semidefinite(n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_kernel) -> Check:
     """Gram matrices of a kernel have no negative eigenvalue (relative to the largest)."""
     ratios = []
@@ -143,6 +148,8 @@ def check_semidefinite(n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rb
     return at_most("no negative eigenvalue", ratios, 1e-12)
 
 
+@claim("2(b)", "itself", "RBF: every point is most similar to itself")
+@wrong("attention", "attention too", gram=attention_scores)
 def check_most_similar_to_itself(
     n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_kernel
 ) -> Check:
@@ -161,6 +168,9 @@ def relative_spread(d: int, n: int = 300, seed: int = 0) -> float:
     return float(distances.std() / distances.mean())
 
 
+@claim("2(b)", "concentration", "distances concentrate: their relative spread falls like 1/√d")
+@wrong("constant", "it stays the same", exponent=0.0)
+@wrong("faster", "it falls like 1/d", exponent=-1.0)
 def check_concentration(exponent: float = -0.5) -> Check:
     """Distances concentrate: their relative spread falls like d^(-1/2), so a kernel turns flat."""
     dimensions = [8, 32, 128, 512]
@@ -170,6 +180,8 @@ def check_concentration(exponent: float = -0.5) -> Check:
     )
 
 
+@claim("2(b)", "context", "a key leaves: the ratios of the other weights stay")
+@wrong("weights", "the weights stay", weights_fixed=True)
 def check_context(
     n: int = 40, m: int = 60, d: int = 16, draws: int = 5, *, weights_fixed: bool = False
 ) -> Check:

@@ -50,8 +50,8 @@ def tests_of(item: Item) -> list[str]:
                 continue
             ids.append(f"tests/{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
             ids += [
-                f"tests/{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-{mutation.name}]"
-                for mutation in claim.mutations
+                f"tests/{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-{name}]"
+                for name in claim.wrong
             ]
     return ids
 

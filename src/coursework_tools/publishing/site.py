@@ -105,8 +105,8 @@ def theory_page() -> str:
     for question in dict.fromkeys(claim.question for claim in claims.CLAIMS):
         lines += ["", f"## {question}"]
         for claim in claims.of_question(question):
-            lines += ["", f"**{_escape(claim.says)}**", "", f"- checked by `{claim.check}`"]
-            lines += [f"- refuted: {_escape(mutation.says)}" for mutation in claim.mutations]
+            lines += ["", f"**{_escape(claim.says)}**", "", f"- checked by `{claim.check_name}`"]
+            lines += [f"- refuted: {_escape(says)}" for says, _ in claim.wrong.values()]
     return "\n".join(lines) + "\n"
 
 
