@@ -619,18 +619,15 @@ def predict_segment(
     """
     import numpy as np
 
-    from coursework.experiments import segmentation
+    from coursework.experiments import canvas, segmentation
 
-    pixels = segmentation.as_grey(segmentation.read_image(image)).numpy()  # [H, W]
+    pixels = canvas.as_grey(canvas.read_image(image)).numpy()  # [H, W]
     if invert:
         pixels = 1 - pixels
-    target = output or image.with_name(f"{image.stem}_mask.png")
-    if target.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ConfigError(f"{target} is no name of a picture; let it end in .png or .jpg.")
-    over = target.with_name(f"{target.stem.removesuffix('_mask')}_overlay{target.suffix}")
-    mask = segmentation.predict(pixels, _checkpoint("segmentation", checkpoint))
-    segmentation.colour(mask).save(target)
-    segmentation.overlay(pixels, mask).save(over)
+    target, over = canvas.mask_files(image, output)
+    mask = segmentation.load(_checkpoint("segmentation", checkpoint)).predict(pixels)
+    canvas.colour(mask).save(target)
+    canvas.overlay(pixels, mask).save(over)
     found = [str(digit) for digit in np.unique(mask) if digit < 10]
     typer.echo(f"digits: {', '.join(found) or 'none'}; mask in {target}, overlay in {over}")
 

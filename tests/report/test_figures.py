@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from coursework import settings
-from coursework.experiments import segmentation
+from coursework.experiments import canvas
 from coursework.report import alt, figures, widgets
 from coursework.report.questions import NOTEBOOKS
 
@@ -174,7 +174,7 @@ def cycle() -> np.ndarray:
 @pytest.mark.parametrize("confusion", list(CONFUSIONS))
 def test_colours_are_told_apart_by_everyone(confusion: str) -> None:
     assert nearest(cycle(), CONFUSIONS[confusion]) > 15
-    assert nearest(segmentation.PALETTE[:10] / 255, CONFUSIONS[confusion]) > 15
+    assert nearest(canvas.PALETTE[:10] / 255, CONFUSIONS[confusion]) > 15
 
 
 def test_the_measure_finds_a_palette_that_is_not() -> None:

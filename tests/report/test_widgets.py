@@ -16,7 +16,7 @@ from torch import nn
 from coursework import settings
 from coursework.data.m2nist import Pool
 from coursework.errors import ConfigError, DataError
-from coursework.experiments import segmentation, sentiment_errors, translation
+from coursework.experiments import canvas, sentiment_errors, translation
 from coursework.report import figures, widgets
 from coursework.report.questions import NOTEBOOKS
 
@@ -112,7 +112,7 @@ def test_skips_shows_each_network_in_the_colours_of_the_legend(digits: Pool) -> 
     fig = widgets.skips(networks, widgets.canvas(digits, "3"))
     assert [ax.get_title() for ax in fig.axes] == ["canvas", *networks]
     shown = fig.axes[1].images[0].get_array()
-    assert np.array_equal(np.unique(shown.reshape(-1, 3), axis=0), segmentation.PALETTE[[3]])
+    assert np.array_equal(np.unique(shown.reshape(-1, 3), axis=0), canvas.PALETTE[[3]])
     assert [text.get_text() for text in fig.legends[0].get_texts()] == ["3"]
 
 

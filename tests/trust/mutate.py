@@ -59,8 +59,8 @@ METRICS: dict[str, Target] = {
     "coursework.report.store": Target(
         ("tests/report/test_report.py",), ("summarise", "wilson", "spread")
     ),
-    "coursework.experiments.segmentation": _experiment(
-        "segmentation",
+    "coursework.experiments.segmentation_measures": _experiment(
+        "segmentation_measures",
         "by_hand or the_rim or torchmetrics or whole_set or not_fit or bootstrap",
         *("confusion_matrices", "iou", "scores", "digit_accuracy", "boundary_f1", "bootstrap", "vote"),
     ),

@@ -35,7 +35,15 @@ from coursework.data import (
 )  # fmt: skip
 from coursework.data.subwords import Subwords, learn
 from coursework.errors import ConfigError, CourseworkError, DataError, ResultsError, TrainingError
-from coursework.experiments import base, cora, segmentation, sentiment, translation, translation_all
+from coursework.experiments import (
+    base,
+    canvas,
+    cora,
+    segmentation,
+    sentiment,
+    translation,
+    translation_all,
+)
 from coursework.experiments import wikipedia as traffic
 from coursework.models import beam_search, dropout, embedding, gat, gcn, graph_conv, unet
 from coursework.models.attention import MultiHeadAttention, attention
@@ -145,11 +153,11 @@ CONFIGS = [
     config("cora", "gcn.plan.monitor=validation_accuracy", "no validation nodes"),
     config("cora_study", "depths=1", "each must be at least 2"),
     config("cora_study", "removed=1.5", r"removed is \(1.5,\); each must be a share"),
-    config("segmentation", "height=27", "height is 27; a digit needs 28 pixels"),
-    config("segmentation", "skips=", "give true, false, or both"),
-    config("segmentation", "test_canvases=99", "must be at least 100, so that every digit occurs"),
-    config("segmentation", "background_weight=inf", "background_weight is inf; it must be positive"),
-    config("segmentation", "down=", r"down is \(\) .* give positive numbers"),
+    config("segmentation", "height=27", "height is .27.; it should be greater than or equal to 28"),
+    config("segmentation", "skips=true,true", "give true, false, or both"),
+    config("segmentation", "test_canvases=99", "test_canvases is .99.; it should be greater"),
+    config("segmentation", "background_weight=inf", "background_weight is .inf.; it should be a finite"),
+    config("segmentation", "down=", "down is .*; Tuple should have at least 1 item"),
 ]  # fmt: skip
 
 PLAN = engine.Plan(epochs=1, learning_rate=0.1)
@@ -437,7 +445,7 @@ FILES = [
     checkpoint("translation empty", "not one of the translation", translation.load, EMPTY),
     checkpoint("translation half", "does not fit this version of the translation", translation.load, HALF),
     checkpoint("translation_all foreign", "not one of the translation_all", translation_all.load, FOREIGN),
-    checkpoint("segmentation foreign", "not one of the segmentation", segmentation.load, FOREIGN),
+    checkpoint("segmentation foreign", "version of the segmentation", segmentation.load, FOREIGN),
     checkpoint("cora empty", "not a checkpoint of the cora experiment", cora.load, EMPTY),
     checkpoint("wikipedia of a list", "no finished checkpoint", traffic.load, {"bundle": [1]}),
     Row("translator without subwords",
@@ -580,11 +588,11 @@ COMMANDS = [
             "--checkpoint", trained_segmenter),
     command(1, "it has no pixels", "predict", "segment", array(np.zeros((0, 4))),
             "--checkpoint", trained_segmenter),
-    command(2, "mask.xyz is no name of a picture", "predict", "segment", PNG,
+    command(2, "mask.xyz is not the name of a picture", "predict", "segment", PNG,
             "--output", "mask.xyz", "--checkpoint", trained_segmenter),
     command(1, "No such file or directory", "predict", "segment", PNG,
             "--output", "no/where.png", "--checkpoint", trained_segmenter),
-    command(1, "not one of the segmentation", "predict", "segment", PNG,
+    command(1, "does not fit this version of the segmentation", "predict", "segment", PNG,
             "--checkpoint", trained_translator),
 ]  # fmt: skip
 
@@ -617,5 +625,5 @@ def test_a_palette_is_read_by_its_colours(tmp_path: Path) -> None:
     for mode in ("P", "LA", "CMYK", "L"):
         path = tmp_path / f"{mode}.tiff"
         (grey.convert("RGB").quantize() if mode == "P" else grey.convert(mode)).save(path)
-        shown = segmentation.as_grey(segmentation.read_image(path))
-        assert torch.allclose(shown, segmentation.as_grey(np.asarray(grey)), atol=0.02)
+        shown = canvas.as_grey(canvas.read_image(path))
+        assert torch.allclose(shown, canvas.as_grey(np.asarray(grey)), atol=0.02)

@@ -449,7 +449,9 @@ CORA_STUDY = Case(_cora_study, _poison_citations, {kind: _plant_masks(kind) for 
 
 
 def _segmentation() -> tuple[Any, Any]:
-    run = segmentation.train(config("segmentation", "skips=true"), log=None)
+    run = segmentation.train(
+        base.Job("segmentation", config("segmentation", "skips=true"), log=None)
+    )
     kept = {k: v for k, v in chosen(run).items() if k != "source"}
     return ([digest(m) for m in run.artefacts["models"].values()], curves(run), kept), on_test(run)
 

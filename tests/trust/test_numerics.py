@@ -153,5 +153,5 @@ def test_the_experiments_batches_know_their_rows() -> None:
     assert first == [[8, 9][row] for row in every.rows(0)]
 
     canvases = segmentation.Canvases(np.zeros((5, 4, 4), np.uint8), np.zeros((5, 4, 4), np.uint8))
-    cut = segmentation.Batches(canvases, 2)
+    cut = segmentation.batches_of(canvases, 2)
     assert [cut.rows(k).tolist() for k in range(len(cut))] == [[0, 1], [2, 3], [4]]

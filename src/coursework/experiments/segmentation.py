@@ -35,6 +35,7 @@ from coursework.experiments.base import Job, Run, parameters, restore
 from coursework.experiments.receptive_field import receptive_field
 from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
+from coursework.training.devices import device_of
 from coursework.training.engine import Plan
 
 if TYPE_CHECKING:
@@ -233,7 +234,7 @@ def fit_network(job: Job, skip: bool, data: Data) -> tuple[UNet, engine.Fit]:
 @torch.no_grad()
 def segment(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> tuple[np.ndarray, float]:
     """Predicted masks uint8 ``[n, H, W]``, and the mean cross entropy of the true ones."""
-    device = engine.device_of(model)
+    device = device_of(model)
     model.eval()
     masks, total = [], 0.0
     for images, truth in batches_of(canvases, batch_size):

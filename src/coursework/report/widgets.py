@@ -126,7 +126,7 @@ def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
     """
     from matplotlib.patches import Patch
 
-    from coursework.experiments import segmentation
+    from coursework.experiments import canvas, segmentation
 
     fig, axes = figures.subplots(1, 1 + len(networks), figsize=(2.6 * (1 + len(networks)), 2.8))
     found: set[int] = set()
@@ -135,12 +135,12 @@ def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
     for ax, (title, network) in zip(axes[1:], networks.items(), strict=True):
         mask = segmentation.predict_masks(network, picture[None])[0]
         found |= {int(digit) for digit in np.unique(mask) if digit < 10}
-        ax.imshow(segmentation.PALETTE[mask])
+        ax.imshow(canvas.PALETTE[mask])
         ax.set(title=title)
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
-    colours = segmentation.PALETTE / 255
+    colours = canvas.PALETTE / 255
     patches = [Patch(color=colours[digit], label=str(digit)) for digit in sorted(found)]
     if patches:
         fig.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=9)

@@ -338,8 +338,9 @@ RUBRIC: tuple[Item, ...] = (
     _item(
         "4.2",
         modules="experiments/segmentation.py",
-        tests="experiments/segmentation iou_and_dice_agree_with_torchmetrics "
-        "confusion_is_counted_over_the_whole_set both_variants_start_from_the_same_weights "
+        tests="experiments/segmentation_measures iou_and_dice_agree_with_torchmetrics "
+        "confusion_is_counted_over_the_whole_set\n"
+        "experiments/segmentation both_variants_start_from_the_same_weights "
         "no_digit_is_on_canvases_of_two_parts",
         numbers=(
             Number("segmentation-full", "skip.test_digit_iou", "with skip connections, digit IoU",
@@ -352,8 +353,9 @@ RUBRIC: tuple[Item, ...] = (
     _item(
         "4.3",
         modules="experiments/segmentation.py",
-        tests="experiments/segmentation bootstrap_is_paired naming_and_outlines_are_told_apart "
-        "receptive_field_of_the_assignment_is_smaller_than_a_digit",
+        tests="experiments/segmentation_measures bootstrap_is_paired_and_the_middle_95_percent "
+        "naming_and_outlines_are_told_apart_by_hand\n"
+        "experiments/receptive_field receptive_field_of_the_assignment_is_smaller_than_a_digit",
         numbers=(
             Number("segmentation-full", "difference.test_digit_iou",
                    "with less without, the same canvases", percent=True, bar=0.0,
