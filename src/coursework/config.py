@@ -48,7 +48,7 @@ def _sentence(error: ValidationError) -> str:
         return f"There is no field {where!r} in this config."
     if first["type"] == "value_error":  # raised by a check of the config's own
         return str(first["ctx"]["error"])
-    said = first["msg"].removeprefix("Input ")
+    said = first["msg"].removeprefix("Input ").removeprefix("Tuple ")
     return f"{where} is {first['input']!r}; it {said}."
 
 

@@ -157,7 +157,7 @@ CONFIGS = [
     config("segmentation", "skips=true,true", "give true, false, or both"),
     config("segmentation", "test_canvases=99", "test_canvases is .99.; it should be greater"),
     config("segmentation", "background_weight=inf", "background_weight is .inf.; it should be a finite"),
-    config("segmentation", "down=", "down is .*; Tuple should have at least 1 item"),
+    config("segmentation", "down=", "down is .*; it should have at least 1 item"),
 ]  # fmt: skip
 
 PLAN = engine.Plan(epochs=1, learning_rate=0.1)
