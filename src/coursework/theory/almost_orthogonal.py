@@ -254,21 +254,13 @@ def check_union(
 
 @dataclass(frozen=True)
 class AlmostOrthogonalSet:
-    """A set that was drawn and verified pair by pair.
+    """A set that was drawn and verified pair by pair."""
 
-    Attributes:
-        n: Dimension.
-        delta: Largest |u^T v| allowed.
-        signs: The vectors times sqrt(n), entries ±1, ``[n, N]``.
-        largest: The largest ``|u^T v|`` over all pairs (exact: a whole number over n).
-        draws: How many draws it took.
-    """
-
-    n: int
-    delta: float
-    signs: Tensor
-    largest: float
-    draws: int
+    n: int  # dimension
+    delta: float  # largest |u^T v| allowed
+    signs: Tensor  # the vectors times sqrt(n), entries ±1, ``[n, N]``
+    largest: float  # the largest ``|u^T v|`` over all pairs (exact: a whole number over n)
+    draws: int  # how many draws it took
 
     @property
     def size(self) -> int:

@@ -26,21 +26,13 @@ ASSIGNMENT_KERNEL = (2.0, 0.0, 1.0)  #: weights of x_{i-1}, x_i, x_{i+1}
 
 @dataclass(frozen=True)
 class HeadParameters:
-    """Parameters of one attention head on scalar tokens.
+    """Parameters of one attention head on scalar tokens."""
 
-    Attributes:
-        w_v: Value weight, V_j = w_v x_j.
-        bias: P_r for r = i - j.
-        elsewhere: P_r for every r that ``bias`` does not name.
-        w_q: Query weight; 0 switches the content term off.
-        w_k: Key weight; any number if ``w_q`` is 0.
-    """
-
-    w_v: float
-    bias: Mapping[int, float]
-    elsewhere: float = -math.inf
-    w_q: float = 0.0
-    w_k: float = 1.0
+    w_v: float  # value weight, V_j = w_v x_j
+    bias: Mapping[int, float]  # P_r for r = i - j
+    elsewhere: float = -math.inf  # P_r for every r that ``bias`` does not name
+    w_q: float = 0.0  # query weight; 0 switches the content term off
+    w_k: float = 1.0  # key weight; any number if ``w_q`` is 0
 
 
 # The answer to 1.4.1.

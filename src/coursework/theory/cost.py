@@ -25,17 +25,12 @@ __all__ = ["Cost", "log_log_slope", "measure", "peak_bytes", "seconds"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call took.
+    """What one call took."""
 
-    Attributes:
-        multiply_adds: Multiply-adds in matrix products (half of the floating point operations).
-        largest: Number of elements of the largest tensor that was created.
-        peak: Most bytes that the tensors it created held at once, its result included. What a
-            fused kernel takes for itself while it runs (blocks of a fixed size) is not seen.
-    """
-
-    multiply_adds: int
-    largest: int
+    multiply_adds: int  # multiply-adds in matrix products (half of the floating point operations)
+    largest: int  # number of elements of the largest tensor that was created
+    # most bytes that the tensors it created held at once, its result included. What a fused
+    # kernel takes for itself while it runs (blocks of a fixed size) is not seen
     peak: int
 
 

@@ -21,17 +21,11 @@ from coursework.theory.cost import measure
 
 @dataclass(frozen=True)
 class ThinSVD:
-    """The first k singular triples of a matrix.
+    """The first k singular triples of a matrix."""
 
-    Attributes:
-        u: Left singular vectors as columns, ``[n, k]``.
-        s: Singular values, ``[k]``.
-        w: Right singular vectors as columns, ``[n, k]``.
-    """
-
-    u: Tensor
-    s: Tensor
-    w: Tensor
+    u: Tensor  # left singular vectors as columns, ``[n, k]``
+    s: Tensor  # singular values, ``[k]``
+    w: Tensor  # right singular vectors as columns, ``[n, k]``
 
 
 SVDProduct = Callable[[ThinSVD, Tensor], Tensor]

@@ -162,17 +162,12 @@ def check_lipschitz(
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a family of weights behaves as the network gets deeper.
+    """How a family of weights behaves as the network gets deeper."""
 
-    Attributes:
-        name: Key in :data:`PROFILES`.
-        growth: Geometric mean of ``|df/dx|`` per layer at the deepest network; 0 for a dead chain.
-        behaviour: ``"vanishes"``, ``"stays"`` or ``"explodes"``.
-    """
-
-    name: str
+    name: str  # key in :data:`PROFILES`
+    # geometric mean of ``|df/dx|`` per layer at the deepest network; 0 for a dead chain
     growth: float
-    behaviour: str
+    behaviour: str  # ``"vanishes"``, ``"stays"`` or ``"explodes"``
 
 
 def _log_normal(depth: int) -> Tensor:
