@@ -15,12 +15,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from coursework import bench, settings
+from coursework import settings
 from coursework.cli import app
 from coursework.errors import ConfigError
 from coursework.experiments import base
 from coursework.experiments.base import Run
 from coursework.training.engine import Plan
+from coursework_tools.bench import config as configs
+from coursework_tools.bench import run as bench
 
 runner = CliRunner()
 
@@ -228,7 +230,7 @@ def test_overrides_apply(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bench_measures_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        bench.PRESETS, "quick",
+        configs.PRESETS, "quick",
         bench.BenchConfig(rounds=2, warmup=0, nodes=60, edges=120, features=8, dense_nodes=30),
     )  # fmt: skip
     result = bench.run(["gat", "gcn"], "quick")
@@ -239,7 +241,7 @@ def test_bench_measures_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bench_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
     config = bench.BenchConfig(rounds=1, warmup=0, lstm_sizes=(4, 6), lstm_batch=2, lstm_steps=3)
-    monkeypatch.setitem(bench.PRESETS, "quick", config)
+    monkeypatch.setitem(configs.PRESETS, "quick", config)
     monkeypatch.setattr(bench, "LSTM_SIZE", 6)
     result = bench.run(["lstm"], "quick")
     assert list(result.metrics) == [
@@ -252,7 +254,7 @@ def test_bench_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     assert all(ratio > 0 for ratio in result.metrics.values())
     assert bench.BenchConfig().lstm_sizes == (64, 128, 256, 512)
-    assert bench.PRESETS["full"].lstm_sizes[2] == 256  # the key lstm.vs_builtin exists
+    assert configs.PRESETS["full"].lstm_sizes[2] == 256  # the key lstm.vs_builtin exists
 
 
 def test_bench_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

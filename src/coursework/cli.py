@@ -505,8 +505,8 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="Threads; one by default.")] = None,
 ) -> None:
     """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
-    from coursework import bench as harness
     from coursework.report import store
+    from coursework_tools.bench import run as harness
     from coursework_tools.publishing import speed
 
     preset = "quick" if quick else "full"

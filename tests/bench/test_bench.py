@@ -18,17 +18,18 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from coursework import bench
-from coursework.bench import growth, harness, start, training, work
-from coursework.bench.harness import Goal, Pair
 from coursework.data import m2nist, text
 from coursework.errors import ConfigError
 from coursework.report import store
 from coursework.theory.cost import measure, peak_bytes
 from coursework.training import engine
+from coursework_tools.bench import config as configs
+from coursework_tools.bench import gauges, growth, harness, work
+from coursework_tools.bench import run as bench
+from coursework_tools.bench.harness import Goal, Pair
 from coursework_tools.publishing import readme, speed
 
-TINY = bench.BenchConfig(
+TINY = configs.BenchConfig(
     rounds=2, warmup=0, device="cpu", nodes=60, edges=120, features=8, dense_nodes=30,
     lstm_sizes=(4,), lstm_batch=2, lstm_steps=3, decode_batch=2, decode_words=4,
     attention_tokens=16, tweets=20, all_tweets=False, canvases=4, looped_canvases=2, buckets=2,
@@ -38,8 +39,8 @@ TINY = bench.BenchConfig(
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> bench.BenchConfig:
-    monkeypatch.setitem(bench.PRESETS, "quick", TINY)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> configs.BenchConfig:
+    monkeypatch.setitem(configs.PRESETS, "quick", TINY)
     return TINY
 
 
@@ -66,7 +67,7 @@ def operations(step: Callable[[], Any]) -> Counter[str]:
 # --------------------------------------------------------------------------------------- the harness
 
 
-def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: bench.BenchConfig) -> None:
+def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: configs.BenchConfig) -> None:
     run = bench.run(["gat"], "quick")
     row = run.notes["rows"][0]
     assert row["key"] == "gat.vs_pyg"
@@ -83,7 +84,7 @@ def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: bench.Bench
 
 
 def test_pairs_of_work_take_turns(
-    tiny: bench.BenchConfig, standin: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: configs.BenchConfig, standin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = np.repeat([1, 2, 3], 8)
     monkeypatch.setattr(work, "_lengths", lambda most: (lengths, "tweets"))
@@ -101,12 +102,12 @@ def test_pairs_of_work_take_turns(
     assert all(value > 0 for value in run.metrics.values())
 
 
-def test_threads_are_fixed_and_given_back(tiny: bench.BenchConfig) -> None:
+def test_threads_are_fixed_and_given_back(tiny: configs.BenchConfig) -> None:
     before, seen = torch.get_num_threads(), []
     pair = Pair("a.vs_b", "", lambda: seen.append(torch.get_num_threads()), lambda: None,
                 memory="none")  # fmt: skip
-    bench._measured(pair, TINY)
-    bench._measured(replace(pair, threads=2), TINY)
+    bench._timed(pair, TINY)
+    bench._timed(replace(pair, threads=2), TINY)
     assert seen == [1, 1, 2, 2]
     assert torch.get_num_threads() == before
 
@@ -137,9 +138,9 @@ def test_goals() -> None:
     assert Goal(2, at_most=True).met(1.9)
     assert not Goal(2, at_most=True).met(2.1)
     assert str(Goal(0.3, at_most=True)) == "≤ 0.3"
-    assert bench.goal_of("load.cora_seconds") == Goal(2.0, at_most=True)
-    assert bench.goal_of("training.cora_outside_share") == Goal(0.1, at_most=True)
-    assert bench.goal_of("training.cora_per_second") is None
+    assert configs.goal_of("load.cora_seconds") == Goal(2.0, at_most=True)
+    assert configs.goal_of("training.cora_outside_share") == Goal(0.1, at_most=True)
+    assert configs.goal_of("training.cora_per_second") is None
 
 
 def test_the_limit_is_the_longer_of_arithmetic_and_traffic() -> None:
@@ -179,7 +180,7 @@ def test_loops_compose_the_same_canvases() -> None:
     ],
 )
 def test_crossover(ours: Any, peer: Any, expected: float | None) -> None:
-    found = work.crossover((100, 200, 400), ours, peer)
+    found = gauges.crossover((100, 200, 400), ours, peer)
     assert found == (None if expected is None else pytest.approx(expected))
 
 
@@ -202,36 +203,31 @@ def test_seconds_of_the_notebooks_come_from_the_last_whole_run(
     from coursework_tools.publishing import run as notebooks
 
     monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))
-    assert start.notebooks() == []
+    assert gauges.notebooks() == []
     outcomes = [notebooks.Execution(name, 2.0, tmp_path, []) for name in NOTEBOOKS]
     notebooks.keep_seconds(outcomes[1:])  # not all of them
-    assert start.notebooks() == []
+    assert gauges.notebooks() == []
     notebooks.keep_seconds([replace(outcomes[0], error="cell 1 ends in ..."), *outcomes[1:]])
-    assert start.notebooks() == []
+    assert gauges.notebooks() == []
     notebooks.keep_seconds(outcomes)
-    found = {gauge.key: gauge.value for gauge in start.notebooks()}
+    found = {gauge.key: gauge.value for gauge in gauges.notebooks()}
     assert found["notebook.all_seconds"] == 2.0 * len(NOTEBOOKS)
     assert len(found) == len(NOTEBOOKS) + 1
 
 
-def test_trainings_are_recorded_and_taken_apart() -> None:
+def test_where_the_time_of_a_training_goes() -> None:
     def loss(model: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, int]:
         return model(batch).square().sum(), len(batch)
 
     plan = engine.Plan(epochs=2, learning_rate=0.1, precision="32-true")
-    with engine.recorded() as fits:
-        record = engine.fit(
-            nn.Linear(2, 1), plan, batches=lambda epoch: [torch.ones(3, 2)], loss=loss,
-            validate=lambda model: {"loss": 0.0}, log=None,
-        )  # fmt: skip
-    assert fits == [record]
+    record = engine.fit(
+        nn.Linear(2, 1), plan, batches=lambda epoch: [torch.ones(3, 2)], loss=loss,
+        validate=lambda model: {"loss": 0.0}, log=None,
+    )  # fmt: skip
     assert 0 < record.step_seconds <= record.seconds
     assert record.validation_seconds > 0
-    engine.fit(nn.Linear(2, 1), plan, batches=lambda epoch: [torch.ones(3, 2)], loss=loss,
-               validate=lambda model: {"loss": 0.0}, log=None)  # fmt: skip
-    assert len(fits) == 1
-    fit = engine.Fit(seconds=10.0, step_seconds=9.0, validation_seconds=2.5, samples_per_second=6.0)
-    rate, outside, evaluation = training.shares("cora", [fit, fit])
+    fit = engine.Fit(seconds=10.0, step_seconds=9.0, validation_seconds=2.5, samples=60)
+    rate, outside, evaluation = gauges.shares("cora", [fit, fit])
     assert (rate.value, evaluation.value) == (6.0, 0.2)
     assert outside.value == pytest.approx(0.1)
 
@@ -251,7 +247,9 @@ def recorded(folder: Path) -> dict[str, Any]:
     return store.read("bench", folder)
 
 
-def test_the_record_becomes_a_table_in_the_readme(tiny: bench.BenchConfig, tmp_path: Path) -> None:
+def test_the_record_becomes_a_table_in_the_readme(
+    tiny: configs.BenchConfig, tmp_path: Path
+) -> None:
     markers = (
         (readme.BADGES, readme.END_BADGES),
         (readme.BY_QUESTION, readme.END_BY_QUESTION),
@@ -269,7 +267,7 @@ def test_the_record_becomes_a_table_in_the_readme(tiny: bench.BenchConfig, tmp_p
     assert readme.render(rendered, tmp_path) == rendered
 
 
-def test_plots(tiny: bench.BenchConfig, tmp_path: Path) -> None:
+def test_plots(tiny: configs.BenchConfig, tmp_path: Path) -> None:
     drawn = speed.plot(recorded(tmp_path), tmp_path / "figures")
     assert drawn == ["bench_ratios", "bench_growth"]
     assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(drawn)
@@ -343,7 +341,7 @@ def test_graph_layers_sort_nothing_in_a_training_step(kind: str) -> None:
 
 def test_the_cache_saves_four_fifths_of_the_arithmetic() -> None:
     config = replace(TINY, decode_batch=1, decode_words=24)
-    pairs = {pair.key: pair for pair in bench.decode(config)}
+    pairs = {pair.key: pair for pair in layers.decode(config)}
     pair = pairs["decode.beam5_vs_uncached"]
     cached, uncached = measure(pair.ours), measure(pair.peer)
     assert uncached.multiply_adds > 5 * cached.multiply_adds
@@ -384,7 +382,7 @@ def test_batches_of_one_length_hold_no_padding() -> None:
 
 
 def test_presets_are_as_documented() -> None:
-    quick, full = bench.PRESETS["quick"], bench.PRESETS["full"]
+    quick, full = configs.PRESETS["quick"], configs.PRESETS["full"]
     assert (quick.threads, full.threads) == (1, 1)
     assert full.growth_edges[-1] == 10**7
     assert quick.trainings == ()

@@ -7,14 +7,17 @@ import gc
 import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from coursework.errors import ConfigError
+from coursework.theory.cost import peak_bytes
+from coursework.training.threads import limited_threads
+
+__all__ = ["limited_threads"]
 
 Step = Callable[[], Any]
 Memory = Literal["tensors", "python", "none"]
@@ -22,14 +25,10 @@ Memory = Literal["tensors", "python", "none"]
 
 @dataclass(frozen=True)
 class Goal:
-    """What a row should reach.
+    """What a row should reach."""
 
-    Attributes:
-        bound: The number.
-        at_most: Whether it is an upper bound (seconds, exponents) instead of a lower one (ratios).
-    """
-
-    bound: float
+    bound: float  # the number
+    # whether it is an upper bound (seconds, exponents) instead of a lower one (ratios)
     at_most: bool = False
 
     def met(self, value: float) -> bool:
@@ -42,49 +41,34 @@ class Goal:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ways to do the same thing.
+    """Two ways to do the same thing."""
 
-    Attributes:
-        key: ``row.vs_peer``.
-        what: One line.
-        ours: Our step.
-        peer: The step that it is compared with.
-        most_rounds: Fewer rounds than the others get, where a step takes long; None for as many.
-        flops: Floating point operations in the matrix products of one of our steps; 0 if it has none.
-        bytes: What one of our steps must read and write at least once; 0 if that says nothing.
-        memory: How peak memory is counted: ``tensors`` what PyTorch allocates, ``python`` what Python
-            and NumPy allocate (tracemalloc), ``none`` not at all.
-        threads: Threads of PyTorch during the pair, or None for those of the configuration.
-    """
-
-    key: str
-    what: str
-    ours: Step
-    peer: Step
+    key: str  # ``row.vs_peer``
+    what: str  # one line
+    ours: Step  # our step
+    peer: Step  # the step that it is compared with
+    # fewer rounds than the others get, where a step takes long; None for as many
     most_rounds: int | None = None
+    # floating point operations in the matrix products of one of our steps; 0 if it has none
     flops: float = 0.0
+    # what one of our steps must read and write at least once; 0 if that says nothing
     bytes: float = 0.0
+    # how peak memory is counted: ``tensors`` what PyTorch allocates, ``python`` what Python and
+    # NumPy allocate (tracemalloc), ``none`` not at all
     memory: Memory = "tensors"
+    # threads of PyTorch during the pair, or None for those of the configuration
     threads: int | None = None
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """A number without a peer: seconds, a rate, an exponent.
+    """A number without a peer: seconds, a rate, an exponent."""
 
-    Attributes:
-        key: Name of the metric.
-        what: One line.
-        value: The number.
-        unit: Its unit.
-        spread: Quartiles, where it was taken several times.
-    """
-
-    key: str
-    what: str
-    value: float
-    unit: str
-    spread: tuple[float, float] | None = None
+    key: str  # name of the metric
+    what: str  # one line
+    value: float  # the number
+    unit: str  # its unit
+    spread: tuple[float, float] | None = None  # quartiles, where it was taken several times
 
 
 @dataclass
@@ -153,15 +137,6 @@ def repeated(step: Step, rounds: int, warmup: int = 1) -> tuple[float, float, fl
     return quartiles([timed(step) for _ in range(rounds)])
 
 
-@contextmanager
-def with_threads(count: int) -> Iterator[None]:
-    """So many threads inside, none more in the libraries below."""
-    from coursework.training.threads import limited_threads
-
-    with limited_threads(count):
-        yield
-
-
 # ---------------------------------------------------------------------------------------------- memory
 
 
@@ -176,8 +151,6 @@ def peak_memory(step: Step, how: Memory) -> float | None:
         timed(step)
         return float(torch.cuda.max_memory_allocated() - before)
     if how == "tensors":
-        from coursework.theory.cost import peak_bytes
-
         return float(peak_bytes(step))
     tracemalloc.start()
     try:
@@ -192,15 +165,11 @@ def peak_memory(step: Step, how: Memory) -> float | None:
 
 @dataclass(frozen=True)
 class Limit:
-    """What the machine can do, measured on the spot.
+    """What the machine can do, measured on the spot."""
 
-    Attributes:
-        flops: Floating point operations a second in a float32 product of two 1024 x 1024 matrices.
-        bytes: Bytes a second read and written by a copy of an array larger than the caches.
-    """
-
+    # floating point operations a second in a float32 product of two 1024 x 1024 matrices
     flops: float
-    bytes: float
+    bytes: float  # bytes a second read and written by a copy of an array larger than the caches
 
     def seconds(self, pair: Pair) -> float:
         """The shortest time in which our step of the pair could be done (the roofline model,
@@ -211,7 +180,7 @@ class Limit:
 @functools.cache
 def limit(device: torch.device, count: int) -> Limit:
     """Measure the limit with ``count`` threads."""
-    with with_threads(count), torch.no_grad():
+    with limited_threads(count), torch.no_grad():
         a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
         product = torch.empty_like(a)
         source = torch.zeros(2**24, device=device)  # 64 MiB

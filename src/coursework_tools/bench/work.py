@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursework.bench.harness import Findings, Gauge, Pair, Step, device_of, repeated
-
-if TYPE_CHECKING:
-    from coursework.bench import BenchConfig
-
-
-# ------------------------------------------------------------------------------------- graphs: an epoch
+from coursework_tools.bench.config import BenchConfig
+from coursework_tools.bench.harness import Pair, Step, device_of
+from coursework_tools.bench.layers import graph
 
 
 def cora(config: BenchConfig) -> list[Pair]:
@@ -30,13 +24,12 @@ def cora(config: BenchConfig) -> list[Pair]:
     """
     from torch_geometric.nn import GATConv, GCNConv
 
-    from coursework.bench import _graph
     from coursework.models.gat import GAT
     from coursework.models.gcn import GCN, normalise_adjacency
     from coursework.models.graph_conv import sparse_csr
 
     device = device_of(config.device)
-    dense, edge_index = _graph(config, config.nodes)
+    dense, edge_index = graph(config, config.nodes)
     generator = torch.Generator().manual_seed(1)
     words = torch.rand(dense.shape, generator=generator) < 18 / config.features  # as in Cora
     dense = words.to(device) / words.sum(1, keepdim=True).clamp(min=1).to(device)
@@ -53,9 +46,9 @@ def cora(config: BenchConfig) -> list[Pair]:
             super().__init__()
             self.first, self.second, self.act, self.drop = first, second, act, drop
 
-        def forward(self, x: Tensor, graph: Tensor) -> Tensor:
-            h = self.act(self.first(F.dropout(x, self.drop, self.training), graph))
-            logits: Tensor = self.second(F.dropout(h, self.drop, self.training), graph)
+        def forward(self, x: Tensor, links: Tensor) -> Tensor:
+            h = self.act(self.first(F.dropout(x, self.drop, self.training), links))
+            logits: Tensor = self.second(F.dropout(h, self.drop, self.training), links)
             return logits
 
     width, heads, drop = 64, 8, 0.6
@@ -88,18 +81,18 @@ def cora(config: BenchConfig) -> list[Pair]:
         ),
     }  # fmt: skip
 
-    def epoch(model: nn.Module, x: Tensor, graph: Tensor) -> Step:
+    def epoch(model: nn.Module, x: Tensor, links: Tensor) -> Step:
         model = model.to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
 
         def step() -> None:
             model.train()
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(model(x, graph)[train], y[train]).backward()
+            F.cross_entropy(model(x, links)[train], y[train]).backward()
             optimizer.step()
             model.eval()
             with torch.no_grad():
-                float((model(x, graph)[rest].argmax(1) == y[rest]).double().mean())
+                float((model(x, links)[rest].argmax(1) == y[rest]).double().mean())
 
         return step
 
@@ -113,9 +106,6 @@ def cora(config: BenchConfig) -> list[Pair]:
         )
         for name, (ours, peer) in networks.items()
     ]
-
-
-# ------------------------------------------------------------------------------------------- attention
 
 
 def attention(config: BenchConfig) -> list[Pair]:
@@ -156,10 +146,7 @@ def attention_steps(n: int, device: torch.device) -> tuple[Step, Step]:
     return step(linear_attention), step(softmax_attention)
 
 
-# ------------------------------------------------------------------------------------------------ text
-
-
-def _tweets(count: int) -> tuple[list[str], str]:
+def raw_tweets(count: int) -> tuple[list[str], str]:
     """Raw tweets and what they are; the real ones where they are at hand."""
     from coursework.data import sentiment140
 
@@ -177,7 +164,7 @@ def tokens(config: BenchConfig) -> list[Pair]:
     from coursework.data import text
     from coursework.experiments.tweets import as_arrow
 
-    texts, what = _tweets(config.tweets)
+    texts, what = raw_tweets(config.tweets)
     series, array = pd.Series(texts), as_arrow(texts)
     return [
         Pair(
@@ -190,9 +177,6 @@ def tokens(config: BenchConfig) -> list[Pair]:
             memory="none",  # most of it is Arrow's and in other processes
         )
     ]
-
-
-# ------------------------------------------------------------------------------------------------ canvases
 
 
 def canvases(config: BenchConfig) -> list[Pair]:
@@ -276,9 +260,6 @@ def compose_in_a_loop(
     return pixels, masks
 
 
-# --------------------------------------------------------------------------------------------- buckets
-
-
 def buckets(config: BenchConfig) -> list[Pair]:
     """An epoch of the sentiment network in batches of equal length, against padding to the longest.
 
@@ -352,70 +333,3 @@ def _lengths(most: int, count: int = 200_000) -> tuple[np.ndarray, str]:
     lengths = np.random.default_rng(0).choice(np.diff(tweets.offsets), count)
     what = "stand-in tweets" if tweets.source.is_standin else "tweets"
     return np.clip(lengths, 1, most).astype(np.int64), what
-
-
-# -------------------------------------------------------------------------------------------- gauges
-
-
-def gauges(config: BenchConfig) -> Findings:
-    """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
-    from coursework.data import m2nist
-
-    images, labels = digits()
-    n = config.canvases
-    low, middle, high = repeated(
-        lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)), config.rounds
-    )
-    found = [
-        Gauge(
-            "canvases.per_second", "canvases composed a second", n / middle, "1/s",
-            (n / high, n / low),
-        )
-    ]  # fmt: skip
-    sizes = (64, 128, 256, 512, 1024, 2048)
-    steps = [attention_steps(size, device_of(config.device)) for size in sizes]
-    times = [[repeated(step, 3)[1] for step in pair] for pair in steps]
-    where = crossover(sizes, [t[0] for t in times], [t[1] for t in times])
-    if where is not None:
-        found.append(
-            Gauge(
-                "attention.crossover_tokens",
-                "length from which linear attention (4 heads of 64) is faster than softmax",
-                where,
-                "tokens",
-            )
-        )
-    if config.all_tweets:
-        found += _all_tweets()
-    return Findings(found)
-
-
-def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]) -> float | None:
-    """Size from which ours stays faster, interpolated between two sizes on logarithmic scales.
-
-    None where it never is; the smallest size where it always is.
-    """
-    ahead = [math.log(b / a) for a, b in zip(ours, peer, strict=True)]
-    if ahead[-1] < 0:
-        return None
-    last = max((i for i, value in enumerate(ahead) if value < 0), default=-1)
-    if last < 0:
-        return float(sizes[0])
-    share = -ahead[last] / (ahead[last + 1] - ahead[last])
-    return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** share)
-
-
-def _all_tweets() -> list[Gauge]:
-    """Seconds for all tweets with as many processes as the machine has cores, if they are at hand."""
-    from coursework.data import sentiment140, text
-    from coursework.experiments.tweets import as_arrow
-
-    data = sentiment140.load()
-    if data.source.is_standin:
-        return []
-    array = as_arrow(data.texts)
-    started = time.perf_counter()
-    text.tokenise_many(array)
-    seconds = time.perf_counter() - started
-    what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
-    return [Gauge("tokens.all_tweets_seconds", what, seconds, "s")]

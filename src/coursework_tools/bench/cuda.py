@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
-from coursework.bench.harness import Pair, Step, device_of
-
-if TYPE_CHECKING:
-    from coursework.bench import BenchConfig
+from coursework_tools.bench import layers
+from coursework_tools.bench.config import BenchConfig
+from coursework_tools.bench.harness import Pair, Step, device_of
 
 WARM_UP = 3
 """Steps before recording: libraries choose their kernels and take their memory in them."""
@@ -45,9 +43,7 @@ def pairs(config: BenchConfig) -> list[Pair]:
 
 
 def _pairs(config: BenchConfig) -> Iterator[Pair]:
-    from coursework import bench
-
-    for rows in (bench.lstm, bench.encoder, bench.gat, bench.gcn):
+    for rows in (layers.lstm, layers.encoder, layers.gat, layers.gcn):
         for pair in rows(config):
             name, _, peer = pair.key.rpartition("vs_")
             if peer not in ("builtin", "pyg") or name.endswith("forward_"):

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from coursework.bench.harness import Findings, Gauge, Memory, Step, device_of, peak_memory, repeated
-
-if TYPE_CHECKING:
-    from coursework.bench import BenchConfig
+from coursework.theory.cost import log_log_slope
+from coursework_tools.bench.config import BenchConfig
+from coursework_tools.bench.harness import (
+    Findings,
+    Gauge,
+    Memory,
+    Step,
+    device_of,
+    peak_memory,
+    repeated,
+)
+from coursework_tools.bench.work import attention_steps, raw_tweets
 
 TAIL = 3
 """Points at the large end to which the exponent is fitted; at the small end fixed costs rule."""
@@ -58,8 +65,6 @@ def _curve(
     memory: Memory = "tensors",
 ) -> None:
     """Measure one curve and fit both exponents."""
-    from coursework.theory.cost import log_log_slope
-
     points = []
     for size in sizes:
         step = make(size)
@@ -117,8 +122,6 @@ def graph_step(kind: str, device: torch.device, edges: int) -> Step:
 
 
 def _attention(which: int, device: torch.device, n: int) -> Step:
-    from coursework.bench.work import attention_steps
-
     return attention_steps(n, device)[which]
 
 
@@ -141,8 +144,7 @@ def _output(device: torch.device, words: int) -> Step:
 
 
 def _cleaning(rows: int) -> Step:
-    from coursework.bench.work import _tweets
     from coursework.data import text
 
-    texts, _ = _tweets(rows)
+    texts, _ = raw_tweets(rows)
     return lambda: text.tokenise_many(texts, processes=1)

@@ -1,0 +1,209 @@
+"""Numbers without a peer: rates, seconds to load and to start, and where the time of a training goes."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coursework import settings
+from coursework.experiments import base
+from coursework.training.engine import Fit
+from coursework_tools.bench.config import BenchConfig
+from coursework_tools.bench.harness import Findings, Gauge, device_of, quartiles, repeated
+from coursework_tools.bench.work import attention_steps, digits
+
+
+def work(config: BenchConfig) -> Findings:
+    """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
+    from coursework.data import m2nist
+
+    images, labels = digits()
+    n = config.canvases
+    low, middle, high = repeated(
+        lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)), config.rounds
+    )
+    found = [
+        Gauge(
+            "canvases.per_second", "canvases composed a second", n / middle, "1/s",
+            (n / high, n / low),
+        )
+    ]  # fmt: skip
+    sizes = (64, 128, 256, 512, 1024, 2048)
+    steps = [attention_steps(size, device_of(config.device)) for size in sizes]
+    times = [[repeated(step, 3)[1] for step in pair] for pair in steps]
+    where = crossover(sizes, [t[0] for t in times], [t[1] for t in times])
+    if where is not None:
+        found.append(
+            Gauge(
+                "attention.crossover_tokens",
+                "length from which linear attention (4 heads of 64) is faster than softmax",
+                where,
+                "tokens",
+            )
+        )
+    if config.all_tweets:
+        found += _all_tweets()
+    return Findings(found)
+
+
+def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]) -> float | None:
+    """Size from which ours stays faster, interpolated between two sizes on logarithmic scales.
+
+    None where it never is; the smallest size where it always is.
+    """
+    ahead = [math.log(b / a) for a, b in zip(ours, peer, strict=True)]
+    if ahead[-1] < 0:
+        return None
+    last = max((i for i, value in enumerate(ahead) if value < 0), default=-1)
+    if last < 0:
+        return float(sizes[0])
+    share = -ahead[last] / (ahead[last + 1] - ahead[last])
+    return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** share)
+
+
+def _all_tweets() -> list[Gauge]:
+    """Seconds for all tweets with as many processes as the machine has cores, if they are at hand."""
+    from coursework.data import sentiment140, text
+    from coursework.experiments.tweets import as_arrow
+
+    data = sentiment140.load()
+    if data.source.is_standin:
+        return []
+    array = as_arrow(data.texts)
+    started = time.perf_counter()
+    text.tokenise_many(array)
+    seconds = time.perf_counter() - started
+    what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
+    return [Gauge("tokens.all_tweets_seconds", what, seconds, "s")]
+
+
+def loaders() -> dict[str, Callable[[], Any]]:
+    """Name -> how the experiments load it."""
+    from coursework.data import (
+        embeddings,
+        eng_fra,
+        karate,
+        m2nist,
+        planetoid,
+        sentiment140,
+        wikipedia,
+    )
+
+    some = ["good", "bad", "the", "of"]
+    return {
+        "sentiment140": sentiment140.load,
+        "sentiment140_tokens": sentiment140.load_tokens,
+        "eng_fra": eng_fra.load,
+        "mnist": m2nist.digit_pools,
+        "cora": lambda: planetoid.load("Cora"),
+        "citeseer": lambda: planetoid.load("CiteSeer"),
+        "chameleon": lambda: wikipedia.load("chameleon"),
+        "squirrel": lambda: wikipedia.load("squirrel"),
+        "crocodile": lambda: wikipedia.load("crocodile"),
+        "karate": karate.load,
+        "glove": lambda: embeddings.glove(some),
+        "french_vectors": lambda: embeddings.french(some),
+    }
+
+
+def load(config: BenchConfig) -> Findings:
+    """Median of three loads after one that fills the cache; data sets that are not available are left out."""
+    found = []
+    for name, load in loaders().items():
+        source = load().source
+        if source.is_standin:
+            continue
+        low, middle, high = repeated(load, 3, warmup=0)
+        what = f"{name.replace('_', ' ')} loaded from the cache"
+        found.append(Gauge(f"load.{name}_seconds", what, middle, "s", (low, high)))
+    return Findings(found)
+
+
+IMPORT = (
+    "import time; start = time.perf_counter(); import coursework_tools.cli; "
+    "print(time.perf_counter() - start)"
+)
+
+
+def start(config: BenchConfig) -> Findings:
+    """Import of the command line and its help, in fresh interpreters; the last run of the notebooks."""
+
+    def help_() -> None:
+        command = [sys.executable, "-m", "coursework_tools.cli", "--help"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def imported() -> float:
+        command = [sys.executable, "-c", IMPORT]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    imported()
+    low, middle, high = quartiles([imported() for _ in range(config.rounds)])
+    what = "import of the command line"
+    found = [Gauge("start.import_seconds", what, middle, "s", (low, high))]
+    low, middle, high = repeated(help_, config.rounds)
+    found.append(Gauge("start.help_seconds", "coursework --help", middle, "s", (low, high)))
+    return Findings(found + notebooks())
+
+
+def notebooks() -> list[Gauge]:
+    """What ``coursework run`` took when it last ran all notebooks; none if it has not."""
+    path = settings.build_dir() / "run.json"
+    if not path.is_file():
+        return []
+    seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+    found = [
+        Gauge(f"notebook.{name}_seconds", f"notebook {name}, run with its quick preset", value, "s")
+        for name, value in seconds.items()
+    ]
+    whole = sum(seconds.values())
+    return [*found, Gauge("notebook.all_seconds", "all notebooks, one by one", whole, "s")]
+
+
+SHORT: dict[str, tuple[str, ...]] = {
+    "sentiment": ("tweets=20000", "plan.epochs=1", "baselines=false"),
+    "segmentation": ("plan.epochs=2", "canvases=256"),
+}
+"""Changes of the quick presets: a rate needs a shorter training than a result."""
+
+
+def training(config: BenchConfig) -> Findings:
+    """A short training of each experiment: samples a second, and the share of its time outside the steps.
+
+    A step is forward, loss, backward and the update. What an epoch takes beside its steps is building
+    batches, printing and checkpoints; evaluation is counted apart.
+    """
+    found: list[Gauge] = []
+    for name in config.trainings:
+        short = base.override(base.preset_of(name, "quick"), SHORT.get(name, ()))
+        with tempfile.TemporaryDirectory() as folder:
+            job = base.Job(name, short, "quick", folder=Path(folder), log=None)
+            fits = base.get(name).train(job).artefacts["fits"]
+        found += shares(name, list(fits.values()))
+    return Findings(found)
+
+
+def shares(name: str, fits: list[Fit]) -> list[Gauge]:
+    """The trainings of an experiment taken together."""
+    steps = sum(fit.step_seconds for fit in fits)
+    loop = sum(fit.seconds for fit in fits)
+    evaluation = sum(fit.validation_seconds for fit in fits)
+    samples = sum(fit.samples for fit in fits)
+    if not steps:
+        return []
+    return [
+        Gauge(f"training.{name}_per_second", f"{name}: samples of the loss (tweets, tokens, nodes, "
+              "canvases) a second", samples / loop, "1/s"),
+        Gauge(f"training.{name}_outside_share", f"{name}: share of the training loop outside forward, "
+              "backward and update", 1 - steps / loop, "share"),
+        Gauge(f"training.{name}_evaluation_share", f"{name}: share of evaluation between epochs",
+              evaluation / (loop + evaluation), "share"),
+    ]  # fmt: skip
