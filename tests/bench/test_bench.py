@@ -24,7 +24,7 @@ from coursework.report import store
 from coursework.theory.cost import measure, peak_bytes
 from coursework.training import engine
 from coursework_tools.bench import config as configs
-from coursework_tools.bench import gauges, growth, harness, work
+from coursework_tools.bench import gauges, growth, harness, layers, work
 from coursework_tools.bench import run as bench
 from coursework_tools.bench.harness import Goal, Pair
 from coursework_tools.publishing import readme, speed
@@ -75,8 +75,9 @@ def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: configs.Ben
     assert 0 < low <= middle <= high
     assert run.metrics["gat.vs_pyg"] == middle
     assert (row["rounds"], row["threads"], row["goal"]) == (2, 1, None)
-    assert bench._judged("gat.vs_pyg", 1.1, "full") == {"goal": "≥ 1", "met": True}
-    assert bench._judged("gat.vs_pyg", 0.9, "full") == {"goal": "≥ 1", "met": False}
+    goal = configs.goal_of("gat.vs_pyg")
+    assert goal is not None
+    assert (str(goal), goal.met(1.1), goal.met(0.9)) == ("≥ 1", True, False)
     assert min(row["memory"]) > 0
     assert row["share"] == pytest.approx(row["limit"] / row["ours"][1])
     assert set(run.notes["limit"]) == {"matrix products, GFLOP/s", "memory, GB/s"}
