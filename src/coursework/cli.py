@@ -184,32 +184,44 @@ def run_notebooks(
     inplace: Annotated[
         bool, typer.Option("--inplace", help="Store outputs and figures (real data only).")
     ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Notebooks side by side; one a core by default.")
+    ] = None,
 ) -> None:
     """Execute the notebooks and print what every sub-question came to."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from coursework.report import questions
     from coursework_tools.publishing import run as runner
 
     if preset is not None and preset not in settings.PRESETS:
         raise ConfigError(f"There is no preset {preset!r}; choose from quick, full.")
-    names = runner.select(notebooks or [])
-    outcomes = []
+    names = questions.select(notebooks or [])
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
     interactive = sys.stdout.isatty() and settings.progress()
     with Progress(*columns, TimeElapsedColumn(), disable=not interactive) as bars:
-        for name in names:
-            bar = bars.add_task(name, total=None, state="starting")
+        tasks = {
+            name: bars.add_task(name, total=None, start=False, state="waiting") for name in names
+        }
 
-            def advance(done: int, total: int, bar: Any = bar) -> None:
-                bars.update(bar, total=total, completed=done, state=f"cell {done}/{total}")
+        def begin(name: str) -> None:
+            bars.start_task(tasks[name])
+            bars.update(tasks[name], state="starting")
 
-            outcome = runner.execute(name, preset=preset, inplace=inplace, on_cell=advance)
-            bars.update(bar, state=outcome.error or "done")
-            bars.stop_task(bar)
+        def advance(name: str, done: int, total: int) -> None:
+            bars.update(tasks[name], total=total, completed=done, state=f"cell {done}/{total}")
+
+        def end(outcome: runner.Execution) -> None:
+            bars.update(tasks[outcome.notebook], state=outcome.error or "done")
+            bars.stop_task(tasks[outcome.notebook])
             if not interactive:
-                typer.echo(f"{name}: {outcome.seconds:.0f} s  {outcome.error or 'done'}")
-            outcomes.append(outcome)
+                typer.echo(
+                    f"{outcome.notebook}: {outcome.seconds:.0f} s  {outcome.error or 'done'}"
+                )
+
+        outcomes = runner.run(names, jobs=jobs, preset=preset, inplace=inplace,
+                              on_begin=begin, on_cell=advance, on_end=end)  # fmt: skip
 
     table = _table(
         "Answers of this run",
@@ -430,6 +442,7 @@ def grade(
     ] = None,
 ) -> None:
     """The rubric of both homework sets: where each answer is, and what its evidence says now."""
+    from coursework.report import questions
     from coursework_tools.grading import grade as grader
 
     if run:
@@ -456,7 +469,7 @@ def grade(
                     for number in line.numbers
                 ]
                 table.add_row(
-                    line.item.key, grader.points(line.item.points), line.item.asks,
+                    line.item.key, questions.worth(line.item.points), line.item.asks,
                     f"{line.item.question.notebook}: {line.section}{page}",
                     f"[{colours[line.verdict]}]{line.verdict}[/]: {line.says}",
                     "\n".join(numbers) or "–", line.item.judge,
@@ -466,8 +479,8 @@ def grade(
     typer.echo(grader.summary(lines))
     if html is not None:
         typer.echo(f"written to {grader.write(lines, html)}")
-    if any(line.verdict == "fails" for line in lines):
-        raise _fail("some evidence fails; the tables say which.", 1)
+    if grader.problems(lines):
+        raise _fail("not all evidence is there and holds; the tables say which.", 1)
 
 
 @app.command("site")

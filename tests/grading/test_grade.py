@@ -97,7 +97,7 @@ def test_a_result_that_is_awaited_may_be_missing() -> None:
 
 def test_an_unknown_question_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"9\.9"):
-        rubric._item("9.9", modules="", judge="")
+        rubric.item({"part": "9.9", "modules": [], "judge": ""})
 
 
 # ------------------------------------------------------------------------------ sections and pages

@@ -6,7 +6,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 
@@ -165,21 +164,6 @@ def test_without_an_address_no_link_leads_nowhere(tmp_path: Path) -> None:
     assert "http" not in badges.markdown(None)
     with pytest.raises(ConfigError, match="OWNER/NAME"):
         badges.address(project(tmp_path, "https://example.org/x"))
-
-
-def test_colab_cell_comes_first_once_and_goes_again() -> None:
-    document = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("# x"), nbformat.v4.new_code_cell("import coursework")]
-    )
-    badges.add_setup(document, URL)
-    badges.add_setup(document, URL)
-    assert [cell.cell_type for cell in document.cells] == ["markdown", "code", "code"]
-    nbformat.validate(document)
-    source = document.cells[1].source
-    assert URL in source
-    exec(compile(source, "cell", "exec"), {})  # outside Colab it does nothing
-    badges.add_setup(document, None)
-    assert len(document.cells) == 2
 
 
 # --------------------------------------------------------------------- Binder and the dev container

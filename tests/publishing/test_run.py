@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from coursework import settings
-from coursework.errors import ConfigError, ResultsError
+from coursework.report.questions import NOTEBOOKS, SECONDS
 from coursework_tools.publishing import run as notebooks
 
 ANSWERS = """
@@ -35,23 +35,15 @@ def put(checkout: Path, *cells: str) -> Path:
     return path
 
 
-def test_selection() -> None:
-    assert notebooks.select([]) == list(notebooks.NOTEBOOKS)
-    assert notebooks.select(["6", "notebooks/1_lstm_sentiment.ipynb"]) == [
-        "6_theory",
-        "1_lstm_sentiment",
-    ]
-    with pytest.raises(ConfigError, match="There is no notebook '7'"):
-        notebooks.select(["7"])
-
-
 def test_executes_a_copy_and_collects_the_answers(checkout: Path) -> None:
     stored = put(checkout, "import os; print(os.environ['COURSEWORK_PRESET'])",
                  ANSWERS.format(source="exact"))  # fmt: skip
     before = stored.read_bytes()
     seen: list[tuple[int, int]] = []
     outcome = notebooks.execute(
-        "4_gcn_gat_cora", preset="full", on_cell=lambda done, total: seen.append((done, total))
+        "4_gcn_gat_cora",
+        preset="full",
+        on_cell=lambda name, done, total: seen.append((done, total)),
     )
     assert outcome.error is None
     assert [answer.part for answer in outcome.answers] == ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"]
@@ -83,8 +75,60 @@ def test_outputs_from_standins_are_never_stored(checkout: Path) -> None:
 
 
 def test_missing_or_broken_notebook(checkout: Path) -> None:
-    with pytest.raises(ResultsError, match="no notebook at"):
-        notebooks.execute("4_gcn_gat_cora")
+    assert "no notebook at" in str(notebooks.execute("4_gcn_gat_cora").error)
     (checkout / "notebooks" / "4_gcn_gat_cora.ipynb").write_text("{")
-    with pytest.raises(ResultsError, match="not a readable notebook"):
-        notebooks.execute("4_gcn_gat_cora")
+    assert "not a readable notebook" in str(notebooks.execute("4_gcn_gat_cora").error)
+
+
+def test_answers_that_are_missing_are_named(checkout: Path) -> None:
+    put(
+        checkout,
+        ANSWERS.replace("sheet.show()", "").format(source="exact")
+        + """
+import json
+from dataclasses import asdict
+from coursework import settings
+settings.answers_dir().mkdir(parents=True)
+path = settings.answers_dir() / "4_gcn_gat_cora.json"
+path.write_text(json.dumps([asdict(answer) for answer in sheet._answers][1:]))
+""",
+    )
+    assert "no answer for 3.1" in str(notebooks.execute("4_gcn_gat_cora").error)
+
+
+def test_side_by_side_with_one_thread_each_and_a_failure_costs_nobody(checkout: Path) -> None:
+    """Each of the two waits for the other's file: one after the other both would fail."""
+    meet = """
+import os, pathlib, time
+pathlib.Path("../{own}").touch()
+end = time.monotonic() + 30
+while not pathlib.Path("../{other}").exists():
+    assert time.monotonic() < end
+    time.sleep(0.05)
+assert os.environ["OMP_NUM_THREADS"] == "1"
+"""
+    put(checkout, meet.format(own="a", other="b"), ANSWERS.format(source="exact"))
+    path = checkout / "notebooks" / "6_theory.ipynb"
+    cells = [meet.format(own="b", other="a"), "1 / 0"]
+    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), path)
+    ended: list[str] = []
+    outcomes = notebooks.run(
+        ["1_lstm_sentiment", "4_gcn_gat_cora", "6_theory"],
+        jobs=3,
+        on_end=lambda outcome: ended.append(outcome.notebook),
+    )
+    assert [outcome.notebook for outcome in outcomes] == [
+        "1_lstm_sentiment", "4_gcn_gat_cora", "6_theory",
+    ]  # fmt: skip
+    missing, good, bad = outcomes
+    assert "no notebook at" in str(missing.error)
+    assert good.error is None
+    assert len(good.answers) == 6
+    assert "cell 2 ends in ZeroDivisionError" in str(bad.error)
+    assert sorted(ended) == [outcome.notebook for outcome in outcomes]
+
+
+def test_the_longest_notebook_begins_first(checkout: Path) -> None:
+    begun: list[str] = []
+    notebooks.run(list(NOTEBOOKS), jobs=1, on_begin=begun.append)
+    assert begun == sorted(NOTEBOOKS, key=lambda name: -SECONDS[name])

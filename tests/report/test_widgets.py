@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from coursework import settings
 from coursework.data.m2nist import Pool
 from coursework.errors import ConfigError, DataError
 from coursework.experiments import canvas, sentiment_errors, translation
 from coursework.report import figures, widgets
-from coursework.report.questions import NOTEBOOKS
 
 
 @pytest.fixture(autouse=True)
@@ -148,33 +143,3 @@ def test_without_ipywidgets_there_is_no_box(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not widgets.available()
-
-
-# ------------------------------------------------------------------------------------------- cells
-
-
-@pytest.mark.parametrize("name", list(widgets.CELLS))
-def test_cells_fit_their_notebook(name: str) -> None:
-    path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
-    document = nbformat.read(path, as_version=4)
-    there = any(widgets.TAG in cell.metadata.get("tags", []) for cell in document.cells)
-    assert widgets.insert(document, name) is not there
-    assert not widgets.insert(document, name)
-    nbformat.validate(document)
-    own = [cell for cell in document.cells if widgets.TAG in cell.metadata.get("tags", [])]
-    assert [cell.cell_type for cell in own] == ["markdown", "code", "code"]
-    code = [cell.source for cell in document.cells if cell.cell_type == "code"]
-    for source in code:
-        ast.parse(source)
-    imports = [line for source in code for line in source.splitlines() if " import " in line]
-    assert sum("widgets" in line for line in imports) == 1
-    assert "figures.show(" in own[1].source
-    assert "widgets.live(" in own[2].source
-
-
-def test_other_notebooks_have_none() -> None:
-    assert set(widgets.CELLS) < set(NOTEBOOKS)
-    with pytest.raises(ConfigError, match="no such cells"):
-        widgets.insert(SimpleNamespace(cells=[]), "6_theory")
-    with pytest.raises(ConfigError, match="no one cell"):
-        widgets.insert(SimpleNamespace(cells=[]), "1_lstm_sentiment")

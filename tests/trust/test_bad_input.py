@@ -50,10 +50,9 @@ from coursework.models.attention import MultiHeadAttention, attention
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.lstm import LSTM, BiLSTMClassifier
 from coursework.models.transformer import EncoderLayer, Transformer
-from coursework.report import answers, store
+from coursework.report import answers, questions, store
 from coursework.training import checkpoints, engine, parallel
 from coursework_tools.publishing import headline, readme
-from coursework_tools.publishing import run as notebooks
 
 Call = Callable[[Path], object]
 
@@ -463,14 +462,14 @@ FILES = [
     results("text", "cannot be read as JSON", b"no"),
     results("deep", "cannot be read as JSON", b"[" * 99_999),
     results("list", "no result: the record", b"[]"),
-    results("empty", "is a required property", b"{}"),
+    results("empty", "Field required", b"{}"),
     Row("no result", lambda f: store.read("x", f), ResultsError, "available: none"),
     Row("no runs", lambda _: store.make_record("x", []), ResultsError, "There is no run to record"),
     Row("README without markers", lambda _: readme.render("no"), ResultsError, "put them back"),
     Row("headline of a broken result",
         lambda f: headline.condense(written(f, "bench.json", b"{").parent), ResultsError,
         "cannot be read as JSON"),
-    Row("no notebook", lambda _: notebooks.select(["7"]), ConfigError, "There is no notebook '7'"),
+    Row("no notebook", lambda _: questions.select(["7"]), ConfigError, "There is no notebook '7'"),
     Row("no answers", lambda f: answers.read("6_theory", f), ResultsError, "left no answers"),
     Row("backend", lambda _: [*parallel.map_seeds(abs, [1], 1, backend="pvm")],  # type: ignore[arg-type]
         ConfigError, "backend is 'pvm'; choose from loky, dask, ray"),

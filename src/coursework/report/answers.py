@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coursework import settings
+from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions
 from coursework.report.tables import Table
@@ -23,30 +22,18 @@ EXACT = "exact"
 
 @dataclass(frozen=True)
 class Answer:
-    """One row.
+    """One row."""
 
-    Attributes:
-        part: Number of the sub-question.
-        result: What was found, in a few words.
-        value: The number or verdict, as it should be read.
-        source: Where the data came from, or ``exact``.
-        seconds: Wall time since the row before.
-        section: Heading to look under.
-    """
-
-    part: str
-    result: str
-    value: str
-    source: str
-    seconds: float
-    section: str
+    part: str  # number of the sub-question
+    result: str  # what was found, in a few words
+    value: str  # the number or verdict, as it should be read
+    source: str  # where the data came from, or ``exact``
+    seconds: float  # wall time since the row before
+    section: str  # heading to look under
 
 
 class AnswerSheet:
-    """Collects the answers while the notebook runs.
-
-    Args:
-        notebook: Its file name without ending.
+    """Collects the answers while the notebook (its file name without ending) runs.
 
     Example:
         >>> sheet = AnswerSheet("6_theory")
@@ -97,24 +84,24 @@ class AnswerSheet:
         Raises:
             ResultsError: If a sub-question has no answer.
         """
-        missing = [part for part in self._parts if part not in {a.part for a in self._answers}]
-        if missing:
-            raise ResultsError(
-                f"Notebook {self.notebook} has no answer for {', '.join(missing)}; "
-                "run its cells from the top."
-            )
-        folder = settings.answers_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{self.notebook}.json"
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(
-            json.dumps([asdict(answer) for answer in self._answers], indent=1), encoding="utf-8"
-        )
-        os.replace(temporary, target)
+        _complete(self.notebook, self._answers)
+        text = json.dumps([asdict(answer) for answer in self._answers], indent=1)
+        files.write(settings.answers_dir() / f"{self.notebook}.json", text)
         return Table(
             ["question", "result", "value", "data"],
             [(a.part, a.result, a.value, a.source) for a in self._answers],
             caption="Answers of this run",
+        )
+
+
+def _complete(notebook: str, rows: list[Answer]) -> None:
+    """Raise :class:`ResultsError` if a sub-question of the notebook has no answer."""
+    answered = {answer.part for answer in rows}
+    missing = [q.part for q in questions.of_notebook(notebook) if q.part not in answered]
+    if missing:
+        raise ResultsError(
+            f"Notebook {notebook} has no answer for {', '.join(missing)}; "
+            "run its cells from the top."
         )
 
 
@@ -131,5 +118,6 @@ def read(notebook: str, folder: Path | None = None) -> list[Answer]:
         raise ResultsError(f"Notebook {notebook} left no answers; run it to its end.") from error
     except (ValueError, TypeError) as error:
         raise ResultsError(f"{path} is broken; delete it and run the notebook again.") from error
+    _complete(notebook, rows)
     order = {question.part: i for i, question in enumerate(questions.of_notebook(notebook))}
     return sorted(rows, key=lambda answer: order.get(answer.part, len(order)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +14,6 @@ if TYPE_CHECKING:
     from coursework.data.sources import Source
 
 STYLE = Path(__file__).with_name("coursework.mplstyle")
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Use the house style for the figures made inside."""
-    import matplotlib.pyplot as plt
-
-    with plt.style.context(str(STYLE)):
-        yield
 
 
 def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:

@@ -21,17 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from coursework import settings
+from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import store
-from coursework.report.tables import Table
+from coursework.report import questions, store
 from coursework_tools.grading import sections
 from coursework_tools.grading.rubric import RUBRIC, Item, Number
-from coursework_tools.publishing import run as notebooks
 
-Verdict = Literal["holds", "fails", "not run", "awaited"]
-"""``awaited``: a number that is not recorded yet, so nothing can be said."""
-
+Verdict = Literal["holds", "fails", "not run", "awaited"]  # awaited: a number is not recorded yet
+MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
 TEMPLATE = "grade.html.j2"
 CLAIM_TESTS = "theory/test_claims.py"
 
@@ -46,7 +43,7 @@ def tests_of(item: Item) -> list[str]:
         from coursework.theory import claims
 
         for claim in claims.of_question(item.question.part):
-            if item.only and claim.name not in item.only:
+            if isinstance(item.claims, tuple) and claim.name not in item.claims:
                 continue
             ids.append(f"tests/{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
             ids += [
@@ -62,39 +59,34 @@ def _defined(path: Path) -> frozenset[str]:
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
+def _exists(root: Path, test: str) -> bool:
+    file, _, name = test.partition("::")
+    return (root / file).is_file() and name.partition("[")[0] in _defined(root / file)
+
+
 def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
     """What the rubric names and is not there, one sentence each."""
     root = settings.repo_root()
     recorded = set(store.names())
     found = []
     for item in items:
-        ids = tests_of(item)
-        if not ids:
-            found.append(f"{item.key} names no test")
-        for name in ids:
-            file, _, test = name.partition("::")
-            path = root / file
-            if not path.is_file() or test.partition("[")[0] not in _defined(path):
-                found.append(f"{item.key} names the test {name}, which does not exist")
-        found += [
-            f"{item.key} names the module {module}, which does not exist"
-            for module in item.modules
-            if not (root / "src" / "coursework" / module).is_file()
-        ]
+        gone = [f"the test {name}" for name in tests_of(item) if not _exists(root, name)]
+        package = root / "src" / "coursework"
+        gone += [f"the module {path}" for path in item.modules if not (package / path).is_file()]
         for number in item.numbers:
-            if number.result not in recorded:
-                if not number.awaited:
-                    found.append(
-                        f"{item.key} names the result {number.result}, which does not exist"
-                    )
-                continue
-            metrics = store.read(number.result)["metrics"]
-            wanted = [number.metric, *([number.bar] if isinstance(number.bar, str) else [])]
-            found += [
-                f"{item.key} names {metric} of {number.result}, which does not exist"
-                for metric in wanted
-                if metric not in metrics
-            ]
+            if number.result in recorded:
+                metrics = store.read(number.result)["metrics"]
+                bar = [number.bar] if isinstance(number.bar, str) else []
+                gone += [
+                    f"{metric} of {number.result}"
+                    for metric in (number.metric, *bar)
+                    if metric not in metrics
+                ]
+            elif not number.awaited:
+                gone.append(f"the result {number.result}")
+        found += [f"{item.key} names {what}, which does not exist" for what in gone]
+        if not tests_of(item):
+            found.append(f"{item.key} names no test")
         try:
             sections.section(item.question)
         except ResultsError as error:
@@ -117,8 +109,7 @@ def pages() -> dict[str, str]:
     try:
         reader = PdfReader(path)
         found = {}
-        for item in RUBRIC:
-            part = item.question.part
+        for part in {item.question.part for item in RUBRIC}:
             # the label that writeup/lib.typ gives the heading: 2(a) -> q-2-a
             slug = "q-" + part.replace("(", "-").replace(")", "").replace(".", "-")
             if slug in reader.named_destinations:
@@ -178,8 +169,7 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
     """Run tests by their ids.
 
     Raises:
-        ResultsError: If pytest is not installed, or there is no checkout, or pytest did not get to
-            run them.
+        ResultsError: If pytest is not installed, or there is no checkout, or pytest could not run them.
     """
     root = settings.repo_root()
     if not (root / "tests").is_dir():
@@ -190,12 +180,11 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
         raise ResultsError(
             'pytest is not installed; run `pip install -e ".[dev]"`, or list only with --no-run.'
         )
-    wanted = list(dict.fromkeys(ids))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # The ids go in a file: on Windows a command line holds 32 kB only.
         arguments = Path(folder) / "tests.txt"
-        arguments.write_text("\n".join(wanted), encoding="utf-8")
+        arguments.write_text("\n".join(dict.fromkeys(ids)), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly",
                    f"--junitxml={report}", f"@{arguments}"]  # fmt: skip
         done = subprocess.run(
@@ -210,7 +199,7 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
 
 @dataclass(frozen=True)
 class Measured:
-    """A number of the store beside its bar."""
+    """A number of the store beside its bar; all None where it is not recorded."""
 
     number: Number
     value: float | None = None
@@ -219,25 +208,17 @@ class Measured:
     bar: float | None = None
     seconds: float | None = None
     machine: str = ""
-    seeds: int = 0
+
+    def _better(self, value: float) -> bool:
+        assert self.bar is not None
+        return value < self.bar if self.number.less else value > self.bar
 
     @property
     def verdict(self) -> Verdict:
         """Whether the bar is met; a number without a bar holds by being recorded."""
         if self.value is None:
             return "awaited"
-        if self.bar is None:
-            return "holds"
-        better = self.value < self.bar if self.number.less else self.value > self.bar
-        return "holds" if better else "fails"
-
-    @property
-    def clear(self) -> bool:
-        """Whether the whole interval is on the good side of the bar."""
-        edge = self.high if self.number.less else self.low
-        if self.bar is None or edge is None:
-            return False
-        return edge < self.bar if self.number.less else edge > self.bar
+        return "holds" if self.bar is None or self._better(self.value) else "fails"
 
     def _format(self, value: float) -> str:
         return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
@@ -259,9 +240,9 @@ class Measured:
         text = f"{side} {self._format(self.bar)} ({self.number.bar_label})"
         if self.verdict != "holds":
             return f"{text}: not met"
-        if self.low is None:
-            return f"{text}: met"
-        return f"{text}: met" if self.clear else f"{text}: met, but the interval holds the bar"
+        edge = self.high if self.number.less else self.low
+        clear = edge is None or self._better(edge)
+        return f"{text}: met" if clear else f"{text}: met, but the interval holds the bar"
 
 
 def measure(number: Number, folder: Path | None = None) -> Measured:
@@ -275,21 +256,13 @@ def measure(number: Number, folder: Path | None = None) -> Measured:
     record = store.read(number.result, folder)
     metrics = record["metrics"]
     if number.metric not in metrics:
-        raise ResultsError(
-            f"Result {number.result} has no {number.metric}; mend grading/rubric.py."
-        )
+        raise ResultsError(f"Result {number.result} has no {number.metric}; mend rubric.toml.")
+    metric = metrics[number.metric]
     bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
-    device = record["machine"]["device"]
     return Measured(
-        number,
-        metrics[number.metric]["mean"],
-        metrics[number.metric].get("low"),
-        metrics[number.metric].get("high"),
-        bar,
-        record["seconds"],
-        f"{record['machine']['cores']}-core CPU" if device == "cpu" else device,
-        len(record["seeds"]),
-    )
+        number, metric["mean"], metric.get("low"), metric.get("high"), bar, record["seconds"],
+        store.device_of(record),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -309,57 +282,48 @@ class Line:
         return self.outcomes.get(test, Outcome()).verdict
 
     @property
-    def cases(self) -> tuple[int, int]:
-        """Cases that passed, and all of them, skipped ones left out."""
-        known = [self.outcomes[test] for test in self.tests if test in self.outcomes]
-        passed = sum(outcome.passed for outcome in known)
-        return passed, passed + sum(outcome.failed for outcome in known)
-
-    @property
     def verdict(self) -> Verdict:
         """The worst of its evidence."""
         verdicts: list[Verdict] = [self.outcome(test) for test in self.tests]
         # numbers that come on top of recorded ones (another graph, another split) may be awaited
         recorded = [number for number in self.numbers if number.verdict != "awaited"]
         verdicts += [number.verdict for number in recorded or self.numbers]
-        worst: tuple[Verdict, ...] = ("fails", "not run", "awaited")
-        for verdict in worst:
-            if verdict in verdicts:
-                return verdict
-        return "holds"
+        worst: tuple[Verdict, ...] = ("fails", "not run", "awaited", "holds")
+        return next(verdict for verdict in worst if verdict in (*verdicts, "holds"))
 
     @property
     def says(self) -> str:
         """The verdict in words."""
-        passed, total = self.cases
-        tests = f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
-        awaited = sum(number.verdict == "awaited" for number in self.numbers)
-        below = sum(number.verdict == "fails" for number in self.numbers)
-        words = [tests]
+        known = [self.outcomes[test] for test in self.tests if test in self.outcomes]
+        passed = sum(outcome.passed for outcome in known)
+        total = passed + sum(outcome.failed for outcome in known)
+        words = [
+            f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
+        ]
         if self.numbers:
-            there = len(self.numbers) - awaited
+            there = sum(number.verdict != "awaited" for number in self.numbers)
             words.append(f"{there} of {len(self.numbers)} numbers recorded")
+        below = sum(number.verdict == "fails" for number in self.numbers)
         if below:
             words.append(f"{below} below its bar" if below == 1 else f"{below} below their bars")
         return ", ".join(words)
 
 
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
-    """Look everything up, and run the tests.
+    """Look everything up, and run the tests unless ``run`` is False.
 
     Args:
         wanted: Notebooks by name or number; all by default.
-        run: Run the tests; without, nothing is said about them.
 
     Raises:
         ConfigError: If there is no such notebook.
         ResultsError: If evidence is missing, or the tests cannot be run.
     """
-    chosen = set(notebooks.select(list(wanted)))
+    chosen = set(questions.select(wanted))
     items = [item for item in RUBRIC if item.question.notebook in chosen]
     gone = missing(items)
     if gone:
-        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend grading/rubric.py.")
+        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend rubric.toml.")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
     return [
@@ -376,42 +340,36 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     ]
 
 
-def points(value: float | None) -> str:
-    """Points as they are printed."""
-    return "–" if value is None else f"{value:g}"
+def problems(lines: Sequence[Line]) -> list[str]:
+    """What fails or was expected and is not there, a few words each; empty where all evidence holds."""
+    unrun = not any(
+        line.outcomes for line in lines
+    )  # listed only: then no test was expected to run
+    reasons: dict[Verdict, str] = {"fails": "evidence fails for", "not run": "tests were skipped for",
+                                   "awaited": "a result is not recorded yet for"}  # fmt: skip
+    found = []
+    for verdict, words in reasons.items():
+        keys = [line.item.key for line in lines if line.verdict == verdict]
+        if keys and not (unrun and verdict == "not run"):
+            found.append(f"{words} {', '.join(keys)}")
+    nowhere = dict.fromkeys(line.item.question.part for line in lines if line.page is None)
+    if nowhere:
+        found.append(f"the PDF has no page for {', '.join(nowhere)}")
+    return found
 
 
 def summary(lines: Sequence[Line]) -> str:
-    """One sentence: how far the evidence carries."""
+    """How far the evidence carries, in a sentence or two."""
     if not any(line.outcomes for line in lines):
-        return f"{len(lines)} lines are listed; their tests were not run."
-    known = [line for line in lines if line.item.points is not None]
-    total = sum(line.item.points or 0 for line in known)
-    held = sum(line.item.points or 0 for line in known if line.verdict == "holds")
-    count = sum(line.verdict == "holds" for line in lines)
-    text = (
-        f"All evidence holds for {count} of {len(lines)} lines ({held:g} of {total:g} known points)"
-    )
-    open_lines = [line.item.key for line in lines if line.verdict == "awaited"]
-    if open_lines:
-        text += f"; a result is not recorded yet for {', '.join(open_lines)}"
-    failing = [line.item.key for line in lines if line.verdict == "fails"]
-    if failing:
-        text += f"; evidence fails for {', '.join(failing)}"
-    return text + ". The rest is for a person to judge."
-
-
-def table(lines: Sequence[Line]) -> Table:
-    """The rubric as a table for a terminal or a notebook."""
-    return Table(
-        ["question", "points", "asks", "where", "PDF page", "verdict", "evidence", "for a person"],
-        [
-            (line.item.key, points(line.item.points), line.item.asks,
-             f"{line.item.question.notebook}: {line.section}", line.page, line.verdict,
-             line.says, line.item.judge)
-            for line in lines
-        ],
-    )  # fmt: skip
+        text = f"{len(lines)} lines are listed; their tests were not run"
+    else:
+        known = [line for line in lines if line.item.points is not None]
+        total = sum(line.item.points or 0 for line in known)
+        held = sum(line.item.points or 0 for line in known if line.verdict == "holds")
+        count = sum(line.verdict == "holds" for line in lines)
+        text = f"All evidence holds for {count} of {len(lines)} lines "
+        text += f"({held:g} of {total:g} known points)"
+    return "; ".join([text, *problems(lines)]) + ". The rest is for a person to judge."
 
 
 # ------------------------------------------------------------------------------------------ page
@@ -441,18 +399,13 @@ def render(lines: Sequence[Line], base: Path | None = None) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["points"] = points
-    environment.filters["path"] = path
+    environment.filters |= {"points": questions.worth, "path": path}
     groups: dict[str, list[Line]] = {}
     for line in lines:
         groups.setdefault(line.item.question.homework, []).append(line)
     return environment.get_template(TEMPLATE).render(
         groups=groups, summary=summary(lines), marks=MARKS, when=time.strftime("%Y-%m-%d %H:%M")
     )
-
-
-MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
-"""A sign for each verdict, beside its word: colour is never alone."""
 
 
 def write(lines: Sequence[Line], target: Path) -> Path:
@@ -463,8 +416,4 @@ def write(lines: Sequence[Line], target: Path) -> Path:
     """
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name a file, for example grade.html.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    temporary.write_text(render(lines, target.resolve().parent), encoding="utf-8")
-    os.replace(temporary, target)
-    return target
+    return files.write(target, render(lines, target.resolve().parent))

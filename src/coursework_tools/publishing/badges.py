@@ -14,15 +14,12 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
 from coursework import settings
 from coursework.errors import ConfigError
 from coursework.report.questions import NOTEBOOKS
 
 BRANCH = "main"
-TAG = "colab-setup"
-"""Tag of the cell that prepares Colab."""
 
 UNSET = (
     "*Colab and Binder links appear here once the repository has an address: set* `Repository` *under*\n"
@@ -76,43 +73,3 @@ def markdown(url: str | None) -> str:
         for name in NOTEBOOKS
     )
     return f"Open a notebook without installing anything: {opened}"
-
-
-def setup_source(url: str) -> str:
-    """Source of the first cell: does nothing outside Colab, and needs no editing there."""
-    return "\n".join(
-        [
-            "import sys",
-            "",
-            'if "google.colab" in sys.modules:  # Colab starts without this project: get it',
-            "    import os",
-            "    import subprocess",
-            "",
-            f'    url = "{url}"',
-            '    subprocess.run(["git", "clone", "--depth", "1", url, "coursework"], check=True)',
-            '    install = [sys.executable, "-m", "pip", "install", "-q", "./coursework"]',
-            "    subprocess.run(install, check=True)",
-            '    os.chdir("coursework")',
-            '    sys.path.insert(0, "src")',
-        ]
-    )
-
-
-def add_setup(document: Any, url: str | None) -> None:
-    """Put the set-up cell before the first code cell of a notebook, or mend or remove the one there.
-
-    Args:
-        document: A notebook of nbformat 4, changed in place.
-        url: The repository's address; None removes the cell.
-    """
-    import nbformat
-
-    document.cells = [
-        cell for cell in document.cells if TAG not in cell.get("metadata", {}).get("tags", [])
-    ]
-    if url is None:
-        return
-    cell = nbformat.v4.new_code_cell(setup_source(url), metadata={"tags": [TAG]})
-    cell["id"] = TAG
-    first = next(i for i, other in enumerate(document.cells) if other.cell_type == "code")
-    document.cells.insert(first, cell)

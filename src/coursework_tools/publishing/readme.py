@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coursework import settings
 from coursework.errors import ResultsError
-from coursework.report import alt
+from coursework.report import alt, questions
 from coursework.report.tables import Table
 from coursework_tools.grading import grade, sections
 from coursework_tools.grading.rubric import RUBRIC
@@ -46,7 +46,7 @@ def by_question(folder: Path | None = None) -> Table:
             (
                 f"[{number}](notebooks/{question.notebook}.ipynb)",
                 f"{item.key}",
-                grade.points(item.points),
+                questions.worth(item.points),
                 f"[{heading}]({sections.link(question)})",
                 "<br>".join(f"[{m.rpartition('/')[2][:-3]}](src/coursework/{m})" for m in item.modules),
                 "<br>".join(results) or "shown by its tests",

@@ -1,4 +1,4 @@
-"""Execute the notebooks and collect their answers.
+"""Execute the notebooks side by side and collect their answers.
 
 Executed copies go to ``build/notebooks``, so a run with the quick preset or on stand-in data never
 touches what is stored in ``notebooks/``. Only ``inplace`` writes there, and only real data may be in it.
@@ -6,79 +6,98 @@ touches what is stored in ``notebooks/``. Only ``inplace`` writes there, and onl
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import json
 import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coursework import settings
-from coursework.errors import ConfigError, CourseworkError, ResultsError
+import nbformat
+
+from coursework import files, settings
+from coursework.errors import CourseworkError, ResultsError
 from coursework.report import answers
-from coursework.report.questions import NOTEBOOKS
+from coursework.report.questions import NOTEBOOKS, SECONDS
 
 CELL_SECONDS = 1800
+
+OnCell = Callable[[str, int, int], None]  # notebook, cells done, cells in all
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Outcome of one notebook.
+    """What became of one notebook."""
 
-    Attributes:
-        notebook: Name without ending.
-        seconds: Wall time.
-        path: The executed copy.
-        answers: Its answer sheet, empty where it failed.
-        error: What went wrong, or None.
-    """
-
-    notebook: str
+    notebook: str  # name without ending
     seconds: float
-    path: Path
-    answers: list[answers.Answer]
-    error: str | None = None
+    path: Path  # the executed copy
+    answers: list[answers.Answer] = field(default_factory=list)
+    error: str | None = None  # what went wrong
 
 
-def select(wanted: list[str]) -> list[str]:
-    """Notebooks by name, or by the number that their name starts with; all where none is given.
-
-    Raises:
-        ConfigError: If one does not exist.
-    """
-    chosen = []
-    for word in wanted or list(NOTEBOOKS):
-        stem = Path(word).stem
-        found = [name for name in NOTEBOOKS if name == stem or name.split("_")[0] == stem]
-        if not found:
-            raise ConfigError(f"There is no notebook {word!r}; choose from {', '.join(NOTEBOOKS)}.")
-        chosen += found
-    return chosen
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def execute(
-    notebook: str,
+def run(
+    notebooks: Sequence[str],
     *,
+    jobs: int | None = None,
     preset: str | None = None,
     inplace: bool = False,
-    on_cell: Callable[[int, int], None] = lambda done, total: None,
-) -> Execution:
-    """Run one notebook from top to bottom in a fresh kernel.
+    on_begin: Callable[[str], None] = lambda notebook: None,
+    on_cell: OnCell = lambda notebook, done, total: None,
+    on_end: Callable[[Execution], None] = lambda outcome: None,
+) -> list[Execution]:
+    """Execute notebooks side by side, each in a kernel with one thread, the longest first.
+
+    A notebook that fails costs none of the others.
 
     Args:
-        notebook: Name without ending.
-        preset: Preset that it trains live; the environment's by default.
+        notebooks: Names without ending.
+        jobs: How many at a time; one for each core by default.
+        preset: Preset that they train live; the environment's by default.
         inplace: Store the outputs in ``notebooks/`` and the figures in ``figures/``.
-        on_cell: Called with (cells done, cells in all) after every code cell.
+        on_begin, on_cell, on_end: Called when a notebook begins, after each code cell, and when it ends.
 
-    Raises:
-        ResultsError: If the notebook is missing or is not a notebook.
+    Returns:
+        One for each notebook, in the order given.
     """
-    import nbformat
+    places = asyncio.Semaphore(jobs or cores())
+
+    async def one(name: str) -> Execution:
+        async with places:
+            on_begin(name)
+            started = time.perf_counter()
+            try:
+                outcome = await _execute(name, preset, inplace, on_cell)
+            except Exception as error:  # whatever it is: the others go on
+                words = str(error) if isinstance(error, CourseworkError) else repr(error)
+                path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
+                outcome = Execution(name, time.perf_counter() - started, path, error=words)
+            on_end(outcome)
+            return outcome
+
+    async def every() -> dict[str, Execution]:
+        order = sorted(notebooks, key=lambda name: -SECONDS[name])
+        return dict(zip(order, await asyncio.gather(*map(one, order)), strict=True))
+
+    outcomes = asyncio.run(every())
+    return [outcomes[name] for name in notebooks]
+
+
+def execute(notebook: str, **options: Any) -> Execution:
+    """Run one notebook from top to bottom in a fresh kernel; options as for :func:`run`."""
+    return run([notebook], **options)[0]
+
+
+async def _execute(notebook: str, preset: str | None, inplace: bool, on_cell: OnCell) -> Execution:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -91,21 +110,14 @@ def execute(
         raise ResultsError(f"{source} is not a readable notebook; restore it from git.") from error
 
     target = settings.build_dir() / "notebooks" / f"{notebook}.ipynb"
-    sheet = settings.answers_dir() / f"{notebook}.json"
-    sheet.unlink(missing_ok=True)
-    environment = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0"}
-    if preset is not None:
-        environment["COURSEWORK_PRESET"] = preset
-    if inplace:
-        environment["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
-
+    (settings.answers_dir() / f"{notebook}.json").unlink(missing_ok=True)
     total = sum(cell.cell_type == "code" for cell in document.cells)
     done = 0
 
     def count(**_: Any) -> None:
         nonlocal done
         done += 1
-        on_cell(done, total)
+        on_cell(notebook, done, total)
 
     started = time.perf_counter()
     problem: str | None = None
@@ -117,49 +129,51 @@ def execute(
         on_cell_executed=count,
         record_timing=False,
     )
-    with _environment(environment):
-        try:
-            # the kernel's own log says nothing that a reader needs; errors of cells come back as such
-            client.execute(stderr=subprocess.DEVNULL)
-        except CellExecutionError as error:
-            problem = f"cell {done} ends in {_plain(error.ename)}: {_plain(error.evalue)}"
-        except CellTimeoutError:
-            problem = f"cell {done + 1} ran longer than {CELL_SECONDS} seconds"
-        except DeadKernelError:
-            problem = f"the kernel died in cell {done + 1} (out of memory?)"
+    try:
+        # the kernel's own log says nothing that a reader needs; errors of cells come back as such
+        await client.async_execute(stderr=subprocess.DEVNULL, env=_environment(preset, inplace))
+    except CellExecutionError as error:
+        problem = f"cell {done} ends in {_plain(error.ename)}: {_plain(error.evalue)}"
+    except CellTimeoutError:
+        problem = f"cell {done + 1} ran longer than {CELL_SECONDS} seconds"
+    except DeadKernelError:
+        problem = f"the kernel died in cell {done + 1} (out of memory?)"
     seconds = time.perf_counter() - started
     tidy(document)
-    _write(document, target)
+    text = nbformat.writes(document) + "\n"
+    files.write(target, text)
     if problem is not None:
-        return Execution(notebook, seconds, target, [], problem)
+        return Execution(notebook, seconds, target, error=problem)
     try:
         rows = answers.read(notebook)
     except CourseworkError as error:
-        return Execution(notebook, seconds, target, [], str(error))
+        return Execution(notebook, seconds, target, error=str(error))
     if inplace:
         standins = sorted({row.part for row in rows if row.source.startswith("STAND-IN")})
         if standins:
-            return Execution(
-                notebook, seconds, target, rows,
-                f"parts {', '.join(standins)} used stand-in data, so its stored outputs were kept",
-            )  # fmt: skip
-        _write(document, source)
-        target = source
+            kept = (
+                f"parts {', '.join(standins)} used stand-in data, so its stored outputs were kept"
+            )
+            return Execution(notebook, seconds, target, rows, kept)
+        target = files.write(source, text)
     return Execution(notebook, seconds, target, rows)
+
+
+def _environment(preset: str | None, inplace: bool) -> dict[str, str]:
+    """The environment of a kernel: as many kernels as cores, so one thread for each."""
+    changes = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    if preset is not None:
+        changes["COURSEWORK_PRESET"] = preset
+    if inplace:
+        changes["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
+    return {**os.environ, **changes}
 
 
 def keep_seconds(outcomes: Sequence[Execution]) -> None:
     """Leave the seconds of a run of all notebooks in ``build/run.json``, for the benchmark."""
-    if {outcome.notebook for outcome in outcomes} != set(NOTEBOOKS):
-        return
-    if any(outcome.error for outcome in outcomes):
-        return
-    path = settings.build_dir() / "run.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    seconds = {outcome.notebook: outcome.seconds for outcome in outcomes}
-    temporary.write_text(json.dumps({"seconds": seconds}, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    seconds = {outcome.notebook: outcome.seconds for outcome in outcomes if not outcome.error}
+    if seconds.keys() == NOTEBOOKS.keys():
+        files.write(settings.build_dir() / "run.json", json.dumps({"seconds": seconds}, indent=1))
 
 
 def tidy(document: Any) -> None:
@@ -172,30 +186,6 @@ def tidy(document: Any) -> None:
     }
 
 
-def _write(document: Any, path: Path) -> None:
-    import nbformat
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(nbformat.writes(document) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _plain(text: str) -> str:
     first = re.sub(r"\x1b\[[0-9;]*m", "", str(text)).strip().splitlines()
     return first[0][:200] if first else ""
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the kernel that is started inside; kernels inherit the environment."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
