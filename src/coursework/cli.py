@@ -380,6 +380,8 @@ def evaluate(
     from coursework.experiments import base
 
     module = base.get(experiment)
+    if not hasattr(module, "evaluate"):
+        raise ConfigError(f"Experiment {experiment} keeps no model that could be evaluated alone.")
     path = _checkpoint(experiment, checkpoint)
     table = _table(f"{experiment}: {path.parent.name}/{path.name}", ["metric", "value"])
     for key, value in module.evaluate(path).items():
@@ -588,7 +590,7 @@ def predict_sentiment(
 
     lines = _lines(texts, file)
     path = _checkpoint("sentiment", checkpoint)
-    for text, probability in zip(lines, sentiment.predict(lines, path), strict=True):
+    for text, probability in zip(lines, sentiment.load(path).predict(lines), strict=True):
         verdict = "positive" if probability >= 0.5 else "negative"
         typer.echo(f"{probability:.3f}  {verdict}  {text[:100]}")
 

@@ -4,45 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coursework.data import sentiment140
+from coursework.data.sources import Source
 from coursework.data.splits import Split
 from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
-from coursework.experiments import override, preset_of, sentiment
+from coursework.experiments import Job, base, ngrams, sentiment, word2vec
 from coursework.experiments.sentiment import Config, Encoded
+from coursework.experiments.tweets import duplicates
+from coursework.report import store
 from coursework.training import checkpoints, engine
 
 TINY = Config(
-    tweets=1000,
-    max_vocabulary=400,
-    embedding_dim=12,
-    hidden_size=12,
-    dropout=0.1,
-    embedding_dropout=0.1,
-    word_dropout=0.05,
-    batch_size=64,
-    baselines=False,
+    tweets=1000, max_vocabulary=400, embedding_dim=12, hidden_size=12, dropout=0.1,
+    embedding_dropout=0.1, word_dropout=0.05, batch_size=64, baselines=False,
     plan=engine.Plan(
-        epochs=2,
-        learning_rate=0.02,
-        schedule="one-cycle",
-        warmup=0.2,
-        clip_norm=1.0,
-        monitor="validation_accuracy",
-        mode="max",
+        epochs=2, learning_rate=0.02, schedule="one-cycle", warmup=0.2, clip_norm=1.0,
+        monitor="validation_accuracy", mode="max",
     ),
-)
+)  # fmt: skip
+
+
+def train(config: Config = TINY, seed: int = 0, **options: Any) -> Any:
+    return sentiment.train(Job("sentiment", config, "tiny", seed, **({"log": None} | options)))
+
+
+FOREIGN = Source("sentiment140", "data root", "", (), "CC")
 
 
 def tweets_of(rows: list[list[int]], labels: list[int], source: Any = None) -> Any:
@@ -69,7 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
         config = dataclasses.replace(
             TINY, tweets=None, baselines=True, plan=dataclasses.replace(TINY.plan, epochs=3)
         )
-        run = sentiment.train(config, preset="tiny", seed=1, run_dir=folder, log=lines.append)
+        run = train(config, 1, folder=folder, log=lines.append)
     return run, folder, lines
 
 
@@ -92,12 +91,6 @@ def test_learns_and_reports(trained: Any) -> None:
     assert run.source.is_standin
     assert [row["epoch"] for row in run.curves["bilstm"]] == [1, 2, 3]
     assert len(lines) == 3
-
-
-def test_record_is_valid(trained: Any) -> None:
-    from coursework.report import store
-
-    run, _, _ = trained
     record = store.make_record("sentiment-tiny", [run])
     store.validate(record, "sentiment-tiny")
     assert record["metrics"]["test_accuracy"]["interval"] == "Wilson, 800 test tweets"
@@ -105,71 +98,53 @@ def test_record_is_valid(trained: Any) -> None:
 
 
 def test_same_seed_same_run(standin: Path) -> None:
-    first, second = (sentiment.train(TINY, seed=3, log=None) for _ in range(2))
+    first, second, other = (train(seed=seed) for seed in (3, 3, 4))
     assert first.metrics == second.metrics
     assert np.array_equal(first.artefacts["logits"], second.artefacts["logits"])
-    other = sentiment.train(TINY, seed=4, log=None)
     assert not np.array_equal(first.artefacts["logits"], other.artefacts["logits"])
 
 
 def test_killed_and_resumed_ends_in_the_same_weights(
     standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = sentiment.train(TINY, seed=5, log=None)
-
+    whole = train(seed=5)
     monkeypatch.setattr(
         sentiment.engine, "fit", functools.partial(engine.fit, checkpoint_seconds=0.0)
     )
-    real, calls = sentiment.batch_loss, 0
+    real, calls = F.binary_cross_entropy_with_logits, iter(range(9))
 
-    def fragile(config: Config) -> Any:
-        loss = real(config)
+    def fragile(*arguments: Any, **options: Any) -> Any:
+        if next(calls, None) == 8:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
 
-        def wrapped(model: Any, batch: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == 9:
-                raise KeyboardInterrupt
-            return loss(model, batch)
-
-        return wrapped
-
-    monkeypatch.setattr(sentiment, "batch_loss", fragile)
+    monkeypatch.setattr(F, "binary_cross_entropy_with_logits", fragile)
     with pytest.raises(KeyboardInterrupt):
-        sentiment.train(TINY, seed=5, run_dir=tmp_path, log=None)
+        train(seed=5, folder=tmp_path)
     lines: list[str] = []
-    resumed = sentiment.train(TINY, seed=5, run_dir=tmp_path, resume=True, log=lines.append)
+    resumed = train(seed=5, folder=tmp_path, resume=True, log=lines.append)
     assert lines[0].startswith("resumed from last.pt at epoch 1, batch 8")
     assert resumed.metrics == whole.metrics
     assert np.array_equal(resumed.artefacts["logits"], whole.artefacts["logits"])
     with pytest.raises(TrainingError, match="another run"):
-        sentiment.train(TINY, seed=6, run_dir=tmp_path, resume=True, log=None)
+        train(seed=6, folder=tmp_path, resume=True)
+    tweets = dataclasses.replace(sentiment140.load_tokens(), source=FOREIGN)
+    monkeypatch.setattr(sentiment140, "load_tokens", lambda: tweets)
+    with pytest.raises(TrainingError, match="another run .different: data"):
+        train(seed=5, folder=tmp_path, resume=True)
 
 
 def test_evaluate_reproduces_the_run(trained: Any, standin: Path, tmp_path: Path) -> None:
     run, folder, _ = trained
     again = sentiment.evaluate(folder / "best.pt")
-    assert again == {name: run.metrics[name] for name in again}
-    assert set(again) == {"test_accuracy", "test_f1", "test_loss"}
-
-    small = sentiment.export(folder / "best.pt", tmp_path / "small.pt")
-    assert sentiment.evaluate(small)["test_accuracy"] == pytest.approx(
-        run.metrics["test_accuracy"], abs=0.005
-    )
+    assert again == {
+        f"test_{name}": run.metrics[f"test_{name}"] for name in ("accuracy", "f1", "loss")
+    }
+    small = base.shrink(folder / "best.pt", tmp_path / "small.pt")
+    accuracy = sentiment.evaluate(small)["test_accuracy"]
+    assert accuracy == pytest.approx(run.metrics["test_accuracy"], abs=0.005)
     few = sentiment.evaluate(small, limit=50)
     assert few["test_accuracy"] * 50 == pytest.approx(round(few["test_accuracy"] * 50))
-    with pytest.raises(ConfigError, match="limit"):
-        sentiment.evaluate(small, limit=0)
-
-
-def test_export_halves_the_weights(trained: Any, tmp_path: Path) -> None:
-    _, folder, _ = trained
-    path = sentiment.export(folder / "best.pt", tmp_path / "sub" / "small.pt")
-    assert all(w.dtype == torch.float16 for w in checkpoints.load(path)["model"].values())
-    before, after = (sentiment.load(p).model for p in (folder / "best.pt", path))
-    for a, b in zip(before.parameters(), after.parameters(), strict=True):
-        assert b.dtype == torch.float32
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
 def test_evaluate_refuses_other_data(trained: Any, standin: Path, tmp_path: Path) -> None:
@@ -181,22 +156,28 @@ def test_evaluate_refuses_other_data(trained: Any, standin: Path, tmp_path: Path
         sentiment.evaluate(tmp_path / "other.pt")
 
 
-def test_refuses_what_is_no_checkpoint_of_it(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="There is no checkpoint"):
-        sentiment.load(tmp_path / "absent.pt")
-    checkpoints.save({"model": {}, "bundle": {"config": {"layers": 2}}}, tmp_path / "other.pt")
-    with pytest.raises(TrainingError, match="not a checkpoint of the sentiment experiment"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"experiment": "cora"}, "belongs to cora"),
+        ({"config": {"layers": 2, "depth": 3}}, "no field 'depth'"),
+        ({"vocabulary": "a\nb"}, "does not fit this version of the sentiment experiment"),
+    ],
+)
+def test_refuses_what_is_no_checkpoint_of_it(
+    trained: Any, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    state = checkpoints.load(trained[1] / "best.pt")
+    checkpoints.save(state | {"bundle": state["bundle"] | change}, tmp_path / "other.pt")
+    with pytest.raises(TrainingError, match=message):
         sentiment.load(tmp_path / "other.pt")
-    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(TrainingError, match="truncated or corrupt"):
-        sentiment.predict("hello", tmp_path / "cut.pt")
 
 
 # ------------------------------------------------------------------------------------------------ predict
 
 
 def test_predict_any_text(trained: Any) -> None:
-    _, folder, _ = trained
+    classifier = sentiment.load(trained[1] / "best.pt")
     texts = [
         "what a wonderful day, I love it!",
         "i hate this horrible headache",
@@ -208,17 +189,17 @@ def test_predict_any_text(trained: Any) -> None:
         "zxqv wvqz",
         "\x00\ud83d null and half a surrogate",
     ]
-    probabilities = sentiment.predict(texts, folder / "best.pt")
+    probabilities = classifier.predict(texts)
     assert probabilities.shape == (len(texts),)
     assert np.isfinite(probabilities).all()
     assert ((probabilities > 0) & (probabilities < 1)).all()
     assert probabilities[0] > 0.6 > 0.4 > probabilities[1]
     assert probabilities[5] > 0.6
     assert probabilities[2] == probabilities[3]
-    alone = sentiment.predict(texts[0], folder / "best.pt")
+    alone = classifier.predict(texts[0])
     assert alone.shape == (1,)
     assert alone[0] == pytest.approx(probabilities[0], abs=1e-6)
-    assert sentiment.predict([], folder / "best.pt").shape == (0,)
+    assert classifier.predict([]).shape == (0,)
 
 
 @pytest.mark.parametrize("texts", [["fine", None], [3.5], [b"bytes"]])
@@ -232,14 +213,14 @@ def test_predict_refuses_what_is_no_text(trained: Any, texts: Any) -> None:
 
 
 def test_test_rows_have_no_influence(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = sentiment.train(TINY, seed=2, log=None)
+    honest = train(seed=2)
     tweets = sentiment140.load_tokens()
     test = honest.artefacts["split"].test
     labels = np.array(tweets.labels)
     labels[test] = 1 - labels[test]
     changed = dataclasses.replace(tweets, labels=labels)
     monkeypatch.setattr(sentiment140, "load_tokens", lambda: changed)
-    flipped = sentiment.train(TINY, seed=2, log=None)
+    flipped = train(seed=2)
     assert np.array_equal(flipped.artefacts["logits"], honest.artefacts["logits"])
     assert flipped.metrics["test_accuracy"] == pytest.approx(1 - honest.metrics["test_accuracy"])
     assert flipped.metrics["validation_accuracy"] == honest.metrics["validation_accuracy"]
@@ -253,17 +234,16 @@ def test_vocabulary_knows_training_words_only() -> None:
     assert encoded.batch(np.array([0]))[0].tolist() == [[1, 1, 1, 1]]
 
 
-def test_baselines_do_not_see_test_labels(standin: Path) -> None:
-    tweets = sentiment140.load_tokens()
-    split = sentiment.split_rows(len(tweets.labels), TINY)
-    labels = np.array(tweets.labels)
-    labels[split.test] = 1 - labels[split.test]
-    honest = sentiment.linear_baselines(tweets, split, bits=16)
-    changed = dataclasses.replace(tweets, labels=labels)
-    flipped = sentiment.linear_baselines(changed, split, bits=16)
-    assert honest.keys() == flipped.keys()
-    for name, value in honest.items():
-        assert flipped[name] == pytest.approx(1 - value)
+def test_baselines_do_not_see_test_labels(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngrams, "BITS", 16)
+    honest = sentiment.prepare(TINY)
+    labels = np.array(honest.tweets.labels)
+    labels[honest.split.test] = 1 - labels[honest.split.test]
+    changed = dataclasses.replace(honest.tweets, labels=labels)
+    before = sentiment.linear_odds(honest, "test")["test"]
+    after = sentiment.linear_odds(dataclasses.replace(honest, tweets=changed), "test")["test"]
+    assert before.keys() == after.keys() == {"naive_bayes", "linear"}
+    assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 # ------------------------------------------------------------------------------------------ split, batches
@@ -319,34 +299,29 @@ def test_encode_agrees_with_the_plain_way(
         assert labels.tolist() == [row % 2]
 
 
-def test_batches_are_built_when_asked_for() -> None:
-    tweets = tweets_of([[0, 1], [1, 1], [0]], [0, 1, 1])
-    vocabulary = Vocabulary(("w0", "w1"), sentiment.SPECIALS)
-    encoded = sentiment.encode(tweets, np.arange(3), vocabulary, 36)
-    batches = sentiment.Batches(encoded, sentiment.equal_length_batches(encoded.lengths, 8))
-    assert len(batches) == 2
-    assert batches[1][0].tolist() == [[2, 3], [3, 3]]
-    assert batches[1][1].tolist() == [0.0, 1.0]
-    assert len(batches[1:]) == 1
-
-
 # ------------------------------------------------------------------------------------------- loss, scores
 
 
-def test_loss_smooths_labels_and_drops_words_in_training_only() -> None:
+def test_loss_smooths_labels_and_drops_words_in_training_only(
+    standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[torch.Tensor] = []
+    given: dict[str, Any] = {}
 
     class Model(torch.nn.Module):
         def forward(self, tokens: torch.Tensor) -> torch.Tensor:
             seen.append(tokens)
             return torch.tensor([2.0, -1.0])
 
+    monkeypatch.setattr(sentiment.engine, "fit", lambda model, plan, **rest: given.update(rest))
     config = dataclasses.replace(TINY, word_dropout=0.5, label_smoothing=0.2)
-    loss = sentiment.batch_loss(config)
+    job = Job("sentiment", config, log=None)
+    model, _, _ = sentiment.fit_network(job, sentiment.prepare(config))
+    assert {id(p) for p in given["parameters"]} == {id(p) for p in model.parameters()}
     tokens = torch.full((2, 500), 7)
     tokens[0, 0] = sentiment.PAD_ID
     torch.manual_seed(0)
-    total, count = loss(Model().train(), (tokens, torch.tensor([1.0, 0.0])))
+    total, count = given["loss"](Model().train(), (tokens, torch.tensor([1.0, 0.0])))
     z = torch.tensor([2.0, -1.0], dtype=torch.float64)
     y = torch.tensor([0.9, 0.1], dtype=torch.float64)
     p = torch.sigmoid(z)
@@ -355,7 +330,7 @@ def test_loss_smooths_labels_and_drops_words_in_training_only() -> None:
     assert seen[0][0, 0] == sentiment.PAD_ID
     assert set(seen[0].unique().tolist()) == {sentiment.PAD_ID, sentiment.UNK_ID, 7}
     assert 0.4 < float((seen[0] == sentiment.UNK_ID).float().mean()) < 0.6
-    loss(Model().eval(), (tokens, torch.tensor([1.0, 0.0])))
+    given["loss"](Model().eval(), (tokens, torch.tensor([1.0, 0.0])))
     assert torch.equal(seen[1], tokens)
 
 
@@ -380,32 +355,13 @@ def test_scores_against_scikit_learn() -> None:
     assert np.array_equal(sentiment.confusion(logits, labels), confusion_matrix(labels, predicted))
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "low", "high", "words"),
-    [
-        (0.86, 0.855, 0.865, "reached: above 85%, with its whole interval"),
-        (0.851, 0.849, 0.853, "reached: above 85%, but its interval includes the bar"),
-        (0.851, 0.85, 0.852, "reached: above 85%, but its interval includes the bar"),
-        (
-            0.849,
-            0.847,
-            0.851,
-            "not reached: 0.10 points short, though its interval includes the bar",
-        ),
-        (0.85, 0.84, 0.85, "not reached: 0.00 points short, its whole interval is below"),
-    ],
-)
-def test_verdict(accuracy: float, low: float, high: float, words: str) -> None:
-    assert sentiment.verdict(accuracy, low, high) == words
-
-
 # --------------------------------------------------------------------------------- n-grams and duplicates
 
 
 @given(st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=8))
 def test_ngrams_are_those_of_each_tweet(rows: list[list[int]]) -> None:
     tweets = tweets_of(rows, [0] * len(rows))
-    matrix = sentiment.ngram_features(tweets, np.arange(len(rows)), orders=3, bits=30)
+    matrix = ngrams.features(tweets, np.arange(len(rows)), bits=30)
     for i, row in enumerate(rows):
         grams = {
             tuple(row[a : a + order]) for order in (1, 2, 3) for a in range(len(row) - order + 1)
@@ -415,9 +371,7 @@ def test_ngrams_are_those_of_each_tweet(rows: list[list[int]]) -> None:
         assert matrix[i].sum() == len(grams)
         # the same n-gram has the same column in every tweet
         for gram in grams:
-            alone = sentiment.ngram_features(
-                tweets_of([list(gram), [5]], [0, 0]), np.array([0]), orders=3, bits=30
-            )
+            alone = ngrams.features(tweets_of([list(gram), [5]], [0, 0]), np.array([0]), bits=30)
             assert set(alone.indices.tolist()) <= columns
 
 
@@ -434,7 +388,7 @@ def test_duplicates_against_a_plain_count() -> None:
     positive = Counter(text for text, label in pairs if label)
     minority = sum(min(positive[t], n - positive[t]) for t, n in size.items() if n > 1)
     repeated = sum(n for n in size.values() if n > 1)
-    result = sentiment.duplicates(tweets, split)
+    result = duplicates(tweets, split)
     assert result["repeated"] == pytest.approx(repeated / 300)
     assert result["both_labels"] == pytest.approx(
         sum(n for t, n in size.items() if len(of_text[t]) == 2) / 300
@@ -443,94 +397,82 @@ def test_duplicates_against_a_plain_count() -> None:
     assert result["test_in_train"] == pytest.approx(
         np.mean([texts[i] in set(texts[:180]) for i in range(240, 300)])
     )
-    keys = sentiment.text_keys(tweets)
+    keys = ngrams.text_keys(tweets)
     assert len(set(keys.tolist())) == len(set(zip(texts, keys.tolist(), strict=True))) == len(size)
     some = np.array([5, 0, 299])
-    assert np.array_equal(sentiment.text_keys(tweets, some), keys[some])
+    assert np.array_equal(ngrams.text_keys(tweets, some), keys[some])
 
 
-# ------------------------------------------------------------------------------------------- peers, config
+# ------------------------------------------------------------------------------ word vectors, ensemble
 
 
-def test_vocabulary_agrees_with_torchtext(standin: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from torchtext.vocab import Vocab
-
-    tweets = sentiment140.load_tokens()
-    split = sentiment.split_rows(len(tweets.labels), TINY)
-    tokens, _ = sentiment.take(tweets, split.train)
-    counts = Counter(tweets.types[i] for i in tokens)
-    ours = sentiment.count_vocabulary(tweets, split.train, 3, 200)
-    theirs = Vocab(counts, max_size=198, min_freq=3, specials=["<pad>", "<unk>"])
-    assert ours.to_list() == theirs.itos
-    assert ours.index["<unk>"] == theirs.stoi["never-seen-word"] == sentiment.UNK_ID
-
-
-def test_glove_start(standin: Path) -> None:
-    vocabulary = Vocabulary(("good", "bad", "xqzzxq"), sentiment.SPECIALS)
-    matrix, share = sentiment.glove_matrix(vocabulary, 0)
-    again, _ = sentiment.glove_matrix(vocabulary, 0)
-    assert matrix.shape == (5, 50)
-    assert torch.equal(matrix, again)
-    assert 0 < share < 1
-    model = sentiment.build(
-        dataclasses.replace(TINY, embeddings="glove", embedding_dim=50), 5, matrix
+def test_word_vectors_start_from_glove(standin: Path) -> None:
+    config = dataclasses.replace(TINY, embeddings="glove", embedding_dim=50)
+    corpus = sentiment.prepare(config)
+    corpus = dataclasses.replace(
+        corpus, vocabulary=Vocabulary(("good", "bad", "xqzzxq"), sentiment.SPECIALS)
     )
+    (matrix, share), (again, _) = (sentiment.word_vectors(config, corpus, 0) for _ in range(2))
+    assert matrix is not None
+    assert share is not None
+    assert matrix.shape == (5, 50)
+    assert torch.equal(matrix, again)  # type: ignore[arg-type]
+    assert 0 < share < 1
+    model = sentiment.build(config, 5, matrix)
     assert torch.equal(model.embedding.table.weight[2:], matrix[2:])
     assert model.embedding.table.weight[0].abs().sum() == 0
 
 
-def test_own_cell_gives_the_same_logits(trained: Any) -> None:
-    """The trained network runs on our LSTM: same parameters, same answers."""
-    from coursework.models.lstm import BiLSTMClassifier
+def test_own_word_vectors_repeat_and_know_training_words_only(
+    standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(TINY, embeddings="word2vec", embedding_dim=8, max_vocabulary=2000)
+    corpus = sentiment.prepare(config)
+    found = [sentiment.word_vectors(config, corpus, 0) for _ in range(2)]  # trained, cached
+    monkeypatch.setenv("COURSEWORK_CACHE", str(standin / "elsewhere"))
+    found.append(sentiment.word_vectors(config, corpus, 1))  # the same for every training seed
+    (matrix, share), *others = found
+    assert matrix is not None
+    assert share is not None
+    assert matrix.shape == (len(corpus.vocabulary), 8)
+    assert 0.9 < share <= 1
+    assert matrix[2:].std() == pytest.approx(0.3, rel=0.1)
+    assert all(torch.equal(matrix, other) for other, _ in others)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="window is 0"):
+        word2vec.Config(window=0)
 
-    classifier = trained[0].artefacts["classifier"]
-    config = classifier.config
-    own = BiLSTMClassifier(
-        len(classifier.vocabulary), config.embedding_dim, config.hidden_size, cell="own"
+
+def test_ensemble_mixes_on_validation_and_resumes(standin: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(TINY, tweets=600, hidden_size=6, members=2)
+    lines: list[str] = []
+    run = train(config, folder=tmp_path, log=lines.append)
+    assert run.notes["members"] == 2
+    assert sum("epoch" in line for line in lines) == 4
+    assert set(run.notes["intervals"]) == {"mean_of_members.test_accuracy", "test_accuracy"}
+    assert set(run.curves) == {"seed 0", "seed 1"}
+    lines.clear()
+    again = train(config, folder=tmp_path, resume=True, log=lines.append)
+    assert not any(line.startswith("epoch") for line in lines)  # nothing was trained again
+    assert again.metrics == run.metrics
+    alone = train(dataclasses.replace(config, members=1))
+    assert run.notes["member_validation_accuracy"][0] == pytest.approx(
+        alone.metrics["validation_accuracy"]
     )
-    own.load_state_dict(classifier.model.state_dict())
-    own.eval()
-    tokens = torch.randint(1, len(classifier.vocabulary), (16, 9))
-    with torch.no_grad():
-        assert torch.allclose(own(tokens), classifier.model(tokens), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"tweets": 5}, "tweets is 5"),
-        ({"min_count": 0}, "min_count is 0"),
-        ({"max_vocabulary": 2}, "max_vocabulary is 2"),
-        ({"max_length": 0}, "max_length is 0"),
-        ({"hidden_size": 0}, "hidden_size is 0"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"label_smoothing": -0.1}, "label_smoothing is -0.1"),
-        ({"embeddings": "elmo"}, "embeddings is 'elmo'"),
-    ],
-)
-def test_bad_config(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(TINY, **change)
+def test_members_of_the_best_preset_are_the_runs_of_the_full_one(
+    standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members: list[Job] = []
 
+    def stop(job: Job, corpus: Any) -> Any:
+        members.append(job)
+        raise KeyboardInterrupt
 
-def test_presets_and_overrides() -> None:
-    quick, full = preset_of("sentiment", "quick"), preset_of("sentiment", "full")
-    assert full.tweets is None
-    assert quick.tweets is not None
-    changed = override(full, ["plan.epochs=1", "embeddings=glove", "tweets=1000"])
-    assert (changed.plan.epochs, changed.embeddings, changed.tweets) == (1, "glove", 1000)
-    with pytest.raises(ConfigError, match="embeddings cannot be 'elmo'"):
-        override(full, ["embeddings=elmo"])
-
-
-def test_word_vectors_have_their_own_learning_rate() -> None:
-    config = dataclasses.replace(TINY, embedding_rate=0.25)
-    model = sentiment.build(config, 20)
-    rest, vectors = sentiment.parameter_groups(model, config)
-    assert vectors["lr"] == 0.25 * rest["lr"] == 0.25 * config.plan.learning_rate
-    everything = [*vectors["params"], *rest["params"]]
-    assert {id(p) for p in everything} == {id(p) for p in model.parameters()}
-    assert len(everything) == len(list(model.parameters()))
+    monkeypatch.setattr(sentiment, "fit_network", stop)
+    monkeypatch.setattr(sentiment, "prepare", lambda config: MagicMock())
+    for preset in ("best", "full"):
+        with pytest.raises(KeyboardInterrupt):
+            base.train_seed("sentiment", sentiment.PRESETS[preset], preset, 0, resume=True)
+    first, alone = members
+    assert (first.folder, first.config) == (alone.folder, alone.config)

@@ -1,7 +1,5 @@
 """Calibration, groups, saliency and label noise, each against a plain computation."""
 
-import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 from coursework.data import sentiment140
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
-from coursework.experiments import sentiment, sentiment_errors, word2vec
+from coursework.experiments import Job, sentiment, sentiment_errors
 from coursework.experiments.sentiment_errors import (
     by_feature,
     by_length,
@@ -24,15 +22,18 @@ from coursework.experiments.sentiment_errors import (
 from coursework.training.engine import Plan
 
 TINY = sentiment.Config(
-    tweets=600,
-    min_count=1,
-    embeddings="random",
-    embedding_dim=8,
-    hidden_size=6,
-    batch_size=64,
+    tweets=600, min_count=1, embeddings="random", embedding_dim=8, hidden_size=6, batch_size=64,
     baselines=False,
     plan=Plan(epochs=2, learning_rate=0.02, monitor="validation_accuracy", mode="max"),
-)
+)  # fmt: skip
+
+
+def copies(texts: list[int] | np.ndarray, labels: list[int] | np.ndarray) -> Any:
+    """Tweets of one word each."""
+    return sentiment140.TokenisedTweets(
+        np.array(texts, np.int32), np.arange(len(texts) + 1), [f"w{i}" for i in range(max(texts) + 1)],
+        np.array(labels, np.int8), Source("made", "package", "", (), "MIT"),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setenv("COURSEWORK_OFFLINE", "1")
         patch.delenv("COURSEWORK_DATA", raising=False)
         patch.setenv("COURSEWORK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return sentiment.train(TINY, seed=0, log=None), sentiment.prepare(TINY)
+        return sentiment.train(Job("sentiment", TINY, log=None)), sentiment.prepare(TINY)
 
 
 def test_reliability_against_torchmetrics() -> None:
@@ -52,7 +53,7 @@ def test_reliability_against_torchmetrics() -> None:
     labels = (rng.random(4000) < 1 / (1 + np.exp(-0.5 * logits))).astype(np.float32)
     found = reliability(logits, labels, bins=15)
     assert found.count.sum() == 4000
-    # torchmetrics bins by confidence max(p, 1 - p) only when told of two classes; here it bins p
+    # torchmetrics bins by confidence max(p, 1 - p) only for two classes; here it bins p
     metric = BinaryCalibrationError(n_bins=15, norm="l1")
     expected = metric(torch.sigmoid(torch.tensor(logits)), torch.tensor(labels).long())
     assert found.error == pytest.approx(float(expected), abs=1e-5)
@@ -139,16 +140,10 @@ def test_confident_errors_come_first() -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.2])
 def test_noise_of_copies_is_recovered(noise: float) -> None:
     rng = np.random.default_rng(0)
-    texts, copies = 4000, 3
-    labels = np.repeat(rng.integers(0, 2, texts), copies)
+    texts = 4000
+    labels = np.repeat(rng.integers(0, 2, texts), 3)
     flipped = np.where(rng.random(len(labels)) < noise, 1 - labels, labels)
-    tweets = sentiment140.TokenisedTweets(
-        np.repeat(np.arange(texts), copies).astype(np.int32),
-        np.arange(len(labels) + 1),
-        [f"w{i}" for i in range(texts)],
-        flipped.astype(np.int8),
-        Source("made", "package", "", (), "MIT"),
-    )
+    tweets = copies(np.repeat(np.arange(texts), 3), flipped)
     found = noise_from_copies(tweets, np.arange(len(labels)))
     assert found["texts"] == texts
     assert found["pairs"] == 3 * texts
@@ -165,46 +160,5 @@ def test_noise_of_copies_is_recovered(noise: float) -> None:
     ids=["a pair", "two pairs", "no copies"],
 )
 def test_noise_by_hand(texts: list[int], labels: list[int], expected: dict[str, float]) -> None:
-    tweets = sentiment140.TokenisedTweets(
-        np.array(texts, np.int32),
-        np.arange(len(texts) + 1),
-        ["good", "bad", "so"],
-        np.array(labels, np.int8),
-        Source("made", "package", "", (), "MIT"),
-    )
-    assert noise_from_copies(tweets, np.arange(len(texts))) == pytest.approx(expected)
-
-
-def test_own_word_vectors_repeat_and_know_training_words_only(
-    standin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = dataclasses.replace(TINY, embeddings="word2vec")
-    corpus = sentiment.prepare(config)
-    matrix, share = sentiment.word2vec_matrix(corpus.training, corpus.vocabulary, config, "key")
-    assert matrix.shape == (len(corpus.vocabulary), 8)
-    assert 0.9 < share <= 1
-    assert matrix[2:].std() == pytest.approx(0.3, rel=0.1)
-    cached, _ = sentiment.word2vec_matrix(corpus.training, corpus.vocabulary, config, "key")
-    assert torch.equal(matrix, cached)
-    monkeypatch.setenv("COURSEWORK_CACHE", str(standin / "elsewhere"))
-    again, _ = sentiment.word2vec_matrix(corpus.training, corpus.vocabulary, config, "key")
-    assert torch.equal(matrix, again)
-    with pytest.raises(ConfigError, match="window is 0"):
-        word2vec.Config(window=0)
-
-
-def test_ensemble_mixes_on_validation_and_resumes(standin: Path) -> None:
-    config = dataclasses.replace(TINY, members=2)
-    lines: list[str] = []
-    run = sentiment.train(config, preset="tiny", seed=0, log=lines.append)
-    assert run.notes["members"] == 2
-    assert sum("epoch" in line for line in lines) == 4
-    assert set(run.notes["intervals"]) == {"mean_of_members.test_accuracy", "test_accuracy"}
-    lines.clear()
-    again = sentiment.train(config, preset="tiny", seed=0, resume=True, log=lines.append)
-    assert not any(line.startswith("epoch") for line in lines)  # nothing was trained again
-    assert again.metrics == run.metrics
-    alone = sentiment.train(TINY, seed=0, log=None)
-    assert run.notes["member_validation_accuracy"][0] == pytest.approx(
-        alone.metrics["validation_accuracy"]
-    )
+    found = noise_from_copies(copies(texts, labels), np.arange(len(texts)))
+    assert found == pytest.approx(expected)

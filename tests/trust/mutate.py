@@ -65,15 +65,11 @@ METRICS: dict[str, Target] = {
         *("confusion_matrices", "iou", "scores", "digit_accuracy", "boundary_f1", "bootstrap", "vote"),
     ),
     "coursework.experiments.sentiment": _experiment(
-        "sentiment", "", "scores", "confusion", "verdict"
-    ),
-    "coursework.experiments.sentiment_study": _experiment(
-        "sentiment_study", "", "paired_difference"
+        "sentiment", "", "scores", "confusion"
     ),
     "coursework.experiments.sentiment_errors": _experiment(
         "sentiment_errors", "", "reliability", "noise_from_copies", "expected_ceiling"
     ),
-    "coursework.experiments.tweets": _experiment("tweets", "", "paired_difference"),
     "coursework.experiments.translation": _experiment(
         "translation", "", "score", "intervals", "paired_bootstrap"
     ),

@@ -28,6 +28,7 @@ from coursework.experiments import (
     cora,
     cora_study,
     large_graph,
+    ngrams,
     segmentation,
     sentiment,
     sentiment_study,
@@ -101,7 +102,7 @@ KINDS = ("test rows in training", "chosen on test")
 
 
 def _sentiment() -> tuple[Any, Any]:
-    run = sentiment.train(config("sentiment", "tweets=300"), log=None)
+    run = sentiment.train(base.Job("sentiment", config("sentiment", "tweets=300"), log=None))
     classifier = run.artefacts["classifier"]
     words = classifier.vocabulary.to_list()
     return (
@@ -156,7 +157,7 @@ SENTIMENT = Case(
 
 
 def _sentiment_study() -> tuple[Any, Any]:
-    run = sentiment_study.train(config("sentiment_study"), log=None)
+    run = sentiment_study.train(base.Job("sentiment_study", config("sentiment_study"), log=None))
     return (curves(run), run.metrics), {}
 
 
@@ -170,14 +171,14 @@ SENTIMENT_STUDY = Case(
 
 
 def _tweets() -> tuple[Any, Any]:
-    return tweets.train(config("tweets"), log=None).metrics, {}
+    return tweets.train(base.Job("tweets", config("tweets"), log=None)).metrics, {}
 
 
 def _poison_tweets(patch: Patch) -> None:
     data = sentiment140.load()
     labels = np.array(data.labels)
     test = sentiment140.split(len(labels)).test
-    grouped = sentiment140.split_grouped(sentiment.text_keys(sentiment140.load_tokens())).test
+    grouped = sentiment140.split_grouped(ngrams.text_keys(sentiment140.load_tokens())).test
     both = np.intersect1d(test, grouped)  # the experiment has two splits
     labels[both] = 1 - labels[both]
     changed = dataclasses.replace(data, labels=labels)
@@ -609,7 +610,7 @@ def test_twins_on_two_sides_are_found() -> None:
 
 
 def test_copied_tweets_are_found() -> None:
-    keys = sentiment.text_keys(sentiment140.load_tokens())
+    keys = ngrams.text_keys(sentiment140.load_tokens())
     keys = np.concatenate([keys, keys[:600]])  # the stand-in has no copies of its own
     grouped, random = sentiment140.split_grouped(keys), sentiment140.split(len(keys))
     assert not np.isin(keys[grouped.test], keys[grouped.train]).any()

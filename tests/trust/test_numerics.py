@@ -134,9 +134,9 @@ def test_an_epoch_whose_score_is_nan_is_not_the_best(mode: Any) -> None:
 
 def test_the_experiments_batches_know_their_rows() -> None:
     lengths = np.array([2, 3, 2, 3, 2])
-    encoded = sentiment._encoded(np.arange(12, dtype=np.int32), lengths, np.zeros(5))
+    encoded = sentiment.Encoded.of(np.arange(12, dtype=np.int32), lengths, np.zeros(5))
     groups = sentiment.equal_length_batches(lengths, 2, np.random.default_rng(0))
-    batches = sentiment.Batches(encoded, groups)
+    batches = engine.Lazy(groups, encoded.batch)
     assert sorted(int(i) for k in range(len(batches)) for i in batches.rows(k)) == [0, 1, 2, 3, 4]
     assert [len(batches.rows(k)) for k in range(len(batches))] == [len(b[1]) for b in batches]
 

@@ -21,9 +21,9 @@ LSTM), `N` seeds.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -37,38 +37,21 @@ from coursework.training import seeds
 if TYPE_CHECKING:
     from coursework.experiments.sentiment import Classifier
 
-GATES = ("i", "f", "g", "o")
-
 # --------------------------------------------------------------------------------- gates along a text
 
 
-@dataclass(frozen=True)
-class Trace:
-    """One text as the forward direction of the first layer reads it.
+class Trace(NamedTuple):
+    """One text as the forward direction of the first layer reads it."""
 
-    Attributes:
-        tokens: The words, `T` of them.
-        known: Whether each has a vector of its own, bool `[T]`.
-        values: `i`, `f`, `g`, `o` (after their activations), `c` and `h` after each token, float32
-            `[T, H]` each.
-        probability: What the whole network says of the text: P(positive).
-    """
-
-    tokens: list[str]
-    known: np.ndarray
-    values: dict[str, np.ndarray]
-    probability: float
+    tokens: list[str]  # T words
+    values: dict[str, np.ndarray]  # i, f, g, o (activated), c and h after each token, [T, H] each
+    probability: float  # P(positive) by the whole network
 
 
 def unroll(lstm: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The first layer of an `nn.LSTM`, forward in time, with nothing hidden.
+    """The first layer of an `nn.LSTM` or our `LSTM`, forward in time over `x` `[T, I]`, nothing hidden.
 
-    Args:
-        lstm: `nn.LSTM` or our `LSTM`, of any depth, in one direction or two.
-        x: Its input, `[T, I]`.
-
-    Returns:
-        `i`, `f`, `g`, `o`, `c` and `h` of equations (1) to (6), `[T, H]` each.
+    Returns `i`, `f`, `g`, `o`, `c` and `h` of equations (1) to (6), `[T, H]` each.
     """
     parameters = dict(lstm.named_parameters())
     w_i, w_h = parameters["weight_ih_l0"], parameters["weight_hh_l0"]  # [4H, I], [4H, H]
@@ -77,7 +60,7 @@ def unroll(lstm: nn.Module, x: Tensor) -> dict[str, Tensor]:
         if name in parameters:
             steps = steps + parameters[name]
     h = c = x.new_zeros(w_h.shape[1])  # [H]
-    rows: dict[str, list[Tensor]] = {name: [] for name in (*GATES, "c", "h")}
+    rows: dict[str, list[Tensor]] = {name: [] for name in "ifgoch"}
     for step in steps:
         a = (step + w_h @ h).chunk(4)  # 4 x [H]
         i, f, g, o = a[0].sigmoid(), a[1].sigmoid(), a[2].tanh(), a[3].sigmoid()
@@ -99,34 +82,21 @@ def trace(classifier: Classifier, text: str) -> Trace:
     if not tokens:
         raise ConfigError(f"No word is left of {text!r} after cleaning; give a text with words.")
     ids = torch.tensor([classifier.vocabulary.encode(tokens)])  # [1, T]
-    x = classifier.model.embedding(ids)[0]  # [T, E]
-    values = unroll(classifier.model.lstm, x)
-    return Trace(
-        tokens,
-        np.array([token in classifier.vocabulary.index for token in tokens]),
-        {name: value.float().numpy() for name, value in values.items()},
-        float(classifier.predict(text)[0]),
-    )
+    values = unroll(classifier.model.lstm, classifier.model.embedding(ids)[0])
+    arrays = {name: value.float().numpy() for name, value in values.items()}
+    return Trace(tokens, arrays, float(classifier.predict(text)[0]))
 
 
 def moving_units(traces: Sequence[Trace], count: int) -> np.ndarray:
-    """The units whose cell state moves most (standard deviation over all tokens), the most first.
-
-    Returns:
-        Indices int64 `[count]`, or `[H]` if there are fewer.
-    """
+    """The (at most) `count` units whose cell state has the largest deviation over all tokens, sorted."""
     cells = np.concatenate([found.values["c"] for found in traces])  # [sum of T, H]
     return np.argsort(-cells.std(axis=0), kind="stable")[:count]
 
 
 def memory(forget: np.ndarray) -> np.ndarray:
-    r"""Steps after which a unit has kept :math:`1/e` of its cell state: :math:`-1 / \ln f`.
+    r"""Steps after which each unit has kept :math:`1/e` of its cell state: :math:`-1 / \ln f`, `[H]`.
 
-    Args:
-        forget: Values of forget gates in (0, 1), `[T, H]`; their geometric mean over T is what counts.
-
-    Returns:
-        Steps, `[H]`.
+    :math:`f` is the geometric mean of a unit's forget gate over the steps `[T, H]`.
     """
     with np.errstate(divide="ignore"):
         return -1.0 / np.log(forget.astype(np.float64)).mean(axis=0)
@@ -136,10 +106,7 @@ def memory(forget: np.ndarray) -> np.ndarray:
 
 
 def vanilla_cell(input_size: int, hidden_size: int, radius: float, seed: int) -> nn.RNNCell:
-    """A tanh cell with `W = radius * Q`, Q a random orthogonal matrix; float64, no bias.
-
-    All singular values and the moduli of all eigenvalues of W are `radius`.
-    """
+    """A tanh cell with `W = radius * Q`, Q a random orthogonal matrix: all singular values are equal."""
     generator = seeds.generator(seed, "cell")
     cell = nn.RNNCell(input_size, hidden_size, bias=False, dtype=torch.float64)
     with torch.no_grad():
@@ -170,12 +137,9 @@ def _step(cell: nn.RNNCell | LSTMCell, x: Tensor, state: Tensor) -> Tensor:
 
 
 def states(cell: nn.RNNCell | LSTMCell, x: Tensor, copies: int = 1) -> list[Tensor]:
-    """The states :math:`s_1, ..., s_T` from :math:`s_0 = 0`, each in equal copies, `[copies, S]`.
+    """The states :math:`s_1, ..., s_T` from :math:`s_0 = 0` for inputs `[T, I]`: `T` x `[copies, S]`.
 
-    Args:
-        cell: The recurrence.
-        x: Its inputs, `[T, I]`.
-        copies: Rows that all compute the same.
+    The `copies` all compute the same.
     """
     size = cell.hidden_size * (2 if isinstance(cell, LSTMCell) else 1)
     state = x.new_zeros(copies, size)
@@ -187,21 +151,13 @@ def states(cell: nn.RNNCell | LSTMCell, x: Tensor, copies: int = 1) -> list[Tens
 
 
 def jacobians(cell: nn.RNNCell | LSTMCell, x: Tensor) -> Tensor:
-    """The derivative of the last hidden state by every state, all of them from one backward pass.
+    """`dh_T / ds_{T-lag}` for lag 0, ..., T - 1, `[T, H, S]`, from one backward pass; `x` is `[T, I]`.
 
-    Row k of a batch of H equal sequences is asked for the gradient of its unit k.
-
-    Args:
-        cell: The recurrence.
-        x: The inputs, `[T, I]`.
-
-    Returns:
-        `dh_T / ds_{T-lag}` for lag 0, ..., T - 1: `[T, H, S]`.
+    Row k of a batch of H equal sequences gives the gradient of its unit k.
     """
     found = states(cell, x, copies=cell.hidden_size)  # T x [H, S]
     last = found[-1][:, : cell.hidden_size]  # h_T, [H, H]
-    gradients = torch.autograd.grad(last.diagonal().sum(), found[::-1])
-    return torch.stack(gradients)
+    return torch.stack(torch.autograd.grad(last.diagonal().sum(), found[::-1]))
 
 
 def rnn_bound(cell: nn.RNNCell, x: Tensor) -> np.ndarray:
@@ -219,49 +175,33 @@ def rnn_bound(cell: nn.RNNCell, x: Tensor) -> np.ndarray:
 
 
 def gradient_flow(
-    radii: Sequence[float] = (0.8, 1.0, 1.3),
-    forget_biases: Sequence[float] = (0.0, 1.0, 3.0, 5.0),
+    radii: Sequence[float],
+    forget_biases: Sequence[float],
     *,
     steps: int = 80,
     input_size: int = 8,
     hidden_size: int = 32,
-    scale: float = 0.2,
     repeats: int = 5,
-    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     r"""Norms of :math:`\partial h_T / \partial s_{T-\text{lag}}` for untrained cells of both kinds.
 
-    All cells of one repeat read the same Gaussian inputs.
+    Vanilla RNNs have the spectral `radii` (which are their :math:`\sigma_{\max}` too), LSTMs the biases
+    of the forget gate. All cells of one of the `N` repeats read the same Gaussian inputs.
 
-    Args:
-        radii: Spectral radii of the vanilla RNNs, which are their :math:`\sigma_{\max}` too.
-        forget_biases: Biases of the forget gate of the LSTMs.
-        steps: `T`.
-        input_size: `I`.
-        hidden_size: `H`.
-        scale: Standard deviation of the inputs.
-        repeats: `N`, seeds.
-        seed: The first of them.
-
-    Returns:
-        `lag`, int64 `[T]`, and for each cell (`RNN 0.8`, ..., `LSTM 0`, ...) the spectral norms,
-        float64 `[N, T]`; for each RNN also its bounds (`RNN 0.8 bound`).
+    Returns `lag`, int64 `[T]`, and for each cell (`RNN 0.8`, ..., `LSTM 0`, ...) the spectral norms,
+    float64 `[N, T]`; for each RNN also its bounds (`RNN 0.8 bound`).
     """
-    curves: dict[str, list[np.ndarray]] = {}
-
-    def keep(name: str, values: np.ndarray) -> None:
-        curves.setdefault(name, []).append(values)
-
-    for repeat in range(seed, seed + repeats):
+    curves = defaultdict[str, list[np.ndarray]](list)
+    for repeat in range(repeats):
         generator = seeds.generator(repeat, "inputs")
-        x = torch.randn(steps, input_size, generator=generator, dtype=torch.float64) * scale
+        x = torch.randn(steps, input_size, generator=generator, dtype=torch.float64) * 0.2
         for radius in radii:
             cell = vanilla_cell(input_size, hidden_size, radius, repeat)
-            keep(f"RNN {radius:g}", spectral_norms(jacobians(cell, x)))
-            keep(f"RNN {radius:g} bound", rnn_bound(cell, x))
+            curves[f"RNN {radius:g}"].append(spectral_norms(jacobians(cell, x)))
+            curves[f"RNN {radius:g} bound"].append(rnn_bound(cell, x))
         for bias in forget_biases:
             gated = gated_cell(input_size, hidden_size, bias, repeat)
-            keep(f"LSTM {bias:g}", spectral_norms(jacobians(gated, x)))
+            curves[f"LSTM {bias:g}"].append(spectral_norms(jacobians(gated, x)))
     return {"lag": np.arange(steps)} | {name: np.stack(rows) for name, rows in curves.items()}
 
 
@@ -271,11 +211,9 @@ def spectral_norms(matrices: Tensor) -> np.ndarray:
 
 
 def decay(norms: np.ndarray, start: int = 10) -> float:
-    """Factor per step by which norms shrink or grow: the slope of their logarithm from `start` on.
+    """Factor per step by which norms `[N, T]` shrink or grow: the slope of their mean logarithm.
 
-    Args:
-        norms: Positive norms by lag, `[N, T]`; the geometric mean over N is fitted.
-        start: First lag of the fit; the first steps differ from the rest.
+    The first lags differ from the rest, so the fit begins at `start`.
     """
     logs = np.log(np.maximum(norms, np.finfo(np.float64).tiny)).mean(axis=0)[start:]  # [T - start]
     return float(np.exp(np.polyfit(np.arange(len(logs)), logs, 1)[0]))

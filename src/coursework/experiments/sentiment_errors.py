@@ -1,15 +1,15 @@
 """Where a sentiment classifier errs, and why: calibration, groups of tweets, saliency, label noise.
 
-Everything takes logits and labels of *validation* tweets, or a single text; nothing is trained here.
-
-Letters: ``n`` tweets, ``T`` tokens of a tweet, ``E`` width of the word vectors.
+Everything takes logits ``[n]`` and labels ``[n]`` of *validation* tweets, or a single text; nothing is
+trained here. Letters: ``n`` tweets, ``T`` tokens of a tweet, ``E`` width of the word vectors.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +18,15 @@ from torch import Tensor
 from coursework.data import sentiment140
 from coursework.data.text import HASHTAG, LONG, URL, USER, clean_tweet, tokenise
 from coursework.errors import ConfigError
-from coursework.experiments.sentiment import UNK_ID, Classifier, Encoded, take, text_keys
-from coursework.report.store import wilson
+from coursework.experiments import ngrams
+from coursework.experiments.sentiment import UNK_ID, Classifier, Encoded
+from coursework.stats import wilson
 
 _HELPERS = ("ca", "do", "did", "does", "is", "was", "wo", "would", "ai", "have", "could", "should")
 NEGATIONS = frozenset(
     {"not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "cannot"}
 ) | {helper + ending for helper in _HELPERS for ending in ("nt", "n't")}
-"""Words that turn what they stand beside."""
+LENGTHS = (1, 3, 5, 8, 11, 14, 17, 20, 24, 28, 37)  # each bin ends before the next number of tokens
 
 
 # --------------------------------------------------------------------------------------- calibration
@@ -33,32 +34,19 @@ NEGATIONS = frozenset(
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often a prediction of probability p is right.
+    """How often a prediction of probability p is right, in bins of p; NaN in empty bins."""
 
-    Attributes:
-        confidence: Mean predicted probability of ``positive`` in each bin, ``[bins]``, NaN if empty.
-        share: Share of positive labels in each bin, ``[bins]``, NaN if empty.
-        count: Tweets in each bin, ``[bins]``.
-        error: Expected calibration error, the mean of ``|share - confidence|`` over tweets.
-    """
-
-    confidence: np.ndarray
-    share: np.ndarray
-    count: np.ndarray
-    error: float
+    confidence: np.ndarray  # mean predicted probability of "positive", [bins]
+    share: np.ndarray  # share of positive labels, [bins]
+    count: np.ndarray  # tweets, [bins]
+    error: float  # expected calibration error: mean of |share - confidence| over tweets
 
 
 def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> Reliability:
-    """Group predictions by their probability (Guo et al. 2017, arXiv:1706.04599).
-
-    Args:
-        logits: Log odds of ``positive``, ``[n]``.
-        labels: 0 or 1, ``[n]``.
-        bins: Intervals of equal width.
-    """
+    """Group predictions by their probability, in bins of equal width (Guo et al. 2017)."""
     from scipy.special import expit
 
-    p = expit(np.asarray(logits, dtype=np.float64))  # knows no overflow
+    p = expit(np.asarray(logits, dtype=np.float64))  # without overflow
     group = np.minimum((p * bins).astype(int), bins - 1)
     count = np.bincount(group, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -68,11 +56,22 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> Relia
     return Reliability(confidence, share, count, error)
 
 
+def expected_ceiling(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """What a calibrated classifier itself says of its accuracy, beside the accuracy that it has.
+
+    A calibrated p is right with probability max(p, 1 - p); the mean of it is the expected accuracy.
+    Where both agree, ``1 - accuracy`` is what *this* classifier cannot know from the text: noise of the
+    labels plus what it has not learned.
+    """
+    p = 1 / (1 + np.exp(-np.abs(np.asarray(logits, dtype=np.float64))))
+    accuracy = float(((logits > 0) == (labels > 0.5)).mean())
+    return {"expected_accuracy": float(p.mean()), "accuracy": accuracy}
+
+
 # -------------------------------------------------------------------------------------------- groups
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Accuracy on some of the tweets, with its 95 % interval (Wilson)."""
 
     name: str
@@ -88,21 +87,11 @@ def _group(name: str, hits: np.ndarray) -> Group:
     return Group(name, n, right / n if n else float("nan"), low, high)
 
 
-def by_length(
-    logits: np.ndarray,
-    data: Encoded,
-    edges: tuple[int, ...] = (1, 3, 5, 8, 11, 14, 17, 20, 24, 28, 37),
-) -> list[Group]:
-    """Accuracy by the number of tokens; a bin goes from an edge to before the next one.
-
-    Args:
-        logits: ``[n]``.
-        data: The same tweets.
-        edges: Increasing numbers of tokens.
-    """
+def by_length(logits: np.ndarray, data: Encoded) -> list[Group]:
+    """Accuracy by the number of tokens."""
     hits = (logits > 0) == (data.labels > 0.5)
     groups = []
-    for low, high in itertools.pairwise(edges):
+    for low, high in itertools.pairwise(LENGTHS):
         inside = (data.lengths >= low) & (data.lengths < high)
         groups.append(_group(f"{low}-{high - 1}" if high > low + 1 else f"{low}", hits[inside]))
     return groups
@@ -117,28 +106,21 @@ def by_feature(
 ) -> list[Group]:
     """Accuracy on tweets with a mention, a link, a negation, a rare word, a known text, and so on.
 
-    Args:
-        logits: ``[n]``.
-        data: The tweets, encoded.
-        tweets: All tweets.
-        rows: Which of them, in the order of the logits, ``[n]``.
-        seen: Rows of the training tweets.
+    ``rows`` are those of ``data`` in all tweets, ``[n]``; ``seen`` are the training rows.
     """
     hits = (logits > 0) == (data.labels > 0.5)
-    tokens, lengths = take(tweets, rows)
+    tokens, lengths = ngrams.take(tweets, rows)
     owner = np.repeat(np.arange(len(rows)), lengths)
-
-    def having(found: np.ndarray) -> np.ndarray:
-        mask = np.zeros(len(rows), dtype=bool)
-        mask[owner[found]] = True
-        return mask
 
     def words(test: Callable[[str], bool]) -> np.ndarray:
         wanted = np.fromiter((test(word) for word in tweets.types), bool, len(tweets.types))
-        return having(wanted[tokens])
+        mask = np.zeros(len(rows), dtype=bool)
+        mask[owner[wanted[tokens]]] = True
+        return mask
 
     unknown_before = np.concatenate([[0], np.cumsum(data.tokens == UNK_ID)])
     unknown = unknown_before[data.starts + data.lengths] > unknown_before[data.starts]  # [n]
+    known_text = np.isin(ngrams.text_keys(tweets, rows), ngrams.text_keys(tweets, seen))
     groups: dict[str, np.ndarray] = {
         "all": np.ones(len(rows), dtype=bool),
         "mentions a user": words(lambda w: w == USER),
@@ -150,7 +132,7 @@ def by_feature(
         "has a negation": words(lambda w: w in NEGATIONS),
         "has 'but'": words(lambda w: w == "but"),
         "has an unknown word": unknown,
-        "text is also a training text": np.isin(text_keys(tweets, rows), text_keys(tweets, seen)),
+        "text is also a training text": known_text,
     }
     return [_group(name, hits[mask]) for name, mask in groups.items()]
 
@@ -160,23 +142,16 @@ def by_feature(
 
 @dataclass(frozen=True)
 class Saliency:
-    """What each token adds to the logit.
+    """What each token adds to the logit."""
 
-    Attributes:
-        tokens: The tokens as the network reads them, ``T``.
-        scores: Integrated gradients, ``[T]``; positive numbers speak for ``positive``.
-        logit: Logit of the text.
-        baseline: Logit of the same number of zero vectors.
-    """
-
-    tokens: list[str]
-    scores: np.ndarray
-    logit: float
-    baseline: float
+    tokens: list[str]  # as the network reads them, T
+    scores: np.ndarray  # integrated gradients, [T]; above zero for "positive"
+    logit: float  # of the text
+    baseline: float  # logit of as many zero vectors
 
     @property
     def gap(self) -> float:
-        """``|sum of scores - (logit - baseline)|``; zero but for the numerical integration."""
+        """``|sum of scores - (logit - baseline)|``: the error of the numerical integration."""
         return abs(float(self.scores.sum()) - (self.logit - self.baseline))
 
 
@@ -187,12 +162,7 @@ def saliency(classifier: Classifier, text: str, steps: int = 64) -> Saliency:
               \sum_t s_t = f(e) - f(0)
 
     (Sundararajan, Taly & Yan 2017, arXiv:1703.01365, equations 1 and 3; the integral by the midpoint
-    rule). The sum, "completeness", is what plain gradients lack.
-
-    Args:
-        classifier: A trained classifier.
-        text: Any text with at least one token.
-        steps: Points of the integration.
+    rule with ``steps`` points). Plain gradients do not have the sum, "completeness".
 
     Raises:
         ConfigError: If the text has no token.
@@ -237,38 +207,16 @@ def noise_from_copies(tweets: sentiment140.TokenisedTweets, rows: np.ndarray) ->
 
     Copies are short and general ("good morning"), some of them truly neutral, so this says how
     unsure labels of such texts are, and no more.
-
-    Args:
-        tweets: All tweets.
-        rows: Which of them to look at, ``[n]``.
-
-    Returns:
-        ``pairs`` of copies, share that ``disagree``, and ``noise``.
     """
-    _, group, size = np.unique(text_keys(tweets, rows), return_inverse=True, return_counts=True)
+    _, group, size = np.unique(
+        ngrams.text_keys(tweets, rows), return_inverse=True, return_counts=True
+    )
     positive = np.bincount(group, weights=tweets.labels[rows])
     pairs = size * (size - 1) / 2
     mixed = positive * (size - positive)
     # every text counts once, so that "good morning" does not decide alone
     several = size > 1
     d = float((mixed[several] / pairs[several]).mean()) if several.any() else 0.0
-    return {
-        "texts": float(several.sum()),
-        "pairs": float(pairs.sum()),
-        "disagree": d,
-        "noise": 0.5 * (1 - float(np.sqrt(max(0.0, 1 - 2 * d)))),
-    }
-
-
-def expected_ceiling(logits: np.ndarray, labels: np.ndarray) -> Mapping[str, float]:
-    """What a calibrated classifier itself says of its accuracy, beside the accuracy that it has.
-
-    A calibrated p is right with probability max(p, 1 - p); the mean of it is the expected accuracy.
-    Both agree when the probabilities mean what they say, and the rest, ``1 - accuracy``, is then what
-    *this* classifier cannot know from the text: noise of the labels plus what it has not learned.
-    """
-    p = 1 / (1 + np.exp(-np.abs(np.asarray(logits, dtype=np.float64))))
-    return {
-        "expected_accuracy": float(p.mean()),
-        "accuracy": float(((logits > 0) == (labels > 0.5)).mean()),
-    }
+    noise = 0.5 * (1 - float(np.sqrt(max(0.0, 1 - 2 * d))))
+    counts = {"texts": float(several.sum()), "pairs": float(pairs.sum())}
+    return counts | {"disagree": d, "noise": noise}

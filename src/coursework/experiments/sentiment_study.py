@@ -8,26 +8,11 @@ of training tweets and nothing else: the learning curve.
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from coursework.errors import ConfigError
-from coursework.experiments import sentiment
-from coursework.experiments.base import Run, override
-
-BASE = dataclasses.replace(
-    sentiment.PRESETS["full"],
-    tweets=300_000,
-    train_tweets=120_000,
-    hidden_size=96,
-    baselines=False,
-    plan=dataclasses.replace(sentiment.PRESETS["full"].plan, epochs=2),
-)
+from coursework.config import config, override
+from coursework.data import sentiment140
+from coursework.experiments import sentiment, study
+from coursework.experiments.base import Job, Run, parameters
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "base": (),
@@ -44,135 +29,57 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "size-60000": ("train_tweets=60000",),
 }
 """Name -> what it changes of the base, as ``key=value``."""
+BASE = override(
+    sentiment.PRESETS["full"],
+    ["tweets=300000", "train_tweets=120000", "hidden_size=96", "baselines=false", "plan.epochs=2"],
+)
+SMALL = override(
+    BASE,
+    [
+        "tweets=20000", "train_tweets=6000", "hidden_size=32", "embedding_dim=50", "batch_size=64",
+        "plan.epochs=1",
+    ],
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+def _base_of(variant: str) -> str:
+    return "base"
+
+
+@config
 class Config:
-    """The base, and which variants of it are trained.
+    """The base, and which variants of it are trained."""
 
-    Attributes:
-        base: What all variants share.
-        variants: Names of :data:`VARIANTS`, ``base`` first.
-    """
-
-    base: sentiment.Config = field(default_factory=lambda: BASE)
+    base: sentiment.Config = BASE
     variants: tuple[str, ...] = tuple(VARIANTS)
 
     def __post_init__(self) -> None:
-        for name in self.variants:
-            if name not in VARIANTS:
-                raise ConfigError(
-                    f"There is no variant {name!r}; choose from {', '.join(VARIANTS)}."
-                )
-        if not self.variants or self.variants[0] != "base":
-            raise ConfigError("variants must begin with base, which the others are compared with.")
+        study.check(self.variants, VARIANTS, _base_of)
 
 
-PRESETS: dict[str, Config] = {
+PRESETS = {
     "full": Config(),
-    "quick": Config(
-        base=dataclasses.replace(
-            BASE,
-            tweets=20_000,
-            train_tweets=6_000,
-            hidden_size=32,
-            embedding_dim=50,
-            batch_size=64,
-            plan=dataclasses.replace(BASE.plan, epochs=1),
-        ),
-        variants=("base", "random vectors", "no label smoothing"),
-    ),
+    "quick": Config(SMALL, ("base", "random vectors", "no label smoothing")),
 }
 
 
-def paired_difference(
-    hits: np.ndarray, base_hits: np.ndarray, z: float = 1.959964
-) -> tuple[float, float, float]:
-    """Difference of two accuracies on the same tweets, with its 95 % interval.
-
-    Tweets on which both are right, or both wrong, cancel; the variance is that of the mean of the
-    differences -1, 0, 1 (McNemar's setting).
-
-    Returns:
-        The difference, and the ends of the interval.
-    """
-    d = hits.astype(np.float64) - base_hits.astype(np.float64)
-    half = z * d.std(ddof=1) / np.sqrt(len(d))
-    return float(d.mean()), float(d.mean() - half), float(d.mean() + half)
+def fit(name: str, job: Job) -> study.Trained:
+    """One variant, with its own vocabulary, on the validation tweets."""
+    corpus = sentiment.prepare(job.config)
+    job = dataclasses.replace(job, experiment="sentiment")  # its checkpoint is one of sentiment
+    model, record, _ = sentiment.fit_network(job, corpus)
+    logits = sentiment.final_logits(model, corpus.validation)
+    hits = (logits > 0) == (corpus.validation.labels > 0.5)
+    sizes = {"train": len(corpus.training), "validation": len(corpus.validation)}
+    row = sizes | {"parameters": parameters(model), "seconds": record.seconds}
+    return study.Trained({"validation_accuracy": float(hits.mean())}, row, hits, record.history)
 
 
-def train(
-    config: Config,
-    *,
-    preset: str = "custom",
-    seed: int = 0,
-    resume: bool = False,
-    run_dir: Path | None = None,
-    log: Callable[[str], None] | None = print,
-) -> Run:
-    """Train every variant once, with the same seed.
-
-    Args:
-        config: The base and the variants.
-        preset: Name of the preset that the config started from.
-        seed: Seed of every variant.
-        resume: Go on from the folders of the variants.
-        run_dir: One folder in it for each variant.
-        log: Where the lines go, None for silence.
-    """
-    started = time.perf_counter()
-    metrics: dict[str, float] = {}
-    curves: dict[str, list[dict[str, float]]] = {}
-    intervals: dict[str, tuple[float, float, str]] = {}
-    rows: list[dict[str, Any]] = []
-    base_hits: np.ndarray | None = None
-    source = None
-    for name in config.variants:
-        variant = override(config.base, VARIANTS[name])
-        if log is not None:
-            log(f"{name}: {', '.join(VARIANTS[name]) or 'nothing changed'}")
-        corpus = sentiment.prepare(variant)
-        source = corpus.tweets.source
-        folder = None if run_dir is None else run_dir / name.replace(" ", "-")
-        model, fit, _ = sentiment.fit_network(
-            variant, corpus, seed=seed, resume=resume, run_dir=folder, log=log
-        )
-        logits = sentiment.device_logits(model, corpus.validation)
-        hits = (logits > 0) == (corpus.validation.labels > 0.5)
-        base_hits = hits if base_hits is None else base_hits
-        difference = paired_difference(hits, base_hits)
-        key = f"{name.replace(' ', '_')}.validation_accuracy"
-        metrics[key] = float(hits.mean())
-        metrics[f"{name.replace(' ', '_')}.difference"] = difference[0]
-        intervals[f"{name.replace(' ', '_')}.difference"] = (
-            *difference[1:],
-            f"paired, {len(hits):,} validation tweets",
-        )
-        curves[name] = fit.history
-        rows.append(
-            {
-                "variant": name,
-                "changes": list(VARIANTS[name]),
-                "train": len(corpus.training),
-                "validation": len(corpus.validation),
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "seconds": fit.seconds,
-            }
-        )
-    assert source is not None
-    return Run(
-        experiment="sentiment_study",
-        preset=preset,
-        config=config,
-        seed=seed,
-        metrics=metrics,
-        source=source,
-        seconds=time.perf_counter() - started,
-        curves=curves,
-        notes={"rows": rows, "intervals": intervals},
-    )
+def train(job: Job) -> Run:
+    """Train every variant once, with the same seed."""
+    variants = {name: VARIANTS[name] for name in job.config.variants}
+    found = study.run(job, job.config.base, variants, fit, _base_of)
+    return job.run(found.pop("metrics"), sentiment140.load_tokens().source, **found)
 
 
-def evaluate(checkpoint: Path | str, *, limit: int | None = None) -> Mapping[str, float]:
-    """Test metrics of one variant's ``best.pt``; see :func:`.sentiment.evaluate`."""
-    return sentiment.evaluate(checkpoint, limit=limit)
+evaluate = sentiment.evaluate  # of one variant's best.pt, on the test tweets

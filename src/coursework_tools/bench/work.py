@@ -275,7 +275,7 @@ def buckets(config: BenchConfig) -> list[Pair]:
     lengths, what = _lengths(sizes.max_length)
     rng = np.random.default_rng(0)
     ids = rng.integers(2, sizes.max_vocabulary, int(lengths.sum())).astype(np.int32)
-    data = sentiment._encoded(ids, lengths, rng.integers(0, 2, len(lengths)))
+    data = sentiment.Encoded.of(ids, lengths, rng.integers(0, 2, len(lengths)))
     # a few batches of a long epoch: in a short one there would be few tweets of each length
     chosen = sentiment.equal_length_batches(data.lengths, sizes.batch_size, rng)[: config.buckets]
     tweets = np.concatenate(chosen)
