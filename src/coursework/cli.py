@@ -106,16 +106,20 @@ def data_status() -> None:
     table = _table(
         "Data sets", ["data set", "source", "files", "size", "checksum", "licence", "to do by hand"]
     )
-    for row in sources.status():
+    for name, entry in sources.REGISTRY.items():
+        row = sources.status(name)
         check = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "–"}[row.ok]
+        size = sum(file.size for file in row.checks)
         table.add_row(
-            row.name,
+            name,
             row.source,
-            str(len(row.files)) if row.files else "–",
-            _size(row.size) if row.size else "–",
+            str(len(row.checks)) if row.ok is not None and row.checks else "–",
+            _size(size) if size else "–",
             check,
-            row.licence,
-            row.problem or row.by_hand or "–",
+            entry.licence,
+            "–"
+            if row.ok
+            else "; ".join([*(row.problems if row.ok is False else []), entry.by_hand]),
         )
     _print(table)
     root = settings.data_root()
@@ -128,7 +132,7 @@ def data_status() -> None:
 def data_fetch(
     names: Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.")] = None,
     strict: Annotated[
-        bool, typer.Option(help="Exit with 1 if one cannot be had, instead of saying so.")
+        bool, typer.Option(help="Exit with 1 if one is not available, instead of saying so.")
     ] = False,
 ) -> None:
     """Download what is missing, verified and renamed into place."""
@@ -143,9 +147,10 @@ def data_fetch(
             failed.append(name)
             typer.echo(f"{name}: {error}", err=True)
     if failed and (strict or names):
-        raise _fail(f"not to be had: {', '.join(failed)}; the lines above say what to do.", 1)
-    if failed:
-        typer.echo(f"Stand-ins will be used for {', '.join(failed)}.")
+        raise _fail(f"not available: {', '.join(failed)}; the lines above say what to do.", 1)
+    for name in failed:
+        standin = sources.info(name).standin
+        typer.echo(f"{name}: {f'the stand-in is used ({standin})' if standin else 'no stand-in'}.")
 
 
 @data_app.command("verify")
@@ -153,20 +158,23 @@ def data_fetch(
 def data_verify(
     names: Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.")] = None,
 ) -> None:
-    """Compute the checksums anew and compare."""
+    """Compute the checksums anew and compare; a file that is missing counts as wrong."""
     from coursework.data import sources
 
     bad = []
     for name in names or list(sources.REGISTRY):
-        checks = sources.verify(name)
-        if not checks:
-            typer.echo(f"{name}: no file at hand")
-        for check in checks:
+        row = sources.status(name, again=True)
+        if not row.checks:
+            typer.echo(f"{name}: inside an installed package, no file to compare")
+        for check in row.checks:
             typer.echo(f"{name}: {check.path.name} {check.problem or 'ok'}")
-            if not check.ok:
-                bad.append(str(check.path))
+        if not row.ok:
+            bad.append(name)
     if bad:
-        raise _fail(f"wrong or missing: {', '.join(bad)}; delete them and fetch again.", 1)
+        raise _fail(
+            f"wrong or missing: {', '.join(bad)}; `coursework data fetch {' '.join(bad)}` gets them.",
+            1,
+        )
 
 
 # ------------------------------------------------------------------------------------- run, train, ...

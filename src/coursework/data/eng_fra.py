@@ -18,13 +18,7 @@ from pathlib import Path
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
-from coursework.data.splits import (
-    Fractions,
-    Split,
-    group_split,
-    random_split,
-    shared_key_groups,
-)
+from coursework.data.splits import Fractions, Split, group_split, random_split, shared_key_groups
 from coursework.errors import DataError
 
 MEMBER = "data/eng-fra.txt"
@@ -51,17 +45,13 @@ class EnglishFrench:
 
 
 def parse(text: str, where: str) -> tuple[list[str], list[str]]:
-    """Split lines of "English, tabulator, French".
-
-    Raises:
-        DataError: If a line has not exactly two columns or one of them is empty.
-    """
+    """Split lines of "English, tabulator, French"."""
     english, french = [], []
     for number, line in enumerate(text.strip("\n").split("\n"), start=1):
         columns = line.rstrip("\r").split("\t")
         if len(columns) != 2 or not columns[0].strip() or not columns[1].strip():
             raise DataError(
-                f"Line {number} of {where} has not the two columns English and French; fetch the file again."
+                f"Line {number} of {where} does not have two columns, English and French; fetch it again."
             )
         english.append(columns[0])
         french.append(columns[1])
@@ -79,14 +69,7 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
 
 
 def load() -> EnglishFrench:
-    """Load all sentence pairs, as written (case, accents, punctuation).
-
-    Returns:
-        135,842 pairs; sentences of a small grammar as a stand-in.
-
-    Raises:
-        DataError: If the file is not what it should be.
-    """
+    """All 135,842 sentence pairs as written; sentences of a small grammar as a stand-in."""
     source = sources.find("eng-fra")
     if source.is_standin:
         from coursework.data import standins
@@ -124,17 +107,11 @@ def normalise(text: str) -> str:
 
 
 def tutorial_pairs(data: EnglishFrench) -> list[Pair]:
-    """The tutorial's subset, French first.
+    """The tutorial's subset: pairs (French, English), normalised, in the order of the file.
 
-    Kept are pairs of fewer than ten words on both sides whose English side has one of twelve beginnings.
-    On the real data these are 11,445 pairs with 4,601 French and 2,991 English words; the tutorial counts
-    its two marks for beginning and end of a sentence among the words.
-
-    Args:
-        data: The sentence pairs.
-
-    Returns:
-        Pairs (French, English), normalised, in the order of the file, repetitions included.
+    Kept are pairs of fewer than ten words on both sides whose English side has one of twelve beginnings,
+    repetitions included. On the real data these are 11,445 pairs with 4,601 French and 2,991 English
+    words; the tutorial counts its two marks for beginning and end of a sentence among the words.
     """
     kept = []
     for english, french in zip(data.english, data.french, strict=True):
@@ -150,13 +127,7 @@ def tutorial_pairs(data: EnglishFrench) -> list[Pair]:
 def split_by_component(
     pairs: Sequence[Pair], seed: int = 0, fractions: Fractions = FRACTIONS
 ) -> Split:
-    """Split so that no sentence, French or English, is on two sides.
-
-    Args:
-        pairs: Sentence pairs, in either order.
-        seed: Seed of the split.
-        fractions: Shares of training, validation and test part, in pairs.
-    """
+    """Split so that no sentence, French or English, is on two sides."""
     return group_split(shared_key_groups(pairs), fractions, seed)
 
 

@@ -27,11 +27,7 @@ class KarateClub:
 
 
 def load() -> KarateClub:
-    """Load the graph from PyTorch Geometric.
-
-    Raises:
-        DataError: If the installed version of it has another graph.
-    """
+    """Load the graph from PyTorch Geometric, and check that it is the known one."""
     source = sources.find("karate")
     from torch_geometric.datasets import KarateClub as PyGKarateClub
 

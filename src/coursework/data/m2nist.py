@@ -65,13 +65,14 @@ class M2NIST:
 
 @dataclass(frozen=True)
 class Variant:
-    """How canvases differ from those of M2NIST; see :func:`compose` for the attributes."""
+    """How canvases differ from those of M2NIST; see :func:`compose`."""
 
     overlap: bool = False
     rotation: float = 0.0
     noise: float = 0.0
 
 
+# digits side by side as in M2NIST, one on top of the other, rotated, noisy, all at once
 VARIANTS: dict[str, Variant] = {
     "plain": Variant(),
     "overlap": Variant(overlap=True),
@@ -79,7 +80,6 @@ VARIANTS: dict[str, Variant] = {
     "noise": Variant(noise=25.0),
     "all": Variant(overlap=True, rotation=15.0, noise=25.0),
 }
-"""Named variants: digits side by side as in M2NIST, one on top of the other, turned, noisy, all at once."""
 
 
 def digit_pools(mnist: MNIST | None = None) -> Pools:
@@ -105,17 +105,14 @@ def warp(
     zoom: float = 0.0,
     shift: int = 0,
 ) -> np.ndarray:
-    """Turn, stretch and move every digit by its own random amount, about the middle of its frame.
+    """Rotate, stretch and move every digit by its own random amount, about the middle of its frame.
 
     Args:
-        digits: uint8 ``[k, 28, 28]``.
+        digits: uint8 ``[k, 28, 28]``; the result, interpolated bilinearly, has the same form.
         rng: Source of all randomness.
         rotation: Largest angle to either side, in degrees.
-        zoom: Largest relative change of height and of width, each drawn for itself.
+        zoom: Largest relative change of height and of width, drawn independently.
         shift: Largest move up or down, by whole pixels; what leaves the frame is lost.
-
-    Returns:
-        uint8 ``[k, 28, 28]``, interpolated bilinearly.
     """
     k = len(digits)
     if k == 0:
@@ -129,8 +126,8 @@ def warp(
     theta[:, 1, 2] = 2 * rng.integers(-shift, shift + 1, k) / digits.shape[1]
     pixels = torch.from_numpy(digits).unsqueeze(1).float()  # [k, 1, 28, 28]
     grid = F.affine_grid(torch.from_numpy(theta), list(pixels.shape), align_corners=False)
-    turned = F.grid_sample(pixels, grid, align_corners=False)  # zeros beyond the frame
-    result: np.ndarray = turned.squeeze(1).round_().to(torch.uint8).numpy()  # [k, 28, 28]
+    warped = F.grid_sample(pixels, grid, align_corners=False)  # zeros beyond the frame
+    result: np.ndarray = warped.squeeze(1).round_().to(torch.uint8).numpy()  # [k, 28, 28]
     return result
 
 
@@ -150,33 +147,23 @@ def compose(
     shift: int = 0,
     noise: float = 0.0,
 ) -> Canvases:
-    """Compose canvases from digits drawn with replacement.
+    """Compose ``n`` canvases from digits drawn with replacement; the defaults are those of M2NIST.
 
-    Each canvas gets ``min_digits`` to ``max_digits`` digits (``max_digits``, if that is less). The
-    defaults are those of M2NIST. What varies beyond it (``rotation``, ``zoom``, ``shift``, ``noise``) is
-    drawn only where it is asked for, so plain canvases do not depend on it.
+    What goes beyond M2NIST (``rotation``, ``zoom``, ``shift``, ``noise``) draws random numbers only where
+    it is used, so plain canvases do not depend on it.
 
     Args:
         images: Digits, uint8 ``[m, 28, 28]``.
         labels: Their labels 0..9, ``[m]``.
         n: Number of canvases.
         rng: Source of all randomness.
-        height: Pixels from top to bottom, at least 28.
-        width: Pixels from left to right, at least 28.
+        height, width: Pixels, at least 28 each.
         max_digits: Most digits on a canvas.
-        min_digits: Fewest digits on a canvas; one that does not fit is left out all the same.
+        min_digits: Fewest digits on a canvas; a digit that does not fit is left out all the same.
         overlap: Place digits anywhere, later ones on top, instead of side by side.
-        rotation: See :func:`warp`.
-        zoom: See :func:`warp`.
-        shift: See :func:`warp`.
+        rotation, zoom, shift: See :func:`warp`.
         noise: Standard deviation of the normal noise that is added to every pixel, in grey levels; masks
             stay those of the clean canvas.
-
-    Shapes:
-        images ``[n, height, width]``, masks ``[n, height, width]``.
-
-    Raises:
-        ConfigError: If the canvas is smaller than a digit, or there is no digit.
     """
     if height < SIDE or width < SIDE or max_digits < 1 or len(images) == 0:
         raise ConfigError(
@@ -221,12 +208,7 @@ def load(
 ) -> M2NIST:
     """Compose the three parts from disjoint digits.
 
-    Args:
-        n_train: Canvases of training digits.
-        n_validation: Canvases of held back training digits.
-        n_test: Canvases of test digits.
-        seed: Seed; each part has its own stream, so the test canvases do not depend on ``n_train``.
-        overlap: See :func:`compose`.
+    Each part has its own random stream, so the test canvases do not depend on ``n_train``.
     """
     pools = digit_pools()
     parts = [
@@ -239,18 +221,9 @@ def load(
 
 
 def vary(pool: Pool, name: str, n: int, seed: int = 0) -> Canvases:
-    """Canvases of a variant from one pool; those of ``plain`` are the test canvases of :func:`load`.
+    """Canvases of one of :data:`VARIANTS`; those of ``plain`` are the test canvases of :func:`load`.
 
     The ``noise`` canvases are the ``plain`` ones with noise on them.
-
-    Args:
-        pool: Digits, for a fair judgement those for the test.
-        name: One of :data:`VARIANTS`.
-        n: Number of canvases.
-        seed: As for :func:`load`.
-
-    Raises:
-        ConfigError: If there is no such variant.
     """
     if name not in VARIANTS:
         raise ConfigError(f"There is no variant {name!r}; choose from {', '.join(VARIANTS)}.")

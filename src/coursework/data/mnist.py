@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,6 @@ import numpy as np
 from coursework.data import archives, sources
 from coursework.data.sources import Source
 from coursework.errors import DataError
-
-_UBYTE = 0x08  # the IDX format's code for unsigned bytes
 
 
 @dataclass(frozen=True)
@@ -27,41 +25,26 @@ class MNIST:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a gzipped IDX file of unsigned bytes.
+    """Read a gzipped IDX file of unsigned bytes, by torchvision's reader of unpacked ones."""
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
-    The format: two zero bytes, the type, the number of dimensions, each dimension as a big-endian
-    32-bit integer, the values.
-
-    Raises:
-        DataError: If the file is no such file, or truncated.
-    """
     try:
-        raw = archives.gunzip(path)
-    except archives.BROKEN as error:
+        with tempfile.TemporaryDirectory() as folder:
+            unpacked = Path(folder, "idx")
+            unpacked.write_bytes(archives.gunzip(path))
+            values: np.ndarray = read_sn3_pascalvincent_tensor(str(unpacked)).numpy()
+        if values.dtype != np.uint8:
+            raise ValueError(f"it holds {values.dtype}")
+    except (*archives.BROKEN, AssertionError, TypeError, IndexError) as error:
         raise DataError(
-            f"{path} is no whole gzip file ({error}); delete it and fetch it again."
+            f"{path} is not a gzipped IDX file of unsigned bytes ({str(error)[:100]}); delete it and "
+            "fetch it again."
         ) from error
-    if len(raw) < 4 or raw[0] or raw[1] or raw[2] != _UBYTE or not raw[3]:
-        raise DataError(f"{path} is no IDX file of unsigned bytes; delete it and fetch it again.")
-    n_dims = raw[3]
-    shape = (
-        tuple(np.frombuffer(raw, ">u4", n_dims, 4).tolist()) if len(raw) >= 4 + 4 * n_dims else ()
-    )
-    values = np.frombuffer(raw, np.uint8, offset=min(len(raw), 4 + 4 * n_dims))
-    if not shape or len(shape) > 8 or values.size != math.prod(shape):
-        raise DataError(
-            f"{path} has {values.size:,} values but announces the shape {shape}; "
-            "delete it and fetch it again."
-        )
-    return values.reshape(shape)
+    return values
 
 
 def validate(images: np.ndarray, labels: np.ndarray, where: str) -> None:
-    """Check shapes and ranges of images and labels.
-
-    Raises:
-        DataError: If they are no digits in MNIST's form.
-    """
+    """Check shapes and ranges of images and labels."""
     if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         raise DataError(
             f"{where} has images of shape {images.shape} and labels of shape {labels.shape} instead of "
@@ -74,20 +57,12 @@ def validate(images: np.ndarray, labels: np.ndarray, where: str) -> None:
 
 
 def load() -> MNIST:
-    """Load the digits.
-
-    Returns:
-        60,000 training and 10,000 test digits; scikit-learn's enlarged ones as a stand-in.
-
-    Raises:
-        DataError: If a file is not what it should be.
-    """
+    """Load the digits; scikit-learn's enlarged ones as a stand-in."""
     source = sources.find("mnist")
     if source.is_standin:
         from coursework.data import standins
 
-        d = standins.digits()
-        return MNIST(d.train_images, d.train_labels, d.test_images, d.test_labels, source)
+        return MNIST(*standins.digits(), source)
     train_images, train_labels, test_images, test_labels = map(read_idx, source.files)
     for images, labels, count in (
         (train_images, train_labels, 60_000),
@@ -96,6 +71,6 @@ def load() -> MNIST:
         validate(images, labels, "MNIST")
         if len(images) != count:
             raise DataError(
-                f"MNIST has {len(images):,} images in place of {count:,}; fetch the official files again."
+                f"MNIST has {len(images):,} images instead of {count:,}; fetch the official files again."
             )
     return MNIST(train_images, train_labels, test_images, test_labels, source)

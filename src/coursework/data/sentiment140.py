@@ -37,11 +37,9 @@ _VERSION = 1  # raise it when the reading, the cleaning or the tokenising change
 
 
 class Texts(Sequence[str]):
-    """Many strings that are decoded when they are looked at.
+    """Many strings that are decoded when they are read.
 
-    Args:
-        raw: All texts as UTF-8 bytes end to end, uint8.
-        offsets: Text ``i`` is ``raw[offsets[i]:offsets[i + 1]]``, int64 ``[n + 1]``.
+    Text ``i`` is ``raw[offsets[i]:offsets[i + 1]]``, UTF-8 bytes.
     """
 
     def __init__(self, raw: np.ndarray, offsets: np.ndarray) -> None:
@@ -93,21 +91,16 @@ class Sentiment140:
 
 @dataclass(frozen=True)
 class TokenisedTweets:
-    """Cleaned and tokenised tweets.
+    """Cleaned and tokenised tweets."""
 
-    Attributes:
-        tokens: All tokens end to end as indices into ``types``, int32, mapped into memory.
-        offsets: Tweet ``i`` has ``tokens[offsets[i]:offsets[i + 1]]``, int64 ``[N + 1]``.
-        types: The distinct tokens of all tweets, the most frequent first. This is the table of strings,
-            not a learned vocabulary: count on the training rows.
-        labels: int8 ``[N]``: 0 negative, 1 positive.
-        source: Where the data come from.
-    """
-
-    tokens: np.ndarray
-    offsets: np.ndarray
-    types: list[str]
-    labels: np.ndarray
+    tokens: (
+        np.ndarray
+    )  # of all tweets end to end as indices into ``types``, int32, mapped into memory
+    offsets: np.ndarray  # tweet i has ``tokens[offsets[i]:offsets[i + 1]]``, int64 [N + 1]
+    types: list[
+        str
+    ]  # distinct tokens of all tweets, the most frequent first: not a learned vocabulary
+    labels: np.ndarray  # int8 [N]: 0 negative, 1 positive
     source: Source
 
     def __len__(self) -> int:
@@ -123,75 +116,68 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             archives.check_size(archive.getinfo(MEMBER).file_size, path, MEMBER)
             with archive.open(MEMBER) as file:
                 yield file
-    elif path.suffix == ".gz":
-        with gzip.open(path) as file:
-            yield file  # type: ignore[misc]
     else:
-        with path.open("rb") as file:
-            yield file
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file  # type: ignore[misc]
+
+
+def _table(path: Path) -> tuple[pa.Table, bool]:
+    """First and last column as strings; whether it is the official file with six columns."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    with _opened(path) as file:
+        lines = io.TextIOWrapper(file, "latin-1", newline="")
+        n_columns = len(next(csv.reader(lines), []))
+    if n_columns not in (2, 6):
+        raise DataError(
+            f"{path} has {n_columns} columns; Sentiment140 has six (the official file) or two (label, "
+            "text): put the official file there."
+        )
+    names = [f"f{i}" for i in range(n_columns)]
+    with _opened(path) as file:
+        table = arrow_csv.read_csv(
+            file,
+            read_options=arrow_csv.ReadOptions(
+                column_names=names,
+                encoding="latin-1" if n_columns == 6 else "utf-8",
+                block_size=1 << 24,
+            ),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                include_columns=[names[0], names[-1]],
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+    return table, n_columns == 6
 
 
 def read_csv(path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
-    """Read the official six columns or the two columns of a data root.
-
-    Returns:
-        The texts, and their labels 0 or 1 (int8).
-
-    Raises:
-        DataError: If the file cannot be read, or has other columns or labels.
-    """
+    """Texts and labels (0 or 1, int8) from the official six columns or the two of a data root."""
     import pyarrow as pa
     import pyarrow.compute as pc
-    from pyarrow import csv as arrow_csv
 
     try:
-        with _opened(path) as file:
-            lines = io.TextIOWrapper(file, "latin-1", newline="")
-            n_columns = len(next(csv.reader(lines), []))
-        if n_columns not in (2, 6):
-            raise DataError(
-                f"{path} has {n_columns} columns; Sentiment140 has six (the official file) or two (label, "
-                "text): put the official file there."
-            )
-        official = n_columns == 6
-        names = [f"f{i}" for i in range(n_columns)]
-        with _opened(path) as file:
-            table = arrow_csv.read_csv(
-                file,
-                read_options=arrow_csv.ReadOptions(
-                    column_names=names,
-                    encoding="latin-1" if official else "utf-8",
-                    block_size=1 << 24,
-                ),
-                parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-                convert_options=arrow_csv.ConvertOptions(
-                    include_columns=[names[0], names[-1]],
-                    column_types=dict.fromkeys(names, pa.string()),
-                    strings_can_be_null=False,
-                ),
-            )
+        table, official = _table(path)
     except (*archives.BROKEN, csv.Error, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise DataError(
             f"{path} cannot be read ({reason}); delete it and fetch it again."
         ) from error
-    column = table.column(0)
+    column, texts = table.column(0), table.column(1)
     strange = pc.unique(column.filter(pc.invert(pc.is_in(column, pa.array(["0", "4"])))))
     if len(strange):
         raise DataError(
             f"{path} has the label {strange[0].as_py()[:20]!r} besides 0 (negative) and 4 (positive); put "
             "the official file there."
         )
-    labels = pc.equal(column, "4").to_numpy().astype(np.int8)
-    texts = table.column(1)
     if official:
         escaped = pc.match_substring(texts, "&")
-        mended = pa.array(
-            [html.unescape(t) for t in texts.filter(escaped).to_pylist()], pa.string()
-        )
-        texts = pc.replace_with_mask(texts.combine_chunks(), escaped.combine_chunks(), mended)
+        plain = pa.array([html.unescape(t) for t in texts.filter(escaped).to_pylist()], pa.string())
+        texts = pc.replace_with_mask(texts.combine_chunks(), escaped.combine_chunks(), plain)
         texts = texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
-    return texts, labels
+    return texts, pc.equal(column, "4").to_numpy().astype(np.int8)
 
 
 def _parsed(source: Source) -> cache.Arrays:
@@ -219,16 +205,10 @@ def _parsed(source: Source) -> cache.Arrays:
 
 
 def load() -> Sentiment140:
-    """Load all tweets.
+    """All 1,600,000 tweets in the official order, negative ones first; 4,000 generated as a stand-in.
 
     The first call reads the CSV file (seconds) and keeps texts and labels as array files in the cache;
     later calls map those.
-
-    Returns:
-        1,600,000 tweets in the official order, negative ones first; 4,000 generated ones as a stand-in.
-
-    Raises:
-        DataError: If the file is not what it should be, or the cache cannot be written.
     """
     source = sources.find("sentiment140")
     if source.is_standin:
@@ -244,13 +224,10 @@ def load() -> Sentiment140:
 
 
 def load_tokens() -> TokenisedTweets:
-    """Load all tweets cleaned and tokenised, see :mod:`coursework.data.text`.
+    """All tweets cleaned and tokenised, see :mod:`coursework.data.text`.
 
-    The first call takes some ten to twenty seconds for all tweets; later calls map the arrays that it
-    left in the cache, in less than two seconds.
-
-    Raises:
-        DataError: If the file is not what it should be, or the cache cannot be written.
+    The first call takes ten to twenty seconds for all tweets; later calls map the arrays that it left
+    in the cache, in less than two seconds.
     """
     source = sources.find("sentiment140")
     if source.is_standin:
@@ -273,23 +250,13 @@ def load_tokens() -> TokenisedTweets:
 
 
 def split(n: int, seed: int = 0) -> Split:
-    """60 : 20 : 20 at random; the file is sorted by label and time, so never by its order.
-
-    Args:
-        n: Number of tweets.
-        seed: Seed of the split.
-    """
+    """60 : 20 : 20 of ``n`` tweets at random: the file is sorted by label and time."""
     return random_split(n, FRACTIONS, seed)
 
 
 def split_grouped(keys: np.ndarray, seed: int = 0) -> Split:
-    """60 : 20 : 20 with equal texts on one side, so that no test text is a training text.
+    """60 : 20 : 20 with equal texts (equal ``keys``) on one side, so no test text is a training text.
 
-    Args:
-        keys: Equal for equal texts, e.g. of their cleaned tokens, ``[n]``.
-        seed: Seed of the split.
-
-    Returns:
-        A split whose parts miss their shares by less than the number of copies of one text.
+    The parts miss their shares by less than the number of copies of one text.
     """
     return group_split(keys, FRACTIONS, seed)

@@ -36,16 +36,7 @@ def _check_fractions(fractions: Sequence[float]) -> None:
 def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
     """Split ``n`` rows at random.
 
-    Args:
-        n: Number of rows.
-        fractions: Shares of training, validation and test part; they sum to 1.
-        seed: Seed of the permutation.
-
-    Returns:
-        A split; the validation and test part have ``round(n * fraction)`` rows.
-
-    Raises:
-        ConfigError: If the fractions do not sum to 1.
+    The validation and test part have ``round(n * fraction)`` rows; ``seed`` is that of the permutation.
     """
     _check_fractions(fractions)
     order = np.random.default_rng(seed).permutation(n).astype(np.int64)
@@ -55,22 +46,11 @@ def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
 
 
 def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Split:
-    """Split rows so that rows of one group stay together.
+    """Split rows so that rows of one group stay together; ``groups`` is the id of each row's group.
 
     The groups are put in random order and laid out on a line, each as long as it has rows; a group goes
     to the part that its middle falls into. So every group has the same chance whatever its size, and a
     part misses its share by less than one group.
-
-    Args:
-        groups: Group id of each row, shape ``[n]``.
-        fractions: Shares of training, validation and test part, in rows; they sum to 1.
-        seed: Seed of the order.
-
-    Returns:
-        A split in which no group has rows in two parts.
-
-    Raises:
-        ConfigError: If the fractions do not sum to 1.
     """
     _check_fractions(fractions)
     rng = np.random.default_rng(seed)
@@ -88,36 +68,6 @@ def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Spli
     return Split(rows[of_row == 0], rows[of_row == 1], rows[of_row == 2])
 
 
-class UnionFind:
-    """Disjoint sets over ``0 .. n-1`` with path halving and union by size."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-        self._size = [1] * n
-
-    def find(self, item: int) -> int:
-        """Representative of the set that holds ``item``."""
-        parent = self._parent
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    def union(self, a: int, b: int) -> None:
-        """Merge the sets of ``a`` and ``b``."""
-        a, b = self.find(a), self.find(b)
-        if a == b:
-            return
-        if self._size[a] < self._size[b]:
-            a, b = b, a
-        self._parent[b] = a
-        self._size[a] += self._size[b]
-
-    def labels(self) -> np.ndarray:
-        """Representative of every item, int64 ``[n]``."""
-        return np.array([self.find(i) for i in range(len(self._parent))], dtype=np.int64)
-
-
 def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
     """Connected components of rows that share a key in the same column.
 
@@ -130,13 +80,24 @@ def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
     Returns:
         Group id of each row, int64 ``[n]``; numbered by first appearance.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     rows = list(rows)
-    sets = UnionFind(len(rows))
-    first: dict[tuple[int, Hashable], int] = {}
-    for i, row in enumerate(rows):
-        for column, key in enumerate(row):
-            sets.union(first.setdefault((column, key), i), i)
-    _, first_row, inverse = np.unique(sets.labels(), return_index=True, return_inverse=True)
+    if not rows:
+        return np.zeros(0, np.int64)
+    # a graph of rows and keys: each row is linked with its keys
+    keys: dict[tuple[int, Hashable], int] = {}
+    links = [
+        (i, len(rows) + keys.setdefault((column, key), len(keys)))
+        for i, row in enumerate(rows)
+        for column, key in enumerate(row)
+    ]
+    first, second = np.array(links, np.int64).reshape(-1, 2).T
+    n = len(rows) + len(keys)
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
+    component = connected_components(graph, directed=False)[1][: len(rows)]
+    _, first_row, inverse = np.unique(component, return_index=True, return_inverse=True)
     rank = np.empty(len(first_row), dtype=np.int64)
     rank[np.argsort(first_row)] = np.arange(len(first_row))
     return rank[inverse.reshape(-1)]

@@ -1,37 +1,27 @@
 """Generated stand-ins for the data sets that need a download: small, seeded, learnable.
 
 They exist so that everything runs without a network. They have the form of the real data and enough
-structure to be learned, but what is measured on them says nothing about the real data; whoever loads
-one is told so on stdout, and its :class:`~coursework.data.sources.Source` says ``stand-in``.
+structure to be learned, but what is measured on them says nothing about the real data: whoever loads
+one reads so on stdout, and its :class:`~coursework.data.sources.Source` says ``stand-in``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 # --------------------------------------------------------------------------------------------- digits
 
 
-@dataclass(frozen=True)
-class Digits:
-    """Digits in MNIST's form: uint8 images ``[n, 28, 28]`` and labels ``[n]``."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-
-
 @lru_cache(maxsize=1)
-def digits() -> Digits:
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """scikit-learn's 1,797 digits, enlarged from 8x8 to 20x20 and centred on 28x28 as MNIST's are.
 
-    Every sixth digit of a class is a test digit.
+    Every sixth digit of a class is a test digit. In the order of :class:`~coursework.data.mnist.MNIST`.
     """
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
@@ -49,7 +39,7 @@ def digits() -> Digits:
         rank[of_class] = np.arange(len(of_class))
     test = rank % 6 == 5
     order = np.random.default_rng(0).permutation(np.flatnonzero(~test))
-    return Digits(images[order], labels[order], images[test], labels[test])
+    return images[order], labels[order], images[test], labels[test]
 
 
 # --------------------------------------------------------------------------------------------- tweets
@@ -108,23 +98,23 @@ _NEUTRAL_FRAMES = (
 
 
 def _tweet(rng: np.random.Generator, positive: bool) -> str:
-    def one(words: Iterable[str]) -> str:
-        words = list(words)
+    def one(words: Sequence[str]) -> str:
         return words[int(rng.integers(len(words)))]
 
-    if rng.random() < 0.12:  # nothing in the words tells the label
+    if rng.random() < 0.12:  # no word shows the label
         frame = one(_NEUTRAL_FRAMES)
     else:
         frame = one(_POSITIVE_FRAMES if positive else _NEGATIVE_FRAMES)
-    text = frame.format(
-        g=one(_GOOD),
-        g2=one(_GOOD),
-        b=one(_BAD),
-        b2=one(_BAD),
-        t=one(_THINGS),
-        t2=one(_THINGS),
-        p=one(_PLAIN),
-    )
+    lists = {
+        "g": _GOOD,
+        "g2": _GOOD,
+        "b": _BAD,
+        "b2": _BAD,
+        "t": _THINGS,
+        "t2": _THINGS,
+        "p": _PLAIN,
+    }
+    text = frame.format(**{name: one(words) for name, words in lists.items()})
     if rng.random() < 0.3:
         text += " " + " ".join(one(_PLAIN) for _ in range(int(rng.integers(1, 6))))
     words = text.split()
@@ -153,13 +143,10 @@ def _tweet(rng: np.random.Generator, positive: bool) -> str:
 
 @lru_cache(maxsize=1)
 def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
-    """Tweets from templates with sentiment words, users, addresses and typing errors.
+    """Tweets from templates with sentiment words, users, addresses and typing errors, and their labels.
 
     One in eight has no sentiment word and one in twenty has the wrong label, so about nine in ten can be
-    told. As in Sentiment140 the first half is negative, the second positive.
-
-    Returns:
-        The texts, and their labels 0 or 1 (int8).
+    told apart. As in Sentiment140 the first half is negative (0), the second positive (1, int8).
     """
     rng = np.random.default_rng(140)
     labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
@@ -227,44 +214,36 @@ _SUBJECTS = (
 
 @lru_cache(maxsize=1)
 def sentence_pairs() -> tuple[list[str], list[str]]:
-    """Sentences like "She is very happy." with their French translations.
+    """English sentences like "She is very happy." and their French translations, in a random order.
 
     French adjectives and professions agree with the subject in gender and number; one English sentence
     has several French translations (``I am tired``: ``Je suis fatigué``, ``Je suis fatiguée``) and the
     other way round (``I'm tired``), so a split has to keep such pairs together.
-
-    Returns:
-        English and French sentences, in a fixed random order.
     """
     pairs: dict[tuple[str, str], None] = {}
+
+    def add(french: str, *english: str) -> None:
+        for sentence in english:
+            pairs[f"{sentence}.", f"{french}."] = None
+
     for full, short, pronoun, verb, plural, genders in _SUBJECTS:
         # ne is elided before a vowel: Tu n'es pas
         negated = f"{pronoun} n'{verb} pas" if verb[0] in "eéê" else f"{pronoun} ne {verb} pas"
         for gender in genders:
-            form = 1 + (gender == "f") + 2 * plural
-            for adjective in _ADJECTIVES:
-                french = adjective[form]
+            for english, *forms in _ADJECTIVES:
+                french = forms[(gender == "f") + 2 * plural]
                 for degree, french_degree in _DEGREES:
-                    if degree and french == "en retard":
-                        continue
-                    pairs[
-                        f"{full} {degree}{adjective[0]}.",
-                        f"{pronoun} {verb} {french_degree}{french}.",
-                    ] = None
-                    pairs[
-                        f"{short} {degree}{adjective[0]}.",
-                        f"{pronoun} {verb} {french_degree}{french}.",
-                    ] = None
-                pairs[f"{full} not {adjective[0]}.", f"{negated} {french}."] = None
-            if not plural:
-                for english, *french_nouns in _NOUNS:
-                    noun = french_nouns[gender == "f"]
-                    pairs[f"{full} {english}.", f"{pronoun} {verb} {noun}."] = None
-                    pairs[f"{full} not {english}.", f"{negated} {noun}."] = None
+                    if not degree or french != "en retard":
+                        said = f"{pronoun} {verb} {french_degree}{french}"
+                        add(said, f"{full} {degree}{english}", f"{short} {degree}{english}")
+                add(f"{negated} {french}", f"{full} not {english}")
+            for english, *forms in _NOUNS if not plural else ():
+                noun = forms[gender == "f"]
+                add(f"{pronoun} {verb} {noun}", f"{full} {english}")
+                add(f"{negated} {noun}", f"{full} not {english}")
         for english, french in _PLACES:
-            pairs[f"{full} {english}.", f"{pronoun} {verb} {french}."] = None
-            pairs[f"{short} {english}.", f"{pronoun} {verb} {french}."] = None
-            pairs[f"{full} not {english}.", f"{negated} {french}."] = None
+            add(f"{pronoun} {verb} {french}", f"{full} {english}", f"{short} {english}")
+            add(f"{negated} {french}", f"{full} not {english}")
     ordered = list(pairs)
     order = np.random.default_rng(12).permutation(len(ordered))
     return [ordered[i][0] for i in order], [ordered[i][1] for i in order]
@@ -273,13 +252,12 @@ def sentence_pairs() -> tuple[list[str], list[str]]:
 # --------------------------------------------------------------------------------------------- graphs
 
 
-@dataclass(frozen=True)
-class Citations:
-    """A citation graph: words ``x`` uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``y`` ``[N]``."""
+class Citations(NamedTuple):
+    """A citation graph."""
 
-    x: np.ndarray
-    edges: np.ndarray
-    y: np.ndarray
+    x: np.ndarray  # words, uint8 [N, F]
+    edges: np.ndarray  # undirected, [E, 2]
+    y: np.ndarray  # classes, [N]
     num_classes: int
 
 
@@ -291,10 +269,7 @@ def citations(name: str = "Cora") -> Citations:
     """A stochastic block model whose classes prefer a share of the words.
 
     A paper cites about four others, four in five of its own class; it has about twelve words, of which
-    four come from the fifty words of its class.
-
-    Args:
-        name: ``Cora`` or ``CiteSeer``, which sets size and seed.
+    four come from the fifty words of its class. ``name`` sets size and seed.
     """
     n, classes, words = _CITATION_SHAPES[name]
     rng = np.random.default_rng(7 if name == "Cora" else 6)
@@ -312,14 +287,13 @@ def citations(name: str = "Cora") -> Citations:
     return Citations(x, edges.astype(np.int64), y.astype(np.int64), classes)
 
 
-@dataclass(frozen=True)
-class Pages:
-    """A page network: words ``[W, 2]`` (page, word), edges ``[E, 2]``, traffic ``[N]``."""
+class Pages(NamedTuple):
+    """A page network."""
 
-    words: np.ndarray
+    words: np.ndarray  # (page, word), [W, 2]
     n_words: int
-    edges: np.ndarray
-    traffic: np.ndarray
+    edges: np.ndarray  # [E, 2]
+    traffic: np.ndarray  # [N]
 
 
 _PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
@@ -330,10 +304,7 @@ def pages(name: str = "chameleon") -> Pages:
     """Pages whose degrees follow a power law and whose traffic depends on degree, words and neighbours.
 
     A fifth of the pages are twins: redirects with the neighbours and the traffic of another page, as the
-    real networks have them. Every tenth of the words speaks of much visited things.
-
-    Args:
-        name: ``chameleon``, ``squirrel`` or ``crocodile``, which sets the seed.
+    real networks have them. Every tenth word is on a topic that readers like. ``name`` sets the seed.
     """
     rng = np.random.default_rng(_PAGE_SEEDS[name])
     n_own, n_twins, n_words = 480, 120, 200
@@ -361,27 +332,37 @@ def pages(name: str = "chameleon") -> Pages:
     for node in rng.permutation(n_own):
         if len(originals) < n_twins and not adjacency[node, originals].any():
             originals.append(int(node))
-    edges = [np.argwhere(upper)]
+    links, words = [np.argwhere(upper)], [np.argwhere(has)]
     for twin, original in enumerate(originals, start=n_own):
         friends = np.flatnonzero(upper[original] | upper[:, original])
-        edges.append(np.stack([np.full(len(friends), twin), friends], axis=1))
-    words = [np.argwhere(has)]
-    for twin, original in enumerate(originals, start=n_own):
+        links.append(np.stack([np.full(len(friends), twin), friends], axis=1))
         own = np.flatnonzero(has[original] ^ (rng.random(n_words) < 0.02))
         words.append(np.stack([np.full(len(own), twin), own], axis=1))
     shuffle = rng.permutation(n)
-    all_edges = shuffle[np.concatenate(edges)]
-    all_words = np.concatenate(words)
-    all_words[:, 0] = shuffle[all_words[:, 0]]
+    edges, places = shuffle[np.concatenate(links)], np.concatenate(words)
+    places[:, 0] = shuffle[places[:, 0]]
     full = np.empty(n)
     full[shuffle] = np.concatenate([traffic, traffic[originals]])
-    return Pages(all_words.astype(np.int64), n_words, all_edges.astype(np.int64), full)
+    return Pages(places.astype(np.int64), n_words, edges.astype(np.int64), full)
 
 
 # ---------------------------------------------------------------------------------------- fingerprints
 
 
-def _digest(parts: Iterable[np.ndarray | list[str]]) -> str:
+def fingerprint(name: str) -> str:
+    """SHA-256 of the generated content that takes the place of a data set of the registry."""
+    parts: Iterable[np.ndarray | list[str]]
+    if name == "mnist":
+        parts = digits()
+    elif name == "sentiment140":
+        parts = tweets()
+    elif name == "eng-fra":
+        parts = sentence_pairs()
+    elif name in ("cora", "citeseer"):
+        parts = citations({"cora": "Cora", "citeseer": "CiteSeer"}[name])[:3]
+    else:
+        networks = [pages(n) for n in sorted(_PAGE_SEEDS)]
+        parts = [a for p in networks for a in (p.words, p.edges, p.traffic)]
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -390,23 +371,3 @@ def _digest(parts: Iterable[np.ndarray | list[str]]) -> str:
         else:
             total.update("\n".join(part).encode())
     return total.hexdigest()
-
-
-def fingerprint(name: str) -> str:
-    """SHA-256 of the generated content that takes the place of a data set.
-
-    Args:
-        name: Name in :data:`coursework.data.sources.REGISTRY`.
-    """
-    if name == "mnist":
-        d = digits()
-        return _digest([d.train_images, d.train_labels, d.test_images, d.test_labels])
-    if name == "sentiment140":
-        return _digest(tweets())
-    if name == "eng-fra":
-        return _digest(sentence_pairs())
-    if name in ("cora", "citeseer"):
-        graph = citations({"cora": "Cora", "citeseer": "CiteSeer"}[name])
-        return _digest([graph.x, graph.edges, graph.y])
-    networks = [pages(n) for n in sorted(_PAGE_SEEDS)]
-    return _digest(a for p in networks for a in (p.words, p.edges, p.traffic))

@@ -15,20 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coursework.data.text import EOS_ID, PAD_ID, SOS_ID, UNK_ID
 from coursework.errors import ConfigError, DataError, TrainingError
-
-PAD_ID, UNK_ID, SOS_ID, EOS_ID = range(4)
 
 
 class Subwords:
-    """A learned model of pieces.
-
-    Args:
-        proto: The serialised model, as :func:`learn` gives it.
-
-    Raises:
-        TrainingError: If these bytes are not a model.
-    """
+    """A learned model of pieces; ``proto`` is its serialised form, as :func:`learn` gives it."""
 
     def __init__(self, proto: bytes) -> None:
         import sentencepiece
@@ -73,17 +65,11 @@ class Subwords:
 
 
 def learn(sentences: Sequence[str], size: int) -> Subwords:
-    """Learn the pieces of a text.
-
-    The order of the sentences and one thread make it repeatable.
+    """Learn the pieces of a text; the order of the sentences and one thread make it repeatable.
 
     Args:
         sentences: Training sentences, of all languages that share the vocabulary.
-        size: Number of pieces, the four special ones included; fewer where the text has not as many.
-
-    Raises:
-        DataError: If there is no text.
-        ConfigError: If the size is too small to hold the letters of the text.
+        size: Number of pieces, the four special ones included; fewer if the text has not as many.
     """
     import sentencepiece
 

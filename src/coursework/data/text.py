@@ -14,14 +14,8 @@ from __future__ import annotations
 import gc
 import html
 import itertools
-import os
-import pickle
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -196,10 +190,10 @@ _URL_PIECE = re.compile(r"https?://[!-%'-~]+")
 
 
 def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]]:
-    """``tokenise(clean_tweet(piece, steps))`` of a text without spaces, sooner.
+    """``tokenise(clean_tweet(piece, steps))`` of a text without spaces, but faster.
 
-    Our steps do to a plain word, user name or link what their names say and nothing else. Such a piece
-    goes the long way only if a step that is not ours changes it.
+    The steps of :data:`CLEANING_STEPS` do to a plain word, user name or link what their names say and
+    nothing else. Such a piece goes through all steps only if another step changes it.
     """
     used = {step.name for step in steps if step in CLEANING_STEPS}
     others = [step.function for step in steps if step not in CLEANING_STEPS]
@@ -224,28 +218,17 @@ def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]
     return tokens
 
 
-@dataclass(frozen=True)
-class _Coded:
-    """Tokenised texts whose token ids are in the order of first sight."""
-
-    tokens: np.ndarray  # int32 [total]
-    lengths: np.ndarray  # int64 [n]
-    names: list[str]
+# token ids in the order of first sight (int32), number of tokens of each text (int64), the tokens
+Coded = tuple[np.ndarray, np.ndarray, list[str]]
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Texts as sequences of space-delimited pieces, ready to be cleaned in one way or another.
+    """Texts as sequences of space-delimited pieces, ready to be cleaned in one way or another."""
 
-    Attributes:
-        distinct: Each piece once.
-        codes: Pieces of the texts as indices into ``distinct``, one int array per block of texts.
-        ends: Where each text ends within its block of ``codes``.
-    """
-
-    distinct: list[str]
-    codes: list[np.ndarray]
-    ends: list[np.ndarray]
+    distinct: list[str]  # each piece once
+    codes: list[np.ndarray]  # the pieces as indices into ``distinct``, one array per block of texts
+    ends: list[np.ndarray]  # where each text ends within its block of ``codes``
 
     @classmethod
     def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Pieces:
@@ -268,12 +251,12 @@ class Pieces:
     ) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Clean and tokenise; returns what :func:`tokenise_many` returns.
 
-        Args:
-            steps: The cleaning. Every step must look at one piece at a time, as ours do.
+        Every step must look at one piece at a time, as those of :data:`CLEANING_STEPS` do.
         """
-        return _numbered([self._coded(steps)])
+        return _numbered([self.coded(steps)])
 
-    def _coded(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> _Coded:
+    def coded(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> Coded:
+        """The same before the tokens are numbered by their frequency."""
         import pyarrow as pa
 
         ids: dict[str, int] = {}
@@ -291,25 +274,25 @@ class Pieces:
             tokens_out.append(lists.take(pa.array(codes)).flatten().to_numpy())
             done = np.concatenate(([0], np.cumsum(lengths[codes])))
             lengths_out.append(np.diff(done[ends], prepend=0))
-        return _Coded(np.concatenate(tokens_out), np.concatenate(lengths_out), list(ids))
+        return np.concatenate(tokens_out), np.concatenate(lengths_out), list(ids)
 
 
-def _numbered(parts: Sequence[_Coded]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _numbered(parts: Sequence[Coded]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Join parts; number the tokens by falling frequency in all of them, then alphabetically."""
     counts: dict[str, int] = {}
-    for part in parts:
-        used = np.bincount(part.tokens, minlength=len(part.names)).tolist()
-        for name, count in zip(part.names, used, strict=True):
+    for tokens, _, names in parts:
+        used = np.bincount(tokens, minlength=len(names)).tolist()
+        for name, count in zip(names, used, strict=True):
             counts[name] = counts.get(name, 0) + count
-    names = sorted(counts)
-    falling = np.argsort([-counts[name] for name in names], kind="stable")
-    types = [names[i] for i in falling.tolist()]
+    ordered = sorted(counts)
+    falling = np.argsort([-counts[name] for name in ordered], kind="stable")
+    types = [ordered[i] for i in falling.tolist()]
     rank = {name: i for i, name in enumerate(types)}
-    tokens = np.concatenate(
-        [np.array([rank[name] for name in p.names], np.int32)[p.tokens] for p in parts]
-    )
-    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
-    return tokens, np.cumsum(lengths), types
+    renumbered = [
+        np.array([rank[n] for n in names], np.int32)[tokens] for tokens, _, names in parts
+    ]
+    lengths = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in parts)])
+    return np.concatenate(renumbered), np.cumsum(lengths), types
 
 
 def tokenise_many(
@@ -319,63 +302,36 @@ def tokenise_many(
 
     Args:
         texts: The raw texts, any number; strings or an Arrow array of strings.
-        chunk: So many texts are worked on at a time.
-        processes: Processes that share the texts; by default one per core, at most four, and none but
-            this one for few texts. The result does not depend on it.
+        chunk: Number of texts that are split at a time.
+        processes: Processes that share the texts; by default one per core, at most four, and only this
+            one for few texts. The result does not depend on it.
 
     Returns:
         tokens: int32 ``[total]``, all tokens of all texts end to end, as indices into ``types``.
         offsets: int64 ``[n + 1]``, text ``i`` has ``tokens[offsets[i]:offsets[i + 1]]``.
         types: The distinct tokens, the most frequent first, equally frequent ones in alphabetical order.
     """
+    import joblib
+    import pyarrow as pa
+
     array = _as_arrow(texts)
     if processes is None:
-        processes = max(1, min(_cores(), 4, len(array) // 100_000))
+        processes = max(1, min(joblib.cpu_count(), 4, len(array) // 100_000))
     cuts = [round(len(array) * i / processes) for i in range(processes + 1)]
-    own, *others = (array.slice(a, b - a) for a, b in itertools.pairwise(cuts))
-    with ThreadPoolExecutor(max(1, len(others))) as threads, _no_collection():
-        running = [
-            threads.submit(_in_process, part, chunk) for part in others
-        ]  # waits for one each
-        parts = [Pieces.of(own, chunk=chunk)._coded(), *(future.result() for future in running)]
-        return _numbered(parts)
+    parts = [array.slice(a, b - a) for a, b in itertools.pairwise(cuts)]
+    if processes > 1:  # a slice would be sent with all of its array
+        parts = [pa.concat_arrays([array.slice(0, 0), part]) for part in parts]
+    return _numbered(joblib.Parallel(processes)(joblib.delayed(_coded)(p, chunk) for p in parts))
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection: it would count through millions of new strings, none of them garbage."""
+def _coded(array: pa.Array, chunk: int) -> Coded:
     enabled = gc.isenabled()
-    gc.disable()
+    gc.disable()  # the collector would visit millions of new strings, none of them garbage
     try:
-        yield
+        return Pieces.of(array, chunk=chunk).coded()
     finally:
         if enabled:
             gc.enable()
-
-
-def _in_process(array: pa.Array, chunk: int) -> _Coded:
-    """The same in a fresh interpreter: it neither copies this one's threads nor runs its script again."""
-    import pyarrow as pa
-
-    # a slice would be sent with all of its array
-    whole = pa.concat_arrays([array.slice(0, 0), array])
-    code = f"from {__name__} import _work; _work()"
-    task = pickle.dumps((whole, chunk), protocol=5)
-    try:
-        done = subprocess.run([sys.executable, "-c", code], input=task, capture_output=True)
-        if done.returncode == 0:
-            return _Coded(*pickle.loads(done.stdout))
-    except OSError:
-        pass
-    return Pieces.of(array, chunk=chunk)._coded()  # no second process to be had: do it here
-
-
-def _work() -> None:
-    """What :func:`_in_process` runs there: a task on stdin, its result on stdout."""
-    gc.disable()
-    array, chunk = pickle.load(sys.stdin.buffer)
-    coded = Pieces.of(array, chunk=chunk)._coded()
-    pickle.dump((coded.tokens, coded.lengths, coded.names), sys.stdout.buffer, protocol=5)
 
 
 def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
@@ -385,32 +341,24 @@ def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
         array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
         raise DataError(
-            f"One of the texts is none ({str(error)[:100]}); give strings of whole characters."
+            f"One of the texts is not a string of whole characters ({str(error)[:100]})."
         ) from error
     if array.null_count:
-        raise DataError("One of the texts is missing (None); give strings of whole characters.")
+        raise DataError("One of the texts is missing (None); give strings.")
     return array
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # ------------------------------------------------------------------------------------------ vocabulary
 
 PAD, UNK, SOS, EOS = "<pad>", "<unk>", "<sos>", "<eos>"
+PAD_ID, UNK_ID, SOS_ID, EOS_ID = range(4)  # their ids in every vocabulary that has them
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens and their ids: the specials first, then the rest as given.
+    """Tokens and their ids: the specials first, then ``tokens`` as given (without the specials).
 
-    Args:
-        tokens: Ordinary tokens, without the specials.
-        specials: Special tokens; they take the first ids. Unknown tokens get the id of ``<unk>``.
+    Unknown tokens get the id of ``<unk>``.
     """
 
     tokens: tuple[str, ...]
@@ -430,13 +378,9 @@ class Vocabulary:
         min_count: int = 1,
         max_size: int | None = None,
     ) -> Vocabulary:
-        """The frequent tokens, sorted by falling count and then alphabetically.
+        """The tokens that occur at least ``min_count`` times, by falling count, then alphabetically.
 
-        Args:
-            counts: How often each token occurs.
-            specials: Special tokens; left out of the counted ones.
-            min_count: Rarer tokens are left out.
-            max_size: At most so many ids, the specials included.
+        At most ``max_size`` ids are given, the specials included.
         """
         kept = [t for t, n in counts.items() if n >= min_count and t not in specials]
         kept.sort(key=lambda token: (-counts[token], token))
@@ -460,25 +404,19 @@ class Vocabulary:
         return token in self.index
 
     def __getitem__(self, token: str) -> int:
-        try:
-            return self.index[token]
-        except KeyError:
-            if UNK in self.index:
-                return self.index[UNK]
+        found = self.index.get(token, self.index.get(UNK))
+        if found is None:
             raise DataError(
                 f"Token {token!r} is not in the vocabulary, which has no {UNK}; add {UNK} to its specials."
-            ) from None
+            )
+        return found
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """Ids of the tokens; unknown ones become ``<unk>``."""
         return [self[token] for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Tokens of the ids.
-
-        Raises:
-            DataError: If there is no such id.
-        """
+        """Tokens of the ids."""
         known, wanted = self._all, [int(i) for i in ids]
         if wanted and not 0 <= min(wanted) <= max(wanted) < len(known):
             raise DataError(
@@ -493,11 +431,7 @@ class Vocabulary:
 
     @classmethod
     def from_list(cls, tokens: Sequence[str], specials: Sequence[str] = (PAD, UNK)) -> Vocabulary:
-        """The vocabulary whose :meth:`to_list` gave ``tokens``.
-
-        Raises:
-            DataError: If the list does not begin with the specials.
-        """
+        """The vocabulary whose :meth:`to_list` gave ``tokens``."""
         if tuple(tokens[: len(specials)]) != tuple(specials):
             raise DataError(
                 f"The stored vocabulary begins with {list(tokens[: len(specials)])} and not with "

@@ -10,7 +10,6 @@ split they stand on both sides. ``twin_group`` names them, and :func:`split_grou
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import warnings
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Name = Literal["chameleon", "squirrel", "crocodile"]
-Features = Literal["nouns", "embedding"]
 NAMES: tuple[Name, ...] = ("chameleon", "squirrel", "crocodile")
-EMBEDDING_WIDTH = 128
 MOST_NOUNS = 1_000_000  # numbers of nouns; crocodile has 13,183
 # nodes, directed edges without self-loops, nouns
 _FACTS: dict[str, tuple[int, int, int]] = {
@@ -44,25 +41,14 @@ _FACTS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class WikipediaGraph:
-    """A page network.
-
-    Attributes:
-        name: Which of the three.
-        x: Features ``[N, F]``: nouns as a sparse CSR matrix of ones (use it in ``torch.sparse.mm`` or
-            ``@``), or a dense float32 embedding.
-        edge_index: int64 ``[2, E]``: links made symmetric, duplicates merged, self-loops removed.
-        traffic: Average monthly visits, float64 ``[N]``.
-        y: ``ln(1 + traffic)``, float32 ``[N]``.
-        twin_group: int64 ``[N]``; pages with the same set of neighbours have the same number.
-        source: Where the data come from.
-    """
+    """A page network."""
 
     name: str
-    x: Tensor
-    edge_index: Tensor
-    traffic: Tensor
-    y: Tensor
-    twin_group: Tensor
+    x: Tensor  # nouns of each page, a sparse CSR matrix of ones [N, F]
+    edge_index: Tensor  # int64 [2, E]: links made symmetric, duplicates merged, self-loops removed
+    traffic: Tensor  # average monthly visits, float64 [N]
+    y: Tensor  # ln(1 + traffic), float32 [N]
+    twin_group: Tensor  # int64 [N]: the same number for pages with the same set of neighbours
     source: Source
 
     @property
@@ -72,25 +58,15 @@ class WikipediaGraph:
 
 
 def twin_groups(edge_index: np.ndarray, n: int) -> np.ndarray:
-    """Number of each node's set of neighbours.
+    """Number of each node's set of neighbours, int64 ``[n]``, by first appearance.
 
-    Args:
-        edge_index: Both directions of each edge, sorted by the first node, ``[2, E]``.
-        n: Number of nodes.
-
-    Returns:
-        int64 ``[n]``, numbered by first appearance.
+    ``edge_index`` ``[2, E]`` has both directions of each edge, sorted by the first node.
     """
     bounds = np.searchsorted(edge_index[0], np.arange(n + 1))
     numbers: dict[bytes, int] = {}
     neighbours = np.ascontiguousarray(edge_index[1])
-    return np.array(
-        [
-            numbers.setdefault(neighbours[a:b].tobytes(), len(numbers))
-            for a, b in itertools.pairwise(bounds)
-        ],
-        dtype=np.int64,
-    )
+    sets = [neighbours[a:b].tobytes() for a, b in itertools.pairwise(bounds)]
+    return np.array([numbers.setdefault(s, len(numbers)) for s in sets], dtype=np.int64)
 
 
 def sparse_rows(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> Tensor:
@@ -165,79 +141,30 @@ def _read_archive(
     return edges, target[:, 1].astype(np.float64), (rows, columns, int(columns.max()) + 1)
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Edges ``[m, 2]``, log traffic ``[n]``, features ``[n, 128]`` of PyG's file."""
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            edges, target, features = file["edges"], file["target"], file["features"]
-    except (*archives.BROKEN, TypeError, AttributeError, MemoryError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); delete it and fetch it again."
-        ) from error
-    kinds = [array.dtype for array in (edges, target, features)]
-    if not all(np.issubdtype(k, np.integer) or np.issubdtype(k, np.floating) for k in kinds):
-        raise DataError(f"{path} holds something else than numbers; delete it and fetch it again.")
-    n = len(target) if target.ndim == 1 else -1
-    if edges.ndim != 2 or edges.shape[1] != 2 or features.shape != (n, EMBEDDING_WIDTH):
-        raise DataError(
-            f"{path} has edges {edges.shape}, target {target.shape}, features {features.shape}; "
-            "fetch it again."
-        )
-    # a log of 1 + visits is a number and not negative; NaN fails the comparison as well
-    sound = np.isfinite(features).all() and bool((target >= 0).all()) and np.isfinite(target).all()
-    if not len(edges) or edges.min() < 0 or edges.max() >= n or not sound:
-        raise DataError(f"{path} has values out of range; delete it and fetch it again.")
-    return edges.astype(np.int64), target.astype(np.float64), features.astype(np.float32)
+def load(name: Name = "chameleon") -> WikipediaGraph:
+    """Load a page network, with its nouns as features.
 
-
-def load(name: Name = "chameleon", features: Features = "nouns") -> WikipediaGraph:
-    """Load a page network.
-
-    Args:
-        name: ``chameleon``, ``squirrel`` or ``crocodile``.
-        features: ``nouns`` (from SNAP's archive, for all three) or ``embedding`` (128 dense columns, the
-            file that PyG's ``WikipediaNetwork(geom_gcn_preprocess=False)`` reads; chameleon only).
-
-    Returns:
-        The graph. PyG keeps the 50, 140 and 145 self-loops of the files, here they are removed.
-
-    Raises:
-        ConfigError: If name and features do not go together.
-        DataError: If a file is not what it should be.
+    The self-loops of the files (50, 140 and 145; PyG keeps them) are removed.
     """
     if name not in NAMES:
         raise ConfigError(f"There is no page network {name!r}; choose one of {', '.join(NAMES)}.")
-    if features not in ("nouns", "embedding") or (features == "embedding" and name != "chameleon"):
-        raise ConfigError(
-            f"There are no features {features!r} for {name}; choose nouns (or embedding, for chameleon)."
-        )
     import torch
 
-    source = sources.find("wikipedia" if features == "nouns" else "wikipedia-embedding")
-    x: Tensor
+    source = sources.find("wikipedia")
     if source.is_standin:
         from coursework.data import standins
 
-        p = standins.pages(name)
-        edges, traffic = p.edges, p.traffic
-        x = sparse_rows(p.words[:, 0], p.words[:, 1], (len(traffic), p.n_words))
-        if features == "embedding":
-            projection = np.random.default_rng(128).normal(size=(p.n_words, EMBEDDING_WIDTH)) / 8
-            x = x @ torch.from_numpy(projection.astype(np.float32))  # [N, 128]
-    elif features == "nouns":
-        edges, traffic, (rows, columns, width) = _read_archive(source.files[0], name)
-        x = sparse_rows(rows, columns, (len(traffic), width))
+        words, width, edges, traffic = standins.pages(name)
+        rows, columns = words.T
     else:
-        edges, log_traffic, dense = _read_npz(source.files[0])
-        traffic = np.round(np.expm1(log_traffic))  # the file has ln(1 + traffic) of whole numbers
-        x = torch.from_numpy(dense)
+        edges, traffic, (rows, columns, width) = _read_archive(source.files[0], name)
     n = len(traffic)
+    x = sparse_rows(rows, columns, (n, width))
     edge_index = symmetric_edges(edges, n)
-    found = (n, edge_index.shape[1], x.shape[1])
-    expected = _FACTS[name] if features == "nouns" else (*_FACTS[name][:2], EMBEDDING_WIDTH)
-    if not source.is_standin and found != expected:
+    found = (n, edge_index.shape[1], width)
+    if not source.is_standin and found != _FACTS[name]:
         raise DataError(
-            f"{name} has nodes, edges, features {found} instead of {expected}; fetch its file again."
+            f"{name} has nodes, edges, features {found} instead of {_FACTS[name]}; fetch its file again."
         )
     return WikipediaGraph(
         name,
@@ -259,26 +186,12 @@ def _fractions(test: float, validation: float) -> tuple[float, float, float]:
 
 
 def split_random(n: int, seed: int = 0, *, test: float = 0.2, validation: float = 0.1) -> Split:
-    """80 : 20 at random, the validation part taken out of the training part.
-
-    Args:
-        n: Number of pages.
-        seed: Seed of the split.
-        test: Share of the test part.
-        validation: Share of the training part that is held back for validation.
-    """
+    """80 : 20 at random; ``validation`` is the share of the training part that is held back."""
     return random_split(n, _fractions(test, validation), seed)
 
 
 def split_grouped(
     groups: np.ndarray | Tensor, seed: int = 0, *, test: float = 0.2, validation: float = 0.1
 ) -> Split:
-    """The same, but pages of one group stay together: no page has its twin in another part.
-
-    Args:
-        groups: ``twin_group`` of a graph.
-        seed: Seed of the split.
-        test: Share of the test part.
-        validation: Share of the training part that is held back for validation.
-    """
+    """The same, but pages of one group (``twin_group``) stay together: no twin in another part."""
     return group_split(np.asarray(groups), _fractions(test, validation), seed)
