@@ -6,20 +6,22 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from local_server import CONTENT, Server
 
-from coursework.data import sources
-from coursework.data.sources import DatasetInfo, RemoteFile
+from coursework.data import download, sources
+from coursework.data.download import RemoteFile
+from coursework.data.sources import DatasetInfo
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """The running server; limits on time are short."""
-    monkeypatch.setattr(sources, "READ_TIMEOUT", 0.3)
-    monkeypatch.setattr(sources, "CONNECT_TIMEOUT", 1.0)
-    monkeypatch.setattr(sources, "BACKOFF", 0.01)
+    monkeypatch.setattr(download, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
     running = Server()
     thread = threading.Thread(target=running.httpd.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -64,13 +66,12 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DatasetInfo]:
 
 @pytest.fixture
 def real() -> Callable[[str], None]:
-    """Skip the test unless the real files of a data set are at hand; downloads nothing."""
+    """Skip the test unless the real files of a data set are available; downloads nothing."""
 
     def need(name: str) -> None:
-        (row,) = sources.status(name)
-        if not row.ok:
+        if not sources.status(name).ok:
             pytest.skip(
-                f"the real {name} is not at hand: set COURSEWORK_DATA or run `coursework data fetch {name}`"
+                f"the real {name} is not available: set COURSEWORK_DATA or run `coursework data fetch {name}`"
             )
 
     return need

@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,10 +91,10 @@ def test_files_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(DataError, match="an edge names a paper that is not there"):
         planetoid._read("Cora", files)
     parts["graph"] = defaultdict(list, {0: [1, 5], 1: [0]})
-    x, _, y, rest = planetoid._read("Cora", files)
+    x, _, y, train, test = planetoid._read("Cora", files)
     assert x.shape == (6, 3)
     assert y[[5, 4]].tolist() == [0, 1]  # the test papers stand in the order of the index
-    assert rest.tolist() == [2, 4, 5]
+    assert (train.tolist(), test.tolist()) == ([0, 1], [5, 4])
     files["test.index"].write_text("7\n6\n")
     with pytest.raises(DataError, match="do not follow"):
         planetoid._read("Cora", files)
@@ -107,8 +108,6 @@ def test_unknown_names() -> None:
         planetoid.load("PubMed")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="chameleon, squirrel, crocodile"):
         wikipedia.load("iguana")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="nouns"):
-        wikipedia.load("squirrel", "embedding")
 
 
 # -------------------------------------------------------------------------------------------- Wikipedia
@@ -177,35 +176,6 @@ def test_truncated_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         wikipedia._read_archive(path, "chameleon")
 
 
-@pytest.mark.parametrize(
-    "fault", ["cut", "shape", "range", "missing", "pickle", "nan", "negative", "rows"]
-)
-def test_bad_npz(tmp_path: Path, fault: str) -> None:
-    path = tmp_path / "chameleon.npz"
-    arrays = {
-        "edges": np.array([[0, 1], [1, 0]]),
-        "target": np.zeros(2),
-        "features": np.zeros((2, 128), np.float32),
-    }
-    if fault == "shape":
-        arrays["features"] = arrays["features"][:, :5]
-    elif fault == "range":
-        arrays["edges"][0, 0] = 7
-    elif fault == "rows":
-        arrays["features"] = arrays["features"][:1]
-    elif fault in ("nan", "negative"):
-        arrays["target"][1] = {"nan": np.nan, "negative": -1.0}[fault]
-    elif fault == "missing":
-        del arrays["target"]
-    elif fault == "pickle":
-        arrays["target"] = np.array([Evil(), 1], dtype=object)
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    if fault == "cut":
-        path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError, match=r"chameleon\.npz .*fetch it again"):
-        wikipedia._read_npz(path)
-
-
 def test_page_splits() -> None:
     split = wikipedia.split_random(1000, 3)
     assert split.sizes == (720, 80, 200)
@@ -233,6 +203,9 @@ def test_karate_club(monkeypatch: pytest.MonkeyPatch) -> None:
     assert club.y.unique().tolist() == [0, 1, 2, 3]
     assert sorted(club.edge_index[1][club.edge_index[0] == 10].tolist()) == [0, 4, 5]
     assert club.source.label == "real (package)"
-    monkeypatch.setattr(sources, "KARATE_SHA256", "1" * 64)
+    entry = sources.info("karate")
+    assert entry.package is not None
+    changed = replace(entry, package=replace(entry.package, sha256="1" * 64))
+    monkeypatch.setitem(sources.REGISTRY, "karate", changed)
     with pytest.raises(DataError, match="pip install torch-geometric"):
         karate.load()

@@ -88,8 +88,6 @@ def test_notes(tmp_path: Path) -> None:
     cache.note(path, "a", 1)
     cache.note(path, "b", [1, 2])
     assert cache.read_json(path) == {"a": 1, "b": [1, 2]}
-    cache.note(path, "a", None)
-    assert cache.read_json(path) == {"b": [1, 2]}
     path.write_text("[1]")
     assert cache.read_json(path) == {}
 

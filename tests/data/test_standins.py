@@ -32,7 +32,6 @@ LOADERS = {
     "chameleon": lambda: wikipedia.load("chameleon"),
     "squirrel": lambda: wikipedia.load("squirrel"),
     "crocodile": lambda: wikipedia.load("crocodile"),
-    "embedding": lambda: wikipedia.load("chameleon", "embedding"),
 }
 
 

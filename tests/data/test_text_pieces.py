@@ -1,9 +1,8 @@
-"""Cleaning piece by piece: the short way, other steps, several processes."""
+"""Cleaning piece by piece: the fast path, other steps, several processes."""
 
 from __future__ import annotations
 
-import subprocess
-
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +27,7 @@ SHOUT = CleaningStep("shout", lambda t: t.replace("NOT", "NEVER"), "NOT")
 
 @given(PIECES, st.sets(st.integers(0, len(CLEANING_STEPS) - 1)), st.booleans())
 @settings(deadline=None, max_examples=500)
-def test_the_short_way_is_the_long_way(piece: str, dropped: set[int], extra: bool) -> None:
+def test_the_fast_path_gives_the_same_tokens(piece: str, dropped: set[int], extra: bool) -> None:
     steps = tuple(step for i, step in enumerate(CLEANING_STEPS) if i not in dropped)
     steps = (SHOUT, *steps) if extra else steps
     assert text._piece_tokeniser(steps)(piece) == tokenise(clean_tweet(piece, steps))
@@ -63,21 +62,9 @@ def test_processes_do_not_change_the_result() -> None:
     assert_equal(tokenise_many(tweets, chunk=50, processes=1), one)
 
 
-def test_without_a_second_process_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    tweets = some_tweets()
-    one = tokenise_many(tweets, processes=1)
-
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError("no process")
-
-    def broken(*args: object, **kwargs: object) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.CompletedProcess([], 1, b"")
-
-    for substitute in (refuse, broken):
-        monkeypatch.setattr(subprocess, "run", substitute)
-        assert_equal(tokenise_many(tweets, processes=3), one)
-
-
 def test_few_texts_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", None)  # calling it would fail
+    started = []
+    parallel = joblib.Parallel
+    monkeypatch.setattr(joblib, "Parallel", lambda n: started.append(n) or parallel(n))
     assert len(tokenise_many(some_tweets())[1]) == 61
+    assert started == [1]
