@@ -110,8 +110,11 @@ def test_data_status_and_fetch_offline(standin: Path) -> None:
     assert call("data", "fetch").code == 0  # says what is missing and goes on
     strict = call("data", "fetch", "mnist")
     assert strict.code == 1
-    assert "not to be had: mnist" in strict.out
-    assert call("data", "verify", "mnist").out.startswith("mnist: no file at hand")
+    assert "not available: mnist" in strict.out
+    verified = call("data", "verify", "mnist")
+    assert verified.code == 1
+    assert verified.out.startswith("mnist: train-images-idx3-ubyte.gz is missing")
+    assert "wrong or missing: mnist; `coursework data fetch mnist`" in verified.out
 
 
 def fake_experiment(monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> ModuleType:

@@ -216,12 +216,6 @@ def test_bad_config(cache: Path, assignment: str, message: str) -> None:
         wikipedia.train(base.override(TINY, [assignment]), log=None)
 
 
-def test_embedding_goes_with_chameleon_only(cache: Path) -> None:
-    config = dataclasses.replace(TINY, graph="squirrel", features="embedding")
-    with pytest.raises(ConfigError, match="chameleon"):
-        wikipedia.train(config, log=None)
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -142,44 +142,6 @@ def test_idx_files(folder: Path, raw: bytes, packed: bool, data: st.DataObject) 
         outcome(mnist.validate, found, found[:, 0, 0] if found.ndim == 3 else found, "file")
 
 
-ARRAYS: dict[str, Any] = {
-    "edges": np.array([[0, 1], [1, 0]]),
-    "target": np.zeros(2),
-    "features": np.zeros((2, 128), np.float32),
-}
-OTHER_ARRAYS = st.sampled_from(
-    [
-        np.zeros(()), np.zeros((0, 2)), np.array(["a", "b"]), np.array([np.nan, 1.0]),
-        np.zeros((2, 128)), np.array([[0, 9]]), np.array([[-1, 0]]), np.array([1 + 1j, 0]),
-        np.zeros((2, 2), bool), np.array([[2**62, 0]]), np.zeros((3,)),
-    ]
-)  # fmt: skip
-
-
-def npz(arrays: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-@cases(40)
-@given(
-    st.one_of(
-        damaged(npz(ARRAYS)),
-        st.dictionaries(st.sampled_from([*ARRAYS]), OTHER_ARRAYS, min_size=1).map(
-            lambda changed: npz({**ARRAYS, **changed})
-        ),
-        OTHER_ARRAYS.map(lambda a: (b := io.BytesIO(), np.save(b, a), b.getvalue())[2]),
-    )
-)
-def test_npz_files(folder: Path, raw: bytes) -> None:
-    path = folder / "chameleon.npz"
-    path.write_bytes(raw)
-    with np.errstate(all="ignore"):
-        found = outcome(wikipedia._read_npz, path)
-    assert found is None or found[0].shape[1] == 2
-
-
 @cases(40)
 @given(
     st.one_of(

@@ -173,8 +173,15 @@ def load(name: Name = "Cora") -> CitationGraph:
             f"{_FACTS[name]}; fetch its files again."
         )
     return CitationGraph(
-        name, torch.from_numpy(x), edge_index, torch.from_numpy(y), masks[0], masks[1], masks[2],
-        classes, source,
+        name,
+        torch.from_numpy(x),
+        edge_index,
+        torch.from_numpy(y),
+        masks[0],
+        masks[1],
+        masks[2],
+        classes,
+        source,
     )
 
 

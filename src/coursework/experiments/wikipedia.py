@@ -125,7 +125,7 @@ class Config:
 
     plan: engine.Plan
     graph: pages.Name = "chameleon"
-    features: pages.Features = "nouns"
+    features: str = "nouns"
     splits: tuple[SplitKind, ...] = SPLITS
     test_share: float = 0.2
     validation_share: float = 0.1
@@ -1109,7 +1109,7 @@ def train(
         DataError: If the data cannot be read.
     """
     started = time.perf_counter()
-    graph = pages.load(config.graph, config.features)
+    graph = pages.load(config.graph)
     inputs = prepare(graph, config)
     results: dict[str, SplitResult] = {}
     metrics: dict[str, float] = {}
@@ -1198,7 +1198,7 @@ def load(checkpoint: Path) -> Loaded:
     try:
         config = config_of(bundle["config"])
         scale = Scale(tuple(bundle["target"]), tuple(bundle["statistics"]))
-        graph = pages.load(config.graph, config.features)
+        graph = pages.load(config.graph)
         inputs = prepare(graph, config)
         model = build(config, inputs, bundle["network"])
         model.load_state_dict(state["model"])

@@ -134,7 +134,7 @@ def train(
     """
     started = time.perf_counter()
     seed = seed + FIRST_SEED
-    graph = pages.load(config.base.graph, config.base.features)
+    graph = pages.load(config.base.graph)
     metrics: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     prepared: dict[tuple[Any, ...], wikipedia.Inputs] = {}
