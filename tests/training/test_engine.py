@@ -272,3 +272,16 @@ def test_bf16_needs_the_instructions_not_their_emulation(
 def test_bf16_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     devices.make_fabric("bf16-mixed")
     assert capfd.readouterr().err == ""
+
+
+def test_further_sums_of_a_loss_are_recorded_as_means() -> None:
+    x = torch.arange(6.0).unsqueeze(1)  # [6, 1]
+
+    def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int, dict[str, float]]:
+        return network(batch).square().sum(), len(batch), {"mean": float(batch.sum())}
+
+    fit = engine.fit(
+        nn.Linear(1, 1), dataclasses.replace(PLAN, epochs=2), batches=lambda _: x.split(4), loss=loss,
+        validate=lambda _: {"loss": 1.0}, log=None,
+    )  # fmt: skip
+    assert [row["train_mean"] for row in fit.history] == [2.5, 2.5]

@@ -10,86 +10,62 @@ The test nodes are not looked at.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from coursework.config import Count, Dropout, config
 from coursework.data import planetoid
-from coursework.errors import ConfigError, TrainingError
+from coursework.errors import ConfigError
 from coursework.experiments import cora
-from coursework.experiments.base import Run, as_record
+from coursework.experiments.base import Job, Run
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, DeepGCN, add_self_loops, normalise_adjacency, spread
 from coursework.models.graph_conv import feature_dropout
-from coursework.report.tables import Table
 from coursework.training import engine, seeds
+from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads
 
-_PLAN = engine.Plan(
-    epochs=300,
-    learning_rate=0.01,
-    weight_decay=5e-4,
-    optimizer="adam",
-    patience=100,
-    monitor="validation_loss",
-    mode="min",
-    precision="32-true",
-)
+PLAN = replace(cora.EARLY_STOP, epochs=300)
 
 
-@dataclass(frozen=True)
+@config
 class Config:
-    """Every number but the seed.
-
-    Attributes:
-        dataset: ``Cora`` or ``CiteSeer``.
-        depths: Numbers of layers.
-        initial: Weight of the first layer in each later one, for the deep networks with it.
-        removed: Shares of the links that are taken away.
-        hidden: Hidden width of all networks.
-        heads: Heads of the GAT.
-        dropout: Of words and hidden units.
-        plan: Optimisation.
-    """
+    """Every number but the seed."""
 
     dataset: Literal["Cora", "CiteSeer"] = "Cora"
-    depths: tuple[int, ...] = (2, 4, 8, 16, 32)
-    initial: float = 0.2
-    removed: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    hidden: int = 64
-    heads: int = 8
-    dropout: float = 0.5
-    plan: engine.Plan = field(default_factory=lambda: _PLAN)
+    depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 4, 8, 16, 32)  # numbers of layers
+    initial: Annotated[float, Field(gt=0, lt=1)] = (
+        0.2  # weight of the first layer in each later one
+    )
+    removed: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (
+        0.0,
+        0.25,
+        0.5,
+        0.75,
+        1.0,
+    )  # of links
+    hidden: Count = 64  # width of all networks
+    heads: Count = 8  # of the GAT
+    dropout: Dropout = 0.5  # of words and hidden units
+    plan: Plan = PLAN
 
     def __post_init__(self) -> None:
-        if self.dataset not in ("Cora", "CiteSeer"):
-            raise ConfigError(f"dataset is {self.dataset!r}; choose Cora or CiteSeer.")
-        if any(depth < 2 for depth in self.depths):
-            raise ConfigError(f"depths is {self.depths}; each must be at least 2.")
-        if any(not 0 <= share <= 1 for share in self.removed):
-            raise ConfigError(f"removed is {self.removed}; each must be a share in [0, 1].")
-        if self.hidden < 1 or self.heads < 1 or self.hidden % self.heads:
+        if self.hidden % self.heads:
             raise ConfigError(
                 f"hidden is {self.hidden} and heads {self.heads}; the first must be a multiple of the second."
-            )
-        if not 0 <= self.dropout < 1 or not 0 < self.initial < 1:
-            raise ConfigError(
-                f"dropout is {self.dropout} and initial {self.initial}; they must be in [0, 1) and (0, 1)."
             )
 
 
 PRESETS: dict[str, Config] = {
     "full": Config(),
     "quick": Config(
-        depths=(2, 8), removed=(0.0, 1.0), hidden=16, plan=replace(_PLAN, epochs=30, patience=None)
+        depths=(2, 8), removed=(0.0, 1.0), hidden=16, plan=replace(PLAN, epochs=30, patience=None)
     ),
 }
 
@@ -108,170 +84,77 @@ def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
     return torch.cat([kept, kept.flip(0)], dim=1)
 
 
-def train(
-    config: Config,
-    *,
-    preset: str = "custom",
-    seed: int = 0,
-    resume: bool = False,
-    run_dir: Path | None = None,
-    log: Callable[[str], None] | None = print,
-) -> Run:
-    """Train every network once.
+def fit_network(
+    job: Job,
+    model: nn.Module,
+    structure: Tensor,
+    inputs: cora.Inputs,
+    graph: planetoid.CitationGraph,
+) -> float:
+    """Train one network on the public split; its accuracy on the validation nodes."""
+    config: Config = job.config
+    validation = np.flatnonzero(graph.val_mask.numpy())
+    batch: cora.Batch = {
+        "x": inputs.x,
+        "graph": structure,
+        "y": inputs.y,
+        "train": graph.train_mask,
+    }
 
-    Args:
-        config: The numbers.
-        preset: Name of the preset that they came from.
-        seed: Seed of the weights, the dropout and the links that are removed.
-        resume: Go on from the checkpoints in ``run_dir``.
-        run_dir: Folder for checkpoints, one sub-folder for each network.
-        log: Where the lines go, None for silence.
+    def loss(network: nn.Module, batch: cora.Batch) -> tuple[Tensor, int]:
+        x = feature_dropout(batch["x"], config.dropout, training=True)
+        logits = network(x, batch["graph"])[batch["train"]]  # [n, C]
+        target = batch["y"][batch["train"]]  # [n]
+        return F.cross_entropy(logits, target, reduction="sum"), len(target)
 
-    Returns:
-        The run. Metrics are ``depth.L.plain.validation_accuracy``, ``depth.L.initial...`` and the same with
-        ``spread``, and ``removed.P.gcn.validation_accuracy`` and ``removed.P.gat...`` with P in per cent.
+    def validate(network: nn.Module) -> dict[str, float]:
+        found = cora.score(network, structure, inputs, validation)
+        return {f"validation_{key}": found[key] for key in ("loss", "accuracy")}
+
+    fit = engine.fit(
+        model, config.plan, batches=lambda _: [batch], loss=loss, validate=validate, shard=False,
+        **job.loop() | {"log": None},
+    )  # fmt: skip
+    return fit.best["validation_accuracy"]
+
+
+def train(job: Job) -> Run:
+    """Train every network once; the seed decides weights, dropout and the links that are removed.
+
+    Metrics are ``depth.L.plain.validation_accuracy``, ``depth.L.initial...`` and the same with ``spread``,
+    and ``removed.P.gcn.validation_accuracy`` and ``removed.P.gat...`` with P in per cent.
     """
-    started = time.perf_counter()
+    config: Config = job.config
     graph = planetoid.load(config.dataset)
     inputs = cora.prepare(graph)
-    nodes = {
-        part: torch.from_numpy(np.flatnonzero(mask.numpy()))
-        for part, mask in (("train", graph.train_mask), ("validation", graph.val_mask))
-    }
     words, classes, n = inputs.x.shape[1], inputs.num_classes, len(graph.y)
     metrics: dict[str, float] = {}
 
-    def fit(name: str, make: Callable[[], nn.Module], structure: Tensor) -> nn.Module:
-        seeds.seed_everything(seeds.derive(seed, name) % 2**32)
-        model = make()
+    def fit(name: str, model: nn.Module, structure: Tensor) -> None:
+        accuracy = fit_network(job.part(name), model, structure, inputs, graph)
+        metrics[f"{name}.validation_accuracy"] = accuracy
+        job.say(f"{name}: validation accuracy {accuracy:.4f}")
 
-        def loss(network: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-            x = feature_dropout(batch["x"], config.dropout, training=True)
-            logits = network(x, batch["graph"])[batch["nodes"]]  # [n, C]
-            target = batch["y"][batch["nodes"]]
-            return F.cross_entropy(logits, target, reduction="sum"), len(target)
-
-        def validate(network: nn.Module) -> dict[str, float]:
-            found = cora.score(network, structure, inputs, nodes["validation"].numpy())
-            return {
-                "validation_loss": found["loss"],
-                "validation_accuracy": found["accuracy"],
-            }
-
-        fitted = engine.fit(
-            model,
-            config.plan,
-            batches=lambda _: [
-                {"x": inputs.x, "graph": structure, "y": inputs.y, "nodes": nodes["train"]}
-            ],
-            loss=loss,
-            validate=validate,
-            run_dir=None if run_dir is None else run_dir / name,
-            resume=resume,
-            identity={
-                "experiment": "cora_study",
-                "config": as_record(config),
-                "seed": seed,
-                "network": name,
-            },
-            shard=False,
-            log=None,
-        )
-        metrics[f"{name}.validation_accuracy"] = fitted.best["validation_accuracy"]
-        if log is not None:
-            log(f"{name}: validation accuracy {fitted.best['validation_accuracy']:.4f}")
-        return model
+    def seed(name: str) -> None:
+        seeds.seed_everything(seeds.derive(job.seed, name) % 2**32)
 
     with limited_threads(1):
         for depth in config.depths:
             for kind, initial in (("plain", 0.0), ("initial", config.initial)):
-                deep = partial(
-                    DeepGCN, words, config.hidden, classes, depth, config.dropout, initial
-                )
-                model = fit(f"depth.{depth}.{kind}", deep, inputs.adj)
-                assert isinstance(model, DeepGCN)
+                name = f"depth.{depth}.{kind}"
+                seed(name)
+                deep = DeepGCN(words, config.hidden, classes, depth, config.dropout, initial)
+                fit(name, deep, inputs.adj)
                 with torch.no_grad():
-                    metrics[f"depth.{depth}.{kind}.spread"] = float(
-                        spread(model.hidden(inputs.x, inputs.adj))
-                    )
+                    rows = deep.hidden(inputs.x, inputs.adj)
+                    metrics[f"{name}.spread"] = float(spread(rows))
         for share in config.removed:
-            rest = without_links(graph.edge_index, share, seed)
-            fit(
-                f"removed.{share:.0%}.gcn".replace("%", ""),
-                lambda: GCN(words, config.hidden, classes, config.dropout),
-                normalise_adjacency(rest, n),
-            )
-            fit(
-                f"removed.{share:.0%}.gat".replace("%", ""),
-                lambda: GAT(words, config.hidden, classes, config.dropout, 0.2, config.heads),
-                add_self_loops(rest, n),
-            )
-    return Run(
-        experiment="cora_study",
-        preset=preset,
-        config=config,
-        seed=seed,
-        metrics=metrics,
-        source=graph.source,
-        seconds=time.perf_counter() - started,
-        notes={"links": graph.edge_index.shape[1] // 2},
-    )
-
-
-def table(record: Mapping[str, Any]) -> tuple[Table, Table]:
-    """A recorded study: the table of depths, and that of missing links.
-
-    Args:
-        record: A record of this experiment from the results store.
-    """
-    m, config = record["metrics"], record["config"]
-
-    def accuracy(name: str) -> str:
-        summary = m[f"{name}.validation_accuracy"]
-        return f"{summary['mean']:.1%}" + (f" ± {summary['std']:.1%}" if summary["std"] else "")
-
-    seeds_used = f"mean and standard deviation over {len(record['seeds'])} seed(s)"
-    deep = Table(
-        [
-            "layers",
-            "plain GCN",
-            "difference of rows",
-            "with the first layer",
-            "difference of rows ",
-        ],
-        [
-            (
-                depth,
-                *(
-                    cell
-                    for kind in ("plain", "initial")
-                    for cell in (
-                        accuracy(f"depth.{depth}.{kind}"),
-                        f"{m[f'depth.{depth}.{kind}.spread']['mean']:.3f}",
-                    )
-                ),
-            )
-            for depth in config["depths"]
-        ],
-        caption=f"Validation accuracy, {config['dataset']}, {seeds_used}",
-    )
-    fewer = Table(
-        ["links removed", "GCN", "GAT"],
-        [
-            (f"{share:.0%}", *(accuracy(f"removed.{100 * share:.0f}.{k}") for k in ("gcn", "gat")))
-            for share in config["removed"]
-        ],
-        caption=f"Validation accuracy, {config['dataset']}, {seeds_used}",
-    )
-    return deep, fewer
-
-
-def evaluate(checkpoint: Path) -> dict[str, float]:
-    """Not offered: the study reads validation nodes, and reports them itself.
-
-    Raises:
-        TrainingError: Always.
-    """
-    raise TrainingError(
-        f"{checkpoint} cannot be evaluated alone; train cora_study reports validation accuracies itself."
-    )
+            rest = without_links(graph.edge_index, share, job.seed)
+            name = f"removed.{100 * share:.0f}"
+            seed(f"{name}.gcn")
+            gcn = GCN(words, config.hidden, classes, config.dropout)
+            fit(f"{name}.gcn", gcn, normalise_adjacency(rest, n))
+            seed(f"{name}.gat")
+            gat = GAT(words, config.hidden, classes, config.dropout, 0.2, config.heads)
+            fit(f"{name}.gat", gat, add_self_loops(rest, n))
+    return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})

@@ -76,6 +76,7 @@ class Fit:
     position: int = 0
     loss: float = 0.0
     count: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of what a loss counts besides
     epoch_seconds: float = 0.0
     waited: int = 0  # epochs without a better monitor
     reached: dict[str, float] = field(default_factory=dict)  # best value of each monitor
@@ -111,7 +112,7 @@ class Lazy(Sequence[Any]):
         return self._rows[index]
 
 
-Loss = Callable[[nn.Module, Any], tuple[Tensor, int]]
+Loss = Callable[[nn.Module, Any], tuple[Tensor, int] | tuple[Tensor, int, Mapping[str, float]]]
 
 
 def fit(
@@ -133,7 +134,8 @@ def fit(
         model: The network; seed before building it.
         plan: Hyper-parameters of the optimisation.
         batches: Epoch (from 0) -> its batches, a function of the epoch and the run's seed only.
-        loss: (model, batch) -> (loss *summed* over the samples of the batch, number of samples).
+        loss: (model, batch) -> (loss *summed* over the samples of the batch, number of samples); a third
+            item may hold further sums, such as ``{"accuracy": hits}``, recorded as ``train_accuracy``.
         validate: model (in eval mode, no gradients) -> metrics; must contain ``plan.monitor``.
         parameters: Parameter groups where they are not simply ``model.parameters()``.
         shard: Split batches over processes; False for full-graph batches that every process repeats.
@@ -221,7 +223,7 @@ class _Training:
         batch = on_tensors(todo[index], self.mine)
         started = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        total, count = loss(self.wrapped, batch)
+        total, count, *further = loss(self.wrapped, batch)
         whole, everyone = self.over_processes(total.detach(), count)
         # Gradients of several processes are averaged: undo that, and divide by the whole batch.
         self.fabric.backward(total * (self.processes / max(everyone, 1)))
@@ -237,12 +239,17 @@ class _Training:
         self.state.step_seconds += time.perf_counter() - started
         self.state.loss += whole
         self.state.count += everyone
+        for name, value in (further[0] if further else {}).items():
+            value, _ = self.over_processes(torch.as_tensor(value), 0)
+            self.state.sums[name] = self.state.sums.get(name, 0.0) + value
         self.state.samples += everyone
         self.state.position = index + 1
 
     def mine(self, tensor: Tensor) -> Tensor:
         """This process's rows of a tensor of the batch, on its device."""
-        return tensor[self.rank :: self.processes].to(self.fabric.device)
+        if self.processes > 1:  # a sparse graph, which every process has whole, cannot be sliced
+            tensor = tensor[self.rank :: self.processes]
+        return tensor.to(self.fabric.device)
 
     def over_processes(self, total: Tensor, count: int) -> tuple[float, int]:
         """Loss and number of samples of the whole batch, so that all processes judge it alike."""
@@ -264,6 +271,7 @@ class _Training:
         row = {
             "epoch": state.epoch,
             "train_loss": state.loss / max(state.count, 1),
+            **{f"train_{key}": value / max(state.count, 1) for key, value in state.sums.items()},
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "seconds": state.epoch_seconds,
             **metrics,
@@ -275,6 +283,7 @@ class _Training:
             content = {"model": self.best_weights, "bundle": dict(self.saving.bundle)}
             self.store("best.pt", content)
         state.position, state.loss, state.count, state.epoch_seconds = 0, 0.0, 0, 0.0
+        state.sums = {}
         self.checkpoint()
         return row
 
