@@ -78,7 +78,10 @@ METRICS: dict[str, Target] = {
         "wikipedia", "", "measures", "test_metrics"
     ),
     "coursework.experiments.cora": _experiment(
-        "cora", "", "score", "paired", "effective_share", "class_weights"
+        "cora", "", "score", "paired"
+    ),
+    "coursework.experiments.cora_models": Target(
+        ("tests/experiments/test_cora.py",), ("class_weights",)
     ),
 }  # fmt: skip
 """Modules whose metrics are mutated."""

@@ -403,7 +403,7 @@ CORA_OPTIONS = (
 
 
 def _cora() -> tuple[Any, Any]:
-    run = cora.train(config("cora", *CORA_OPTIONS), log=None)
+    run = cora.train(base.Job("cora", config("cora", *CORA_OPTIONS), log=None))
     return ([digest(m) for m in run.artefacts["models"].values()], curves(run)), on_test(run)
 
 
@@ -427,7 +427,7 @@ CORA = Case(_cora, _poison_citations, {kind: _plant_nodes(kind) for kind in KIND
 
 
 def _cora_study() -> tuple[Any, Any]:
-    return cora_study.train(config("cora_study"), log=None).metrics, {}
+    return cora_study.train(base.Job("cora_study", config("cora_study"), log=None)).metrics, {}
 
 
 def _plant_masks(kind: str) -> Callable[[Patch], None]:
