@@ -1,4 +1,4 @@
-"""Whom a page may look at: checked by hand, blind to targets, and the same whatever the order."""
+"""Which pages a page may look at: checked by hand, blind to targets, and the same whatever the order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import torch
 
 from coursework.data import wikipedia as pages
 from coursework.data.wikipedia import WikipediaGraph
-from coursework.experiments import wikipedia, wikipedia_candidates
-from coursework.experiments.wikipedia_candidates import PAIR_FEATURES, candidates, node_features
+from coursework.experiments import wikipedia_candidates
+from coursework.experiments.wikipedia_candidates import (
+    candidates,
+    graph_statistics,
+    links_of,
+    node_features,
+)
 
 TOP = 4
 
@@ -25,34 +30,46 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> WikipediaGraph:
         return pages.load("chameleon")
 
 
-def raw_columns(graph: WikipediaGraph, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
-    monkeypatch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
-    return candidates(graph, TOP).features.numpy()
-
-
 def test_pairs_are_what_they_say(graph: WikipediaGraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = raw_columns(graph, monkeypatch)
-    assert columns.shape[1] == len(PAIR_FEATURES)
+    monkeypatch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
     found = candidates(graph, TOP)
+    columns = found.features.numpy()
+    assert columns.shape[1] == 13
     page, other = found.owners().numpy(), found.nodes.numpy()
     source, target = graph.edge_index.numpy()
     near = [set(source[target == i].tolist()) for i in range(graph.num_nodes)]
     for e in range(0, len(page), max(1, len(page) // 150)):
         a, b = near[page[e]], near[other[e]]
-        both = len(a & b)
-        expected = {
-            "Jaccard index of the neighbours": both / max(len(a | b), 1),
-            "share of the smaller neighbourhood in common": both / max(min(len(a), len(b)), 1),
-            "equal neighbourhoods": float(a == b),
-            "linked": float(other[e] in a),
-            "ln(1 + common neighbours)": np.log1p(both),
-            "ln(1 + degree), candidate": np.log1p(len(b)),
-            "absolute difference of the two": abs(np.log1p(len(a)) - np.log1p(len(b))),
-        }
-        for name, value in expected.items():
-            assert columns[e, PAIR_FEATURES.index(name)] == pytest.approx(value, abs=1e-5), name
-    assert columns[:, :4].min() > -1 - 1e-5
-    assert columns[:, :4].max() < 1 + 1e-5
+        both, own, theirs = len(a & b), np.log1p(len(a)), np.log1p(len(b))
+        expected = (
+            both / max(len(a | b), 1), both / max(min(len(a), len(b)), 1),
+            float(a == b), float(other[e] in a),
+            np.log1p(both), own, theirs, own - theirs, abs(own - theirs),
+        )  # fmt: skip
+        assert columns[e, 4:] == pytest.approx(expected, abs=1e-5)
+    assert np.abs(columns[:, :4]).max() < 1 + 1e-5  # four cosines
+
+
+def test_graph_statistics_by_networkx(graph: WikipediaGraph) -> None:
+    import networkx
+
+    columns, n = graph_statistics(graph), graph.num_nodes
+    reference = networkx.Graph()
+    reference.add_nodes_from(range(n))
+    reference.add_edges_from(graph.edge_index.t().tolist())
+    log_degree = np.log1p([reference.degree[v] for v in range(n)])
+    around = [[log_degree[u] for u in reference[v]] or [0.0] for v in range(n)]
+    clustering, rank = (
+        networkx.clustering(reference),
+        networkx.pagerank(reference, tol=1e-12, max_iter=500),
+    )
+    expected = (
+        log_degree, [np.mean(near) for near in around], [max(near) for near in around],
+        [clustering[v] for v in range(n)], np.log([n * rank[v] for v in range(n)]),
+        np.log(np.bincount(graph.twin_group)[graph.twin_group]),
+    )  # fmt: skip
+    np.testing.assert_allclose(columns, np.stack(expected, axis=1), atol=1e-3)
+    np.testing.assert_allclose(columns[:, :4], np.stack(expected[:4], axis=1), atol=1e-12)
 
 
 def test_lists_are_short_and_hold_the_twins(graph: WikipediaGraph) -> None:
@@ -75,14 +92,14 @@ def test_targets_are_not_read(graph: WikipediaGraph) -> None:
     one, two = candidates(graph, TOP), candidates(blind, TOP)
     assert torch.equal(one.nodes, two.nodes)
     assert torch.equal(one.features, two.features)
-    statistics = wikipedia.graph_statistics(graph)
+    statistics = graph_statistics(graph)
     assert torch.equal(node_features(graph, statistics), node_features(blind, statistics))
 
 
 def test_columns_are_standardised(graph: WikipediaGraph) -> None:
     for columns in (
         candidates(graph, TOP).features,
-        node_features(graph, wikipedia.graph_statistics(graph)),
+        node_features(graph, graph_statistics(graph)),
     ):
         assert bool(columns.isfinite().all())
         assert float(columns.mean(0).abs().max()) < 1e-3
@@ -90,15 +107,13 @@ def test_columns_are_standardised(graph: WikipediaGraph) -> None:
         assert bool(((spread - 1).abs() < 1e-3).logical_or(spread < 1e-3).all())
 
 
-def test_neighbours_with_the_fewest_links_come_first() -> None:
-    from scipy import sparse
-
+def test_neighbours_with_the_fewest_links_come_first(graph: WikipediaGraph) -> None:
     # 0 is linked with 1, 2, 3; 1 has three links, 2 has two, 3 has one
-    pairs = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 4)]
-    rows = [a for a, b in pairs] + [b for a, b in pairs]
-    columns = [b for a, b in pairs] + [a for a, b in pairs]
-    links = sparse.csr_matrix((np.ones(10, np.float32), (rows, columns)), shape=(6, 6))
-    kept = wikipedia_candidates._least_linked(links, 2)
+    pairs = torch.tensor([(0, 1), (0, 2), (0, 3), (1, 2), (1, 4)]).t()
+    small = dataclasses.replace(
+        graph, edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=torch.zeros(6)
+    )
+    kept = wikipedia_candidates._least_linked(links_of(small), 2)
     assert set(kept[0].indices) == {3, 2}
     assert set(kept[1].indices) == {4, 2}
     assert kept[5].nnz == 0

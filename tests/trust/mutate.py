@@ -74,8 +74,9 @@ METRICS: dict[str, Target] = {
         "translation", "", "score", "intervals", "paired_bootstrap"
     ),
     "coursework.experiments.translation_all": _experiment("translation_all", "", "score_all"),
-    "coursework.experiments.wikipedia": _experiment(
-        "wikipedia", "", "measures", "test_metrics"
+    "coursework.experiments.wikipedia": _experiment("wikipedia", "", "scores"),
+    "coursework.experiments.wikipedia_splits": Target(
+        ("tests/experiments/test_wikipedia.py",), ("measures",)
     ),
     "coursework.experiments.cora": _experiment(
         "cora", "", "score", "paired"

@@ -31,12 +31,11 @@ SMALL: dict[str, tuple[str, ...]] = {
     ),
     "wikipedia": (
         "splits=random", "networks=gcn,gnn,attention", "hidden=8", "steps_per_epoch=2", "trees=2",
-        "candidates=5", "members=1", "attention_epochs=2", "attention_batch=256", "plan.epochs=2",
-        "watch=true",
+        "candidates=5", "members=1", "attention_plan.epochs=2", "attention_batch=256", "plan.epochs=2",
     ),
     "wikipedia_study": (
         "variants=graph network,mean alone,residual attention", "base.hidden=8", "base.trees=2",
-        "base.steps_per_epoch=2", "base.candidates=5", "base.attention_epochs=2",
+        "base.steps_per_epoch=2", "base.candidates=5", "base.attention_plan.epochs=2",
         "base.attention_batch=256", "base.plan.epochs=2",
     ),
     "large_graph": ("nodes=1200", "links=6000", "communities=6", "plan.epochs=2", "hidden=8"),

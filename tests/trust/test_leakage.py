@@ -37,6 +37,7 @@ from coursework.experiments import (
     translation_ensemble,
     tweets,
     wikipedia,
+    wikipedia_splits,
     wikipedia_study,
 )  # fmt: skip
 
@@ -306,11 +307,11 @@ TRANSLATION_ALL = Case(
 
 
 def _wikipedia() -> tuple[Any, Any]:
-    run = wikipedia.train(config("wikipedia"), log=None)
+    run = wikipedia.train(base.Job("wikipedia", config("wikipedia"), log=None))
     predicted = {
-        name: hashlib.sha256(p.tobytes()).hexdigest()
-        for result in run.artefacts["results"].values()
-        for name, p in result.predictions.items()
+        name: hashlib.sha256(model.predicted.tobytes()).hexdigest()
+        for fitted in run.artefacts["fitted"].values()
+        for name, model in fitted.items()
     }
     return (predicted, curves(run), chosen(run)), on_test(run)
 
@@ -331,21 +332,17 @@ def _poison_pages(seed: int) -> Callable[[Patch], None]:
 
 def _plant_pages(kind: str) -> Callable[[Patch], None]:
     def plant(patch: Patch) -> None:
-        real = wikipedia.split_of
-        patch.setattr(wikipedia, "split_of", lambda *given: leaky(real(*given), kind))
+        real = wikipedia_splits.split_of
+        patch.setattr(wikipedia_splits, "split_of", lambda *given: leaky(real(*given), kind))
 
     return plant
 
 
 def _plant_scale(patch: Patch) -> None:
     """The target is standardised with the mean of all pages."""
-    real = wikipedia.Scale.of.__func__  # type: ignore[attr-defined]
+    real = wikipedia_splits.scale
     patch.setattr(
-        wikipedia.Scale,
-        "of",
-        classmethod(
-            lambda cls, graph, inputs, rows: real(cls, graph, inputs, np.arange(graph.num_nodes))
-        ),
+        wikipedia_splits, "scale", lambda values, rows: real(values, np.arange(len(values)))
     )
 
 
@@ -354,14 +351,16 @@ WIKIPEDIA = Case(_wikipedia, _poison_pages(0), PAGES)
 
 
 def _wikipedia_study() -> tuple[Any, Any]:
-    return wikipedia_study.train(config("wikipedia_study"), log=None).metrics, {}
+    return wikipedia_study.train(
+        base.Job("wikipedia_study", config("wikipedia_study"), log=None)
+    ).metrics, {}
 
 
 WIKIPEDIA_STUDY = Case(_wikipedia_study, _poison_pages(wikipedia_study.FIRST_SEED), PAGES)
 
 
 def _large_graph() -> tuple[Any, Any]:
-    run = large_graph.train(config("large_graph"), log=None)
+    run = large_graph.train(base.Job("large_graph", config("large_graph"), log=None))
     return curves(run), {k: v for k, v in on_test(run).items() if "test_mae" in k}
 
 
@@ -600,13 +599,13 @@ def test_twins_on_two_sides_are_found() -> None:
     graph = pages.load()
     grouped = pages.split_grouped(graph.twin_group, 0)
     assert (
-        wikipedia.twin_share(
+        wikipedia_splits.twin_share(
             graph, np.concatenate([grouped.train, grouped.validation]), grouped.test
         )
         == 0
     )
     random = pages.split_random(graph.num_nodes, 0)
-    assert wikipedia.twin_share(graph, random.train, random.test) > 0.1
+    assert wikipedia_splits.twin_share(graph, random.train, random.test) > 0.1
 
 
 def test_copied_tweets_are_found() -> None:

@@ -1,0 +1,153 @@
+r"""Problem 3(a): a task on a graph. How fast is the traffic at every road sensor in ten minutes?
+
+The city is generated, so nothing is proved about real roads; it shows what a graph adds to a prediction.
+
+Letters: `N` sensors, `E` directed edges, `T` points in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from coursework.data.splits import Split
+from coursework.errors import ConfigError
+from coursework.models.graph_conv import GraphRegressor, adjacency
+from coursework.training import engine, seeds
+from coursework.training.threads import limited_threads
+
+READINGS = 3  # that a sensor's features hold: now, one step ago, two steps ago
+AHEAD = 2  # steps of five minutes between the last reading and the speed that is asked for
+PLAN = engine.Plan(
+    epochs=20, learning_rate=1e-2, schedule="cosine", monitor="mae", precision="32-true"
+)
+
+
+@dataclass(frozen=True)
+class RoadTask:
+    """Speeds at road sensors, and what they will be."""
+
+    positions: np.ndarray  # places of the sensors on a unit square, `[N, 2]`
+    edge_index: (
+        Tensor  # roads from the sensor ahead (source) to the one behind it (target), `[2, E]`
+    )
+    x: Tensor  # the last three measured speeds and the speed limit, in km/h, `[T, N, 4]`
+    y: Tensor  # speed ten minutes later, in km/h, `[T, N]`
+    split: Split  # points in time for training, validation and test, in this order in time
+
+
+def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
+    """Sensors at random places `[N, 2]` and one-way roads `[2, E]` by Gabriel's rule.
+
+    Two sensors are linked if no third one lies in the circle that has them at its ends: a planar,
+    connected network much like a road map. All traffic flows towards larger first coordinates; the
+    edges lead against it.
+    """
+    positions = rng.random((num_sensors, 2))
+    squared = ((positions[:, None] - positions[None]) ** 2).sum(-1)  # [N, N]
+    # u lies in the circle over v and w exactly if |uv|^2 + |uw|^2 < |vw|^2
+    through = squared[:, None, :] + squared[None, :, :]  # [v, w, u]
+    ends = np.arange(num_sensors)
+    through[ends, :, ends] = np.inf
+    through[:, ends, ends] = np.inf
+    ahead = positions[:, None, 0] > positions[None, :, 0]  # [source, target]
+    linked = (through.min(2) >= squared) & ahead
+    return positions, torch.from_numpy(np.argwhere(linked).T.copy())
+
+
+def road_task(
+    seed: int = 0, *, num_sensors: int = 60, num_times: int = 120, noise: float = 4.0
+) -> RoadTask:
+    r"""Generate the task: jams arise at random, fade, and travel backwards along the roads.
+
+    With :math:`c_v \in [0, 1]` the congestion at sensor v and :math:`\mathcal{N}(v)` the sensors that the
+    road leads to next, a step of five minutes is
+
+    .. math:: c_v \leftarrow 0.95\,\Big(0.4\,c_v + 0.6\,\frac{1}{d_v}
+              \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam},
+
+    the speed is the limit times :math:`1 - c_v`, and each measurement has an error of ``noise`` km/h.
+    What happens at v in ten minutes is therefore happening now at most two sensors ahead.
+    """
+    if num_sensors < 2 or num_times < 20:
+        raise ConfigError(
+            f"num_sensors is {num_sensors} and num_times {num_times}; "
+            "there must be at least 2 sensors and 20 points in time."
+        )
+    rng = seeds.numpy_generator(seed, "roads")
+    positions, edge_index = roads(num_sensors, rng)
+    matrix = adjacency(edge_index, num_sensors).to_dense().numpy()
+    matrix = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # row v: mean over those ahead
+    limit = rng.choice([50.0, 80.0, 100.0], num_sensors)
+    warm_up, congestion, states = 40, np.zeros(num_sensors), []
+    for _ in range(warm_up + num_times + READINGS - 1 + AHEAD):
+        jam = (rng.random(num_sensors) < 0.015) * rng.uniform(0.5, 1.0, num_sensors)
+        congestion = np.minimum(1, 0.95 * (0.4 * congestion + 0.6 * matrix @ congestion) + jam)
+        states.append(congestion)
+    speed = limit * (1 - np.stack(states[warm_up:]))  # [T + 4, N]
+    measured = speed + noise * rng.normal(size=speed.shape)
+    now = np.arange(num_times) + READINGS - 1
+    readings = [measured[now - back] for back in range(READINGS)]
+    x = np.stack([*readings, np.broadcast_to(limit, readings[0].shape)], axis=2)  # [T, N, 4]
+    y = speed[now + AHEAD]  # [T, N]
+    # The past trains, the future tests. Between the parts lies a gap as long as the readings and the
+    # ten minutes ahead reach, so that no speed is in two parts.
+    a, b, gap = int(0.6 * num_times), int(0.8 * num_times), AHEAD + READINGS - 1
+    times = np.arange(num_times)
+    split = Split(times[: a - gap], times[a : b - gap], times[b:])
+    return RoadTask(positions, edge_index, torch.tensor(x).float(), torch.tensor(y).float(), split)
+
+
+def repeat_graph(edge_index: Tensor, num_nodes: int, times: int) -> Tensor:
+    """``times`` copies of a graph side by side, as one graph without edges between the copies."""
+    shift = num_nodes * torch.arange(times).repeat_interleave(edge_index.shape[1])  # [times * E]
+    return edge_index.repeat(1, times) + shift  # [2, times * E]
+
+
+@limited_threads(1)  # the products are too small for two
+def road_comparison(
+    task: RoadTask, *, seed: int = 0, plan: engine.Plan = PLAN, hidden: int = 16
+) -> dict[str, float]:
+    """Mean absolute error on the future, in km/h, of three ways to predict.
+
+    ``no change`` says that the speed stays what was measured last; ``sensor alone`` is a network on the
+    sensor's own readings; ``with the graph`` is the same network that also reads the neighbours'. Both
+    networks keep the weights of their best epoch on the validation times.
+    """
+    fitted = task.x[torch.from_numpy(task.split.train)]
+    mean, scale = fitted.mean((0, 1)), fitted.std((0, 1))
+    parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    for name in ("train", "validation", "test"):
+        times = torch.from_numpy(getattr(task.split, name))
+        x = ((task.x[times] - mean) / scale).flatten(0, 1)  # [times * N, 4]
+        graph = adjacency(repeat_graph(task.edge_index, task.x.shape[1], len(times)), len(x))
+        parts[name] = x, graph, task.y[times].flatten()  # ..., [times * N]
+    target_mean, target_scale = parts["train"][2].mean(), parts["train"][2].std()
+
+    def error(model: nn.Module, part: str) -> Tensor:
+        x, graph, y = (value.to(engine.device_of(model)) for value in parts[part])
+        output: Tensor = model(x, graph) * target_scale + target_mean  # [times * N]
+        return (output - y).abs()
+
+    def loss(model: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        errors = error(model, "train")
+        return errors.mean() / target_scale * len(errors), len(errors)
+
+    test = torch.from_numpy(task.split.test)
+    result = {"no change": float((task.x[test][:, :, 0] - task.y[test]).abs().mean())}
+    for name, uses_graph in (("sensor alone", False), ("with the graph", True)):
+        seeds.seed_everything(seed)
+        model = GraphRegressor(
+            task.x.shape[2], hidden, num_layers=2, dropout=0.0, use_graph=uses_graph
+        )
+        engine.fit(
+            model, plan, loss=loss, shard=False, log=None,
+            batches=lambda epoch: [torch.zeros(1)] * 4,  # four steps over all training times
+            validate=lambda m: {"mae": float(error(m, "validation").mean())},
+        )  # fmt: skip
+        with torch.no_grad():
+            result[name] = float(error(model, "test").mean())
+    return result
