@@ -670,7 +670,7 @@ def student(
     ] = False,
 ) -> None:
     """Write the student edition: skeletons and notebooks without the answers."""
-    from coursework.student import edition
+    from coursework_tools.student import edition
 
     for path in edition.write(folder, problem, force):
         typer.echo(f"  {(folder / path).as_posix()}")
@@ -689,45 +689,28 @@ def check(
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Time that one object may take.")] = 60.0,
 ) -> None:
-    """Check a student's versions; ends with 1 unless every object passes."""
+    """Check a student's versions; ends with 1 unless every object passes and every answer is there."""
     from rich.markup import escape
 
-    from coursework.student import edition
+    from coursework.training.progress import track
+    from coursework_tools.student import edition, runner
 
     root = edition.find(folder)
-    problems = edition.problems_of(problem) if problem else edition.problems_in(root)
-    if not set(problems) <= set(edition.problems_in(root)):
+    there = edition.problems_in(root)
+    problems = there if problem is None else edition.problems_of(problem)
+    if not set(problems) <= set(there):
         raise ConfigError(f"The edition in {root} was made without problem {problem}.")
     table = _table(f"Student edition in {root}", ["problem", "object", "file", "score", "remarks"])
-    right = total = 0
-    tasks = []
-    if any(edition.MODULES[number] for number in problems):
-        from coursework.student import runner
-        from coursework.student.tasks import TASKS
-        from coursework.training.progress import track
-
-        tasks = [task for task in TASKS if task.problem in problems]
-        by_name = {task.name: task for task in tasks}
-        for result in track(runner.check(root, tasks, seconds), "checking", total=len(tasks)):
-            task = by_name[result.task]
-            full = result.passed == result.total
-            said = "\n".join(f"[bold]{one.kind}:[/] {escape(one.words)}" for one in result.remarks)
-            table.add_row(
-                task.question,
-                task.name,
-                edition.path_of(task.module).as_posix(),
-                f"[{'green' if full else 'red'}]{result.passed}/{result.total}[/]",
-                said or "[green]all right[/]",
-            )
-            right, total = right + full, total + 1
-    for name, missing in edition.words_missing(root, problems).items():
-        if missing:
-            words = f"[bold]to do:[/] no answer yet to {', '.join(missing)}"
-            table.add_row(name.split("_")[0], "in words", f"notebooks/{name}.ipynb", "–", words)
+    rows = list(track(runner.rows(root, problems, seconds), "checking"))
+    for row in rows:
+        said = "\n".join(f"[bold]{one.kind}:[/] {escape(one.words)}" for one in row.remarks)
+        score = f"[{'green' if row.right == row.total else 'red'}]{row.right}/{row.total}[/]"
+        table.add_row(row.question, row.what, row.file, score, said or "[green]all right[/]")
     _print(table)
-    if tasks:
-        typer.echo(f"{right} of {total} objects pass all their checks.")
-    if right < total:
+    objects = [row.right == row.total for row in rows if row.what != runner.IN_WORDS]
+    if objects:
+        typer.echo(f"{sum(objects)} of {len(objects)} objects pass all their checks.")
+    if not rows or any(row.right < row.total for row in rows):
         raise typer.Exit(1)
 
 

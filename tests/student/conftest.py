@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from solved_edition import BY_NAME, Change, Examine, solved
+from solved_edition import BY_NAME, Examine, solved
 
-from coursework.student import checks
-from coursework.student.tasks import TASKS
+from coursework_tools.student import engine, runner
+from coursework_tools.student.mistakes import Change
 
 
 @pytest.fixture
 def examine(tmp_path: Path) -> Examine:
     """Examine an object of the solved edition after some changes of its text."""
 
-    def run(name: str, changes: Sequence[Change] = ()) -> checks.Report:
+    def run(name: str, changes: Sequence[Change] = ()) -> engine.Report:
         task = BY_NAME[name]
         text = solved(task.module)
         for old, new in changes:
@@ -24,6 +24,6 @@ def examine(tmp_path: Path) -> Examine:
             text = text.replace(old, new)
         path = tmp_path / f"{task.module.split('.')[-1]}.py"
         path.write_text(text, encoding="utf-8")
-        return checks.examine(task, path, TASKS)
+        return runner.judge(task, path)
 
     return run

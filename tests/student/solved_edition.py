@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Sequence
 
-from coursework import settings
-from coursework.student import checks, markers
-from coursework.student.tasks import TASKS
+from coursework_tools.student import edition, engine, markers
+from coursework_tools.student.mistakes import Change
+from coursework_tools.student.probes import TASKS
 
-PACKAGE = settings.repo_root() / "src" / "coursework"
 BY_NAME = {task.name: task for task in TASKS}
-
-Change = tuple[str, str]
-Examine = Callable[[str, Sequence[Change]], checks.Report]
-
-
-def source_of(module: str) -> str:
-    return (PACKAGE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+Examine = Callable[[str, Sequence[Change]], engine.Report]
 
 
 def solved(module: str) -> str:
     """The skeleton of a module with the solution's code written into its prompts."""
-    source, name = source_of(module), f"coursework.{module}"
-    return markers.solve(markers.skeleton(source, name), source, name)
+    return solve(edition.skeleton_of(module), edition.source_of(module), f"coursework.{module}")
+
+
+def solve(text: str, source: str, module: str) -> str:
+    """The inverse of cutting: prompts are replaced by the code of ``source``."""
+    for region in markers.regions(source):
+        prompt = "\n".join(region.prompt)
+        assert prompt in text, region.where
+        text = text.replace(prompt, "\n".join(region.code), 1)
+    tree = ast.parse(text)
+    there = {name for node in tree.body for name in markers._defined(node) + _imported(node)}
+    top = {name for node in ast.parse(source).body for name in markers._defined(node)}
+    if missing := sorted((markers._used(tree) & top) - there):
+        head, body = text.split("\n\n\n", 1)
+        text = f"{head}\nfrom {module} import {', '.join(missing)}\n\n\n{body}"
+    return text
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    if not isinstance(node, ast.Import | ast.ImportFrom):
+        return []
+    return [(alias.asname or alias.name).split(".")[0] for alias in node.names]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from coursework.cli import app
 from coursework.errors import ConfigError
-from coursework.student import edition
+from coursework_tools.student import edition
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +54,35 @@ def test_nobodys_work_is_overwritten(tmp_path: Path) -> None:
     assert "TODO" in work.read_text(encoding="utf-8")
 
 
+def test_problem_after_problem_goes_into_one_folder(tmp_path: Path) -> None:
+    edition.write(tmp_path, problem=5)
+    (tmp_path / "models" / "unet.py").write_text("my evening", encoding="utf-8")
+    edition.write(tmp_path, problem=1)
+    assert edition.problems_in(tmp_path) == [1, 5]
+    assert "Problem 5" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text("my notes", encoding="utf-8")
+    edition.write(tmp_path, problem=3)
+    edition.write(tmp_path, problem=1, force=True)
+    assert edition.problems_in(tmp_path) == [1, 3, 5]
+    assert (tmp_path / "models" / "unet.py").read_text(encoding="utf-8") == "my evening"
+
+
+def test_other_work_stands_even_with_force(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("of another project", encoding="utf-8")
+    with pytest.raises(ConfigError, match="it is no student edition"):
+        edition.write(tmp_path, problem=1, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    edition.write(tmp_path / "a", problem=1)
+    (tmp_path / "a" / "README.md").write_text("my notes", encoding="utf-8")
+    edition.write(tmp_path / "a", problem=5)
+    assert (tmp_path / "a" / "README.md").read_text(encoding="utf-8") == "my notes"
+
+
 def test_wrong_use_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / edition.MANIFEST).write_text("[]", encoding="utf-8")
+    (tmp_path / "broken" / edition.MANIFEST).write_text('{"problems": []}', encoding="utf-8")
     edition.write(tmp_path / "one", problem=1)
     for arguments, says in (
         (["student", "--problem", "7"], "no problem 7"),
@@ -67,6 +91,7 @@ def test_wrong_use_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["check", "--folder", "elsewhere"], "elsewhere is no student edition"),
         (["check", "--folder", "broken"], "is broken"),
         (["check", "--folder", "one", "--problem", "2"], "without problem 2"),
+        (["check", "--folder", "one", "--problem", "0"], "no problem 0"),
     ):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2, arguments
@@ -88,12 +113,15 @@ def test_an_edition_is_found_here_or_in_student(
     assert edition.find() == (tmp_path / "student").resolve()
     monkeypatch.chdir(tmp_path / "student")
     assert edition.find() == (tmp_path / "student").resolve()
-    assert edition.words_missing(edition.find(), [6])["6_theory"][-1] == "2.1.1"
+    ((problem, answered, asked, (remark,)),) = edition.in_words(edition.find(), [6])
+    assert (problem, answered, asked) == (6, 0, 9)
+    assert remark.words.startswith("no answer yet to 1.1.1")
+    assert remark.words.endswith("2.1.1.")
 
 
 OVERLAY = """
 import inspect, sys, torch
-from coursework import student
+from coursework_tools import student
 student.use(sys.argv[1])
 student.use(sys.argv[1])  # the cell may be run twice
 from coursework.models import LSTM, lstm
@@ -120,11 +148,14 @@ def test_notebooks_run_with_the_students_modules(tmp_path: Path) -> None:
 
 def test_modules_that_are_imported_already_cannot_be_replaced(tmp_path: Path) -> None:
     import coursework.models  # noqa: F401
-    from coursework import student
+    from coursework_tools import student
 
     edition.write(tmp_path, problem=5)
     before = list(sys.meta_path)
     with pytest.raises(ConfigError, match="restart the kernel"):
+        student.use(tmp_path)
+    (tmp_path / "models" / "unet.py").unlink()
+    with pytest.raises(ConfigError, match=r"unet.py is missing"):
         student.use(tmp_path)
     assert sys.meta_path == before
 

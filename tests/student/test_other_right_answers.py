@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from solved_edition import BY_NAME, solved
 
-from coursework.student import checks, edition, markers
-from coursework.student.tasks import TASKS
+from coursework_tools.student import edition, markers, runner
 
 OTHERS: list[tuple[str, dict[str, str]]] = [
     (
@@ -32,20 +31,13 @@ OTHERS: list[tuple[str, dict[str, str]]] = [
     (
         "LSTM",
         {
-            # every sequence at every step, and the old state where one has ended
             "LSTM._scan": """
                 h, c = state
-                outputs = [None] * len(sizes)
-                steps = list(enumerate(torch.split(rows, sizes)))
-                for t, x in reversed(steps) if reverse else steps:
-                    gates = x @ weight_ih.T + h[: len(x)] @ weight_hh.T
-                    if self.bias:
-                        gates = gates + getattr(self, "bias_ih" + suffix)
-                        gates = gates + getattr(self, "bias_hh" + suffix)
-                    new_h, new_c = lstm_update(gates, c[: len(x)])
-                    h = torch.cat([new_h, h[len(x) :]])
-                    c = torch.cat([new_c, c[len(x) :]])
-                    outputs[t] = new_h
+                outputs = [None] * len(x)
+                for t in reversed(range(len(x))) if reverse else range(len(x)):
+                    gates = x[t] @ weight_ih.T + h @ weight_hh.T
+                    h, c = lstm_update(gates if bias is None else gates + bias, c)
+                    outputs[t] = h
                 return torch.cat(outputs), (h, c)
             """
         },
@@ -54,10 +46,6 @@ OTHERS: list[tuple[str, dict[str, str]]] = [
         "attention",
         {
             "attention_weights": """
-                if similarity == "cosine":
-                    Q = Q / Q.norm(dim=-1, keepdim=True)
-                    K = K / K.norm(dim=-1, keepdim=True)
-                    scale = scale or 1.0
                 scale = scale or Q.shape[-1] ** -0.5
                 scores = torch.einsum("...nd,...md->...nm", Q, K) * scale
                 return masked_softmax(_apply_mask(scores, mask, causal))
@@ -174,6 +162,6 @@ def test_another_right_answer_gets_full_marks(
             text = text.replace(code, textwrap.indent(answer, region.indent), 1)
     path = tmp_path / "answer.py"
     path.write_text(text, encoding="utf-8")
-    report = checks.examine(task, path, TASKS)
+    report = runner.judge(task, path)
     assert report.remarks == ()
     assert report.passed == report.total

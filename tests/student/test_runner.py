@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
-from solved_edition import Examine, solved
+from solved_edition import BY_NAME, Examine, solved
 from typer.testing import CliRunner
 
 from coursework.cli import app
-from coursework.student import edition
+from coursework_tools.student import edition, notebooks, runner
 
 
 @pytest.mark.slow
@@ -42,8 +44,67 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "models" / "unet.py").unlink()
     result = CliRunner().invoke(app, ["check", "--folder", str(tmp_path)])
     assert result.exit_code == 1
-    assert result.output.count("unet.py is not there") == 3
+    assert result.output.count("unet.py is missing") == 3
     assert "0 of 3 objects" in result.output
+
+
+def words(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["check", *map(str, arguments)])
+    return result.exit_code, " ".join(re.sub(r"[│\s]+", " ", result.output).split())
+
+
+def test_what_is_missing_has_a_row_and_is_no_success(tmp_path: Path) -> None:
+    edition.write(tmp_path, problem=6)
+    assert words("--folder", tmp_path)[0] == 1
+    path = tmp_path / "notebooks" / "6_theory.ipynb"
+    document = nbformat.read(path, as_version=4)
+    for cell in document.cells:
+        cell.source = cell.source.replace(notebooks.HERE, "An answer.")
+    nbformat.write(document, path)
+    assert words("--folder", tmp_path)[0] == 0
+    document.cells = [cell for cell in document.cells if "An answer." not in cell.source]
+    nbformat.write(document, path)
+    code, text = words("--folder", tmp_path)
+    assert code == 1
+    assert "0/9" in text
+    assert "no cell with an answer to 1.1.1" in text
+    path.unlink()
+    code, text = words("--folder", tmp_path)
+    assert code == 1
+    assert "6_theory.ipynb is missing" in text
+
+
+def test_an_unreadable_notebook_costs_nothing_else(tmp_path: Path) -> None:
+    edition.write(tmp_path, problem=3)
+    (tmp_path / "notebooks" / "3_gnn_karate_wikipedia.ipynb").write_text("[]", encoding="utf-8")
+    (tmp_path / "experiments" / "karate.py").write_bytes(b"\xff\xfe")
+    (tmp_path / "models" / "graph_conv.py").write_text(
+        solved("models.graph_conv"), encoding="utf-8"
+    )
+    code, text = words("--folder", tmp_path)
+    assert code == 1
+    assert "is no readable notebook" in text
+    assert text.count("karate.py does not import: UnicodeDecodeError") == 2
+    assert "3 of 5 objects pass all their checks." in text
+
+
+def test_an_object_that_is_broken_costs_no_other_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "lstm.py"
+    for broken in ("class LSTM(nn.Module):\n    def (:", "class LSTM(nn.Nodule):"):
+        path.write_text(solved("models.lstm").replace("class LSTM(nn.Module):", broken), "utf-8")
+        assert runner.judge(BY_NAME["LSTMCell"], path).remarks == ()
+        assert "does not import" in runner.judge(BY_NAME["LSTM"], path).remarks[0].words
+
+
+def test_a_broken_installation_is_not_blamed_on_the_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edition.write(tmp_path, problem=5)
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    for row in runner.rows(tmp_path, [5]):
+        assert row.right < row.total
+    reports = list(runner.check(tmp_path, [BY_NAME["UNet"]]))
+    assert "did not start" in reports[0].remarks[0].words
 
 
 def test_errors_are_one_line_with_their_place(examine: Examine) -> None:
@@ -54,7 +115,7 @@ def test_errors_are_one_line_with_their_place(examine: Examine) -> None:
         ([("return h, c", "raise SystemExit")], r"SystemExit \(lstm.py, line \d+\)"),
         ([("class LSTMCell", "class Cell")], "LSTMCell is missing"),
         ([("return h, c", "return h")], "should be 2 tensors, but is of type Tensor"),
-        ([("return h, c", "return None")], "should be 2 tensors, but is None"),
+        ([("return h, c", "return None")], "should be 2 tensors, but is of type NoneType"),
         ([("return h, c", "return h[:, :1], c")], r"has shape \[3, 1\], not \[3, 4\]"),
         ([("return h, c", "return h.detach(), c.detach()")], "^gradient: .*no gradient"),
         ([("return h, c", "return 1.1 * h, c")], "value: .* right shape, but 12 of 24 numbers"),

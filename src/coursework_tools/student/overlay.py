@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from coursework.errors import ConfigError
-from coursework.student import edition
+from coursework_tools.student import edition
 
 
 class _Overlay(MetaPathFinder, Loader):
@@ -42,21 +42,17 @@ class _Overlay(MetaPathFinder, Loader):
 
 
 def use(folder: str | Path) -> None:
-    """Import the modules of a student's folder in place of the package's.
-
-    Args:
-        folder: A folder that ``coursework student`` made.
+    """Import the modules of a folder that ``coursework student`` made in place of the package's.
 
     Raises:
         ConfigError: It is no such folder, or the package's modules were imported already.
     """
     root = edition.find(Path(folder))
-    files = {
-        f"coursework.{module}": root / edition.path_of(module)
-        for modules in edition.MODULES.values()
-        for module in modules
-        if (root / edition.path_of(module)).is_file()
-    }
+    modules = [m for number in edition.problems_in(root) for m in edition.MODULES[number]]
+    files = {f"coursework.{module}": root / edition.path_of(module) for module in modules}
+    for file in files.values():
+        if not file.is_file():
+            raise ConfigError(f"{file} is missing; without it the solution would run in its place.")
     if any(isinstance(finder, _Overlay) and finder.files == files for finder in sys.meta_path):
         return  # the cell was run twice
     loaded = sorted(name for name in files if name in sys.modules)

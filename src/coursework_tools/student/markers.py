@@ -64,11 +64,6 @@ class Region:
         return tuple(self.indent + line for line in lines)
 
 
-def is_marker(line: str) -> bool:
-    """Whether a line is one of the two markers."""
-    return bool(_BEGIN.fullmatch(line) or _END.fullmatch(line))
-
-
 def regions(source: str) -> list[Region]:
     """The marked regions of a module, from its top to its bottom.
 
@@ -140,26 +135,6 @@ def skeleton(source: str, module: str) -> str:
     return "\n\n".join([docstring, imports, *("\n" + text for text in objects)]) + "\n"
 
 
-def solve(text: str, source: str, module: str) -> str:
-    """The skeleton with the prompts replaced by the code of ``source``: the inverse of cutting.
-
-    Raises:
-        CourseworkError: A prompt is not there.
-    """
-    for region in regions(source):
-        prompt, code = "\n".join(region.prompt), "\n".join(region.code)
-        if prompt not in text:
-            raise CourseworkError(f"The skeleton has no prompt for {region.where} any more.")
-        text = text.replace(prompt, code, 1)
-    tree = ast.parse(text)
-    there = {name for node in tree.body for name in _defined(node) + _imported(node)}
-    top = {name for node in ast.parse(source).body for name in _defined(node)}
-    if missing := sorted((_used(tree) & top) - there):
-        head, body = text.split("\n\n\n", 1)
-        text = f"{head}\nfrom {module} import {', '.join(missing)}\n\n\n{body}"
-    return text
-
-
 def _with_prompts(lines: list[str], node: Definition, marked: list[Region]) -> str:
     """The text of a definition, prompts in place of its marked regions."""
     own = {region.first: region for region in marked if region.where.split(".")[0] == node.name}
@@ -205,12 +180,6 @@ def _defined(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         return [node.target.id]
     return []
-
-
-def _imported(node: ast.stmt) -> list[str]:
-    if not isinstance(node, ast.Import | ast.ImportFrom):
-        return []
-    return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
 
 
 def _imports(tree: ast.Module, used: set[str]) -> str:

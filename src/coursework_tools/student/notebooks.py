@@ -40,7 +40,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
 
 SETUP = """\
 # Your own modules take the place of the package's. After a change of yours restart the kernel.
-from coursework import student
+from coursework_tools import student
 
 student.use("..")"""
 
@@ -88,15 +88,34 @@ def edition(document: Any, notebook: str) -> Any:
     return result
 
 
-def open_questions(document: Any) -> list[str]:
-    """Numbers of the questions whose prompt in words nobody has answered yet."""
-    texts = [cell.source for cell in document.cells if cell.cell_type == "markdown"]
-    return [
-        part
-        for text in texts
-        if HERE in text
-        for part in re.findall(r"answer to question ([\w.()]+)", text)
-    ]
+def in_words(notebook: str) -> list[str]:
+    """Numbers of the questions that ask for words."""
+    return [q.part for q in of_notebook(notebook) if q.part in IN_WORDS | OBSERVED]
+
+
+def open_questions(document: Any, notebook: str) -> tuple[list[str], list[str]]:
+    """Questions in words whose cell has no answer yet, and those that no cell is there for."""
+    texts = [cell for cell in document.cells if cell.cell_type == "markdown"]
+    unanswered, gone = [], []
+    for question in of_notebook(notebook):
+        ids = {
+            f"{c.get('id')}-answer"
+            for c in texts
+            if c.source.startswith("## ") and _about(c.source, question)
+        }
+        said = f"answer to question {question.part} "
+        answers = [c.source for c in texts if c.get("id") in ids or said in c.source]
+        if question.part in in_words(notebook):
+            if not answers:
+                gone.append(question.part)
+            elif not any(map(_answered, answers)):
+                unanswered.append(question.part)
+    return unanswered, gone
+
+
+def _answered(text: str) -> bool:
+    """Whether the mark is gone, and something stands beside what was asked."""
+    return HERE not in text and bool(re.sub(r"(?m)^\*\*TODO:\*\*.*$", "", text).strip())
 
 
 def _sections(cells: list[Any]) -> list[list[Any]]:

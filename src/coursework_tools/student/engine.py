@@ -1,0 +1,353 @@
+"""How a student's version is judged: beside the solution, and beside the solution with one thing wrong.
+
+A *probe* builds an object from a module and calls it. With the same weights and inputs the student's
+object must give the solution's numbers, gradients included. Where it does not, the same probe runs on
+every wrong version of the solution (a *mistake* of ``mistakes.txt``: a change of its text, and what to
+say). The one that gives the student's numbers is the remark. Otherwise the remark says what differs,
+and by how much, but never what would be right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from coursework_tools.student.mistakes import Change, Mistake, Remark, mistakes
+
+Call = Callable[..., Any]
+"""A function of a module and of random numbers, to tensors; defaults are the shapes of the numbers."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An object that is asked for."""
+
+    name: str
+    problem: int
+    question: str
+    module: str  # below the package: "models.lstm"
+    probes: dict[str, Call] = field(compare=False)  # by "what is compared", or "kind: what ..."
+    names: tuple[str, ...] = ()  # what of the module belongs to it, if not only ``name``
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """What of the module belongs to it."""
+        return self.names or (self.name,)
+
+    @property
+    def mistakes(self) -> Sequence[Mistake]:
+        """What is often done wrong."""
+        return mistakes().get(self.name, ())
+
+
+class Report(NamedTuple):
+    """What became of one task: probes that it passed, and what to say, the most telling first."""
+
+    task: str
+    passed: int
+    total: int
+    remarks: tuple[Remark, ...]
+
+
+class Mismatch(Exception):
+    """The parameters are not those of the solution; ``shapes`` tells two such cases apart."""
+
+    def __init__(self, words: str, shapes: object = None) -> None:
+        super().__init__(words, shapes)
+        self.words = words
+
+
+class Result(NamedTuple):
+    """What a probe returned (``values`` is None unless only tensors), or the error that it ended in."""
+
+    returned: Any = None
+    values: list[Tensor] | None = None
+    gradients: dict[str, Tensor] | None = None  # None: no value depends on any leaf
+    error: BaseException | None = None
+
+
+def solution_of(task: Task) -> ModuleType:
+    """The package's own module."""
+    return importlib.import_module(f"coursework.{task.module}")
+
+
+@cache
+def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
+    """The solution's module with the text of the task's objects changed.
+
+    Raises:
+        LookupError: The text that a change quotes is not in the solution any more.
+    """
+    solution = solution_of(task)
+    if not changes:
+        return solution
+    text = "\n\n".join(inspect.getsource(getattr(solution, name)) for name in task.own)
+    for old, new in changes:
+        if old not in text:
+            raise LookupError(
+                f"mistakes.txt, [{task.name}]: {', '.join(task.own)} in {solution.__name__} "
+                f"has no text {old!r} any more; quote what stands there now."
+            )
+        text = text.replace(old, new)
+    made = ModuleType(solution.__name__)
+    made.__dict__.update(vars(solution))
+    exec(compile(text, f"<{task.name} with a mistake>", "exec"), made.__dict__)
+    return made
+
+
+def verify(task: Task) -> None:
+    """Raise LookupError unless what the task's mistakes quote is there, and the solution runs."""
+    known_probes = {_split(name)[1] for name in task.probes}
+    for mistake in task.mistakes:
+        for changes in mistake.changes:
+            mutant(task, changes)
+        if unknown := {*mistake.at, *mistake.otherwise} - known_probes:
+            raise LookupError(f"mistakes.txt, [{task.name}]: no probe is called {unknown.pop()!r}.")
+    for name in task.probes:
+        if (error := known(task, name).error) is not None:
+            raise LookupError(f"The solution of {task.name} fails in {name!r}.") from error
+
+
+def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr) -> Report:
+    """Run the probes of a task on a student's module; ``place`` describes an error of its code."""
+    named: list[Remark] = []
+    general: list[Remark] = []
+    passed = 0
+    for name in task.probes:
+        right = known(task, name)
+        got = attempt(task, name, student)
+        if alike(got, right):
+            if gap := _gradient_gap(got, right):
+                general.append(Remark("gradient", gap))
+            passed += not gap
+        elif isinstance(got.error, NotImplementedError):
+            named.append(Remark("to do", str(got.error) or "Still to be written."))
+        elif remark := _recognised(task, name, got):
+            named.append(remark)
+        elif isinstance(got.error, Mismatch):
+            named.append(Remark("shape", got.error.words))
+        elif got.error is not None:
+            general.append(Remark("error", f"{task.name} ends in {place(got.error)}."))
+        else:
+            general.append(_difference(task, name, got, right))
+    remarks = tuple(dict.fromkeys(named)) or tuple(general[:1])
+    return Report(task.name, passed, len(task.probes), remarks)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The kind of a probe, and what it compares."""
+    kind, colon, what = name.partition(": ")
+    return (kind, what) if colon else ("value", name)
+
+
+def _recognised(task: Task, name: str, got: Result) -> Remark | None:
+    """The remark of the mistake that gives the same numbers, or that alone can make this difference."""
+    kind, what = _split(name)
+    likely = sorted(task.mistakes, key=lambda mistake: mistake.remark.kind != kind)
+    for mistake in likely:
+        if any(alike(got, known(task, name, changes)) for changes in mistake.changes):
+            return mistake.remark
+    for mistake in likely:
+        if what in mistake.at and _shapes(got) == _shapes(known(task, name)):
+            return mistake.remark
+    return None
+
+
+# --- running -----------------------------------------------------------------------------------
+
+
+class Factory:
+    """A module whose classes give their objects known weights.
+
+    The solution's are scattered, so that equal defaults (zero biases) hide no mistake, and kept in
+    ``weights``; those of all other versions get the same, in the order in which they are built.
+    """
+
+    def __init__(self, task: Task, module: ModuleType, weights: list[dict[str, Tensor]]) -> None:
+        self.solution, self.module, self.weights = solution_of(task), module, weights
+        self.built: list[nn.Module] = []
+
+    def __getattr__(self, name: str) -> Any:
+        made = getattr(self.module, name)
+        original = getattr(self.solution, name)
+        if not (isinstance(original, type) and issubclass(original, nn.Module)):
+            return made
+
+        def build(*arguments: Any, **options: Any) -> nn.Module:
+            own: nn.Module = made(*arguments, **options)
+            if self.module is self.solution:
+                with torch.no_grad():
+                    for parameter in own.parameters():
+                        parameter.add_(0.3 * torch.randn_like(parameter))
+                self.weights.append({k: v.clone() for k, v in own.state_dict().items()})
+            else:
+                _take_weights(own, self.weights[len(self.built)])
+            self.built.append(own)
+            return own
+
+        return build
+
+
+def _take_weights(own: nn.Module, weights: dict[str, Tensor]) -> None:
+    if not isinstance(own, nn.Module):
+        raise Mismatch(f"{type(own).__name__} is not an nn.Module.")
+    mine = own.state_dict()
+    shapes = sorted((name, tuple(value.shape)) for name, value in mine.items())
+    for name, value in weights.items():
+        if name not in mine:
+            raise Mismatch(f"There is no {name}; the prompt says how it is called.", shapes)
+        if mine[name].shape != value.shape:
+            words = f"{name} has shape {list(mine[name].shape)}, not {list(value.shape)}."
+            raise Mismatch(words, shapes)
+    if unknown := [name for name in mine if name not in weights]:
+        raise Mismatch(f"{unknown[0]} is one parameter too many.", shapes)
+    own.load_state_dict(weights)
+
+
+@cache
+def _weights(task: Task, name: str) -> list[dict[str, Tensor]]:
+    return []  # filled by the solution
+
+
+@cache
+def known(task: Task, name: str, changes: tuple[Change, ...] = ()) -> Result:
+    """The result of the solution, or of a wrong version of it."""
+    return attempt(task, name, mutant(task, changes))
+
+
+def attempt(task: Task, name: str, module: ModuleType) -> Result:
+    """The result of a probe on any version of the module."""
+    probe = task.probes[name]
+    try:
+        with steady():
+            shapes = [*inspect.signature(probe).parameters.values()][1:]
+            leaves = {one.name: torch.randn(one.default, requires_grad=True) for one in shapes}
+            # copies: a function may write into its inputs, but not into leaves
+            factory = Factory(task, module, _weights(task, name))
+            returned = probe(factory, *(leaf.clone() for leaf in leaves.values()))
+            for own in factory.built:
+                leaves |= dict(own.named_parameters())
+            values = flat(returned)
+            return Result(returned, values, _gradients(values or [], leaves))
+    except (Exception, SystemExit) as error:
+        return Result(error=error)
+
+
+def _gradients(values: list[Tensor], leaves: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """The gradient of a random combination of the values by every leaf."""
+    torch.default_generator.manual_seed(1)
+    weighted = [value * torch.randn(value.shape) for value in values if value.requires_grad]
+    if not weighted:
+        return None
+    loss = torch.cat([value.flatten() for value in weighted]).sum()
+    wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+    found = torch.autograd.grad(loss, [*wanted.values()], materialize_grads=True, allow_unused=True)
+    return dict(zip(wanted, found, strict=True))
+
+
+@contextlib.contextmanager
+def steady() -> Iterator[None]:
+    """Float64 and a fixed seed, so that only mistakes make a difference, whatever ran before."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning is no mistake
+            torch.default_generator.manual_seed(0)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+# --- comparing ---------------------------------------------------------------------------------
+
+
+def flat(value: Any) -> list[Tensor] | None:
+    """Tensors of a (nested) sequence, or None if something else is in it."""
+    if isinstance(value, Tensor):
+        return [value.to_dense() if value.layout != torch.strided else value]
+    if not isinstance(value, tuple | list):
+        return None
+    parts = [flat(part) for part in value]
+    return None if None in parts else [one for part in parts for one in part or []]
+
+
+def alike(a: Result, b: Result) -> bool:
+    """Whether two results have the same values, or ended in the same error."""
+    if a.error is not None or b.error is not None:
+        return _key(a.error) == _key(b.error)
+    return _shapes(a) == _shapes(b) and all(
+        torch.allclose(x.double(), y.double(), rtol=1e-7, atol=1e-9, equal_nan=True)
+        for x, y in zip(a.values or [], b.values or [], strict=True)
+    )
+
+
+def _key(error: BaseException | None) -> tuple[str, str]:
+    """What makes errors the same; where a RecursionError is met, its message depends on."""
+    return type(error).__name__, "" if isinstance(error, RecursionError) else repr(error)
+
+
+def _shapes(result: Result) -> list[tuple[str, list[int]]] | None:
+    """Sort and shape of each value."""
+    if result.values is None:
+        return None
+    return [(_sort(value), list(value.shape)) for value in result.values]
+
+
+def _sort(value: Tensor) -> str:
+    if value.is_floating_point():
+        return "floating point"
+    return "boolean" if value.dtype == torch.bool else "integer"
+
+
+def _gradient_gap(got: Result, right: Result) -> str:
+    """What is wrong with the gradients, if anything is."""
+    if right.gradients is None:
+        return ""
+    if got.gradients is None:
+        return "The output has no gradient: something detaches it."
+    for name, wanted in right.gradients.items():
+        mine = got.gradients.get(name, torch.zeros(()))
+        if not torch.allclose(mine, wanted, rtol=1e-6, atol=1e-8):
+            how = "gets another gradient than it should" if mine.any() else "gets no gradient"
+            return f"{name} {how}."
+    return ""
+
+
+def _difference(task: Task, name: str, got: Result, right: Result) -> Remark:
+    """What differs, and by how much."""
+    kind, what = _split(name)
+    said, wanted = what[0].upper() + what[1:], right.values or []
+    if got.values is None or len(got.values) != len(wanted):
+        many = "one tensor" if len(wanted) == 1 else f"{len(wanted)} tensors"
+        is_ = f"of type {type(got.returned).__name__}"
+        if isinstance(got.returned, tuple | list):
+            is_ = f"a {type(got.returned).__name__} of {len(got.returned)}"
+        return Remark("shape", f"{said} should be {many}, but is {is_}.")
+    for mine, other in zip(got.values, wanted, strict=True):
+        if mine.shape != other.shape:
+            return Remark("shape", f"{said} has shape {[*mine.shape]}, not {[*other.shape]}.")
+        if _sort(mine) != _sort(other):
+            return Remark("shape", f"{said} should be {_sort(other)}, but is {mine.dtype}.")
+    for mistake in task.mistakes:
+        if what in mistake.otherwise:
+            return mistake.remark
+    a, b = (torch.cat([x.detach().double().flatten() for x in y]) for y in (got.values, wanted))
+    if bool(a.isnan().any()):
+        return Remark(kind, f"{said} contains NaN.")
+    gap = (a - b).abs()
+    return Remark(
+        kind,
+        f"{said} has the right shape, but {int((gap > 1e-9).sum())} of {len(a)} numbers differ, "
+        f"by up to {float(gap.max()):.2g}.",
+    )

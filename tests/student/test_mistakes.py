@@ -1,0 +1,108 @@
+"""The solutions get full marks, and every mistake of mistakes.txt gets its own remark."""
+
+from __future__ import annotations
+
+import pytest
+from solved_edition import BY_NAME, Examine
+
+from coursework_tools.student import edition, engine, markers
+from coursework_tools.student.mistakes import Change, Mistake, Remark, mistakes, parse
+
+MISTAKES = [(name, mistake) for name, found in mistakes().items() for mistake in found]
+CODE_ERRORS = (NameError, AttributeError, TypeError, SyntaxError, UnboundLocalError)
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_the_solution_gets_full_marks(name: str, examine: Examine) -> None:
+    engine.verify(BY_NAME[name])
+    report = examine(name, [])
+    assert report.remarks == ()
+    assert report.passed == report.total > 0
+    assert BY_NAME[name].mistakes, "nothing is recognised for this object"
+
+
+def test_every_object_is_one_that_is_asked_for() -> None:
+    assert set(mistakes()) == set(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake"), MISTAKES, ids=[f"{n}-{m.remark.words[:40]}" for n, m in MISTAKES]
+)
+def test_a_mistake_is_recognised(name: str, mistake: Mistake) -> None:
+    task = BY_NAME[name]
+    assert mistake.changes or mistake.otherwise
+    for number, changes in enumerate(mistake.changes):
+        for probe in task.probes:
+            error = engine.known(task, probe, changes).error
+            assert not isinstance(error, CODE_ERRORS), "the wrong version is broken code"
+        report = engine.examine(task, engine.mutant(task, changes))
+        said = report.remarks[:1] if number == 0 else report.remarks
+        assert mistake.remark in said, (changes, report.remarks)
+        assert report.passed < report.total
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("LSTMCell", [("i, f, g, o = gates", "g, o, i, f = gates")], "another order"),
+        (
+            "attention",
+            [("scores = (Q * scale)", "scores = (Q * scale * scale)")],
+            "by another power",
+        ),
+        ("GAT", [("F.elu(", "F.tanh(")], "numbers differ, by up to"),
+        ("UNet", [("skips.pop()", "skips.pop(0)")], "in the wrong order"),
+        ("normalise_adjacency", [("scale[source]", "scale[target]")], "Every row sums to one"),
+    ],
+)
+def test_what_a_student_writes_is_recognised_by_its_numbers(
+    name: str, changes: list[Change], says: str, examine: Examine
+) -> None:
+    assert says in str(examine(name, changes).remarks[0])
+
+
+def test_two_mistakes_get_two_remarks(examine: Examine) -> None:
+    changes = [
+        ("causal_mask(scores", "~causal_mask(scores"),
+        ("scores.softmax(dim=-1)", "scores.softmax(dim=-2)"),
+    ]
+    kinds = [remark.kind for remark in examine("attention", changes[1:]).remarks]
+    assert kinds == ["value"]
+    both = [*changes[1:], ("_apply_mask(scores, mask, causal)", "_apply_mask(scores, mask, False)")]
+    kinds = [remark.kind for remark in examine("attention", both).remarks]
+    assert kinds == ["value", "leakage"]
+
+
+def test_a_text_that_is_gone_is_an_error_with_its_place() -> None:
+    with pytest.raises(
+        LookupError, match=r"\[GCN\]: GCN in coursework.models.gcn .* 'no such line'"
+    ):
+        engine.mutant(BY_NAME["GCN"], (("no such line", ""),))
+
+
+def test_a_probe_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Mistake(Remark("value", "x"), at=["no such probe"])
+    monkeypatch.setattr(engine, "mistakes", lambda: {"GCN": [wrong]})
+    with pytest.raises(LookupError, match="no probe is called 'no such probe'"):
+        engine.verify(BY_NAME["GCN"])
+
+
+def test_the_format() -> None:
+    (mistake,) = parse("[a]\nvalue: Words.\nat p\n- x\n-  y\n+\n- z\n+ u\nor\n~ i, j = v\n")["a"]
+    assert mistake.changes == [(("x\n y", ""), ("z", "u")), (("i, j = v", "j, i = v"),)]
+    assert (mistake.remark, mistake.at) == (Remark("value", "Words."), ["p"])
+    with pytest.raises(ValueError, match=r"line 2: 'valu: Words.' is of no known kind"):
+        parse("[a]\nvalu: Words.\n")
+
+
+def test_no_remark_gives_the_solution_away() -> None:
+    solution = {
+        line.split("  # ")[0].strip()
+        for module in {task.module for task in BY_NAME.values()}
+        for region in markers.regions(edition.source_of(module))
+        for line in region.code
+    }
+    for text in {mistake.remark.words for _, mistake in MISTAKES}:
+        assert not any(line in text for line in solution if len(line) > 12), text
+        assert not any(sign in text for sign in ("`", "torch.", "dim=", " self.", "**")), text
+        assert text.endswith("."), text
