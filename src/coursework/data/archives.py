@@ -6,10 +6,12 @@ the data, so it is refused as a whole; and one that announces or yields more tha
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -20,7 +22,7 @@ LIMIT = (
 )  # bytes that a member may have; the largest one of our data sets has a quarter of that
 
 # what reading a broken archive and parsing its content may raise
-BROKEN = (
+BROKEN: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     KeyError,  # no such member
@@ -32,6 +34,18 @@ BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+@contextlib.contextmanager
+def reading(path: Path, *others: type[Exception]) -> Iterator[None]:
+    """Turn the errors of :data:`BROKEN`, and ``others``, into one that says what to do."""
+    try:
+        yield
+    except BROKEN + others as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise DataError(
+            f"{path} cannot be read ({reason}); delete it and fetch it again."
+        ) from error
 
 
 def check_names(archive: zipfile.ZipFile, path: Path) -> None:

@@ -59,12 +59,8 @@ def parse(text: str, where: str) -> tuple[list[str], list[str]]:
 
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
-    try:
+    with archives.reading(path):
         text = archives.member(path, MEMBER).decode("utf-8")
-    except archives.BROKEN as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); delete it and fetch it again."
-        ) from error
     return parse(text, f"{path} ({MEMBER})")
 
 

@@ -28,18 +28,13 @@ def read_idx(path: Path) -> np.ndarray:
     """Read a gzipped IDX file of unsigned bytes, by torchvision's reader of unpacked ones."""
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
-    try:
+    with archives.reading(path, AssertionError, TypeError, IndexError):
         with tempfile.TemporaryDirectory() as folder:
             unpacked = Path(folder, "idx")
             unpacked.write_bytes(archives.gunzip(path))
             values: np.ndarray = read_sn3_pascalvincent_tensor(str(unpacked)).numpy()
         if values.dtype != np.uint8:
-            raise ValueError(f"it holds {values.dtype}")
-    except (*archives.BROKEN, AssertionError, TypeError, IndexError) as error:
-        raise DataError(
-            f"{path} is not a gzipped IDX file of unsigned bytes ({str(error)[:100]}); delete it and "
-            "fetch it again."
-        ) from error
+            raise ValueError(f"values of type {values.dtype}")
     return values
 
 

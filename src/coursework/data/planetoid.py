@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from coursework.data import sources
+from coursework.data import archives, sources
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, DataError
 
@@ -82,13 +82,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(path: Path) -> Any:
-    try:
+    with archives.reading(path, Exception):  # a broken pickle may raise anything
         value = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         return value.dense() if isinstance(value, _Sparse) else value
-    except Exception as error:  # a broken pickle makes the machine below it stumble over anything
-        raise DataError(
-            f"{path} cannot be read ({error}); delete it and fetch it again."
-        ) from error
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:

@@ -8,9 +8,11 @@ one reads so on stdout, and its :class:`~coursework.data.sources.Source` says ``
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,81 +44,26 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return images[order], labels[order], images[test], labels[test]
 
 
-# --------------------------------------------------------------------------------------------- tweets
+# ---------------------------------------------------------------------------------- tweets, sentences
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
+@lru_cache(maxsize=1)
+def _parts() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("standins.toml").read_text(encoding="utf-8"))
 
 
-_GOOD = _words(
-    "love loved loving great awesome amazing happy glad excited fun funny sweet best nice wonderful "
-    "beautiful perfect yay thanks thank enjoyed enjoying lovely cool brilliant proud lucky haha good"
-)
-_BAD = _words(
-    "hate hated sad miss missed sick tired hurt hurts sorry awful terrible worst horrible bad lonely "
-    "crying cry broken lost bored boring angry annoyed ugh stupid failed cold headache sucks upset"
-)
-_THINGS = _words(
-    "day night weekend movie show concert game exam work school class coffee tea lunch dinner breakfast "
-    "cake pizza weather rain sun beach garden party birthday trip holiday train bus flight phone laptop "
-    "internet twitter facebook song album book car house dog cat kitten sister brother mum dad friend"
-)
-_PLAIN = _words(
-    "today tonight tomorrow now later again really just so still already here there at home with my "
-    "friends this morning all week before bed after work on the way in the city for a while"
-)
-_POSITIVE_FRAMES = (
-    "i {g} this {t}",
-    "had a {g} {t} {p}",
-    "what a {g} {t} {p}",
-    "so {g} about the {t}",
-    "the {t} was {g} {p}",
-    "{g} {t} {p}",
-    "can't wait for the {t} so {g}",
-    "not {b} at all the {t} is {g}",
-    "my {t} is {g} and {g2}",
-)
-_NEGATIVE_FRAMES = (
-    "i {b} this {t}",
-    "had a {b} {t} {p}",
-    "what a {b} {t} {p}",
-    "so {b} about the {t}",
-    "the {t} was {b} {p}",
-    "{b} {t} {p}",
-    "i can't find my {t} {b}",
-    "not {g} at all the {t} is {b}",
-    "my {t} is {b} and {b2}",
-)
-_NEUTRAL_FRAMES = (
-    "going to the {t} {p}",
-    "back from the {t} {p}",
-    "is watching the {t} {p}",
-    "thinking about {t} and {t2}",
-    "{t} {p} then {t2}",
-)
-
-
-def _tweet(rng: np.random.Generator, positive: bool) -> str:
+def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, Any]) -> str:
     def one(words: Sequence[str]) -> str:
         return words[int(rng.integers(len(words)))]
 
-    if rng.random() < 0.12:  # no word shows the label
-        frame = one(_NEUTRAL_FRAMES)
-    else:
-        frame = one(_POSITIVE_FRAMES if positive else _NEGATIVE_FRAMES)
-    lists = {
-        "g": _GOOD,
-        "g2": _GOOD,
-        "b": _BAD,
-        "b2": _BAD,
-        "t": _THINGS,
-        "t2": _THINGS,
-        "p": _PLAIN,
-    }
+    good, bad, things, plain = (parts[key].split() for key in ("good", "bad", "things", "plain"))
+    # in one of eight no word shows the label
+    label = "neutral" if rng.random() < 0.12 else "positive" if positive else "negative"
+    frame = one(parts[label])
+    lists = {"g": good, "g2": good, "b": bad, "b2": bad, "t": things, "t2": things, "p": plain}
     text = frame.format(**{name: one(words) for name, words in lists.items()})
     if rng.random() < 0.3:
-        text += " " + " ".join(one(_PLAIN) for _ in range(int(rng.integers(1, 6))))
+        text += " " + " ".join(one(plain) for _ in range(int(rng.integers(1, 6))))
     words = text.split()
     if rng.random() < 0.15:  # an elongated word
         i = int(rng.integers(len(words)))
@@ -133,11 +80,11 @@ def _tweet(rng: np.random.Generator, positive: bool) -> str:
         text = text.upper()
     text += one(["", "", ".", "!", "!!", "...", " ..", "!!!!"])
     if rng.random() < 0.4:
-        text = f"@{one(_THINGS)}{rng.integers(1, 999)} {text}"
+        text = f"@{one(things)}{rng.integers(1, 999)} {text}"
     if rng.random() < 0.06:
         text = f"{text} http://example.org/{rng.integers(1, 9999)}"
     if rng.random() < 0.05:
-        text = f"{text} #{one(_THINGS)}"
+        text = f"{text} #{one(things)}"
     return text + (" " if rng.random() < 0.5 else "")
 
 
@@ -150,66 +97,10 @@ def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
     """
     rng = np.random.default_rng(140)
     labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
-    texts = [_tweet(rng, bool(label) != (rng.random() < 0.05)) for label in labels]
+    texts = [
+        _tweet(rng, bool(label) != (rng.random() < 0.05), _parts()["tweets"]) for label in labels
+    ]
     return texts, labels
-
-
-# ------------------------------------------------------------------------------------ English - French
-
-# (English, French masculine singular, feminine singular, masculine plural, feminine plural)
-_ADJECTIVES = (
-    ("happy", "heureux", "heureuse", "heureux", "heureuses"),
-    ("tall", "grand", "grande", "grands", "grandes"),
-    ("small", "petit", "petite", "petits", "petites"),
-    ("tired", "fatigué", "fatiguée", "fatigués", "fatiguées"),
-    ("ready", "prêt", "prête", "prêts", "prêtes"),
-    ("busy", "occupé", "occupée", "occupés", "occupées"),
-    ("strong", "fort", "forte", "forts", "fortes"),
-    ("kind", "gentil", "gentille", "gentils", "gentilles"),
-    ("late", "en retard", "en retard", "en retard", "en retard"),
-    ("rich", "riche", "riche", "riches", "riches"),
-    ("poor", "pauvre", "pauvre", "pauvres", "pauvres"),
-    ("young", "jeune", "jeune", "jeunes", "jeunes"),
-    ("sad", "triste", "triste", "tristes", "tristes"),
-    ("angry", "fâché", "fâchée", "fâchés", "fâchées"),
-    ("surprised", "surpris", "surprise", "surpris", "surprises"),
-    ("alone", "seul", "seule", "seuls", "seules"),
-    ("serious", "sérieux", "sérieuse", "sérieux", "sérieuses"),
-    ("careful", "prudent", "prudente", "prudents", "prudentes"),
-    ("lucky", "chanceux", "chanceuse", "chanceux", "chanceuses"),
-    ("sick", "malade", "malade", "malades", "malades"),
-    ("proud", "fier", "fière", "fiers", "fières"),
-    ("curious", "curieux", "curieuse", "curieux", "curieuses"),
-)
-_NOUNS = (
-    ("a teacher", "professeur", "professeure"),
-    ("a student", "étudiant", "étudiante"),
-    ("a doctor", "médecin", "médecin"),
-    ("a singer", "chanteur", "chanteuse"),
-    ("an actor", "acteur", "actrice"),
-    ("a lawyer", "avocat", "avocate"),
-    ("a nurse", "infirmier", "infirmière"),
-    ("a baker", "boulanger", "boulangère"),
-)
-_PLACES = (
-    ("at home", "à la maison"),
-    ("at school", "à l'école"),
-    ("in the garden", "dans le jardin"),
-    ("in paris", "à Paris"),
-    ("on the bus", "dans le bus"),
-)
-_DEGREES = (("", ""), ("very ", "très "), ("too ", "trop "))
-# (full form, contracted form, French before a word, is plural, genders)
-_SUBJECTS = (
-    ("I am", "I'm", "Je", "suis", False, "mf"),
-    ("You are", "You're", "Tu", "es", False, "mf"),
-    ("He is", "He's", "Il", "est", False, "m"),
-    ("She is", "She's", "Elle", "est", False, "f"),
-    ("We are", "We're", "Nous", "sommes", True, "mf"),
-    ("You are", "You're", "Vous", "êtes", True, "mf"),
-    ("They are", "They're", "Ils", "sont", True, "m"),
-    ("They are", "They're", "Elles", "sont", True, "f"),
-)
 
 
 @lru_cache(maxsize=1)
@@ -220,28 +111,28 @@ def sentence_pairs() -> tuple[list[str], list[str]]:
     has several French translations (``I am tired``: ``Je suis fatigué``, ``Je suis fatiguée``) and the
     other way round (``I'm tired``), so a split has to keep such pairs together.
     """
-    pairs: dict[tuple[str, str], None] = {}
+    parts, pairs = _parts()["french"], dict[tuple[str, str], None]()
 
     def add(french: str, *english: str) -> None:
         for sentence in english:
             pairs[f"{sentence}.", f"{french}."] = None
 
-    for full, short, pronoun, verb, plural, genders in _SUBJECTS:
+    for full, short, pronoun, verb, plural, genders in parts["subjects"]:
         # ne is elided before a vowel: Tu n'es pas
         negated = f"{pronoun} n'{verb} pas" if verb[0] in "eéê" else f"{pronoun} ne {verb} pas"
         for gender in genders:
-            for english, *forms in _ADJECTIVES:
+            for english, *forms in parts["adjectives"]:
                 french = forms[(gender == "f") + 2 * plural]
-                for degree, french_degree in _DEGREES:
+                for degree, french_degree in parts["degrees"]:
                     if not degree or french != "en retard":
                         said = f"{pronoun} {verb} {french_degree}{french}"
                         add(said, f"{full} {degree}{english}", f"{short} {degree}{english}")
                 add(f"{negated} {french}", f"{full} not {english}")
-            for english, *forms in _NOUNS if not plural else ():
+            for english, *forms in parts["nouns"] if not plural else ():
                 noun = forms[gender == "f"]
                 add(f"{pronoun} {verb} {noun}", f"{full} {english}")
                 add(f"{negated} {noun}", f"{full} not {english}")
-        for english, french in _PLACES:
+        for english, french in parts["places"]:
             add(f"{pronoun} {verb} {french}", f"{full} {english}", f"{short} {english}")
             add(f"{negated} {french}", f"{full} not {english}")
     ordered = list(pairs)

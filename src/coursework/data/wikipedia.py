@@ -111,14 +111,10 @@ def _read_archive(
     def where(part: str) -> str:
         return f"wikipedia/{name}/musae_{name}_{part}"
 
-    try:
+    with archives.reading(path, RecursionError):
         parts = ("edges.csv", "target.csv", "features.json")
         raw = {part: archives.member(path, where(part)) for part in parts}
         nouns: Any = json.loads(raw["features.json"])
-    except (*archives.BROKEN, RecursionError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); delete it and fetch it again."
-        ) from error
     edges = _table(raw["edges.csv"], ("id1", "id2"), where("edges.csv"))
     target = _table(raw["target.csv"], ("id", "target"), where("target.csv"))
     n = len(target)
