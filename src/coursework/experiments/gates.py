@@ -73,11 +73,7 @@ def unroll(lstm: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def trace(classifier: Classifier, text: str) -> Trace:
-    """The gates of a trained classifier along a text, which is cleaned as its tweets were.
-
-    Raises:
-        ConfigError: If no word is left of the text.
-    """
+    """The gates of a trained classifier along a text, which is cleaned as its tweets were."""
     tokens = tokenise(clean_tweet(text))
     if not tokens:
         raise ConfigError(f"No word is left of {text!r} after cleaning; give a text with words.")
@@ -177,9 +173,7 @@ def rnn_bound(cell: nn.RNNCell, x: Tensor) -> np.ndarray:
 def gradient_flow(
     radii: Sequence[float],
     forget_biases: Sequence[float],
-    *,
     steps: int = 80,
-    input_size: int = 8,
     hidden_size: int = 32,
     repeats: int = 5,
 ) -> dict[str, np.ndarray]:
@@ -191,16 +185,17 @@ def gradient_flow(
     Returns `lag`, int64 `[T]`, and for each cell (`RNN 0.8`, ..., `LSTM 0`, ...) the spectral norms,
     float64 `[N, T]`; for each RNN also its bounds (`RNN 0.8 bound`).
     """
+    inputs = 8
     curves = defaultdict[str, list[np.ndarray]](list)
     for repeat in range(repeats):
         generator = seeds.generator(repeat, "inputs")
-        x = torch.randn(steps, input_size, generator=generator, dtype=torch.float64) * 0.2
+        x = torch.randn(steps, inputs, generator=generator, dtype=torch.float64) * 0.2
         for radius in radii:
-            cell = vanilla_cell(input_size, hidden_size, radius, repeat)
+            cell = vanilla_cell(inputs, hidden_size, radius, repeat)
             curves[f"RNN {radius:g}"].append(spectral_norms(jacobians(cell, x)))
             curves[f"RNN {radius:g} bound"].append(rnn_bound(cell, x))
         for bias in forget_biases:
-            gated = gated_cell(input_size, hidden_size, bias, repeat)
+            gated = gated_cell(inputs, hidden_size, bias, repeat)
             curves[f"LSTM {bias:g}"].append(spectral_norms(jacobians(gated, x)))
     return {"lag": np.arange(steps)} | {name: np.stack(rows) for name, rows in curves.items()}
 

@@ -211,11 +211,9 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         key = cache.key_of(
             corpus.tweets.source.sha256, seed, len(training), config.max_length, *vocabulary.tokens
         )
-        texts = word2vec.Sentences(
-            training.tokens, training.starts, training.lengths, vocabulary.to_list()
-        )
+        texts = training.tokens, training.starts, training.lengths
         options = word2vec.Config(dim=config.embedding_dim, seed=seed)
-        matrix = word2vec.train(texts, vocabulary, options, key)
+        matrix = word2vec.train(*texts, vocabulary, options, key)
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std
@@ -410,13 +408,9 @@ def _run(
         for name, value in metrics.items()
         if name.endswith("test_accuracy")
     }
-    return job.run(
-        metrics,
-        corpus.tweets.source,
-        curves={name: fit.history for name, fit in fits.items()},
-        notes=notes,
-        artefacts={"logits": logits, "labels": labels, "split": corpus.split},
-    )
+    curves = {name: fit.history for name, fit in fits.items()}
+    artefacts = {"logits": logits, "labels": labels, "split": corpus.split}
+    return job.run(metrics, corpus.tweets.source, curves=curves, notes=notes, artefacts=artefacts)
 
 
 # --------------------------------------------------------------------------------------- trained models
@@ -432,17 +426,11 @@ class Classifier:
     data: dict[str, Any]  # record of what it was trained on, with the number of tweets
 
     def predict(self, texts: str | Sequence[str]) -> np.ndarray:
-        """Probability that each text is positive, float32 ``[n]``; texts are cleaned as tweets were.
-
-        Raises:
-            ConfigError: If something else than text is given.
-        """
+        """Probability that each text is positive, float32 ``[n]``; texts are cleaned as tweets were."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         wrong = [type(text).__name__ for text in texts if not isinstance(text, str)]
         if wrong:
-            raise ConfigError(
-                f"predict takes a text or a list of texts, but one is of type {wrong[0]}."
-            )
+            raise ConfigError(f"predict takes a text or a list of texts, not type {wrong[0]}.")
         most = self.config.max_length
         rows = [self.vocabulary.encode(tokenise(clean_tweet(text))[:most]) for text in texts]
         lengths = np.array([len(row) for row in rows], np.int64)
@@ -452,11 +440,7 @@ class Classifier:
 
 
 def load(checkpoint: Path | str) -> Classifier:
-    """A trained network from ``best.pt`` or the small file made from it.
-
-    Raises:
-        TrainingError: If the file is missing, broken, or no checkpoint of this experiment.
-    """
+    """A trained network from ``best.pt`` or the small file made from it."""
     config, bundle, weights = restore(checkpoint, "sentiment", Config)
     with checkpoints.fitting(checkpoint, "sentiment"):
         vocabulary = Vocabulary.from_list(bundle["vocabulary"].split("\n"), SPECIALS)

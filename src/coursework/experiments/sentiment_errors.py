@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coursework.data import sentiment140
+from coursework.data.sentiment140 import TokenisedTweets
 from coursework.data.text import HASHTAG, LONG, URL, USER, clean_tweet, tokenise
 from coursework.errors import ConfigError
 from coursework.experiments import ngrams
@@ -27,9 +27,6 @@ NEGATIONS = frozenset(
     {"not", "no", "never", "none", "nothing", "nobody", "neither", "nor", "cannot"}
 ) | {helper + ending for helper in _HELPERS for ending in ("nt", "n't")}
 LENGTHS = (1, 3, 5, 8, 11, 14, 17, 20, 24, 28, 37)  # each bin ends before the next number of tokens
-
-
-# --------------------------------------------------------------------------------------- calibration
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,6 @@ def expected_ceiling(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]
     return {"expected_accuracy": float(p.mean()), "accuracy": accuracy}
 
 
-# -------------------------------------------------------------------------------------------- groups
-
-
 class Group(NamedTuple):
     """Accuracy on some of the tweets, with its 95 % interval (Wilson)."""
 
@@ -98,11 +92,7 @@ def by_length(logits: np.ndarray, data: Encoded) -> list[Group]:
 
 
 def by_feature(
-    logits: np.ndarray,
-    data: Encoded,
-    tweets: sentiment140.TokenisedTweets,
-    rows: np.ndarray,
-    seen: np.ndarray,
+    logits: np.ndarray, data: Encoded, tweets: TokenisedTweets, rows: np.ndarray, seen: np.ndarray
 ) -> list[Group]:
     """Accuracy on tweets with a mention, a link, a negation, a rare word, a known text, and so on.
 
@@ -137,9 +127,6 @@ def by_feature(
     return [_group(name, hits[mask]) for name, mask in groups.items()]
 
 
-# ------------------------------------------------------------------------------------------ saliency
-
-
 @dataclass(frozen=True)
 class Saliency:
     """What each token adds to the logit."""
@@ -163,9 +150,6 @@ def saliency(classifier: Classifier, text: str, steps: int = 64) -> Saliency:
 
     (Sundararajan, Taly & Yan 2017, arXiv:1703.01365, equations 1 and 3; the integral by the midpoint
     rule with ``steps`` points). Plain gradients do not have the sum, "completeness".
-
-    Raises:
-        ConfigError: If the text has no token.
     """
     tokens = tokenise(clean_tweet(text))[: classifier.config.max_length]
     if not tokens:
@@ -188,16 +172,13 @@ def saliency(classifier: Classifier, text: str, steps: int = 64) -> Saliency:
     return Saliency(known, scores.numpy(), ends[0].item(), ends[1].item())
 
 
-# ----------------------------------------------------------------------------- errors and label noise
-
-
 def confident_errors(logits: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
     """Places of the ``n`` errors of which the classifier is surest, the surest first."""
     wrong = np.flatnonzero((logits > 0) != (labels > 0.5))
     return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:n]]
 
 
-def noise_from_copies(tweets: sentiment140.TokenisedTweets, rows: np.ndarray) -> dict[str, float]:
+def noise_from_copies(tweets: TokenisedTweets, rows: np.ndarray) -> dict[str, float]:
     r"""Label noise among tweets whose cleaned text occurs more than once, without any classifier.
 
     If each label of a text is wrong independently with probability :math:`\epsilon`, two copies
@@ -208,9 +189,8 @@ def noise_from_copies(tweets: sentiment140.TokenisedTweets, rows: np.ndarray) ->
     Copies are short and general ("good morning"), some of them truly neutral, so this says how
     unsure labels of such texts are, and no more.
     """
-    _, group, size = np.unique(
-        ngrams.text_keys(tweets, rows), return_inverse=True, return_counts=True
-    )
+    keys = ngrams.text_keys(tweets, rows)
+    _, group, size = np.unique(keys, return_inverse=True, return_counts=True)
     positive = np.bincount(group, weights=tweets.labels[rows])
     pairs = size * (size - 1) / 2
     mixed = positive * (size - positive)

@@ -6,8 +6,7 @@ they depend on, so a second training with the same words starts at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,21 +28,6 @@ class Config:
     seed: Index = 0
 
 
-@dataclass(frozen=True)
-class Sentences:
-    """Texts as lists of words, which can be iterated repeatedly."""
-
-    ids: np.ndarray  # of all texts end to end, [total]
-    starts: np.ndarray  # where each text begins, [n]
-    lengths: np.ndarray  # [n]
-    words: list[str]  # of each id
-
-    def __iter__(self) -> Iterator[list[str]]:
-        ids = self.ids.tolist()
-        for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
-            yield [self.words[i] for i in ids[start : start + length]]
-
-
 def skip_gram(sentences: Iterable[list[str]], config: Config) -> Any:
     """gensim's vectors of the words: word -> ``[dim]``."""
     import gensim
@@ -56,16 +40,22 @@ def skip_gram(sentences: Iterable[list[str]], config: Config) -> Any:
     return model.wv
 
 
-def train(sentences: Sentences, vocabulary: Vocabulary, config: Config, key: str) -> np.ndarray:
+def train(
+    ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, config: Config,
+    key: str,
+) -> np.ndarray:  # fmt: skip
     """Vectors of a vocabulary, float32 ``[V, dim]``, zeros for words that do not occur.
 
-    ``key`` names the sentences in the cache.
+    Text ``k`` has the words ``ids[starts[k]:][:lengths[k]]``; ``key`` names the texts in the cache.
     """
 
     def build() -> cache.Arrays:
-        found = skip_gram(sentences, config)
-        vectors = np.zeros((len(vocabulary), config.dim), np.float32)
-        for i, word in enumerate(vocabulary.to_list()):
+        words = vocabulary.to_list()
+        of_id = [words[i] for i in ids.tolist()]
+        places = zip(starts.tolist(), lengths.tolist(), strict=True)
+        found = skip_gram([of_id[start : start + length] for start, length in places], config)
+        vectors = np.zeros((len(words), config.dim), np.float32)
+        for i, word in enumerate(words):
             if word in found:
                 vectors[i] = found[word]
         return {"vectors": vectors}
