@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -132,3 +135,21 @@ def test_the_longest_notebook_begins_first(checkout: Path) -> None:
     begun: list[str] = []
     notebooks.run(list(NOTEBOOKS), jobs=1, on_begin=begun.append)
     assert begun == sorted(NOTEBOOKS, key=lambda name: -SECONDS[name])
+
+
+def test_an_interrupt_stops_every_kernel(checkout: Path) -> None:
+    cell = "import os, pathlib, time; pathlib.Path('../{}').write_text(str(os.getpid()))"
+    for name in ("4_gcn_gat_cora", "6_theory"):
+        cells = [new_code_cell(cell.format(name)), new_code_cell("time.sleep(60)")]
+        nbformat.write(new_notebook(cells=cells), checkout / "notebooks" / f"{name}.ipynb")
+    done: list[str] = []
+
+    def interrupt(name: str, *_: int) -> None:
+        done.append(name)
+        if len(done) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.run(["4_gcn_gat_cora", "6_theory"], jobs=2, on_cell=interrupt)
+    for name in done:
+        assert not psutil.pid_exists(int((checkout / name).read_text()))

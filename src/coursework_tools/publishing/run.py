@@ -88,8 +88,16 @@ def run(
         order = sorted(notebooks, key=lambda name: -SECONDS[name])
         return dict(zip(order, await asyncio.gather(*map(one, order)), strict=True))
 
-    outcomes = asyncio.run(every())
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        outcomes = runner.run(every())
     return [outcomes[name] for name in notebooks]
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop in which Ctrl-C stops all notebooks; nbclient's handlers would stop the newest kernel only."""
+
+    def add_signal_handler(self, *_: Any) -> None:
+        raise RuntimeError  # as outside the main thread, which nbclient expects
 
 
 def execute(notebook: str, **options: Any) -> Execution:
