@@ -7,18 +7,20 @@ real data.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import coursework
+import coursework_tools
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import alt, store
@@ -27,24 +29,14 @@ from coursework_tools.grading import grade, sections
 from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import speed
 
-PARTS: dict[str, str] = {
-    "models": "Models, from scratch, on torch alone",
-    "theory": "The numeric check behind each proof",
-    "experiments": "Experiments: configurations, training, measures",
-    "data": "Data sets and where they come from",
-    "training": "Loop, checkpoints, seeds",
-    "report": "Results store, rubric, figures, notebooks",
-    "bench": "The benchmark: pairs, growth, loading, training",
-    "student": "The student edition and its checks",
-}
-"""Parts of the package, in the order in which a reader meets them."""
-
+NEEDED = ("sphinx", "myst_nb", "furo", "sphinx_copybutton")
+FIRST = ("models", "theory", "experiments", "data", "training", "report")  # then the tools
 
 # --------------------------------------------------------------------------------------- pages
 
 
-def _escape(text: str) -> str:
-    """Text for a cell of a Markdown table, which escapes its bars itself."""
+def escape(text: str) -> str:
+    """Text for Markdown, which escapes the bars of its tables itself."""
     return text.replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
 
 
@@ -54,60 +46,39 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", title).replace(" ", "-")
 
 
+def _page(name: str, **values: Any) -> str:
+    """A page from its template beside this module."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"escape": escape, "slug": _slug, "plain": sections.plain}
+    return environment.get_template(f"{name}.j2").render(values)
+
+
 def rubric_page() -> str:
     """The rubric, without running anything: that is what `coursework grade` does."""
-    pages = grade.pages()
-    lines = [
-        "# Rubric",
-        "",
-        "Every sub-question of both homework sets. Numbers are read from the recorded results; run "
-        "`coursework grade` for the verdict of the tests on your machine.",
-    ]
-    homework = ""
-    for item in RUBRIC:
-        question = item.question
-        if question.homework != homework:
-            homework = question.homework
-            lines += ["", f"## {homework}"]
-        worth = "points not known"
-        if item.points is not None:  # 0 is known: a question without points
-            worth = f"{item.points:g} point{'' if item.points == 1 else 's'}"
-        heading = sections.section(question)
-        target = f"notebooks/{question.notebook}.ipynb#{_slug(heading)}"
-        page = f" (page {pages[question.part]} of the PDF)" if question.part in pages else ""
-        lines += [
-            "",
-            f"### {item.key} · {_escape(item.asks)}",
-            "",
-            f"*{worth}*",
-            "",
-            f"- Answer: [{_escape(sections.plain(heading))}]({target}){page}",
-            f"- Tests: {len(grade.tests_of(item))}",
-        ]
-        for number in (grade.measure(number) for number in item.numbers):
-            bar = f"; bar: {number.bar_text()}" if number.bar is not None else ""
-            lines.append(f"- {_escape(f'{number.number.label}: {number.value_text()}{bar}')}")
-        lines.append(f"- For a person: {_escape(item.judge)}")
-    return "\n".join(lines) + "\n"
+    return _page(
+        "rubric.md",
+        lines=[
+            (item, sections.section(item.question), len(grade.tests_of(item)),
+             [grade.measure(number) for number in item.numbers])
+            for item in RUBRIC
+        ],
+        pages=grade.pages(),
+    )  # fmt: skip
 
 
 def theory_page() -> str:
     """Claims, checks and refuted wrong versions, by question."""
     from coursework.theory import claims
 
-    lines = [
-        "# Theory",
-        "",
-        "The proofs are in [notebook 6](notebooks/6_theory.ipynb) and, for problem 2, in "
-        "[notebook 2](notebooks/2_attention_translation.ipynb). Each claim stands on a numeric check, "
-        "and each check is kept sharp by wrong versions of the claim, which it must refute.",
-    ]
-    for question in dict.fromkeys(claim.question for claim in claims.CLAIMS):
-        lines += ["", f"## {question}"]
-        for claim in claims.of_question(question):
-            lines += ["", f"**{_escape(claim.says)}**", "", f"- checked by `{claim.check_name}`"]
-            lines += [f"- refuted: {_escape(says)}" for says, _ in claim.wrong.values()]
-    return "\n".join(lines) + "\n"
+    return _page("theory.md", claims=claims.CLAIMS)
 
 
 def benchmark_page() -> str:
@@ -124,29 +95,32 @@ def benchmark_page() -> str:
     )
 
 
-def modules(part: str) -> list[str]:
-    """Public modules of a part of the package."""
-    folder = Path(coursework.__file__).parent / part
-    return [
-        module.name
-        for module in pkgutil.iter_modules([str(folder)])
-        if not module.name.startswith("_")
-    ]
+def parts() -> dict[str, Path]:
+    """Parts of both packages (``coursework.models``) -> folder, in the order in which a reader meets them."""
+    found: dict[str, Path] = {}
+    for package in (coursework, coursework_tools):
+        folder = Path(str(package.__file__)).parent
+        names = [module.name for module in pkgutil.iter_modules([str(folder)]) if module.ispkg]
+        names.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+        found |= {f"{package.__name__}.{name}": folder / name for name in names}
+    return found
 
 
 def api_pages() -> dict[str, str]:
-    """Path below ``api`` -> page, one for each part of the package."""
-    names = "\n".join(PARTS)
+    """Path below ``api`` -> page, one for each part of the packages."""
+    names = "\n".join(part.rpartition(".")[2] for part in parts())
     pages = {
         "index.md": "# Package\n\nEverything public, from the docstrings in the source.\n\n"
         f"```{{toctree}}\n:maxdepth: 2\n\n{names}\n```\n"
     }
-    for part, title in PARTS.items():
-        lines = [f"# {part}", "", f"{title}.", ""]
-        for module in modules(part):
-            name = f"coursework.{part}.{module}"
-            lines += [f"## {module}", "", f"```{{eval-rst}}\n.. automodule:: {name}\n```", ""]
-        pages[f"{part}.md"] = "\n".join(lines)
+    for part, folder in parts().items():
+        words = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
+        lines = [f"# {part.rpartition('.')[2]}", "", words.partition("\n\n")[0], ""]
+        for module in pkgutil.iter_modules([str(folder)]):
+            if not module.name.startswith("_"):
+                directive = f"```{{eval-rst}}\n.. automodule:: {part}.{module.name}\n```"
+                lines += [f"## {module.name}", "", directive, ""]
+        pages[f"{part.rpartition('.')[2]}.md"] = "\n".join(lines)
     return pages
 
 
@@ -165,7 +139,8 @@ def prepare(target: Path) -> None:
         )
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(root / "docs", target)
-    (target / "notebooks").mkdir()
+    for folder in ("notebooks", "extra", "api"):
+        (target / folder).mkdir()
     for name in NOTEBOOKS:
         document = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
         for cell in document.cells:
@@ -174,11 +149,7 @@ def prepare(target: Path) -> None:
                 cell.metadata["mystnb"] = {"image": {"alt": alt.text(shown[0])}}
         nbformat.write(document, target / "notebooks" / f"{name}.ipynb")
     shutil.copy(root / "figures" / "2_cross_attention_full.png", target)
-    (target / "extra").mkdir()
-    pdf = root / "writeup" / "solutions.pdf"
-    if pdf.is_file():
-        shutil.copy(pdf, target / "extra")
-    (target / "api").mkdir()
+    shutil.copy(root / "writeup" / "solutions.pdf", target / "extra")
     made = {
         "rubric.md": rubric_page(),
         "theory.md": theory_page(),
@@ -190,17 +161,13 @@ def prepare(target: Path) -> None:
 
 
 def build(target: Path | None = None) -> Path:
-    """Build the site and check its links.
-
-    Args:
-        target: Folder of the pages, by default ``build/site``; what is in it is replaced.
+    """Build the site in a folder (``build/site``), replacing what is in it, and check its links.
 
     Raises:
         ConfigError: If the extra ``site`` is not installed.
         ResultsError: If Sphinx fails, or a link leads nowhere.
     """
-    missing = [name for name in ("sphinx", "myst_nb", "furo", "sphinx_copybutton")
-               if importlib.util.find_spec(name) is None]  # fmt: skip
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
             f'The site needs {", ".join(missing)}; run `pip install -e ".[site]"`, or `make site`.'
@@ -237,59 +204,45 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {key: value or "" for key, value in attrs}
-        if "id" in values:
-            self.anchors.add(values["id"])
-        if tag == "a":
-            if "name" in values:
-                self.anchors.add(values["name"])
-            if "href" in values:
-                self.links.append(values["href"])
+        self.anchors |= {values[key] for key in ("id", "name") if key in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
         elif tag in {"script", "img", "iframe", "source", "video"} and "src" in values:
             self.loaded.append(values["src"])
         elif tag == "link" and values.get("rel") not in {"canonical", "author", "license"}:
             self.loaded.append(values.get("href", ""))
 
 
-def broken_links(folder: Path, pages: Iterable[Path] | None = None) -> list[str]:
+def broken_links(folder: Path) -> list[str]:
     """Links of built pages that lead nowhere, and parts that a page would fetch from elsewhere.
 
     Links to other hosts are not followed: this is a check of the site, not of the web.
-
-    Args:
-        folder: The built site.
-        pages: Pages to look at; all by default.
     """
-    parsed: dict[Path, _Page] = {}
-
-    def page(path: Path) -> _Page:
-        if path not in parsed:
-            parsed[path] = _Page(path.read_text(encoding="utf-8"))
-        return parsed[path]
-
     folder = folder.resolve()
+    pages = {
+        path: _Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))
+    }
     found = []
-    for path in sorted(pages or folder.rglob("*.html")):
-        path = path.resolve()
+    for path, page in pages.items():
         where = path.relative_to(folder).as_posix()
-        for target in page(path).loaded:
-            parts = urlsplit(target)
-            if parts.scheme == "data":
+        for target in page.loaded:
+            url = urlsplit(target)
+            if url.scheme == "data":
                 continue
-            if parts.scheme or parts.netloc:
+            if url.scheme or url.netloc:
                 found.append(f"{where} fetches {target}")
-            elif not (path.parent / unquote(parts.path)).exists():
+            elif not (path.parent / unquote(url.path)).exists():
                 found.append(f"{where} lacks {target}")
-        for target in page(path).links:
-            parts = urlsplit(target)
-            if parts.scheme or parts.netloc:
+        for target in page.links:
+            url = urlsplit(target)
+            if url.scheme or url.netloc:
                 continue
-            other = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            other = (path.parent / unquote(url.path)).resolve() if url.path else path
             if other.is_dir():
                 other = other / "index.html"
-            if not other.is_file():
+            anchor = unquote(url.fragment)
+            if not other.is_file() or (
+                anchor and other in pages and anchor not in pages[other].anchors
+            ):
                 found.append(f"{where} links to {target}")
-            elif parts.fragment and other.suffix == ".html":
-                anchor = unquote(parts.fragment)
-                if anchor not in page(other).anchors:
-                    found.append(f"{where} links to {target}")
     return found
