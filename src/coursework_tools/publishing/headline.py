@@ -8,11 +8,10 @@ ours is faster. A key appears when the result that it is read from has been reco
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from coursework import settings
+from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import store
 from coursework.report.tables import Table
@@ -101,10 +100,7 @@ def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
 def write(folder: Path | None = None) -> Path:
     """Write ``headline.json``."""
     path = (folder or settings.results_dir()) / "headline.json"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(condense(folder), indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return files.write(path, json.dumps(condense(folder), indent=1) + "\n")
 
 
 def table(folder: Path | None = None) -> Table:
@@ -112,8 +108,7 @@ def table(folder: Path | None = None) -> Table:
     rows = []
     for key, item in condense(folder).items():
         record = store.read(Path(item["result"]).stem, folder)
-        machine = record["machine"]
-        device = machine["device"] if machine["device"] != "cpu" else f"{machine['cores']}-core CPU"
+        device = store.device_of(record)
         interval = "–" if item["low"] is None else f"{item['low']:.4g} to {item['high']:.4g}"
         rows.append(
             (f"`{key}`", f"{item['value']:.4g}", interval, item["n"], record["data"]["name"], device,

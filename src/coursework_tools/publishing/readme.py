@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-from coursework import settings
+from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions
 from coursework.report.tables import Table
@@ -106,7 +105,5 @@ def update(path: Path | None = None) -> bool:
     after = render(before)
     if after == before:
         return False
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(after, encoding="utf-8")
-    os.replace(temporary, path)
+    files.write(path, after)
     return True

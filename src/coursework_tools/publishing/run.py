@@ -96,7 +96,7 @@ def run(
 class _Loop(asyncio.SelectorEventLoop):
     """A loop in which Ctrl-C stops all notebooks; nbclient's handlers would stop the newest kernel only."""
 
-    def add_signal_handler(self, *_: Any) -> None:
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         raise RuntimeError  # as outside the main thread, which nbclient expects
 
 
