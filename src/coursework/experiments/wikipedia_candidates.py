@@ -116,7 +116,7 @@ def _nearest(m: Any, k: int) -> Any:
     """Ones at the ``k`` rows most similar to each row of unit length, itself excluded: CSR `[N, N]`."""
     n, found = m.shape[0], []
     other = m.T.tocsr() if sparse.issparse(m) else m.T
-    for begin in range(0, n, 512):  # so many rows of the similarities are dense at a time
+    for begin in range(0, n, 512):  # these rows of the similarities are dense at a time
         block = m[begin : begin + 512] @ other
         similar = torch.from_numpy(block.toarray() if sparse.issparse(block) else block)
         rows = torch.arange(len(similar))
