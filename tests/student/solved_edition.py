@@ -6,8 +6,8 @@ import ast
 from collections.abc import Callable, Sequence
 
 from coursework_tools.student import edition, engine, markers
+from coursework_tools.student.contents import TASKS
 from coursework_tools.student.mistakes import Change
-from coursework_tools.student.probes import TASKS
 
 BY_NAME = {task.name: task for task in TASKS}
 Examine = Callable[[str, Sequence[Change]], engine.Report]

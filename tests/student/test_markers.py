@@ -9,9 +9,9 @@ from solved_edition import solve, solved
 
 from coursework.errors import CourseworkError
 from coursework_tools.student import edition, markers
-from coursework_tools.student.probes import TASKS
+from coursework_tools.student.contents import TASKS
 
-MODULES = [module for modules in edition.MODULES.values() for module in modules]
+MODULES = sorted({task.module for task in TASKS})
 
 SOURCE = '''\
 """A module."""
@@ -98,13 +98,8 @@ def test_edition_and_solution_cannot_drift(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_prompt_belongs_to_a_task_and_every_task_has_one(module: str) -> None:
     asked = {r.where.split(".")[0] for r in markers.regions(edition.source_of(module))}
-    names = [name for task in TASKS if task.module == module for name in task.own]
+    names = [name for task in TASKS if task.module == module for name in task.names]
     assert sorted(asked) == sorted(names)
-
-
-def test_modules_of_the_tasks_are_those_of_the_edition() -> None:
-    for number, modules in edition.MODULES.items():
-        assert {task.module for task in TASKS if task.problem == number} == set(modules)
 
 
 @pytest.mark.parametrize(

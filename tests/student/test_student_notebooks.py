@@ -11,7 +11,7 @@ import pytest
 
 from coursework import settings
 from coursework.report.questions import NOTEBOOKS, of_notebook
-from coursework_tools.student import edition, markers, notebooks
+from coursework_tools.student import contents, edition, markers, notebooks
 
 FOLDER = settings.repo_root() / "notebooks"
 
@@ -49,7 +49,7 @@ def test_every_question_is_asked_and_has_a_row_on_the_sheet(pair: tuple[str, Any
         assert f'"{question.part}"' in text, question.part
     assert "sheet.show()" in text
     expected = [
-        q.part for q in of_notebook(name) if q.part in notebooks.IN_WORDS | notebooks.OBSERVED
+        q.part for q in of_notebook(name) if q.part in contents.IN_WORDS | contents.OBSERVED
     ]
     assert notebooks.open_questions(made, name) == (expected, [])
 
@@ -70,14 +70,14 @@ def test_answers_in_words_are_gone(pair: tuple[str, Any, Any]) -> None:
         assert "**Answer.**" not in text
         assert "**Idea.**" not in text
     kept = {cell.id for cell in made.cells}
-    for cell in notebooks.LEFT_OUT.get(name, ()):
+    for cell in contents.LEFT_OUT.get(name, ()):
         assert cell in {c.id for c in solved.cells}, f"{cell} is not in the notebook any more"
         assert cell not in kept
 
 
 def test_no_line_of_a_solution_is_in_a_cell(pair: tuple[str, Any, Any]) -> None:
     lines = {line.strip() for cell in pair[2].cells for line in cell.source.splitlines()}
-    for modules in edition.MODULES.values():
+    for modules in contents.MODULES.values():
         for module in modules:
             for region in markers.regions(edition.source_of(module)):
                 code = {line.split("  # ")[0].strip() for line in region.code}

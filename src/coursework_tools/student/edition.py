@@ -13,20 +13,11 @@ from coursework import files, settings
 from coursework.errors import ConfigError, DataError
 from coursework.report.questions import NOTEBOOKS
 from coursework_tools.student import markers, notebooks
+from coursework_tools.student.contents import MODULES
 from coursework_tools.student.mistakes import Remark
 
 MANIFEST = "edition.json"
 """File that tells a student's folder from others, and which problems are in it."""
-
-MODULES: dict[int, tuple[str, ...]] = {
-    1: ("models.lstm",),
-    2: ("models.attention", "models.transformer"),
-    3: ("models.graph_conv", "experiments.karate"),
-    4: ("models.gcn", "models.gat"),
-    5: ("models.unet",),
-    6: (),
-}
-"""Problem -> modules, below the package, in which something is asked for."""
 
 _README = """\
 # Coursework, student edition

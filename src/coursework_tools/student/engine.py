@@ -13,8 +13,7 @@ import contextlib
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,32 +21,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from coursework_tools.student.mistakes import Change, Mistake, Remark, mistakes
+from coursework_tools.student.contents import Task
+from coursework_tools.student.mistakes import Change, Remark, mistakes
 
 Call = Callable[..., Any]
 """A function of a module and of random numbers, to tensors; defaults are the shapes of the numbers."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """An object that is asked for."""
-
-    name: str
-    problem: int
-    question: str
-    module: str  # below the package: "models.lstm"
-    probes: dict[str, Call] = field(compare=False)  # by "what is compared", or "kind: what ..."
-    names: tuple[str, ...] = ()  # what of the module belongs to it, if not only ``name``
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """What of the module belongs to it."""
-        return self.names or (self.name,)
-
-    @property
-    def mistakes(self) -> Sequence[Mistake]:
-        """What is often done wrong."""
-        return mistakes().get(self.name, ())
+PROBES: dict[str, dict[str, Call]] = {}
+"""Object -> "what is compared" or "kind: what is compared" -> probe; filled by ``probes.py``."""
 
 
 class Report(NamedTuple):
@@ -91,11 +73,11 @@ def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
     solution = solution_of(task)
     if not changes:
         return solution
-    text = "\n\n".join(inspect.getsource(getattr(solution, name)) for name in task.own)
+    text = "\n\n".join(inspect.getsource(getattr(solution, name)) for name in task.names)
     for old, new in changes:
         if old not in text:
             raise LookupError(
-                f"mistakes.txt, [{task.name}]: {', '.join(task.own)} in {solution.__name__} "
+                f"mistakes.txt, [{task.name}]: {', '.join(task.names)} in {solution.__name__} "
                 f"has no text {old!r} any more; quote what stands there now."
             )
         text = text.replace(old, new)
@@ -107,13 +89,13 @@ def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
 
 def verify(task: Task) -> None:
     """Raise LookupError unless what the task's mistakes quote is there, and the solution runs."""
-    known_probes = {_split(name)[1] for name in task.probes}
-    for mistake in task.mistakes:
+    known_probes = {_split(name)[1] for name in PROBES[task.name]}
+    for mistake in mistakes()[task.name]:
         for changes in mistake.changes:
             mutant(task, changes)
         if unknown := {*mistake.at, *mistake.otherwise} - known_probes:
             raise LookupError(f"mistakes.txt, [{task.name}]: no probe is called {unknown.pop()!r}.")
-    for name in task.probes:
+    for name in PROBES[task.name]:
         if (error := known(task, name).error) is not None:
             raise LookupError(f"The solution of {task.name} fails in {name!r}.") from error
 
@@ -123,7 +105,7 @@ def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr)
     named: list[Remark] = []
     general: list[Remark] = []
     passed = 0
-    for name in task.probes:
+    for name in PROBES[task.name]:
         right = known(task, name)
         got = attempt(task, name, student)
         if alike(got, right):
@@ -141,7 +123,7 @@ def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr)
         else:
             general.append(_difference(task, name, got, right))
     remarks = tuple(dict.fromkeys(named)) or tuple(general[:1])
-    return Report(task.name, passed, len(task.probes), remarks)
+    return Report(task.name, passed, len(PROBES[task.name]), remarks)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -153,7 +135,7 @@ def _split(name: str) -> tuple[str, str]:
 def _recognised(task: Task, name: str, got: Result) -> Remark | None:
     """The remark of the mistake that gives the same numbers, or that alone can make this difference."""
     kind, what = _split(name)
-    likely = sorted(task.mistakes, key=lambda mistake: mistake.remark.kind != kind)
+    likely = sorted(mistakes()[task.name], key=lambda mistake: mistake.remark.kind != kind)
     for mistake in likely:
         if any(alike(got, known(task, name, changes)) for changes in mistake.changes):
             return mistake.remark
@@ -227,7 +209,7 @@ def known(task: Task, name: str, changes: tuple[Change, ...] = ()) -> Result:
 
 def attempt(task: Task, name: str, module: ModuleType) -> Result:
     """The result of a probe on any version of the module."""
-    probe = task.probes[name]
+    probe = PROBES[task.name][name]
     try:
         with steady():
             shapes = [*inspect.signature(probe).parameters.values()][1:]
@@ -330,24 +312,20 @@ def _difference(task: Task, name: str, got: Result, right: Result) -> Remark:
     said, wanted = what[0].upper() + what[1:], right.values or []
     if got.values is None or len(got.values) != len(wanted):
         many = "one tensor" if len(wanted) == 1 else f"{len(wanted)} tensors"
-        is_ = f"of type {type(got.returned).__name__}"
-        if isinstance(got.returned, tuple | list):
-            is_ = f"a {type(got.returned).__name__} of {len(got.returned)}"
-        return Remark("shape", f"{said} should be {many}, but is {is_}.")
+        sort, items = type(got.returned).__name__, isinstance(got.returned, tuple | list)
+        instead = f"a {sort} of {len(got.returned)}" if items else f"of type {sort}"
+        return Remark("shape", f"{said} should be {many}, but is {instead}.")
     for mine, other in zip(got.values, wanted, strict=True):
         if mine.shape != other.shape:
             return Remark("shape", f"{said} has shape {[*mine.shape]}, not {[*other.shape]}.")
         if _sort(mine) != _sort(other):
             return Remark("shape", f"{said} should be {_sort(other)}, but is {mine.dtype}.")
-    for mistake in task.mistakes:
+    for mistake in mistakes()[task.name]:
         if what in mistake.otherwise:
             return mistake.remark
     a, b = (torch.cat([x.detach().double().flatten() for x in y]) for y in (got.values, wanted))
     if bool(a.isnan().any()):
         return Remark(kind, f"{said} contains NaN.")
     gap = (a - b).abs()
-    return Remark(
-        kind,
-        f"{said} has the right shape, but {int((gap > 1e-9).sum())} of {len(a)} numbers differ, "
-        f"by up to {float(gap.max()):.2g}.",
-    )
+    wrong = f"{int((gap > 1e-9).sum())} of {len(a)} numbers differ, by up to {float(gap.max()):.2g}"
+    return Remark(kind, f"{said} has the right shape, but {wrong}.")

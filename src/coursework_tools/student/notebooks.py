@@ -14,29 +14,7 @@ import re
 from typing import Any
 
 from coursework.report.questions import Question, of_notebook
-
-IN_WORDS = {
-    "2(b)", "2(c)", "3(a)", "3.6", "4.3",
-    "1.1.1", "1.1.2", "1.2.1", "1.3.1", "1.3.2", "1.3.3", "1.4.1", "1.4.2", "2.1.1",
-}  # fmt: skip
-"""Questions that are answered in words: by an argument, a derivation, or a comparison."""
-
-OBSERVED = {"2(a)"}
-"""Questions that ask for code and, besides, for what one observes."""
-
-LEFT_OUT: dict[str, tuple[str, ...]] = {
-    # the formulas term by term; the backward pass written out
-    "1_lstm_sentiment": (
-        "cell-014", "cell-015", "cell-033", "cell-034", "cell-035", "cell-036", "cell-037",
-    ),
-    # what one observes in the attention matrix
-    "2_attention_translation": ("cell-011", "cell-012", "cell-013", "cell-014", "cell-015", "cell-016"),
-    # what the features of the karate club mean
-    "3_gnn_karate_wikipedia": ("gnn-24", "gnn-25"),
-    # the network once more, in plain functions
-    "5_unet_segmentation": ("cell-17", "cell-18"),
-}  # fmt: skip
-"""Cells of the other sections that would give an answer away."""
+from coursework_tools.student.contents import IN_WORDS, LEFT_OUT, OBSERVED
 
 SETUP = """\
 # Your own modules take the place of the package's. After a change of yours restart the kernel.

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from coursework.errors import ConfigError
-from coursework_tools.student import edition
+from coursework_tools.student import contents, edition
 
 
 class _Overlay(MetaPathFinder, Loader):
@@ -48,7 +48,7 @@ def use(folder: str | Path) -> None:
         ConfigError: It is no such folder, or the package's modules were imported already.
     """
     root = edition.find(Path(folder))
-    modules = [m for number in edition.problems_in(root) for m in edition.MODULES[number]]
+    modules = [m for number in edition.problems_in(root) for m in contents.MODULES[number]]
     files = {f"coursework.{module}": root / edition.path_of(module) for module in modules}
     for file in files.values():
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""What is asked for in code, in the order of the problems, and how each object is tried.
+"""How each object that is asked for is tried, in the order of the problems.
 
 A probe is a function of a module and of random numbers (their shapes stand as defaults). Its name is how
 its values are called in a remark, behind the kind of the remark unless that is "value".
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coursework_tools.student.engine import Call, Task
+from coursework_tools.student.engine import PROBES, Call
 
 LATER = "leakage: the difference that later positions make to earlier ones"
 
@@ -44,92 +44,90 @@ def later(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 # --- problem 1 ---------------------------------------------------------------------------------
 
-CELL: dict[str, Call] = {
+PROBES["LSTMCell"] = {
     "the pair of states": lambda m, x=(3, 5), h=(3, 4), c=(3, 4): m.LSTMCell(5, 4)(x, (h, c)),
     "what lstm_update returns": lambda m, gates=(3, 16), c=(3, 4): m.lstm_update(gates, c),
-    "the pair of states without a bias and an initial state": lambda m, x=(3, 5): m.LSTMCell(
-        5, 4, bias=False
-    )(x),
+    "the states without a bias": lambda m, x=(3, 5): m.LSTMCell(5, 4, bias=False)(x),
     "the pair of states for a single sample": lambda m, x=(5,): m.LSTMCell(5, 4)(x),
 }
-LSTM: dict[str, Call] = {
-    "output, h_n and c_n of one layer": lambda m, x=(6, 3, 5), h=(1, 3, 4), c=(1, 3, 4): m.LSTM(
-        5, 4
-    )(x, (h, c)),
-    "output, h_n and c_n of two layers": lambda m, x=(6, 3, 4): m.LSTM(4, 4, num_layers=2)(x),
-    "output, h_n and c_n of two directions": lambda m, x=(6, 3, 5): m.LSTM(
-        5, 4, bidirectional=True
-    )(x),
-    "output, h_n and c_n of two layers in two directions": lambda m, x=(6, 3, 5), h=(4, 3, 4): (
-        m.LSTM(5, 4, num_layers=2, bidirectional=True)(x, (h, h / 2))
+
+
+def lstm(m: Any, dropout: float = 0.0, inputs: int = 4, layers: int = 2, both: bool = False) -> Any:
+    return m.LSTM(inputs, 4, num_layers=layers, dropout=dropout, bidirectional=both)
+
+
+PROBES["LSTM"] = {
+    "the output of one layer": lambda m, x=(6, 3, 4), h=(1, 3, 4), c=(1, 3, 4): lstm(m, layers=1)(
+        x, (h, c)
     ),
-    **drops(
-        (6, 3, 4),
-        lambda m, p: m.LSTM(4, 4, num_layers=2, dropout=p),
-        lambda own, x: own(x)[0],
-    ),
+    "the output of two layers": lambda m, x=(6, 3, 4): lstm(m)(x),
+    "the output of two directions": lambda m, x=(6, 3, 5): lstm(m, 0.0, 5, 1, both=True)(x),
+    "the output of two layers and directions": lambda m, x=(6, 3, 5), h=(4, 3, 4): lstm(
+        m, 0.0, 5, both=True
+    )(x, (h, h / 2)),
+    **drops((6, 3, 4), lstm, lambda own, x: own(x)[0]),
 }
 
 # --- problem 2 ---------------------------------------------------------------------------------
 
-QUERIES, KEYS, VALUES = (2, 3, 4, 7), (2, 3, 5, 7), (2, 3, 5, 6)
+QUERIES, KEYS, VALUES, SEQUENCE, HEADS = (2, 4, 7), (2, 5, 7), (2, 5, 6), (2, 5, 12), (2, 4, 12)
 SOME = torch.tensor([[1, 0, 1, 1, 0], [1, 0, 0, 1, 1], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1]]).bool()
 NONE = SOME & torch.tensor([True, True, False, True]).unsqueeze(1)  # the third may see nothing
 SQUARE = SOME[[0, 1, 2, 3, 0]] | torch.eye(5, dtype=torch.bool)
 PADDING = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
 
-MASK: dict[str, Call] = {
-    "the mask": lambda m: (m.causal_mask(5, 5), m.causal_mask(3, 5)),
-    "the mask without a second number": lambda m: m.causal_mask(4),
-}
-ATTENTION: dict[str, Call] = {
-    "the matrix of weights": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(Q, K),
-    "the pair (output, weights)": lambda m, Q=QUERIES, K=KEYS, V=VALUES: m.attention(Q, K, V),
-    "the weights with scale=0.3": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(Q, K, scale=0.3),
-    # from here on with a scale, so that a wrong default is not counted here too
-    "masking: the weights with a mask": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(
-        Q, K, mask=SOME, scale=1.0
-    ),
-    "masking: the weights with a mask of numbers to add": lambda m, Q=QUERIES, K=KEYS, mask=(4, 5): (
-        m.attention_weights(Q, K, mask=mask, scale=1.0)
-    ),
-    "masking: the output of a query that may attend to nothing": (
-        lambda m, Q=QUERIES, K=KEYS, V=VALUES: m.attention(Q, K, V, mask=NONE, scale=1.0)[0][
-            ..., 2, :
-        ]
-    ),
-    LATER: lambda m, Q=(2, 5, 7), K=(2, 5, 7), V=(2, 5, 6): later(
-        lambda K, V: m.attention(Q, K, V, causal=True, scale=1.0)[0], K, V
-    ),
-    "leakage: the output with causal=True": lambda m, Q=(2, 5, 7), K=(2, 5, 7), V=(2, 5, 6): (
-        m.attention(Q, K, V, causal=True, scale=1.0)[0]
-    ),
-}
+
+def weights(m: Any, Q: Tensor, K: Tensor, **options: Any) -> Any:
+    """With a scale, so that a wrong default is not counted in every probe."""
+    return m.attention_weights(Q, K, scale=1.0, **options)
 
 
 def heads(m: Any, dropout: float = 0.0) -> Any:
     return m.MultiHeadAttention(12, 3, dropout)
 
 
-HEADS: dict[str, Call] = {
-    "the output of all heads": lambda m, x=(2, 4, 12), y=(2, 5, 12): heads(m)(x, y)[0],
-    "the weights of all heads": lambda m, x=(2, 4, 12), y=(2, 5, 12): heads(m)(x, y)[1],
-    "the output with need_weights=False": lambda m, x=(2, 4, 12), y=(2, 5, 12): heads(m)(
+def both_ways(m: Any, x: Tensor, **masks: Any) -> list[Tensor]:
+    return [heads(m)(x, **masks, need_weights=need)[0] for need in (True, False)]
+
+
+PROBES["causal_mask"] = {
+    "the mask": lambda m: (m.causal_mask(5, 5), m.causal_mask(3, 5)),
+    "the mask without a second number": lambda m: m.causal_mask(4),
+}
+PROBES["attention"] = {
+    "the matrix of weights": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(Q, K),
+    "the pair (output, weights)": lambda m, Q=QUERIES, K=KEYS, V=VALUES: m.attention(Q, K, V),
+    "the weights with scale=0.3": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(Q, K, scale=0.3),
+    "masking: the weights with a mask": lambda m, Q=QUERIES, K=KEYS: weights(m, Q, K, mask=SOME),
+    "masking: the weights with a mask of numbers to add": lambda m, Q=QUERIES, K=KEYS, mask=(4, 5): (
+        weights(m, Q, K, mask=mask)
+    ),
+    "masking: the weights of a query that may attend to nothing": lambda m, Q=QUERIES, K=KEYS: (
+        weights(m, Q, K, mask=NONE)[:, 2]
+    ),
+    LATER: lambda m, K=KEYS, V=VALUES: later(
+        lambda K, V: m.attention(K, K, V, causal=True, scale=1.0)[0], K, V
+    ),
+    "leakage: the weights with causal=True": lambda m, K=KEYS: weights(m, K, K, causal=True),
+}
+PROBES["MultiHeadAttention"] = {
+    "the output of all heads": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y)[0],
+    "the weights of all heads": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y)[1],
+    "the output with need_weights=False": lambda m, x=HEADS, y=SEQUENCE: heads(m)(
         x, y, need_weights=False
     )[0],
-    "masking: the output with padding": lambda m, x=(2, 5, 12): [
-        heads(m)(x, key_padding_mask=PADDING, need_weights=need)[0] for need in (True, False)
-    ],
-    "masking: the output with masks": lambda m, x=(2, 5, 12): [
-        heads(m)(x, mask=SQUARE, key_padding_mask=PADDING, causal=True, need_weights=need)[0]
-        for need in (True, False)
-    ],
-    **drops((2, 5, 12), heads, lambda own, x: own(x)[0]),
+    "masking: the output with padding": lambda m, x=SEQUENCE: both_ways(
+        m, x, key_padding_mask=PADDING
+    ),
+    "masking: the output with masks": lambda m, x=SEQUENCE: both_ways(
+        m, x, mask=SQUARE, key_padding_mask=PADDING, causal=True
+    ),
+    **drops(SEQUENCE, heads, lambda own, x: own(x)[0]),
 }
-POSITIONS: dict[str, Call] = {
+PROBES["PositionalEncoding"] = {
     "the encoding": lambda m: m.PositionalEncoding(8, max_length=20).encoding,
     "the encoding of an odd width": lambda m: m.PositionalEncoding(7, max_length=20).encoding,
-    "the output from position 3 on": lambda m, x=(2, 5, 8): m.PositionalEncoding(8)(x, 3),
+    "the output from position 3 on": lambda m, x=SEQUENCE: m.PositionalEncoding(12)(x, 3),
 }
 
 
@@ -141,35 +139,33 @@ def decoder(m: Any, dropout: float = 0.0, first: bool = False) -> Any:
     return m.DecoderLayer(8, 2, 12, dropout, norm_first=first)
 
 
-ENCODER: dict[str, Call] = {
-    "the feed-forward network": lambda m, x=(3, 4, 6): m.FeedForward(6, 10)(x),
-    "the feed-forward network with gelu": lambda m, x=(3, 4, 6): m.FeedForward(
-        6, 10, activation="gelu"
+SQUARES, WORDS = (
+    (2, 8, 8),
+    (2, 5, 8),
+)  # as many positions as features: a norm over the wrong axis runs
+
+PROBES["EncoderLayer"] = {
+    "the feed-forward network": lambda m, x=WORDS: m.FeedForward(8, 10)(x),
+    "the feed-forward network with gelu": lambda m, x=WORDS: m.FeedForward(
+        8, 10, activation="gelu"
     )(x),
-    # as many positions as features, so that a norm over the wrong axis runs
-    "the layer's output (post-norm)": lambda m, x=(2, 8, 8): encoder(m)(x),
-    "the layer's output (pre-norm)": lambda m, x=(2, 8, 8): encoder(m, first=True)(x),
-    "masking: the output with padding": lambda m, x=(2, 5, 8): encoder(m)(
-        x, key_padding_mask=PADDING
-    )[~PADDING],
-    "masking: the output with a mask": lambda m, x=(2, 5, 8): encoder(m)(x, mask=SQUARE),
-    "leakage: the output with causal=True": lambda m, x=(2, 5, 8): encoder(m)(x, causal=True),
-    **drops((2, 5, 8), encoder),
+    "the layer's output (post-norm)": lambda m, x=SQUARES: encoder(m)(x),
+    "the layer's output (pre-norm)": lambda m, x=SQUARES: encoder(m, first=True)(x),
+    "masking: the output with padding": lambda m, x=WORDS: encoder(m)(x, key_padding_mask=PADDING)[
+        ~PADDING
+    ],
+    "masking: the output with a mask": lambda m, x=WORDS: encoder(m)(x, mask=SQUARE),
+    "leakage: the output with causal=True": lambda m, x=WORDS: encoder(m)(x, causal=True),
+    **drops(WORDS, encoder),
 }
-DECODER: dict[str, Call] = {
-    "the layer's output (post-norm)": lambda m, x=(2, 8, 8), memory=(2, 5, 8): decoder(m)(
-        x, memory
+PROBES["DecoderLayer"] = {
+    "the output (post-norm)": lambda m, x=SQUARES, memory=WORDS: decoder(m)(x, memory),
+    "the output (pre-norm)": lambda m, x=SQUARES, memory=WORDS: decoder(m, first=True)(x, memory),
+    "masking: the output with padding": lambda m, x=SQUARES, memory=WORDS: decoder(m)(
+        x, memory, memory_key_padding_mask=PADDING
     ),
-    "the layer's output (pre-norm)": lambda m, x=(2, 8, 8), memory=(2, 5, 8): decoder(
-        m, first=True
-    )(x, memory),
-    "masking: the output with padding in the source": lambda m, x=(2, 4, 8), memory=(2, 5, 8): (
-        decoder(m)(x, memory, memory_key_padding_mask=PADDING)
-    ),
-    LATER: lambda m, x=(2, 6, 8), memory=(2, 5, 8): later(
-        functools.partial(decoder(m), memory=memory), x
-    ),
-    **drops((2, 4, 8), decoder, lambda own, x: own(x, x.flip(1))),
+    LATER: lambda m, x=WORDS, memory=WORDS: later(functools.partial(decoder(m), memory=memory), x),
+    **drops(WORDS, decoder, lambda own, x: own(x, x.flip(1))),
 }
 SOURCE = torch.tensor([[3, 4, 5, 6, 2], [7, 8, 2, 0, 0]])
 TARGET = torch.tensor([[1, 5, 6, 7], [1, 9, 10, 12]])
@@ -197,7 +193,7 @@ def changed(m: Any) -> Tensor:
     return (after - before)[:, :2]
 
 
-TRANSFORMER: dict[str, Call] = {
+PROBES["Transformer"] = {
     "the matrix of logits": lambda m: whole(m, TARGET)[0],
     "masking: the difference that padding makes": padding,
     LATER: changed,
@@ -231,7 +227,7 @@ def ascending(m: Any) -> Tensor:
     return torch.tensor(met == list(range(len(met))))
 
 
-NEIGHBOURS: dict[str, Call] = {
+PROBES["neighbours"] = {
     "the list of neighbours": lambda m: [m.neighbours(EDGES, node) for node in (2, 1, 6)],
     "the list of neighbours with direction='out'": lambda m: [
         m.neighbours(EDGES, node, "out") for node in (2, 1, 6)
@@ -242,7 +238,7 @@ NEIGHBOURS: dict[str, Call] = {
     "whether the list is sorted": lambda m: (m.neighbours(EDGES, 2).diff() >= 0).all(),
     "the number of repetitions": repeated,
 }
-COMPONENTS: dict[str, Call] = {
+PROBES["components"] = {
     "the list of components": lambda m: m.components(PIECES, 7),
     "whether nodes without a path are together": lambda m: joined(m)[~TOGETHER],
     "whether nodes with a path are together": lambda m: joined(m)[TOGETHER],
@@ -250,19 +246,19 @@ COMPONENTS: dict[str, Call] = {
     "the list without edges": lambda m: m.components(torch.empty(2, 0, dtype=torch.int64), 3),
     "the list of components of a long path": lambda m: m.components(LONG_PATH, 3000),
 }
-LARGEST: dict[str, Call] = {
+PROBES["largest_component"] = {
     "the list of nodes": lambda m: m.largest_component(SIZES, 7).nodes,
     "the list of edges": lambda m: m.largest_component(SIZES, 7).edge_index,
     "the list of nodes of one of two components of equal size": lambda m: (
         m.largest_component(torch.tensor([[1, 0], [3, 2]]), 4).nodes
     ),
 }
-AGGREGATE: dict[str, Call] = {
+PROBES["aggregate"] = {
     "the mean over the neighbours": lambda m, x=(7, 3): m.aggregate(x, EDGES, "mean"),
     "the sum over the neighbours": lambda m, x=(7, 3): m.aggregate(x, EDGES, "sum"),
     "whether a mean is NaN": lambda m, x=(7, 3): m.aggregate(x, EDGES, "mean").isnan(),
 }
-PLAIN: dict[str, Call] = {
+PROBES["PlainGraphConvolution"] = {
     "the mean's convolution": lambda m, x=(7, 4): m.PlainGraphConvolution(4, 4, "mean")(x, EDGES),
     "the sum's convolution": lambda m, x=(7, 4): m.PlainGraphConvolution(4, 4, "sum")(x, EDGES),
     "the convolution without activation": lambda m, x=(7, 3): m.PlainGraphConvolution(
@@ -288,12 +284,12 @@ def counted(edges: Tensor) -> Tensor:
     return torch.zeros(3, 3).index_put((edges[1], edges[0]), torch.ones(len(edges[0])), True)
 
 
-ADJACENCY: dict[str, Call] = {
+PROBES["normalise_adjacency"] = {
     "the matrix of the edges with self-loops": lambda m: counted(m.add_self_loops(LOOPED, 3)),
     "the matrix of an undirected graph": lambda m: m.normalise_adjacency(LINKS, 5),
     "the matrix of a directed graph": lambda m: m.normalise_adjacency(ARROWS, 5),
 }
-CONVOLUTION: dict[str, Call] = {
+PROBES["GraphConvolution"] = {
     "the convolution": lambda m, x=(5, 6): m.GraphConvolution(6, 3)(x, PROPAGATION),
     "the convolution with a sparse matrix": lambda m, x=(5, 6): m.GraphConvolution(6, 3)(
         x, PROPAGATION.to_sparse()
@@ -302,7 +298,7 @@ CONVOLUTION: dict[str, Call] = {
         x, PROPAGATION
     ),
 }
-GCN: dict[str, Call] = {
+PROBES["GCN"] = {
     "the matrix of logits": lambda m, x=(5, 6): m.GCN(6, 5, 3, 0.0)(x, PROPAGATION),
     **drops((5, 6), lambda m, p: m.GCN(6, 5, 3, p), lambda own, x: own(x, PROPAGATION)),
 }
@@ -323,7 +319,7 @@ def strangers(m: Any, h: Any = (5, 6)) -> Tensor:
     return (own(torch.cat([h[:1] + 7, h[1:]]), GRAPH) - own(h, GRAPH))[2:]
 
 
-LAYER: dict[str, Call] = {
+PROBES["GraphAttentionLayer"] = {
     "the softmax over the edges": lambda m, scores=(10, 2): m.edge_softmax(scores, GRAPH[1], 5),
     "whether the softmax of large scores is finite": lambda m, scores=(10, 2): m.edge_softmax(
         2000 * scores, GRAPH[1], 5
@@ -343,7 +339,7 @@ LAYER: dict[str, Call] = {
     "leakage: the difference that strangers make": strangers,
     **drops((5, 6), layer, lambda own, h: own(h, GRAPH)),
 }
-GAT: dict[str, Call] = {
+PROBES["GAT"] = {
     "the matrix of logits": lambda m, x=(5, 6): gat(m)(x, GRAPH),
     "the matrix of logits for another slope": lambda m, x=(5, 6): gat(m, alpha=0.7)(x, GRAPH),
     **drops((5, 6), gat, lambda own, x: own(x, GRAPH)),
@@ -362,16 +358,16 @@ def unet(m: Any, disable: bool = False) -> Any:
     return m.UNet(1, 3, disable, down=(4, 4), bottleneck=4, up=(4, 4))
 
 
-DOWN: dict[str, Call] = {
+PROBES["Down"] = {
     "the output of Block": lambda m, x=(2, 3, 6, 8): m.Block(3, 4)(x),
     "the output of a Block of two convolutions": lambda m, x=(2, 3, 6, 8): m.Block(3, 4, 2)(x),
     "the pair (pooled, skip)": lambda m, x=(2, 3, 6, 8): m.Down(3, 4)(x),
     "the number of runs in one pass": lambda m, x=(2, 3, 6, 8): runs(m.Down(3, 4), x),
 }
-UP: dict[str, Call] = {
+PROBES["Up"] = {
     "the output of Up": lambda m, x=(2, 4, 3, 4), skip=(2, 4, 6, 8): m.Up(4, 4, 5)(x, skip),
 }
-UNET: dict[str, Call] = {
+PROBES["UNet"] = {
     "the output of UNet": lambda m, x=(2, 1, 8, 12): unet(m)(x),
     "the output without skip connections": lambda m, x=(2, 1, 8, 12): unet(m, True)(x),
     "the output for sides that are no multiples of 4": lambda m, x=(2, 1, 7, 10): unet(m)(x),
@@ -380,43 +376,3 @@ UNET: dict[str, Call] = {
         sum(parameter.numel() for parameter in m.UNet().parameters())
     ),
 }
-
-TASKS = (
-    Task("LSTMCell", 1, "1(a)", "models.lstm", CELL, ("lstm_update", "LSTMCell")),
-    Task("LSTM", 1, "1(c)", "models.lstm", LSTM),
-    Task("causal_mask", 2, "2(a)", "models.attention", MASK),
-    Task("attention", 2, "2(a)", "models.attention", ATTENTION, ("attention_weights", "attention")),
-    Task("MultiHeadAttention", 2, "2(d)", "models.attention", HEADS),
-    Task("PositionalEncoding", 2, "2(e)", "models.transformer", POSITIONS),
-    Task("EncoderLayer", 2, "2(d)", "models.transformer", ENCODER, ("FeedForward", "EncoderLayer")),
-    Task("DecoderLayer", 2, "2(e)", "models.transformer", DECODER),
-    Task("Transformer", 2, "2(e)", "models.transformer", TRANSFORMER),
-    Task("neighbours", 3, "3(b)", "models.graph_conv", NEIGHBOURS),
-    Task("components", 3, "3(b)", "experiments.karate", COMPONENTS),
-    Task("largest_component", 3, "3(b)", "experiments.karate", LARGEST),
-    Task("aggregate", 3, "3(b)", "models.graph_conv", AGGREGATE),
-    Task("PlainGraphConvolution", 3, "3(b)", "models.graph_conv", PLAIN),
-    Task(
-        "normalise_adjacency",
-        4,
-        "3.1",
-        "models.gcn",
-        ADJACENCY,
-        ("add_self_loops", "normalise_adjacency"),
-    ),
-    Task("GraphConvolution", 4, "3.1", "models.gcn", CONVOLUTION),
-    Task("GCN", 4, "3.2", "models.gcn", GCN),
-    Task(
-        "GraphAttentionLayer",
-        4,
-        "3.4",
-        "models.gat",
-        LAYER,
-        ("edge_softmax", "GraphAttentionLayer"),
-    ),
-    Task("GAT", 4, "3.4", "models.gat", GAT),
-    Task("Down", 5, "4.1", "models.unet", DOWN, ("Block", "Down")),
-    Task("Up", 5, "4.1", "models.unet", UP),
-    Task("UNet", 5, "4.1", "models.unet", UNET),
-)
-"""Everything that is asked for in code."""

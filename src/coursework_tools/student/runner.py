@@ -22,10 +22,11 @@ from types import ModuleType
 from typing import IO, NamedTuple
 
 from coursework_tools.student import edition
+from coursework_tools.student.contents import TASKS, Task
 from coursework_tools.student.edition import path_of
-from coursework_tools.student.engine import Report, Task, examine, solution_of, verify
+from coursework_tools.student.engine import Report, examine, solution_of, verify
 from coursework_tools.student.mistakes import Remark
-from coursework_tools.student.probes import TASKS
+from coursework_tools.student.probes import PROBES
 
 IN_WORDS = "in words"
 """What a row of questions in words is called."""
@@ -121,7 +122,7 @@ def _next(lines: queue.Queue[str], seconds: float) -> str | None:
 
 
 def _nothing(task: Task, words: str) -> Report:
-    return Report(task.name, 0, len(task.probes), (Remark("error", words),))
+    return Report(task.name, 0, len(PROBES[task.name]), (Remark("error", words),))
 
 
 # --- in the worker -----------------------------------------------------------------------------
@@ -144,8 +145,8 @@ def load(path: Path, task: Task) -> ModuleType:
     """The student's module; what belongs to other tasks is taken from the solution, and never run."""
     text = path.read_text(encoding="utf-8")
     solution = solution_of(task)
-    others = {name for other in TASKS if other.module == task.module for name in other.own}
-    others -= {*task.own}
+    others = {name for other in TASKS if other.module == task.module for name in other.names}
+    others -= {*task.names}
     try:
         tree = ast.parse(text)
     except (
@@ -160,7 +161,7 @@ def load(path: Path, task: Task) -> ModuleType:
         {"__file__": str(path)}, **{name: getattr(solution, name) for name in others}
     )
     exec(compile(tree, path, "exec"), module.__dict__)
-    for wanted in task.own:
+    for wanted in task.names:
         if not hasattr(module, wanted):
             raise ImportError(f"{wanted} is missing")
     return module
