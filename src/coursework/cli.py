@@ -345,12 +345,12 @@ def train(
 
 
 def _print_metrics(metrics: dict[str, Any], title: str) -> None:
-    from coursework.report import store
+    from coursework.report.tables import spread
 
     table = _table(title, ["metric", "mean ± std", "95 % interval"])
     for key, metric in metrics.items():
         interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else "–"
-        table.add_row(key, store.spread(metric), interval)
+        table.add_row(key, spread(metric), interval)
     _print(table)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coursework import settings
+from coursework import settings, stats
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
 from coursework.experiments.base import Run
@@ -54,7 +54,7 @@ def test_record_has_provenance_and_statistics(tmp_path: Path) -> None:
 
 
 def test_interval_of_a_single_seed_is_taken_from_the_run() -> None:
-    low, high = store.wilson(850, 1000)
+    low, high = stats.wilson(850, 1000)
     notes = {"intervals": {"gcn.test_accuracy": (low, high, "Wilson, 1000 nodes")}, "parameters": 7}
     record = store.make_record("cora-full", [run(accuracy=0.85, notes=notes)])
     metric = record["metrics"]["gcn.test_accuracy"]
@@ -66,17 +66,17 @@ def test_interval_of_a_single_seed_is_taken_from_the_run() -> None:
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_wilson_holds_the_share(trials: int, share: float) -> None:
     successes = round(share * trials)
-    low, high = store.wilson(successes, trials)
+    low, high = stats.wilson(successes, trials)
     assert -1e-12 <= low <= successes / trials + 1e-12
     assert successes / trials - 1e-12 <= high <= 1 + 1e-12
 
 
 def test_wilson_ends_at_the_share_where_all_or_none_are_right() -> None:
-    assert all(store.wilson(n, n)[1] >= 1 and store.wilson(0, n)[0] <= 0 for n in range(1, 500))
+    assert all(stats.wilson(n, n)[1] >= 1 and stats.wilson(0, n)[0] <= 0 for n in range(1, 500))
 
 
 def test_wilson_against_a_textbook_value() -> None:
-    low, high = store.wilson(10, 20)
+    low, high = stats.wilson(10, 20)
     assert low == pytest.approx(0.2993, abs=1e-4)
     assert high == pytest.approx(0.7007, abs=1e-4)
 
@@ -136,7 +136,12 @@ def test_an_invalid_record_replaces_nothing(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["cora-full.json"]
 
 
-def test_headline_takes_what_is_recorded_and_no_standins(tmp_path: Path) -> None:
+def test_headline_takes_what_is_recorded_and_no_standins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "cora.random140.gcn.accuracy"
+    wanted = {key: headline.HEADLINE[key], "bench.x": ("bench", "x")}
+    monkeypatch.setattr(headline, "HEADLINE", wanted)
     store.write(store.make_record("cora-full", [run(0, 0.7), run(1, 0.8)]), tmp_path)
     condensed = headline.condense(tmp_path)
     assert list(condensed) == ["cora.random140.gcn.accuracy"]
@@ -149,6 +154,10 @@ def test_headline_takes_what_is_recorded_and_no_standins(tmp_path: Path) -> None
     }
     store.write(store.make_record("cora-full", [run(source=STANDIN)]), tmp_path)
     with pytest.raises(ResultsError, match="stand-in"):
+        headline.condense(tmp_path)
+    store.write(store.make_record("cora-full", [run()]), tmp_path)
+    monkeypatch.setattr(headline, "HEADLINE", {key: ("cora-full", "gone")})
+    with pytest.raises(ResultsError, match="cora-full has no gone"):
         headline.condense(tmp_path)
 
 

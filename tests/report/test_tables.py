@@ -9,8 +9,8 @@ import pytest
 
 from coursework.errors import ResultsError
 from coursework.report import tables
-from coursework.report.store import summarise
 from coursework.report.tables import grid
+from coursework.stats import summarise
 
 SEVERAL, ONE = summarise([0.25, 0.75]), summarise([0.25])
 BOUNDED = {"mean": 0.1, "std": None, "values": [0.1], "low": 0.05, "high": 0.15}

@@ -31,7 +31,7 @@ ALLOWED = {
     "60 %": "the split that question 1(b) asks for",
     "20 %": "the same",
     "80 %": "the split that question 3(c) asks for",
-    "95 %": "the level of all intervals, see store.summarise and store.wilson",
+    "95 %": "the level of all intervals, see coursework.stats",
     "140": "the limit of Twitter, and the training nodes of problem 4 (Config.train_nodes)",
     "109": "the last of ten seeds of splits on which choices were made; no result is reported for them",
     "200": "steps of a benchmark whose code is in the cell below",

@@ -27,16 +27,10 @@ def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
 def show(
     fig: Figure, name: str, source: Source | None = None, *, folder: Path | None = None
 ) -> None:
-    """Save a figure as ``NAME.png`` in the figures folder and show it in the notebook.
+    """Save a figure as ``NAME.png`` (in the figures folder) and show it in the notebook.
 
-    The notebook's picture carries the alternative text that :mod:`coursework.report.alt` has for the
-    name. A figure made from stand-in data says so across its top, so that it cannot pass for a result.
-
-    Args:
-        fig: The figure.
-        name: File name without ending: letters, digits, ``_`` and ``-``.
-        source: Where its data came from, if it shows data.
-        folder: Where it goes instead of the figures folder.
+    The notebook's picture carries the alternative text of the name. A figure made from stand-in data
+    says so across its top, so that it cannot pass for a result.
     """
     import matplotlib.pyplot as plt
 

@@ -6,18 +6,9 @@ import json
 
 from coursework import settings
 
-__all__ = ["judgements"]
-
 
 def judgements(name: str) -> dict[str, str]:
-    """Row of the data -> kind of error that a reader found there.
-
-    Args:
-        name: File without ending in ``writeup/reading``, for example ``sentiment_errors``.
-
-    Returns:
-        Its judgements in the order of the file; empty if nobody has read anything yet.
-    """
+    """Row of the data -> kind of error, from ``writeup/reading/NAME.json``; empty if nobody has read any."""
     path = settings.results_dir().parent / "reading" / f"{name}.json"
     if not path.is_file():
         return {}

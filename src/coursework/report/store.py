@@ -26,12 +26,10 @@ from coursework import files, settings
 from coursework.config import as_record
 from coursework.errors import ResultsError
 from coursework.report.tables import Table, spread
-from coursework.stats import summarise, wilson
+from coursework.stats import summarise
 
 if TYPE_CHECKING:
     from coursework.experiments.base import Run
-
-__all__ = ["make_record", "names", "read", "recorded", "spread", "summarise", "wilson", "write"]
 
 NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning-fabric", "sacrebleu")
@@ -120,8 +118,7 @@ def is_name(name: str) -> bool:
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     """Condense runs of one config with different seeds into a record.
 
-    A single-seed run may give an interval of its own (over test items) in
-    ``run.notes["intervals"][metric] = (low, high, how)``.
+    A single run may bring intervals over test items: ``notes["intervals"][metric] = (low, high, how)``.
 
     Raises:
         ResultsError: If the runs do not belong together.
@@ -242,32 +239,20 @@ def device_of(record: Mapping[str, Any], *, model: bool = False) -> str:
 
 
 def recorded(*wanted: str, metrics: Sequence[str] | None = None, digits: int = 4) -> Table:
-    """Recorded full results as a table, for the top of a notebook.
-
-    Args:
-        wanted: Names of results; those that are not recorded yet are left out.
-        metrics: Metrics to show, in this order; all by default.
-        digits: Decimals.
-    """
+    """Recorded results as a table: those of ``wanted`` that there are, all metrics by default."""
     rows: list[tuple[Any, ...]] = []
-    for name in wanted:
-        if name not in names():
-            continue
+    for name in (name for name in wanted if name in names()):
         record = read(name)
-        device = device_of(record)
         data = "STAND-IN" if record["data"]["standin"] else record["data"]["name"]
-        for metric in metrics or record["metrics"]:
-            if metric in record["metrics"]:
-                summary = record["metrics"][metric]
-                interval = (
-                    f"[{summary['low']:.{digits}f}, {summary['high']:.{digits}f}]"
-                    if "low" in summary
+        rest = (data, device_of(record), f"{record['seconds']:.0f}", record["commit"][:7])
+        for key in metrics or record["metrics"]:
+            if metric := record["metrics"].get(key):
+                between = (
+                    f"[{metric['low']:.{digits}f}, {metric['high']:.{digits}f}]"
+                    if "low" in metric
                     else None
                 )
-                rows.append(
-                    (name, metric, spread(summary, digits), interval, data, device,
-                     f"{record['seconds']:.0f}", record["commit"][:7])
-                )  # fmt: skip
+                rows.append((name, key, spread(metric, digits), between, *rest))
     return Table(
         ["result", "metric", "mean ± std", "95 % interval", "data", "machine", "seconds", "commit"],
         rows,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coursework.errors import ResultsError
+from coursework.stats import summarise
 
 Record = Mapping[str, Any]
 Metric = Mapping[str, Any]  # mean, std, values, and low and high where there is an interval
@@ -33,17 +34,11 @@ def format_cell(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of anything printable.
-
-    Attributes:
-        columns: Headings.
-        rows: One sequence per row, as long as ``columns``.
-        caption: One line above the table.
-    """
+    """Columns and rows of anything printable."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    caption: str = ""
+    rows: Sequence[Sequence[Any]]  # each as long as the columns
+    caption: str = ""  # one line above the table
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -140,8 +135,6 @@ def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str | None:
 
 def metric_of(record: Record, name: str) -> Metric | None:
     """A metric of a record; ``a - b`` is their difference, seed by seed. None if it is not recorded."""
-    from coursework.report.store import summarise
-
     parts = [record["metrics"].get(part) for part in name.split(" - ")]
     if None in parts:
         return None

@@ -33,15 +33,7 @@ SIDE = 28
 
 
 def tweet(classifier: Classifier, text: str) -> Figure:
-    """How a classifier judges a tweet, and the part of its logit that each word contributes.
-
-    Args:
-        classifier: A trained one.
-        text: Any text with a word in it.
-
-    Raises:
-        ConfigError: If there is no word in it.
-    """
+    """How a classifier judges a tweet, and the part of its logit that each word contributes."""
     from coursework.experiments import sentiment_errors
 
     found = sentiment_errors.saliency(classifier, text)
@@ -61,15 +53,7 @@ def tweet(classifier: Classifier, text: str) -> Figure:
 
 
 def attention(translator: Translator, sentence: str) -> Figure:
-    """A translation, and where the decoder looked while it wrote.
-
-    Args:
-        translator: A trained Transformer with its subwords.
-        sentence: One French sentence.
-
-    Raises:
-        DataError: If it is not exactly one sentence.
-    """
+    """The translation of one French sentence, and where the decoder looked while it wrote."""
     found = translator.align(sentence)
     width, height = (0.45 * len(words) + 2.2 for words in (found.source, found.output))
     fig, ax = figures.subplots(figsize=(max(4.0, width), max(3.0, height)))
@@ -86,17 +70,7 @@ def attention(translator: Translator, sentence: str) -> Figure:
 def canvas(
     digits: Pool, wanted: str, seed: int = 0, *, height: int = 64, width: int = 84
 ) -> np.ndarray:
-    """A canvas with the digits that are asked for, side by side as in M2NIST.
-
-    Args:
-        digits: Where they are drawn from.
-        wanted: One to three digits, for example ``"37"``.
-        seed: Decides which images are drawn and where they lie.
-        height: Pixels from top to bottom, at least 28.
-        width: Pixels from left to right, at least 28 for each digit.
-
-    Returns:
-        uint8 ``[height, width]``.
+    """A canvas ``[height, width]`` with one to three digits (``"37"``), side by side as in M2NIST.
 
     Raises:
         ConfigError: If it is anything else, or they do not fit.
@@ -118,12 +92,7 @@ def canvas(
 
 
 def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
-    """What networks with and without skip connections see on the same canvas.
-
-    Args:
-        networks: Title -> trained network.
-        picture: uint8 ``[H, W]``.
-    """
+    """What networks (title -> trained network) see on the same canvas ``[H, W]``."""
     from matplotlib.patches import Patch
 
     from coursework.experiments import canvas, segmentation
@@ -156,15 +125,9 @@ def available() -> bool:
 
 
 def live(make: Callable[[str], Figure], text: str, label: str) -> Any:
-    """A box to type into, and below it what ``make`` returns for its text.
+    """A box to type into, with ``text`` at first, and below it the figure that ``make`` returns for it.
 
-    Args:
-        make: Text -> figure.
-        text: What stands in the box at first.
-        label: What to type.
-
-    Returns:
-        The widget, to be shown as the cell's result; one sentence where none can be shown.
+    Where no box can be shown: one sentence that says so.
     """
     if not available():
         from IPython.display import Markdown
