@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import coursework  # noqa: F401
 from coursework.data import karate as data
 from coursework.experiments import karate
-from coursework.models.graph_conv import Aggregation, adjacency, neighbours
+from coursework.models.graph_conv import Aggregation, neighbours
+from coursework.models.sparse import adjacency
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run
 from coursework.experiments.wikipedia import Config
 from coursework.experiments.wikipedia_splits import Inputs
-from coursework.models.graph_conv import adjacency
+from coursework.models.sparse import adjacency
 from coursework.training import engine
 
 TINY = Config(

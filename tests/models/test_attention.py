@@ -127,8 +127,8 @@ def test_masked_softmax_is_softmax_where_a_key_is_left() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: attention(x, normal(4, 3), x), "same width d_k"),
-        (lambda x: attention(x, x, normal(5, 4)), "one value for each key"),
+        (lambda x: attention(x, normal(4, 3), x), "K must have shape"),
+        (lambda x: attention(x, x, normal(5, 4)), "V must have shape"),
         (lambda x: attention(x, x, x, similarity="rbf"), "similarity must be"),
         (lambda x: attention(x, x, x, mask=torch.ones(4, 4).long()), "boolean or floating point"),
     ],
@@ -283,16 +283,16 @@ def test_rows_of_a_cache_are_dropped_and_copied() -> None:
     ("call", "message"),
     [
         (lambda: MultiHeadAttention(8, 3), "multiple of n_heads"),
-        (lambda: MultiHeadAttention(8, 2)(torch.zeros(5, 8)), "expects query of shape"),
+        (lambda: MultiHeadAttention(8, 2)(torch.zeros(5, 8)), "query must have shape"),
         (
             lambda: MultiHeadAttention(8, 2)(torch.zeros(1, 5, 8), torch.zeros(1, 5, 7)),
-            "expects key of shape",
+            "key must have shape",
         ),
         (
             lambda: MultiHeadAttention(8, 2)(
                 torch.zeros(1, 5, 8), key_padding_mask=torch.zeros(1, 4, dtype=torch.bool)
             ),
-            "key_padding_mask must be boolean",
+            "key_padding_mask must have shape",
         ),
         (
             lambda: MultiHeadAttention(8, 2).copy_from_torch(nn.MultiheadAttention(8, 4)),

@@ -76,17 +76,6 @@ def test_a_beam_that_holds_everything_finds_the_best_of_all_outputs(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_beam_of_one_is_greedy(name: str) -> None:
-    model = MODELS[name]()
-    src = sources(6, 5)
-    greedy = model.greedy(src, 9, SOS, EOS)
-    words = greedy[0] if isinstance(greedy, tuple) else greedy
-    found = beam_search(model, src, width=1, max_length=9, sos=SOS, eos=EOS).words
-    for ours, theirs in zip(found.tolist(), words.tolist(), strict=True):
-        assert [w for w in ours if w != PAD] == [w for w in theirs if w != PAD]
-
-
-@pytest.mark.parametrize("name", MODELS)
 def test_log_probability_is_that_of_teacher_forcing(name: str) -> None:
     model = MODELS[name](2)
     src = sources(5, 6)

@@ -17,13 +17,10 @@ def test_pretrained_vectors_of_the_same_width_are_used_as_they_are() -> None:
 def test_vectors_of_another_width_are_projected_and_keep_their_variance() -> None:
     vectors = 0.3 * torch.randn(2000, 50, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    embedding = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors, freeze=True)
+    embedding = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors)
     out = embedding(torch.arange(1, 2000))
     assert out.shape == (1999, 64)
     assert out.std().item() == pytest.approx(0.3, rel=0.1)
-    assert [name for name, p in embedding.named_parameters() if p.requires_grad] == [
-        "projection.weight"
-    ]
 
 
 def test_std_rescales_known_words_and_leaves_zeros() -> None:
@@ -70,7 +67,5 @@ def test_tied_logits_are_products_with_the_embedded_words(width: int) -> None:
 
 
 def test_wrong_arguments() -> None:
-    with pytest.raises(ValueError, match="one row per word"):
+    with pytest.raises(ValueError, match="pretrained must have shape"):
         WordEmbedding(7, 4, pretrained=torch.zeros(6, 4))
-    with pytest.raises(ValueError, match="needs a pretrained matrix"):
-        WordEmbedding(7, 4, freeze=True)

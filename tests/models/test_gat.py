@@ -16,7 +16,7 @@ from coursework.models.gat import (
     edges_of,
 )
 from coursework.models.gcn import add_self_loops
-from coursework.models.graph_conv import sparse_csr
+from coursework.models.sparse import sparse_csr
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 
@@ -262,7 +262,7 @@ def test_network_shapes_and_forms_of_input() -> None:
     ("call", "message"),
     [
         (lambda: layer(3, 5, 2), "multiple of n_heads"),
-        (lambda: layer(3, 4, 2)(normal(5, 2), directed(5, 9)), "expects h of shape"),
+        (lambda: layer(3, 4, 2)(normal(5, 2), directed(5, 9)), "h must have shape"),
         (lambda: layer(3, 4, 2)(normal(5, 3), torch.eye(4)), "adj must be a matrix \\[5, 5\\]"),
         (lambda: layer(3, 4, 2)(normal(5, 3), directed(5, 9) + 5), "edge_index names nodes"),
         (lambda: layer(3, 4, 2)(normal(5, 3), torch.full((5, 5), torch.nan)), "NaN entries"),

@@ -65,8 +65,6 @@ def test_normalisation_takes_every_form_of_the_graph(n: int, edges: int, seed: i
     expected = normalise_adjacency(edge_index, n).to_dense()
     for form in (a, a.to_sparse_coo(), a.to_sparse_csr()):
         assert torch.equal(normalise_adjacency(form, n).to_dense(), expected)
-    layer, x = GraphConvolution(3, 2), torch.randn(n, 3)
-    assert_same(layer(x, edge_index), layer(x, expected), 1e-6)
 
 
 def test_weights_of_edges_enter_sums_and_degrees() -> None:
@@ -114,7 +112,7 @@ def test_convolution_matches_pyg(bias: bool, directed: bool) -> None:
     edge_index = undirected(10, 20)
     edge_index = edge_index[:, ::3] if directed else edge_index
     reference = GCNConv(5, 4, bias=bias).double()
-    own = GraphConvolution(5, 4, bias=bias, bias_after=True).double()
+    own = GraphConvolution(5, 4, bias=bias).double()
     with torch.no_grad():
         own.linear.weight.copy_(reference.lin.weight)
         if bias:
@@ -128,14 +126,15 @@ def test_convolution_matches_pyg(bias: bool, directed: bool) -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     output, expected = own(x, adj), reference(x, edge_index)
+    if bias:  # PyG adds it after the propagation
+        output = output - (adj.to_dense().sum(dim=1, keepdim=True) - 1.0) * own.linear.bias
     assert_same(output, expected)
     (found,) = torch.autograd.grad(output.sin().sum(), x)
     assert_same(found, torch.autograd.grad(expected.sin().sum(), x)[0])
 
 
-@pytest.mark.parametrize("bias_after", [True, False])
-def test_dense_and_sparse_agree(bias_after: bool) -> None:
-    model = GCN(6, 8, 3, dropout=0.5, bias_after=bias_after).double().eval()
+def test_dense_and_sparse_agree() -> None:
+    model = GCN(6, 8, 3, dropout=0.5).double().eval()
     adj = normalise_adjacency(undirected(10, 20), 10).double()
     x = normal(10, 6) * (normal(10, 6, seed=1) > 0)
     expected = model(x, adj.to_dense())
@@ -148,16 +147,6 @@ def test_dense_and_sparse_agree(bias_after: bool) -> None:
     ]
     for mine, theirs in zip(*gradients, strict=True):
         assert_same(mine, theirs)
-
-
-def test_bias_is_inside_the_propagation() -> None:
-    adj = normalise_adjacency(undirected(6, 8), 6).double()
-    inside = GraphConvolution(4, 2).double()
-    after = GraphConvolution(4, 2, bias_after=True).double()
-    after.load_state_dict(inside.state_dict())
-    rows = adj.to_dense().sum(dim=1, keepdim=True)
-    difference = inside(normal(6, 4), adj) - after(normal(6, 4), adj)
-    assert_same(difference, (rows - 1.0) * inside.linear.bias)
 
 
 def test_network_is_its_equation() -> None:
@@ -191,12 +180,10 @@ def test_only_the_neighbourhood_counts() -> None:
 
 def test_wrong_arguments() -> None:
     adj = normalise_adjacency(undirected(4, 5), 4)
-    with pytest.raises(ValueError, match="expects input of shape"):
+    with pytest.raises(ValueError, match="input must have shape"):
         GraphConvolution(3, 2)(torch.zeros(4, 2), adj)
-    with pytest.raises(ValueError, match="adj must be the \\[5, 5\\] matrix"):
+    with pytest.raises(ValueError, match="N = 5"):
         GraphConvolution(3, 2)(torch.zeros(5, 3), adj)
-    with pytest.raises(ValueError, match="edge_index names nodes"):
-        GraphConvolution(3, 2)(torch.zeros(5, 3), torch.tensor([[0], [5]]))
     with pytest.raises(ValueError, match="adj must be a matrix"):
         normalise_adjacency(torch.eye(4), 5)
 

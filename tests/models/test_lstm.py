@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from coursework.models import lstm
-from coursework.models.lstm import (
-    LSTM,
-    BiLSTMClassifier,
-    LSTMCell,
-    ThroughTime,
-    lstm_update,
-    scan,
-)
+from coursework.models import lstm_backward
+from coursework.models.lstm import LSTM, LSTMCell, lstm_update, scan
+from coursework.models.lstm_backward import ThroughTime
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 TOLERANCE = {torch.float32: (2e-6, 1e-5), torch.float64: (1e-12, 1e-12)}  # forward, gradients
@@ -179,12 +173,12 @@ def test_cell_reads_a_view() -> None:
 
 @pytest.mark.parametrize("shape", [(INPUT + 1,), (2, INPUT + 1), (2, 2, INPUT)])
 def test_cell_rejects_a_wrong_input(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="LSTMCell expects an input of shape"):
+    with pytest.raises(ValueError, match="input must have shape"):
         LSTMCell(INPUT, HIDDEN)(torch.zeros(shape))
 
 
 def test_cell_rejects_a_wrong_state() -> None:
-    with pytest.raises(ValueError, match="state c to have shape"):
+    with pytest.raises(ValueError, match="c must have shape"):
         LSTMCell(INPUT, HIDDEN)(
             torch.zeros(2, INPUT), (torch.zeros(2, HIDDEN), torch.zeros(3, HIDDEN))
         )
@@ -237,8 +231,8 @@ def test_layer_matches_pytorch(
 
 def test_spans_are_as_long_as_their_numbers_fit_the_cache() -> None:
     def lengths(steps: int, numbers: int) -> list[int]:
-        spans = lstm._spans(steps, numbers, False)
-        assert lstm._spans(steps, numbers, True) == spans[::-1]
+        spans = lstm_backward.spans(steps, numbers, False)
+        assert lstm_backward.spans(steps, numbers, True) == spans[::-1]
         assert [t for span in spans for t in range(span.start, span.stop)] == list(range(steps))
         return [span.stop - span.start for span in spans]
 
@@ -261,8 +255,8 @@ def test_spans_of_steps_change_nothing(numbers: int, monkeypatch: pytest.MonkeyP
         return [out, h, c, *torch.autograd.grad(value, leaves)]
 
     whole = run()
-    monkeypatch.setattr(lstm, "CHUNK", numbers)
-    monkeypatch.setattr(lstm, "FEWEST", 1)
+    monkeypatch.setattr(lstm_backward, "CHUNK", numbers)
+    monkeypatch.setattr(lstm_backward, "FEWEST", 1)
     for one, other in zip(run(), whole, strict=True):
         assert_same(one, other, 1e-12)
 
@@ -360,6 +354,10 @@ def test_any_layer_is_pytorchs(
     assert_same_gradients(own, reference, 1e-12)
 
 
+def through_time(*values: Tensor | None, reverse: bool = False) -> tuple[Tensor, Tensor]:
+    return ThroughTime.apply(scan, reverse, *values)
+
+
 def through_time_inputs(bias: bool = True) -> list[Tensor]:
     shapes = [(3, 2, 2), (12, 2), (12, 3), (12,), (2, 3), (2, 3)]  # T 3, B 2, I 2, H 3
     values = [leaf(*shape, dtype=torch.float64, seed=i) for i, shape in enumerate(shapes)]
@@ -371,7 +369,7 @@ def through_time_inputs(bias: bool = True) -> list[Tensor]:
 def test_through_time_passes_numeric_checks_of_both_derivatives(reverse: bool, bias: bool) -> None:
     def call(x: Tensor, w_i: Tensor, w_h: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         b, h, c = rest if bias else (None, *rest)
-        return ThroughTime.apply(x, w_i, w_h, b, h, c, reverse)
+        return through_time(x, w_i, w_h, b, h, c, reverse=reverse)
 
     assert torch.autograd.gradcheck(call, through_time_inputs(bias))
     assert torch.autograd.gradgradcheck(call, through_time_inputs(bias), fast_mode=True)
@@ -387,7 +385,7 @@ def test_through_time_is_the_plain_loop(used: str, reverse: bool) -> None:
             rows, (_, c) = scan(x.flatten(0, 1), [2, 2, 2], w_i, w_h, b, (h_0, c_0), reverse)
             output = rows.view(3, 2, 3)
         else:
-            output, c = ThroughTime.apply(x, w_i, w_h, b, h_0, c_0, reverse)
+            output, c = through_time(x, w_i, w_h, b, h_0, c_0, reverse=reverse)
         parts = {"output": output.cos().sum(), "c": c.sin().sum()}
         loss = sum(parts.values()) if used == "both" else parts[used]
         results.append([output, c, *torch.autograd.grad(loss, leaves)])
@@ -398,11 +396,11 @@ def test_through_time_is_the_plain_loop(used: str, reverse: bool) -> None:
 @pytest.mark.parametrize("needed", range(6))
 def test_through_time_gives_only_the_gradients_that_are_wanted(needed: int) -> None:
     everything = through_time_inputs()
-    full = torch.autograd.grad(ThroughTime.apply(*everything, False)[0].sum(), everything)
+    full = torch.autograd.grad(through_time(*everything)[0].sum(), everything)
     values = [value.detach() for value in everything]
     values[needed].requires_grad_()
     for again in (False, True):  # by hand, and by the loop
-        output, _ = ThroughTime.apply(*values, False)
+        output, _ = through_time(*values)
         (found,) = torch.autograd.grad(output.sum(), [values[needed]], create_graph=again)
         assert_same(found, full[needed], 1e-13)
 
@@ -629,17 +627,17 @@ def test_layer_is_causal_and_can_be_continued(steps: int, cut: int, seed: int) -
     [
         (
             lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT + 1)),
-            r"LSTM expects an input of shape \[T, B, I\]",
+            r"input must have shape \[T, B, I\]",
         ),
         (
             lambda: LSTM(INPUT, HIDDEN, batch_first=True)(torch.zeros(3, 2, INPUT + 1)),
-            r"LSTM expects an input of shape \[B, T, I\]",
+            r"input must have shape \[B, T, I\]",
         ),
         (
             lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT), (torch.zeros(1, 2, HIDDEN),) * 3),
             "longer",
         ),
-        (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(INPUT)), "LSTM expects an input of shape"),
+        (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(INPUT)), "input must have shape"),
         (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, 2, INPUT)), "at least one time step"),
         (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, INPUT)), "at least one time step"),
         (
@@ -648,131 +646,16 @@ def test_layer_is_causal_and_can_be_continued(steps: int, cut: int, seed: int) -
         ),
         (
             lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT), (torch.zeros(1, 3, HIDDEN),) * 2),
-            "h_0 to have",
+            "h_0 must have",
         ),
         (lambda: LSTM(INPUT, HIDDEN, num_layers=0), "num_layers must be at least 1"),
         (lambda: LSTM(INPUT, HIDDEN, dropout=1.5), "dropout must be a probability"),
         (
             lambda: LSTM(INPUT, HIDDEN)(pack_padded_sequence(torch.zeros(3, 1, INPUT + 1), [3])),
-            "packed data of shape",
+            "packed data must have",
         ),
     ],
 )
 def test_layer_rejects_wrong_arguments(call: Callable[..., object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
-# --- the classifier --------------------------------------------------------------------------
-
-
-def sentences(*lengths: int, steps: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(1, 30, (len(lengths), steps), generator=generator)
-    for row, length in enumerate(lengths):
-        tokens[row, length:] = 0
-    return tokens
-
-
-@pytest.mark.parametrize("lengths", [(6, 6, 6), (6, 2, 4)])
-def test_classifier_is_the_same_with_either_cell(lengths: tuple[int, ...]) -> None:
-    builtin = BiLSTMClassifier(30, 4, 6, num_layers=2).double().eval()
-    own = BiLSTMClassifier(30, 4, 6, num_layers=2, cell="own").double().eval()
-    own.load_state_dict(builtin.state_dict())
-    tokens = sentences(*lengths, steps=6)
-    logits, logits_ref = own(tokens), builtin(tokens)
-    assert logits.shape == (3,)
-    assert_same(logits, logits_ref, 1e-12)
-    logits.sin().sum().backward()
-    logits_ref.sin().sum().backward()
-    assert_same_gradients(own, builtin, 1e-12)
-
-
-@PROPERTY
-@given(
-    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
-    extra=st.integers(1, 4),
-    cell=st.sampled_from(["builtin", "own"]),
-    seed=st.integers(0, 2**16),
-)
-def test_classifier_does_not_see_padding(
-    lengths: list[int], extra: int, cell: str, seed: int
-) -> None:
-    torch.manual_seed(seed)
-    model = BiLSTMClassifier(30, 4, 6, cell=cell).double().eval()
-    with torch.no_grad():
-        model.embedding.table.weight[0] = 100.0  # whatever stands at padding must not matter
-    tokens = sentences(*lengths, steps=max(lengths), seed=seed)
-    wider = torch.nn.functional.pad(tokens, (0, extra))
-    logits = model(tokens)
-    assert_same(model(wider), logits, 1e-12)
-    assert_same(model(wider, torch.tensor(lengths)), logits, 1e-12)
-    for row, length in enumerate(lengths):
-        assert_same(model(tokens[row : row + 1, :length]), logits[row : row + 1], 1e-12)
-
-
-def test_classifier_has_the_layers_that_are_asked_for() -> None:
-    assert type(BiLSTMClassifier(30, 4, 6).lstm) is nn.LSTM
-    assert type(BiLSTMClassifier(30, 4, 6, cell="own").lstm) is LSTM
-    assert BiLSTMClassifier(30, 4, 6).lstm.num_layers == 1
-    for layers, between in ((1, 0.0), (2, 0.4), (3, 0.4)):
-        model = BiLSTMClassifier(30, 4, 6, layers, dropout=0.4)
-        assert (model.lstm.num_layers, model.lstm.dropout) == (layers, between)
-        assert model.dropout.p == 0.4
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_classifier_pools_what_it_says(layers: int) -> None:
-    model = BiLSTMClassifier(30, 4, 6, layers).double().eval()
-    tokens = sentences(5, steps=5)
-    states, _ = model.lstm(model.embedding(tokens))  # [1, 5, 12]
-    expected = torch.cat(
-        [states[0].amax(0), states[0].mean(0), states[0, -1, :6], states[0, 0, 6:]]
-    )
-    assert_same(model.features(tokens)[0], expected, 1e-12)
-
-
-def test_classifier_survives_an_empty_sentence() -> None:
-    model = BiLSTMClassifier(30, 4, 6).eval()
-    logits = model(sentences(3, 0, steps=3))
-    assert logits.isfinite().all()
-    assert_same(logits[1:], model(torch.zeros(1, 1, dtype=torch.int64)), 1e-6)
-
-
-def test_classifier_starts_from_pretrained_vectors() -> None:
-    vectors = torch.randn(30, 4)
-    model = BiLSTMClassifier(30, 4, 6, pretrained=vectors, freeze=True)
-    assert torch.equal(model.embedding.table.weight[1:], vectors[1:])
-    assert not model.embedding.table.weight.requires_grad
-    assert model.embedding.projection is None
-    narrow = BiLSTMClassifier(30, 4, 6, pretrained=torch.randn(30, 3))
-    assert narrow(sentences(4, steps=4)).shape == (1,)
-
-
-def test_classifier_overfits_one_batch() -> None:
-    torch.manual_seed(0)
-    model = BiLSTMClassifier(30, 8, 8, dropout=0.0)
-    tokens, labels = sentences(5, 3, 4, 5, steps=5), torch.tensor([1.0, 0.0, 0.0, 1.0])
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(30):
-        loss = nn.functional.binary_cross_entropy_with_logits(model(tokens), labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert loss.item() < 0.01
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: BiLSTMClassifier(30, 4, 6, cell="gru"), "cell must be 'builtin' or 'own'"),
-        (lambda: BiLSTMClassifier(30, 4, 6)(sentences(3, steps=3)[0]), "tokens of shape"),
-        (
-            lambda: BiLSTMClassifier(30, 4, 6)(sentences(3, steps=3), torch.tensor([3, 3])),
-            "one entry per sentence",
-        ),
-    ],
-)
-def test_classifier_rejects_wrong_arguments(call: Callable[..., object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coursework.models.graph_conv import sparse_csr
 from coursework.models.residual_attention import Candidates, ResidualAttention
+from coursework.models.sparse import sparse_csr
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -193,7 +193,7 @@ def test_wrong_arguments() -> None:
     for nodes in (c.nodes + 5, torch.full_like(c.nodes, 5), c.nodes - 1):
         with pytest.raises(ValueError, match="node number from 0 to 4"):
             dataclasses.replace(c, nodes=nodes)
-    with pytest.raises(ValueError, match="one row a pair"):
+    with pytest.raises(ValueError, match="features must have shape"):
         dataclasses.replace(c, features=c.features[1:])
     with pytest.raises(ValueError, match="one row for each of the 5 nodes"):
         model()(normal(4, 5), c, normal(5), torch.ones(5, dtype=torch.bool))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from coursework.models.beam_search import beam_search
 from coursework.models.seq2seq import AttentionDecoder, BahdanauAttention, GRUEncoder, Seq2Seq
 
 PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
@@ -122,11 +123,10 @@ def test_padding_changes_nothing(
     assert_same(model(F.pad(src, (0, extra)), tgt), logits)
     for row, length in enumerate(lengths):
         assert_same(model(src[row : row + 1, :length], tgt[row : row + 1])[0], logits[row])
-    tokens, weights = model.greedy(F.pad(src, (0, extra)), 5, sos=1, eos=2)
-    expected, expected_weights = model.greedy(src, 5, sos=1, eos=2)
-    assert torch.equal(tokens, expected)
-    assert_same(weights[:, :, : src.shape[1]], expected_weights)
+    _, weights = model.attend(F.pad(src, (0, extra)), tgt)
+    assert_same(weights[:, :, : src.shape[1]], model.attend(src, tgt)[1])
     assert weights[:, :, src.shape[1] :].abs().sum() == 0
+    assert_same(weights.sum(dim=2), torch.ones(len(lengths), 4).double())
 
 
 @PROPERTY
@@ -154,80 +154,12 @@ def test_words_one_by_one_are_the_whole_sentence(bidirectional: bool) -> None:
     assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
 
 
-def test_without_a_teacher_each_step_reads_the_choice_of_the_last() -> None:
-    model = small()
-    src, tgt = words(11, 5, 3), words(13, 4, 4)
-    free, state, word = model(src, tgt, teacher_forcing=0.0), model.start(src), tgt[:, 0]
-    for t in range(4):
-        logits = state.step(word)
-        assert_same(free[:, t], logits)
-        word = logits.argmax(dim=1)
-    states, start = model.encoder(src)
-    _, weights = model.decoder(tgt, states, start, src != 0, teacher_forcing=0.0)
-    assert weights.shape == (2, 4, 5)
-
-
-def test_greedy_is_the_model_without_teacher() -> None:
-    model = small()
-    src = words(11, 5, 3, 1)
-    tokens, weights = model.greedy(src, 6, sos=1, eos=2)
-    length = tokens.shape[1]
-    assert weights.shape == (3, length, 5)
-    read = torch.full((3, length), 1)  # only the start word is looked at
-    free = model(src, read, teacher_forcing=0.0).argmax(dim=2)
-    for row in range(3):
-        end = (tokens[row] == 2).nonzero()
-        stop = int(end[0]) + 1 if len(end) else length
-        assert torch.equal(tokens[row, :stop], free[row, :stop])
-        assert (tokens[row, stop:] == 0).all()
-        assert_same(weights[row, :stop].sum(dim=1), torch.ones(stop).double())
-        assert weights[row, stop:].abs().sum() == 0
-
-
-def test_greedy_stops_at_the_end_word() -> None:
-    model = small()
-    with torch.no_grad():
-        model.decoder.output.bias[2] += 100.0
-    model.train()
-    tokens, weights = model.greedy(words(11, 3, 2), 9, sos=1, eos=2)
-    assert tokens.tolist() == [[2], [2]]
-    assert weights.shape == (2, 1, 3)
-    assert model.training
-
-
-def test_teacher_forcing_between_always_and_never() -> None:
-    model = small()
-    src, tgt = words(11, 5, 3), words(13, 6, 6)
-    always = model(src, tgt)
-
-    def logits(ratio: float, seed: int) -> Tensor:
-        return model(src, tgt, ratio, torch.Generator().manual_seed(seed))
-
-    assert_same(logits(0.5, 1), logits(0.5, 1))
-    assert any(not torch.allclose(logits(0.5, seed), always) for seed in range(5))
-    # One step may be drawn "forced" at 0.999999; all are, so both code paths agree.
-    assert_same(logits(0.999999, 0), always)
-
-
 def test_pretrained_vectors_of_another_width() -> None:
-    model = small(src_pretrained=torch.randn(11, 3), tgt_pretrained=torch.randn(13, 4), freeze=True)
+    model = small(src_pretrained=torch.randn(11, 3), tgt_pretrained=torch.randn(13, 4))
     assert model.encoder.embedding.projection is not None
     assert model.decoder.embedding.projection is None
     model(words(11, 4), words(13, 3)).sum().backward()
-    assert model.encoder.embedding.table.weight.grad is None
     assert model.encoder.embedding.projection.weight.grad is not None
-
-
-@pytest.mark.parametrize("freeze", [True, False])
-@pytest.mark.parametrize("side", ["src", "tgt"])
-def test_only_pretrained_vectors_are_frozen(side: str, freeze: bool) -> None:
-    vectors = {f"{side}_pretrained": torch.randn(11 if side == "src" else 13, 4)}
-    model = small(**vectors, freeze=freeze)
-    learns = {
-        name: part.embedding.table.weight.requires_grad
-        for name, part in (("src", model.encoder), ("tgt", model.decoder))
-    }
-    assert learns == {"src": True, "tgt": True} | {side: not freeze}
 
 
 def test_defaults() -> None:
@@ -255,19 +187,23 @@ def test_overfits_one_batch(bidirectional: bool) -> None:
         loss.backward()
         optimiser.step()
     assert loss.item() < 0.05
-    tokens, weights = model.greedy(src, 5, sos=1, eos=2)
-    assert torch.equal(tokens, out)
-    assert_same(weights.sum(dim=2), (out != 0).float(), 1e-5)  # nothing is read behind the end
+    found = beam_search(model.eval(), src, width=1, max_length=5, sos=1, eos=2)
+    assert torch.equal(found.words, out)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: small()(words(11, 4)[0], words(13, 3)), "The target must have shape"),
-        (lambda: small()(words(11, 4, 4), words(13, 3)), "The target must have shape"),
-        (lambda: small()(words(11, 4), words(13, 3)[:, :0]), "The target must have shape"),
-        (lambda: small().encoder(torch.zeros(2, 0).long()), "The source must have shape"),
-        (lambda: small().greedy(words(11, 4), 0, 1, 2), "max_length must be at least 1"),
+        (lambda: small()(words(11, 4)[0], words(13, 3)), " must h"),
+        (lambda: small()(words(11, 4, 4), words(13, 3)), " must h"),
+        (lambda: small()(words(11, 4), words(13, 3)[:, :0]), " must h"),
+        (lambda: small().encoder(torch.zeros(2, 0).long()), "src must hold"),
+        (
+            lambda: small()(
+                words(11, 4).flip(1).roll(1, 1) * torch.tensor([0, 1, 1, 1]), words(13, 3)
+            ),
+            "padding .* in front of a word",
+        ),
     ],
 )
 def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
@@ -278,7 +214,7 @@ def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
 def test_the_shortest_sentences_are_sentences() -> None:
     model, src = small(), words(11, 1, 1)
     assert model(src, words(13, 1, 1)).shape == (2, 1, 13)
-    assert model.greedy(src, 1, sos=1, eos=2)[0].shape == (2, 1)
+    assert beam_search(model, src, width=1, max_length=1, sos=1, eos=2).words.shape == (2, 1)
 
 
 def test_the_decoder_alone_defaults_to_states_of_its_own_width() -> None:

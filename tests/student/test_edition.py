@@ -124,12 +124,12 @@ import inspect, sys, torch
 from coursework_tools import student
 student.use(sys.argv[1])
 student.use(sys.argv[1])  # the cell may be run twice
-from coursework.models import LSTM, lstm
+from coursework.models import bilstm, lstm
 print(lstm.__file__ == sys.argv[2])
 print("of a student" in inspect.getsource(lstm.LSTMCell))
-classifier = lstm.BiLSTMClassifier(10, 4, 3, cell="own").eval()
-print(type(classifier.lstm) is LSTM is lstm.LSTM)
-builtin = lstm.BiLSTMClassifier(10, 4, 3).eval()
+classifier = bilstm.BiLSTMClassifier(10, 4, 3, cell="own").eval()
+print(type(classifier.lstm) is bilstm.LSTM is lstm.LSTM)
+builtin = bilstm.BiLSTMClassifier(10, 4, 3).eval()
 builtin.load_state_dict(classifier.state_dict())
 words = torch.tensor([[3, 4, 5], [6, 7, 0]])
 print(torch.allclose(classifier(words), builtin(words), atol=1e-6))

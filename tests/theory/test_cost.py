@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coursework.models import attention, linear_attention
+from coursework.models.attention import attention, linear_attention
 from coursework.theory import cost
 
 

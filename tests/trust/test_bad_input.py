@@ -45,10 +45,11 @@ from coursework.experiments import (
     translation_all,
 )
 from coursework.experiments import wikipedia as traffic
-from coursework.models import beam_search, dropout, embedding, gat, gcn, graph_conv, unet
+from coursework.models import beam_search, dropout, embedding, gat, gcn, graph_conv, sparse, unet
 from coursework.models.attention import MultiHeadAttention, attention
+from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.grand import GRAND, consistency_loss
-from coursework.models.lstm import LSTM, BiLSTMClassifier
+from coursework.models.lstm import LSTM
 from coursework.models.transformer import EncoderLayer, Transformer
 from coursework.report import answers, questions, store
 from coursework.training import checkpoints, engine, parallel
@@ -302,14 +303,14 @@ def model(name: str, message: str, call: Callable[[], object]) -> Row:
 
 LINE = torch.tensor([[0, 1], [1, 2]])
 MODELS = [
-    model("attention widths", "same width d_k",
+    model("attention widths", "K must have shape",
           lambda: attention(torch.ones(4, 4), torch.ones(4, 3), torch.ones(4, 4))),
-    model("attention values", "one value for each key",
+    model("attention values", "V must have shape",
           lambda: attention(torch.ones(4, 4), torch.ones(4, 4), torch.ones(5, 4))),
     model("attention mask of numbers", "boolean or floating point",
           lambda: attention(*[torch.ones(2, 2)] * 3, mask=torch.ones(2, 2).long())),
     model("heads", "multiple of n_heads", lambda: MultiHeadAttention(8, 3)),
-    model("query without batch", "expects query of shape",
+    model("query without batch", "query must have shape",
           lambda: MultiHeadAttention(8, 2)(torch.zeros(5, 8))),
     model("padding mask", "key_padding_mask must be boolean",
           lambda: MultiHeadAttention(8, 2)(torch.zeros(1, 5, 8), key_padding_mask=torch.ones(1, 5))),
@@ -320,19 +321,19 @@ MODELS = [
     model("lstm dropout", "dropout must be a probability", lambda: LSTM(2, 3, dropout=1.5)),
     model("classifier cell", "cell must be 'builtin' or 'own'",
           lambda: BiLSTMClassifier(30, 4, 6, cell="gru")),
-    model("classifier input", "tokens of shape",
+    model("classifier input", "tokens must have shape",
           lambda: BiLSTMClassifier(30, 4, 6)(torch.zeros(3).long())),
     model("gat heads", "multiple of n_heads", lambda: gat.GraphAttentionLayer(3, 5, 2)),
-    model("gcn input", "expects input of shape",
+    model("gcn input", "input must have shape",
           lambda: gcn.GraphConvolution(3, 2)(torch.zeros(5, 4), torch.eye(5))),
-    model("gcn graph", r"adj must be the \[5, 5\] matrix",
+    model("gcn graph", "N = 5",
           lambda: gcn.GraphConvolution(3, 2)(torch.zeros(5, 3), torch.eye(4))),
     model("deep gcn", "layers must be at least 2", lambda: gcn.DeepGCN(3, 2, 2, 1, 0.0, 0.0)),
     model("edge index turned", r"shape \[2, E\]",
-          lambda: graph_conv.check_edge_index(torch.zeros(3, 2).long(), 3)),
-    model("edge index of floats", "int64", lambda: graph_conv.check_edge_index(LINE.float(), 3)),
+          lambda: sparse.check_edge_index(torch.zeros(3, 2).long(), 3)),
+    model("edge index of floats", "int64", lambda: sparse.check_edge_index(LINE.float(), 3)),
     model("edge beyond the nodes", "nodes 0 to 2, but the graph has nodes 0 to 1",
-          lambda: graph_conv.check_edge_index(LINE, 2)),
+          lambda: sparse.check_edge_index(LINE, 2)),
     model("aggregation", "'mean' or 'sum'", lambda: graph_conv.PlainGraphConvolution(3, 2, "max")),
     model("grand order", "order must not be negative", lambda: GRAND(3, 2, 2, order=-1)),
     model("grand temperature", "temperature must be positive",
@@ -342,10 +343,8 @@ MODELS = [
           lambda: unet.Down(1, 2)(torch.zeros(1, 1, 7, 8))),
     model("empty ensemble", "at least one model", lambda: beam_search.Ensemble([])),
     model("dropout probability", "must be a probability", lambda: dropout.dropout(torch.ones(2), 1.5)),
-    model("embedding rows", "one row per word",
+    model("embedding rows", "pretrained must have shape",
           lambda: embedding.WordEmbedding(7, 4, pretrained=torch.zeros(6, 4))),
-    model("frozen without vectors", "needs a pretrained matrix",
-          lambda: embedding.WordEmbedding(7, 4, freeze=True)),
 ]  # fmt: skip
 
 # ---------------------------------------------------------------- checkpoints, results, environment

@@ -48,7 +48,7 @@ from coursework.experiments.cora_models import (
 )
 from coursework.models.gat import GAT
 from coursework.models.gcn import add_self_loops, normalise_adjacency
-from coursework.models.graph_conv import sparse_csr
+from coursework.models.sparse import sparse_csr
 from coursework.stats import paired as paired_interval
 from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds

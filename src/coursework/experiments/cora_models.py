@@ -20,7 +20,7 @@ from coursework.errors import ConfigError
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN
 from coursework.models.grand import GRAND, consistency_loss
-from coursework.models.graph_conv import feature_dropout
+from coursework.models.sparse import feature_dropout
 from coursework.training.engine import Plan
 
 Model = Literal["gcn", "gat", "uniform", "grand"]

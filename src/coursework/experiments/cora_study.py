@@ -26,7 +26,7 @@ from coursework.experiments import cora
 from coursework.experiments.base import Job, Run
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, DeepGCN, add_self_loops, normalise_adjacency, spread
-from coursework.models.graph_conv import feature_dropout
+from coursework.models.sparse import feature_dropout
 from coursework.training import engine, seeds
 from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads

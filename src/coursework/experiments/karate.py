@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coursework.models.graph_conv import Aggregation, PlainGraphConvolution, check_edge_index
+from coursework.models.graph_conv import Aggregation, PlainGraphConvolution
+from coursework.models.sparse import check_edge_index
 
 
 def components(edge_index: Tensor, num_nodes: int) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
-from coursework.models.graph_conv import GraphRegressor, adjacency
+from coursework.models.graph_conv import GraphRegressor
+from coursework.models.sparse import adjacency
 from coursework.training import engine, seeds
 from coursework.training.threads import limited_threads
 

@@ -32,7 +32,7 @@ from coursework.data.text import PAD, UNK, Vocabulary, clean_tweet, tokenise
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import ngrams, word2vec
 from coursework.experiments.base import Job, Run, parameters, restore, run_folder
-from coursework.models.lstm import BiLSTMClassifier
+from coursework.models.bilstm import BiLSTMClassifier
 from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan

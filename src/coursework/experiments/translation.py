@@ -477,7 +477,6 @@ def build(
             bidirectional=config.bidirectional,
             src_pretrained=source_vectors,
             tgt_pretrained=target_vectors,
-            freeze=config.freeze,
         )
     return Transformer(
         french,
@@ -493,7 +492,6 @@ def build(
         tie_embeddings=config.tie_embeddings,
         src_pretrained=source_vectors,
         tgt_pretrained=target_vectors,
-        freeze=config.freeze,
     )
 
 
@@ -504,8 +502,9 @@ def _longest(source: Tensor) -> int:
 
 def _greedy(model: Network, source: Tensor) -> Tensor:
     """Greedy translation of a batch: `[B, S]` -> `[B, L]`."""
-    output = model.greedy(source, _longest(source), SOS_ID, EOS_ID)
-    return output[0] if isinstance(output, tuple) else output
+    return beam_search(
+        model, source, width=1, max_length=_longest(source), sos=SOS_ID, eos=EOS_ID, pad=PAD_ID
+    ).words
 
 
 def translate(
@@ -595,13 +594,11 @@ def align(model: Network, french: Vocabulary, english: Vocabulary, sentence: str
     """
     model.eval()
     source = torch.tensor([encode_source(french, sentence)])  # [1, S]
+    output = _greedy(model, source)  # [1, L]
     if isinstance(model, Seq2Seq):
-        output, attention = model.greedy(
-            source, _longest(source), SOS_ID, EOS_ID
-        )  # [1, L], [1, L, S]
-        weights = attention[0]
+        read = torch.cat([torch.tensor([[SOS_ID]]), output[:, :-1]], dim=1)  # [1, L]
+        weights = model.attend(source, read)[1][0]
     else:
-        output = _greedy(model, source)  # [1, L]
         weights = cross_attention(model, source, output)
     return Alignment(french.decode(source[0].tolist()), english.decode(output[0].tolist()), weights)
 

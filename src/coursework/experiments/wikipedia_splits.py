@@ -18,8 +18,8 @@ from coursework.data import wikipedia as pages
 from coursework.data.splits import Split
 from coursework.data.wikipedia import WikipediaGraph
 from coursework.experiments import wikipedia_candidates
-from coursework.models.graph_conv import adjacency
 from coursework.models.residual_attention import Candidates
+from coursework.models.sparse import adjacency
 
 SplitKind = Literal["random", "grouped"]
 SPLITS: tuple[SplitKind, ...] = get_args(SplitKind)

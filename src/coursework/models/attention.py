@@ -16,13 +16,17 @@ empty set has no value; zero is the empty sum, and, unlike NaN, it cannot spread
 
 import math
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.checks import expect, require
 from coursework.models.dropout import dropout
+from coursework.models.torch_weights import TorchWeights
+
+Similarity = Literal["dot", "cosine"]
 
 
 def masked_softmax(scores: Tensor) -> Tensor:
@@ -44,18 +48,38 @@ def causal_mask(n: int, m: int | None = None, device: torch.device | None = None
     # solution:end
 
 
+def checked_mask(mask: Tensor | None, scores: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
+    """The mask for scores of this shape, boolean or of their type; the one guard of all paths."""
+    if mask is None:
+        return None
+    require(isinstance(mask, Tensor), f"A mask must be a tensor, but is a {type(mask).__name__}.")
+    require(
+        mask.dtype == torch.bool or mask.is_floating_point(),
+        f"A mask must be boolean or floating point, but is {mask.dtype}.",
+    )
+    missing = len(scores) - mask.ndim
+    fits = missing >= 0 and all(
+        size in (1, whole) for size, whole in zip(mask.shape, scores[missing:], strict=True)
+    )
+    require(
+        fits, f"A mask must broadcast to the scores {list(scores)}, but has {list(mask.shape)}."
+    )
+    return mask if mask.dtype == torch.bool else mask.to(dtype)
+
+
+def _forbid(mask: Tensor, allowed: Tensor) -> Tensor:
+    """A mask that forbids what is not allowed as well."""
+    return mask & allowed if mask.dtype == torch.bool else mask.masked_fill(~allowed, -torch.inf)
+
+
 def _apply_mask(scores: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """Write the masks into the scores `[..., N, M]`."""
+    mask = checked_mask(mask, scores.shape, scores.dtype)
     if mask is not None:
-        if mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        elif mask.is_floating_point():
-            scores = scores + mask
-        else:
-            raise ValueError(f"A mask must be boolean or floating point, but is {mask.dtype}.")
+        mask_is_boolean = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, -torch.inf) if mask_is_boolean else scores + mask
     if causal:
-        allowed = causal_mask(scores.shape[-2], scores.shape[-1], scores.device)
-        scores = scores.masked_fill(~allowed, -torch.inf)
+        scores = _forbid(scores, causal_mask(scores.shape[-2], scores.shape[-1], scores.device))
     return scores
 
 
@@ -65,20 +89,18 @@ def attention_weights(
     *,
     mask: Tensor | None = None,
     scale: float | None = None,
-    similarity: Literal["dot", "cosine"] = "dot",
+    similarity: Similarity = "dot",
     causal: bool = False,
 ) -> Tensor:
     r"""The weights :math:`\mathrm{softmax}(s\, Q K^\top)` of :func:`attention`: `[..., N, M]`."""
-    if Q.ndim < 2 or K.ndim < 2 or Q.shape[-1] != K.shape[-1]:
-        raise ValueError(
-            f"Queries [..., N, d_k] and keys [..., M, d_k] must have the same width d_k, "
-            f"but got Q {list(Q.shape)} and K {list(K.shape)}."
-        )
+    width = expect("Q", Q, "... N d_k")["d_k"]
+    expect("K", K, "... M d_k", d_k=width)
+    require(width > 0, "Queries and keys must have a width d_k of at least 1, but it is 0.")
+    known = similarity in ("dot", "cosine")
+    require(known, f"similarity must be 'dot' or 'cosine', but is {similarity!r}.")
     if similarity == "cosine":
         Q, K = F.normalize(Q, dim=-1), F.normalize(K, dim=-1)
         scale = 1.0 if scale is None else scale
-    elif similarity != "dot":
-        raise ValueError(f"similarity must be 'dot' or 'cosine', but is {similarity!r}.")
     # solution:begin scaled scores, masks, softmax | the masks are given: _apply_mask, masked_softmax
     scale = 1.0 / math.sqrt(Q.shape[-1]) if scale is None else scale
     scores = (Q * scale) @ K.transpose(-2, -1)  # [..., N, M]
@@ -95,7 +117,7 @@ def attention(
     *,
     mask: Tensor | None = None,
     scale: float | None = None,
-    similarity: Literal["dot", "cosine"] = "dot",
+    similarity: Similarity = "dot",
     causal: bool = False,
 ) -> tuple[Tensor, Tensor]:
     r"""Each query receives the average of the values, weighted by its similarity to the keys.
@@ -103,34 +125,16 @@ def attention(
     .. math:: \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{d_k}}\Big) V
 
     which is equation (1) of Vaswani et al. (2017). It takes :math:`O(NM(d_k + d_v))` time and
-    :math:`O(NM)` memory.
-
-    Args:
-        Q: Queries.
-        K: Keys.
-        V: Values.
-        mask: Optional; boolean (True = may attend) or float (added), broadcast to `[..., N, M]`.
-        scale: Factor of the scores; `None` is :math:`1/\sqrt{d_k}` for the dot product, 1 for the
-            cosine. `scale=1.0` gives unscaled dot-product attention.
-        similarity: `"dot"` for :math:`q^\top k`, `"cosine"` for :math:`q^\top k / (|q| |k|)`.
-        causal: Whether query i may attend to keys j <= i only.
+    :math:`O(NM)` memory. By default the scores are scaled by :math:`1/\sqrt{d_k}` for the dot
+    product :math:`q^\top k`, by 1 for the cosine :math:`q^\top k / (|q| |k|)`. With `causal`, query
+    i may attend to keys j <= i only.
 
     Shapes:
         - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
         - output: `[..., N, d_v]`; weights: `[..., N, M]`, rows sum to one (to zero if every key is
           masked)
-
-    Returns:
-        The pair (output, weights).
-
-    Raises:
-        ValueError: Widths or numbers of keys and values differ, or an option is unknown.
     """
-    if V.ndim < 2 or V.shape[-2] != K.shape[-2]:
-        raise ValueError(
-            f"There must be one value for each key, but got K {list(K.shape)} "
-            f"and V {list(V.shape)}."
-        )
+    expect("V", V, "... M d_v", M=expect("K", K, "... M d_k")["M"])
     # solution:begin the weights, then the weighted sum of the values
     weights = attention_weights(
         Q, K, mask=mask, scale=scale, similarity=similarity, causal=causal
@@ -159,18 +163,15 @@ def linear_attention(
 
     (Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, equations 4 to 6.) `S` and `z` do
     not depend on i, so they are computed once: :math:`O((N + M)\, m\, d_v)` time, no N x M matrix.
-
-    Args:
-        Q: Queries.
-        K: Keys.
-        V: Values.
-        feature_map: :math:`\phi`, to a finite width `m`. It must make the sums of
-            :math:`\phi(q)^\top\phi(k)` positive; `elu + 1` is positive everywhere.
+    :math:`\phi` must make the sums of :math:`\phi(q)^\top\phi(k)` positive; `elu + 1` is positive
+    everywhere.
 
     Shapes:
         - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
         - output: `[..., N, d_v]`
     """
+    sizes = expect("K", K, "... M d_k", d_k=expect("Q", Q, "... N d_k")["d_k"])
+    expect("V", V, "... M d_v", M=sizes["M"])
     phi_q, phi_k = feature_map(Q), feature_map(K)  # [..., N, m], [..., M, m]
     S = phi_k.transpose(-2, -1) @ V  # [..., m, d_v]
     z = phi_k.sum(dim=-2).unsqueeze(-1)  # [..., m, 1]
@@ -180,9 +181,8 @@ def linear_attention(
 class KeyValueCache:
     """Projected keys and values kept between the steps of a decoder.
 
-    Args:
-        growing: True for self-attention, where each step appends its own key and value; False for
-            attention to the encoder, whose keys and values are projected once and used again.
+    It is `growing` for self-attention, where each step appends its own key and value, and not for
+    attention to the encoder, whose keys and values are projected once and used again.
     """
 
     def __init__(self, growing: bool) -> None:
@@ -210,7 +210,7 @@ class KeyValueCache:
             self.keys, self.values = self.keys[rows], self.values[rows]
 
 
-class MultiHeadAttention(nn.Module):
+class MultiHeadAttention(TorchWeights):
     r"""Several attentions side by side, each in its own learned subspace.
 
     .. math::
@@ -220,29 +220,21 @@ class MultiHeadAttention(nn.Module):
         \mathrm{head}_i &= \mathrm{Attention}(Q W^Q_i, K W^K_i, V W^V_i)
 
     (Vaswani et al. 2017, section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of
-    all heads are the row blocks of one linear layer.
-
-    Args:
-        d_model: :math:`d_{model}`.
-        n_heads: :math:`h`; must divide `d_model`.
-        dropout: Dropout probability on the attention weights, while training.
-        bias: Whether the four linear maps have a bias (the paper has none, PyTorch has).
+    all heads are the row blocks of one linear layer. The paper's maps have no bias, PyTorch's have.
+    Dropout acts on the weights.
 
     Shapes:
         - query: `[B, N, d_model]`; key, value: `[B, M, d_model]`
         - mask: broadcast to `[B, h, N, M]`; key_padding_mask: `[B, M]`
         - output: `[B, N, d_model]`; weights: `[B, h, N, M]`, or None
-
-    Raises:
-        ValueError: `n_heads` does not divide `d_model`, or a shape does not fit.
     """
 
     def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
-        if n_heads < 1 or d_model % n_heads != 0:
-            raise ValueError(
-                f"d_model must be a multiple of n_heads, but {d_model} is not one of {n_heads}."
-            )
+        require(
+            n_heads > 0 and d_model > 0 and d_model % n_heads == 0,
+            f"d_model must be a multiple of n_heads, but {d_model} is not one of {n_heads}.",
+        )
         self.d_model = d_model
         self.n_heads = n_heads
         self.d_k = d_model // n_heads
@@ -289,12 +281,10 @@ class MultiHeadAttention(nn.Module):
         """
         key = query if key is None else key
         value = key if value is None else value
-        for name, x in (("query", query), ("key", key), ("value", value)):
-            if x.ndim != 3 or x.shape[-1] != self.d_model:
-                raise ValueError(
-                    f"MultiHeadAttention expects {name} of shape [B, length, {self.d_model}], "
-                    f"but got {list(x.shape)}."
-                )
+        sizes = expect("query", query, "B N d_model", d_model=self.d_model)
+        sizes = expect("key", key, "B M d_model", B=sizes["B"], d_model=self.d_model)
+        # The fused kernel reads as many values as there are keys, whether they are there or not.
+        expect("value", value, "B M d_model", B=sizes["B"], M=sizes["M"], d_model=self.d_model)
         Q = self._split(self.W_Q(query))  # [B, h, N, d_k]
         stored = None if cache is None else cache.stored()
         if stored is not None:
@@ -304,7 +294,7 @@ class MultiHeadAttention(nn.Module):
             V = self._split(self.W_V(value))  # [B, h, M, d_k]
             if cache is not None:
                 K, V = cache.update(K, V)
-        mask = _with_padding(mask, key_padding_mask, K)  # [..., N, M]
+        mask = _with_padding(mask, key_padding_mask, Q, K)  # [..., N, M]
         # solution:begin attend in each head, dropout on the weights, join the heads, W_O | dropout(x, p)
         weights: Tensor | None = None
         p = self.dropout if self.training else 0.0
@@ -312,10 +302,9 @@ class MultiHeadAttention(nn.Module):
             weights = attention_weights(Q, K, mask=mask, causal=causal)  # [B, h, N, M]
             heads = dropout(weights, p) @ V  # [B, h, N, d_k]
         else:
-            if mask is not None and causal:
-                mask, causal = _with_causal(mask, Q.shape[-2], K.shape[-2]), False
-            if mask is not None and mask.is_floating_point():
-                mask = mask.to(Q.dtype)
+            if mask is not None and causal:  # the kernel takes one of the two
+                allowed = causal_mask(Q.shape[-2], K.shape[-2], mask.device)  # [N, M]
+                mask, causal = _forbid(mask, allowed), False
             heads = F.scaled_dot_product_attention(
                 Q, K, V, attn_mask=mask, dropout_p=p, is_causal=causal
             )  # [B, h, N, d_k]
@@ -323,37 +312,11 @@ class MultiHeadAttention(nn.Module):
         return output, weights
         # solution:end
 
-    @classmethod
-    def from_torch(cls, module: nn.MultiheadAttention) -> Self:
-        """A copy of a `nn.MultiheadAttention` with equal widths, weights included."""
-        own = cls(
-            module.embed_dim, module.num_heads, module.dropout, module.in_proj_bias is not None
-        )
-        own.to(module.out_proj.weight)
-        return own.copy_from_torch(module).train(module.training)
-
-    @torch.no_grad()
-    def copy_from_torch(self, module: nn.MultiheadAttention) -> Self:
-        """Take over the weights of `module`; its `in_proj_weight` stacks W_Q, W_K, W_V by rows."""
-        self._check_same(module)
-        for index, linear in enumerate((self.W_Q, self.W_K, self.W_V)):
-            rows = slice(index * self.d_model, (index + 1) * self.d_model)
-            linear.weight.copy_(module.in_proj_weight[rows])
-            if linear.bias is not None:
-                linear.bias.copy_(module.in_proj_bias[rows])
-        self.W_O.load_state_dict(module.out_proj.state_dict())
-        return self
-
-    @torch.no_grad()
-    def copy_to_torch(self, module: nn.MultiheadAttention) -> nn.MultiheadAttention:
-        """Give the weights to `module` and return it."""
-        self._check_same(module)
-        linears = (self.W_Q, self.W_K, self.W_V)
-        module.in_proj_weight.copy_(torch.cat([linear.weight for linear in linears]))
-        if self.W_O.bias is not None:
-            module.in_proj_bias.copy_(torch.cat([linear.bias for linear in linears]))
-        module.out_proj.load_state_dict(self.W_O.state_dict())
-        return module
+    def options(self) -> dict[str, Any]:
+        """Those of `nn.MultiheadAttention`, in our names."""
+        bias = self.W_O.bias is not None
+        sizes = {"d_model": self.d_model, "n_heads": self.n_heads}
+        return sizes | {"dropout": self.dropout, "bias": bias}
 
     def to_torch(self) -> nn.MultiheadAttention:
         """A `nn.MultiheadAttention` (batch first) with the same weights."""
@@ -368,42 +331,18 @@ class MultiHeadAttention(nn.Module):
         )
         return self.copy_to_torch(module).train(self.training)
 
-    def _check_same(self, module: nn.MultiheadAttention) -> None:
-        """Weights are copied only between modules of the same shape."""
-        same = (
-            isinstance(module.in_proj_weight, Tensor)
-            and module.embed_dim == self.d_model
-            and module.num_heads == self.n_heads
-            and (module.in_proj_bias is not None) == (self.W_O.bias is not None)
-            and module.bias_k is None
-            and not module.add_zero_attn
-        )
-        if not same:
-            raise ValueError(
-                "Weights can be copied only to and from a nn.MultiheadAttention with the same "
-                "embed_dim, num_heads and bias, and without kdim, vdim, add_bias_kv, add_zero_attn."
-            )
 
-
-def _with_padding(mask: Tensor | None, key_padding_mask: Tensor | None, K: Tensor) -> Tensor | None:
-    """Combine both kinds of mask into one that broadcasts to `[B, h, N, M]`."""
+def _with_padding(
+    mask: Tensor | None, key_padding_mask: Tensor | None, Q: Tensor, K: Tensor
+) -> Tensor | None:
+    """Check both kinds of mask and combine them into one that broadcasts to `[B, h, N, M]`."""
+    mask = checked_mask(mask, (*Q.shape[:-1], K.shape[-2]), Q.dtype)
     if key_padding_mask is None:
         return mask
-    expected = (K.shape[0], K.shape[-2])
-    if key_padding_mask.dtype != torch.bool or key_padding_mask.shape != expected:
-        raise ValueError(
-            f"key_padding_mask must be boolean (True = padding) with shape {list(expected)}, "
-            f"but is {key_padding_mask.dtype} with shape {list(key_padding_mask.shape)}."
-        )
+    expect("key_padding_mask", key_padding_mask, "B M", B=K.shape[0], M=K.shape[-2])
+    require(
+        key_padding_mask.dtype == torch.bool,
+        f"key_padding_mask must be boolean (True = padding), but is {key_padding_mask.dtype}.",
+    )
     allowed = ~key_padding_mask[:, None, None, :]  # [B, 1, 1, M]
-    if mask is None:
-        return allowed
-    if mask.dtype == torch.bool:
-        return mask & allowed
-    return mask.masked_fill(~allowed, -torch.inf)
-
-
-def _with_causal(mask: Tensor, n: int, m: int) -> Tensor:
-    """Add the causal restriction to a mask, for kernels that accept only one of the two."""
-    allowed = causal_mask(n, m, mask.device)  # [N, M]
-    return mask & allowed if mask.dtype == torch.bool else mask.masked_fill(~allowed, -torch.inf)
+    return allowed if mask is None else _forbid(mask, allowed)

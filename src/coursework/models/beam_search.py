@@ -22,6 +22,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from coursework.models.checks import expect, require
+
 
 class Decoding(Protocol):
     """Translations under way: `R` rows, each with a source and the words written so far."""
@@ -48,16 +50,11 @@ class Ensemble:
 
     .. math:: P(w \mid y_{<t}, x) = \frac{1}{M} \sum_{m=1}^{M} P_m(w \mid y_{<t}, x)
 
-    Args:
-        models: At least one, in eval mode, with one vocabulary.
-
-    Raises:
-        ValueError: There is no model.
+    The models are in eval mode and share one vocabulary.
     """
 
     def __init__(self, models: Sequence[Translatable]) -> None:
-        if not models:
-            raise ValueError("An ensemble needs at least one model.")
+        require(len(models) > 0, "An ensemble needs at least one model.")
         self.models = list(models)
 
     def start(self, src: Tensor) -> "EnsembleDecoding":
@@ -83,17 +80,11 @@ class EnsembleDecoding:
 
 
 class Beam(NamedTuple):
-    """The best translation of each sentence.
+    """The best translation of each sentence."""
 
-    Attributes:
-        words: `[B, L]`, the end word included, padding behind it.
-        log_probability: `[B]`, of the whole output.
-        score: `[B]`, divided by the length penalty: what was maximised.
-    """
-
-    words: Tensor
-    log_probability: Tensor
-    score: Tensor
+    words: Tensor  # [B, L], the end word included, padding behind it
+    log_probability: Tensor  # [B], of the whole output
+    score: Tensor  # [B], divided by the length penalty: what was maximised
 
 
 def length_penalty(length: Tensor | int, alpha: float) -> Tensor:
@@ -113,35 +104,26 @@ def beam_search(
     pad: int = 0,
     alpha: float = 1.0,
 ) -> Beam:
-    r"""Translate a batch of sentences.
+    r"""Translate a batch of sentences; the model is in eval mode.
 
     A hypothesis that has ended stays in the beam as long as it is among the best `k`. A sentence is
     done when no open hypothesis can overtake its best ended one: the probability of an open one only
     falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. Sentences that are done leave
     the batch, and those that remain cost no more than they must.
 
-    Args:
-        model: In eval mode.
-        src: Source words.
-        width: `k`; 1 is greedy decoding.
-        max_length: Longest output; a hypothesis of this length is cut off.
-        sos: Id of the start word (not part of the output).
-        eos: Id of the end word (part of the output).
-        pad: Id of the padding word, which is never written within a sentence.
-        alpha: Exponent of the length penalty; 0 compares plain probabilities.
+    A `width` of 1 is greedy decoding. A hypothesis of `max_length` words is cut off. The start word
+    `sos` is not part of the output, the end word `eos` is; `pad` is never written within a sentence.
+    The length penalty has the exponent `alpha`; 0 compares plain probabilities.
 
     Shapes:
         - src: `[B, S]`
         - output: see :class:`Beam`, L <= max_length
-
-    Raises:
-        ValueError: If `width` or `max_length` is not positive.
     """
-    if width < 1 or max_length < 1:
-        raise ValueError(
-            f"width and max_length must be at least 1, but are {width} and {max_length}."
-        )
-    batch, device = len(src), src.device
+    require(
+        width > 0 and max_length > 0,
+        f"width and max_length must be at least 1, but are {width} and {max_length}.",
+    )
+    batch, device = expect("src", src, "B S")["B"], src.device
     k = width
     best = Beam(
         torch.full((batch, max_length), pad, device=device),

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.checks import probability
+
 _LEVELS = 2**16
 
 
@@ -16,17 +18,8 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
 
     The probability is rounded to a multiple of :math:`2^{-16}`, and the scale is that of the rounded
     one, so the mean is kept exactly. On other devices than a CPU this is `F.dropout`.
-
-    Args:
-        x: Any shape.
-        p: Probability of a zero, in [0, 1].
-        training: False returns `x`.
-
-    Raises:
-        ValueError: `p` is no probability.
     """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"dropout must be a probability in [0, 1], but is {p}.")
+    probability("dropout", p)
     dropped = round(p * _LEVELS)
     if not training or dropped == 0:
         return x

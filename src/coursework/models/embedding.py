@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.checks import expect
+
 
 class WordEmbedding(nn.Module):
     r"""Look words up in a matrix :math:`E`, and bring them to the width of the model.
@@ -13,18 +15,12 @@ class WordEmbedding(nn.Module):
 
     Without pre-trained vectors, and with vectors that are already of width `d`, there is no
     projection (:math:`P = I`). With vectors of another width, such as 50, :math:`P` is learned.
-
-    Args:
-        vocab_size: :math:`V`, the number of words.
-        dim: :math:`d`, the width that the model works with.
-        padding_idx: The id of the padding word; its row is zero and stays zero.
-        pretrained: Optional matrix `[V, w]` to start from (word2vec, GloVe, ...).
-        freeze: Keep the pre-trained vectors fixed; the projection is trained in any case.
-        std: Standard deviation of the entries: fresh vectors are drawn from N(0, std^2),
-            pre-trained ones are rescaled to it (rows of zeros are words without a vector and do
-            not count). `None` draws from N(0, 1), and leaves pre-trained vectors as they are.
+    The row of the padding word is zero and stays zero. Fresh vectors are drawn from N(0, std^2),
+    pre-trained ones are rescaled to it (rows of zeros are words without a vector and do not
+    count); without `std` they are drawn from N(0, 1), or left as they are.
 
     Shapes:
+        - pretrained: `[V, w]`
         - tokens: `[...]` int64
         - output: `[..., d]`
     """
@@ -35,20 +31,13 @@ class WordEmbedding(nn.Module):
         dim: int,
         padding_idx: int | None = None,
         pretrained: Tensor | None = None,
-        freeze: bool = False,
         std: float | None = None,
     ) -> None:
         super().__init__()
         if pretrained is None:
-            if freeze:
-                raise ValueError("freeze=True needs a pretrained matrix; fresh vectors must learn.")
             weight = torch.randn(vocab_size, dim) * (1.0 if std is None else std)  # [V, d]
         else:
-            if pretrained.ndim != 2 or pretrained.shape[0] != vocab_size:
-                raise ValueError(
-                    f"The pretrained matrix must have one row per word, [{vocab_size}, width], "
-                    f"but its shape is {list(pretrained.shape)}."
-                )
+            expect("pretrained", pretrained, "V w", V=vocab_size)
             weight = pretrained.detach().clone().to(torch.get_default_dtype())  # [V, w]
             known = weight[weight.abs().sum(dim=1) > 0]  # [V', w]
             if std is not None and known.numel() > 1:
@@ -57,7 +46,7 @@ class WordEmbedding(nn.Module):
             weight[padding_idx] = 0.0
         self.dim = dim
         self.padding_idx = padding_idx
-        self.table = nn.Embedding.from_pretrained(weight, freeze=freeze, padding_idx=padding_idx)
+        self.table = nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=padding_idx)
         self.projection: nn.Linear | None = None
         width = weight.shape[1]
         if width != dim:

@@ -8,37 +8,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.checks import expect, require
 from coursework.models.dropout import dropout
-from coursework.models.graph_conv import (
+from coursework.models.sparse import (
     FeatureLinear,
     check_edge_index,
     edges_and_weights,
     feature_dropout,
     is_edge_index,
+    simple,
 )
 
 
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
-    """The edges of a graph as an edge index, whichever way it is given.
-
-    Args:
-        adj: Dense or sparse matrix whose entry (i, j) is not zero where node i attends to node j,
-            or an edge index, which comes back as it is.
-        num_nodes: :math:`N`.
+    """The edges of a graph as an edge index in which each is listed once, however it is given.
 
     Shapes:
-        - adj: `[N, N]`, or `[2, E]` int64 (row 0 sources j, row 1 targets i)
+        - adj: `[N, N]`, dense or sparse, not zero at (i, j) where node i attends to node j, or
+          `[2, E]` int64 (row 0 sources j, row 1 targets i)
         - output: `[2, E]` int64
-
-    Raises:
-        ValueError: `adj` is neither, or has NaN entries.
     """
     if is_edge_index(adj):
         check_edge_index(adj, num_nodes)
-        return adj
+        return simple(adj)
     edge_index, weights = edges_and_weights(adj, num_nodes)
-    if bool(torch.isnan(weights).any()):
-        raise ValueError("The adjacency matrix has NaN entries; an entry is an edge or zero.")
+    has_nan = bool(torch.isnan(weights).any())
+    require(not has_nan, "The adjacency matrix has NaN entries; an entry is an edge or zero.")
     return edge_index
 
 
@@ -89,27 +84,17 @@ class GraphAttentionLayer(nn.Module):
     N + N products are enough, and the softmax runs over the E edges that exist: time
     :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K F')`. A node without edges gets zeros.
 
-    Args:
-        in_features: :math:`F`, the number of input features per node.
-        out_features: The width of the output: :math:`K F'` when concatenating, :math:`F'` else.
-        n_heads: :math:`K`, the number of attention heads.
-        is_concat: Whether the heads are concatenated or averaged.
-        dropout: Dropout probability of the attention weights.
-        alpha: Negative slope of the leaky ReLU.
-        share_attention: One vector `a` for all heads, as in the assignment's starter code
-            (`nn.Linear(2 * n_hidden, 1)`), instead of one for each head, as in the paper.
-        bias: Whether a vector is added to the output. The equations have none, the authors' code has.
-        message_dropout: Dropout probability of the :math:`s_j` in the sum, which the authors' code
-            drops besides what the paper says; the weights are computed from all of them.
+    The output has width :math:`K F'` when concatenating, :math:`F'` else. `dropout` acts on the
+    attention weights, `message_dropout` on the :math:`s_j` in the sum, which the authors' code drops
+    besides what the paper says. `alpha` is the negative slope of the leaky ReLU. `share_attention`
+    has one vector `a` for all heads, as in the assignment's starter code (`nn.Linear(2 * n_hidden,
+    1)`), instead of one per head, as in the paper. The equations have no bias, the authors' code has.
 
     Shapes:
         - h: `[N, F]`, dense or sparse
         - adj: dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or an edge index
           `[2, E]` int64 of sources j and targets i; see :func:`edges_of`. Self-loops are not added.
         - output: `[N, out_features]`
-
-    Raises:
-        ValueError: `n_heads` does not divide `out_features`, or a shape does not fit.
     """
 
     def __init__(
@@ -125,11 +110,11 @@ class GraphAttentionLayer(nn.Module):
         message_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if n_heads < 1 or (is_concat and out_features % n_heads != 0):
-            raise ValueError(
-                f"out_features must be a multiple of n_heads to concatenate the heads, "
-                f"but {out_features} is not one of {n_heads}."
-            )
+        require(
+            n_heads > 0 and not (is_concat and out_features % n_heads),
+            f"out_features must be a multiple of n_heads to concatenate the heads, "
+            f"but {out_features} is not one of {n_heads}.",
+        )
         self.in_features = in_features
         self.n_heads = n_heads
         self.is_concat = is_concat
@@ -163,11 +148,7 @@ class GraphAttentionLayer(nn.Module):
 
     def transform(self, h: Tensor) -> Tensor:
         """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""
-        if h.ndim != 2 or h.shape[1] != self.in_features:
-            raise ValueError(
-                f"GraphAttentionLayer expects h of shape [N, {self.in_features}], "
-                f"but got {list(h.shape)}."
-            )
+        expect("h", h, "N F", F=self.in_features)
         # solution:begin s = W h, reshaped into heads | Tensor.view
         s: Tensor = self.W(h)  # [N, K*F']
         return s.view(-1, self.n_heads, self.n_hidden)
@@ -231,19 +212,9 @@ class GAT(nn.Module):
     r"""Two graph attention layers: concatenated heads, ELU, then one head for the classes.
 
     Veličković et al. (2018), section 3.3, with the widths of the assignment: `n_hidden` is the
-    *concatenated* width of the first layer, and the second layer has a single head.
-
-    Args:
-        nfeat: Number of input features per node.
-        n_hidden: Width of the hidden layer, all heads together.
-        n_classes: Number of classes.
-        dropout: Dropout probability of the inputs of both layers and of the attention weights.
-        alpha: Negative slope of the leaky ReLU.
-        n_heads: Number of heads of the first layer.
-        share_attention: See :class:`GraphAttentionLayer`.
-        bias: See :class:`GraphAttentionLayer`.
-        drop_messages: Whether both layers also drop what they sum, with the same probability, as the
-            authors' code does.
+    *concatenated* width of the first layer, and the second layer has a single head. Dropout acts on
+    the inputs of both layers and on the attention weights, and with `drop_messages` also on what is
+    summed, as in the authors' code. See :class:`GraphAttentionLayer` for the other options.
 
     Shapes:
         - x: `[N, nfeat]`, dense or sparse; adj: as in :class:`GraphAttentionLayer`

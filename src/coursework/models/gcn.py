@@ -6,8 +6,9 @@ Letters: `N` nodes, `E` edges, `F` input features per node, `F'` output features
 import torch
 from torch import Tensor, nn
 
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import Dropout
-from coursework.models.graph_conv import (
+from coursework.models.sparse import (
     FeatureLinear,
     check_edge_index,
     edges_and_weights,
@@ -41,19 +42,14 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     learned. A node without neighbours keeps its self-loop, so no degree is zero. If the graph is not
     symmetric, both degrees count the edges that end in a node, as in PyTorch Geometric.
 
-    Args:
-        graph: Sources and targets (an undirected graph lists each edge in both directions), or a
-            matrix, dense or sparse, row target, column source, whose entries weigh the edges. A loop
-            that is there already is not doubled; in a matrix its weight becomes one.
-        num_nodes: :math:`N`.
+    An edge list gives each undirected edge in both directions; an edge that is listed twice counts
+    once. The entries of a matrix weigh the edges. A loop that is there already is not doubled; in a
+    matrix its weight becomes one.
 
     Shapes:
-        - graph: `[2, E]` int64, or `[N, N]`
+        - graph: `[2, E]` int64 (sources, targets), or `[N, N]`, dense or sparse, row target, column
+          source
         - output: `[N, N]`, sparse CSR, row target, column source
-
-    Raises:
-        ValueError: `graph` is neither, or an entry of the matrix is negative, infinite or NaN (the
-            root of a degree would be none).
     """
     if not is_edge_index(graph):
         return _normalise_matrix(graph, num_nodes)
@@ -71,11 +67,11 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
 def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
     """:func:`normalise_adjacency` of a matrix whose entries weigh the edges."""
     (source, target), weights = edges_and_weights(adj, num_nodes)
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-        raise ValueError(
-            "The adjacency matrix has entries that are negative, infinite or NaN; give weights of "
-            "zero (no edge) or more."
-        )
+    require(
+        bool((torch.isfinite(weights) & (weights >= 0)).all()),
+        "The adjacency matrix has entries that are negative, infinite or NaN; give weights of "
+        "zero (no edge) or more.",
+    )
     apart, loops = source != target, torch.arange(num_nodes, device=adj.device)  # [E], [N]
     source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])  # [E']
     weights = torch.cat([weights[apart], weights.new_ones(num_nodes)])  # [E']
@@ -91,55 +87,29 @@ class GraphConvolution(nn.Module):
     .. math:: H' = \hat A\,(H W + \mathbf{1} b^\top)
 
     (Kipf & Welling 2017, equation 2, without the activation.) The bias is inside the propagation,
-    as in the assignment's `nn.Linear` followed by `torch.spmm`; with `bias_after=True` it is added
-    to the sums, :math:`\hat A H W + \mathbf{1} b^\top`, as in the authors' code and in PyTorch
-    Geometric. The two agree exactly only where the rows of :math:`\hat A` sum to one.
-
-    Args:
-        in_features: :math:`F`, the number of input features per node.
-        out_features: :math:`F'`, the number of output features per node.
-        bias: Whether to include the bias term.
-        bias_after: Add the bias after the propagation instead of before it.
+    as in the assignment's `nn.Linear` followed by `torch.spmm`. The authors' code and PyTorch
+    Geometric add it to the sums, :math:`\hat A H W + \mathbf{1} b^\top`; the two agree exactly only
+    where the rows of :math:`\hat A` sum to one.
 
     Shapes:
         - input: `[N, F]`, dense or sparse
-        - adj: `[N, N]`, dense or sparse, used as it is; or an edge index `[2, E]` int64, which is
-          normalised in every call (:func:`normalise_adjacency`): convenient, but slower
+        - adj: `[N, N]`, dense or sparse, used as it is; see :func:`normalise_adjacency`
         - output: `[N, F']`
-
-    Raises:
-        ValueError: The shape of an input does not fit.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, bias_after: bool = False
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
         self.in_features = in_features
         # solution:begin self.linear | FeatureLinear is an nn.Linear for sparse features too
         self.linear = FeatureLinear(in_features, out_features, bias=bias)
         # solution:end
-        self.bias_after = bias_after
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
         """Convolve: `[N, F]`, `[N, N]` -> `[N, F']`."""
-        if input.ndim != 2 or input.shape[1] != self.in_features:
-            raise ValueError(
-                f"GraphConvolution expects input of shape [N, {self.in_features}], "
-                f"but got {list(input.shape)}."
-            )
-        if is_edge_index(adj):
-            adj = normalise_adjacency(adj, input.shape[0])
-        if adj.shape != (input.shape[0], input.shape[0]):
-            raise ValueError(
-                f"adj must be the [{input.shape[0]}, {input.shape[0]}] matrix of the graph, "
-                f"but has shape {list(adj.shape)}; make it with normalise_adjacency(edge_index, N)."
-            )
+        nodes = expect("input", input, "N F", F=self.in_features)["N"]
+        expect("adj, the matrix of normalise_adjacency,", adj, "N N", N=nodes)
         # solution:begin transform the nodes, then sum over the neighbours | multiply takes a sparse adj
-        if not self.bias_after or self.linear.bias is None:
-            return multiply(adj, self.linear(input))  # [N, F']
-        weight_t = self.linear.weight.t()  # [F, F']
-        return multiply(adj, multiply(input, weight_t)) + self.linear.bias  # [N, F']
+        return multiply(adj, self.linear(input))  # [N, F']
         # solution:end
 
 
@@ -150,32 +120,18 @@ class GCN(nn.Module):
 
     (Kipf & Welling 2017, equation 9; the softmax is left to the loss, so these are logits.)
 
-    Args:
-        nfeat: Number of input features per node of the first layer.
-        n_hidden: Number of hidden units.
-        n_classes: Number of classes.
-        dropout: Dropout probability of the hidden units.
-        bias: Whether to include the bias terms.
-        bias_after: See :class:`GraphConvolution`.
-
     Shapes:
         - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
         - output: logits `[N, n_classes]`
     """
 
     def __init__(
-        self,
-        nfeat: int,
-        n_hidden: int,
-        n_classes: int,
-        dropout: float,
-        bias: bool = True,
-        bias_after: bool = False,
+        self, nfeat: int, n_hidden: int, n_classes: int, dropout: float, bias: bool = True
     ) -> None:
         super().__init__()
         # solution:begin two graph convolutions gc1 and gc2, an activation relu, a dropout layer dropout
-        self.gc1 = GraphConvolution(nfeat, n_hidden, bias, bias_after)
-        self.gc2 = GraphConvolution(n_hidden, n_classes, bias, bias_after)
+        self.gc1 = GraphConvolution(nfeat, n_hidden, bias)
+        self.gc2 = GraphConvolution(n_hidden, n_classes, bias)
         self.relu = nn.ReLU()
         self.dropout = Dropout(dropout)
         # solution:end
@@ -198,22 +154,11 @@ class DeepGCN(nn.Module):
     initial residual connection of GCNII (Chen et al. 2020, https://arxiv.org/abs/2007.02133): without it
     the rows of :math:`H^{(l)}` become alike as :math:`l` grows, since :math:`\hat A^l` tends to a
     projection onto one vector for each connected component (Li et al. 2018,
-    https://arxiv.org/abs/1801.07606).
-
-    Args:
-        nfeat: Number of input features per node.
-        n_hidden: Number of hidden units of every layer.
-        n_classes: Number of classes.
-        layers: Number of convolutions, the last one to the classes included.
-        dropout: Dropout probability of the hidden units.
-        initial: :math:`\alpha`.
+    https://arxiv.org/abs/1801.07606). `layers` counts the last convolution, to the classes, too.
 
     Shapes:
         - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
         - output: logits `[N, n_classes]`
-
-    Raises:
-        ValueError: `layers` is less than 2, or `initial` not in [0, 1).
     """
 
     def __init__(
@@ -226,10 +171,8 @@ class DeepGCN(nn.Module):
         initial: float = 0.0,
     ) -> None:
         super().__init__()
-        if layers < 2:
-            raise ValueError(f"layers must be at least 2, but is {layers}.")
-        if not 0.0 <= initial < 1.0:
-            raise ValueError(f"initial must be in [0, 1), but is {initial}.")
+        require(layers >= 2, f"layers must be at least 2, but is {layers}.")
+        probability("initial", initial, open_end=True)
         self.first = GraphConvolution(nfeat, n_hidden)
         self.between = nn.ModuleList(
             GraphConvolution(n_hidden, n_hidden) for _ in range(layers - 2)

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import Dropout
-from coursework.models.graph_conv import FeatureLinear, feature_dropout, multiply
+from coursework.models.sparse import FeatureLinear, feature_dropout, multiply
 
 
 def propagate(h: Tensor, adj: Tensor, order: int) -> Tensor:
@@ -44,21 +45,9 @@ class GRAND(nn.Module):
     Propagation is linear and acts on nodes, :math:`W^{(0)}` acts on features, so the two change places:
     what is spread over the graph has `H` columns, not `F`.
 
-    Args:
-        nfeat: :math:`F`.
-        n_hidden: :math:`H`.
-        n_classes: :math:`C`.
-        order: :math:`K`.
-        dropnode: Probability of dropping a node.
-        input_dropout: Probability of dropping a feature.
-        dropout: Probability of dropping a hidden unit.
-
     Shapes:
         - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
         - output: logits `[N, n_classes]`
-
-    Raises:
-        ValueError: `order` is negative, or a probability is not in [0, 1).
     """
 
     def __init__(
@@ -72,11 +61,9 @@ class GRAND(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if order < 0:
-            raise ValueError(f"order must not be negative, but is {order}.")
-        for name, p in (("dropnode", dropnode), ("input_dropout", input_dropout)):
-            if not 0.0 <= p < 1.0:
-                raise ValueError(f"{name} must be a probability in [0, 1), but is {p}.")
+        require(order >= 0, f"order must not be negative, but is {order}.")
+        probability("dropnode", dropnode, open_end=True)
+        probability("input_dropout", input_dropout, open_end=True)
         self.order = order
         self.dropnode = dropnode
         self.input_dropout = input_dropout
@@ -87,6 +74,8 @@ class GRAND(nn.Module):
 
     def views(self, x: Tensor, adj: Tensor, samples: int) -> Tensor:
         """Logits of several random views, propagated side by side: `[S, N, n_classes]`."""
+        nodes = expect("x", x, "N F", F=self.linear1.in_features)["N"]
+        expect("adj", adj, "N N", N=nodes)
         signals = []
         for _ in range(samples):
             h = self.linear1(feature_dropout(x, self.input_dropout, self.training))  # [N, H]
@@ -111,21 +100,14 @@ def consistency_loss(logits: Tensor, temperature: float) -> Tensor:
               \tilde p_{vc} = \bar p_{vc}^{1/T} \Big/ \sum_{c'} \bar p_{vc'}^{1/T}
 
     (Equations 4 and 5 of the paper.) The target :math:`\tilde p` is a constant for the gradient; a
-    temperature below one makes it surer than the views are.
-
-    Args:
-        logits: Of all views.
-        temperature: :math:`T`.
+    temperature :math:`T` below one makes it surer than the views are.
 
     Shapes:
         - logits: `[S, N, C]`
         - output: a number
-
-    Raises:
-        ValueError: The temperature is not positive.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, but is {temperature}.")
+    expect("logits", logits, "S N C")
+    require(temperature > 0, f"temperature must be positive, but is {temperature}.")
     p = logits.softmax(dim=2)  # [S, N, C]
     with torch.no_grad():
         sharp = F.normalize(p.mean(dim=0) ** (1 / temperature), p=1, dim=1)  # [N, C]

@@ -3,58 +3,30 @@ r"""Graph convolution from edge lists, and a regression network built on it.
 Convention of the whole project (and of PyTorch Geometric): `edge_index` is `[2, E]` int64, **row 0
 holds the sources, row 1 the targets**; information flows from source to target, so the neighbours
 :math:`\mathcal{N}(v)` of v are the sources of the edges that end in v. A matrix of the graph has
-the target as row: :math:`(A x)_v = \sum_{u \in \mathcal{N}(v)} x_u`.
+the target as row: :math:`(A x)_v = \sum_{u \in \mathcal{N}(v)} x_u`. An edge that is listed twice
+counts twice, in a sum as in the matrix.
 
 Letters: `N` nodes, `E` edges, `F` input features, `H` hidden units.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursework.models.dropout import Dropout, dropout
+from coursework.models.checks import expect, require
+from coursework.models.dropout import Dropout
+from coursework.models.sparse import (
+    FeatureLinear,
+    adjacency,
+    check_edge_index,
+    feature_dropout,
+    is_edge_index,
+    multiply,
+)
 
 Aggregation = Literal["mean", "sum"]
-
-
-def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
-    """Raise ValueError unless `edge_index` is `[2, E]` int64 with ids of nodes in it.
-
-    The largest and smallest id are looked for once for each tensor, not in every layer and step: that is
-    a pass over all edges, and on a GPU a wait for all that was queued before.
-    """
-    if edge_index.ndim != 2 or edge_index.shape[0] != 2 or edge_index.dtype != torch.int64:
-        raise ValueError(
-            f"edge_index must be an int64 tensor of shape [2, E] (sources, targets), "
-            f"but is {edge_index.dtype} with shape {list(edge_index.shape)}."
-        )
-    if edge_index.numel() > 0:
-        low, high = _ends(edge_index)
-        if low < 0 or high >= num_nodes:
-            raise ValueError(
-                f"edge_index names nodes {low} to {high}, but the graph has nodes 0 to "
-                f"{num_nodes - 1}."
-            )
-
-
-_ENDS = "_coursework_ends"
-
-
-def _ends(edge_index: Tensor) -> tuple[int, int]:
-    """Smallest and largest id; kept with the tensor until it is written to."""
-    if edge_index.is_inference():  # its versions are not counted
-        low, high = torch.aminmax(edge_index)
-        return int(low), int(high)
-    version, ends = getattr(edge_index, _ENDS, (None, (0, 0)))
-    if version != edge_index._version:
-        low, high = torch.aminmax(edge_index)
-        ends = int(low), int(high)
-        setattr(edge_index, _ENDS, (edge_index._version, ends))
-    return ends
 
 
 def neighbours(
@@ -62,17 +34,15 @@ def neighbours(
 ) -> Tensor:
     r"""The distance-1 neighbours of a node, sorted, each once, without the node itself.
 
-    Args:
-        edge_index: Sources and targets.
-        node: The node v, counted from 0.
-        direction: `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v; `"out"`
-            the targets of edges that start in v; `"both"` their union. In an undirected graph,
-            which stores each edge in both directions, all three agree.
+    The direction `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v; `"out"` the
+    targets of edges that start in v; `"both"` their union. In an undirected graph, which stores each
+    edge in both directions, all three agree.
 
     Shapes:
         - edge_index: `[2, E]`
         - output: `[number of neighbours]` int64
     """
+    expect("edge_index", edge_index, "2 E")
     source, target = edge_index
     # solution:begin the neighbours in this direction | Tensor.unique
     if direction == "in":
@@ -89,12 +59,11 @@ def neighbours(
 
 def degrees(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Number of edges that end in each node: `[2, E]` -> `[N]` int64."""
+    check_edge_index(edge_index, num_nodes)
     return torch.bincount(edge_index[1], minlength=num_nodes)
 
 
-def aggregate(
-    x: Tensor, edge_index: Tensor, reduction: Aggregation = "mean", num_nodes: int | None = None
-) -> Tensor:
+def aggregate(x: Tensor, edge_index: Tensor, reduction: Aggregation = "mean") -> Tensor:
     r"""Sum or average the vectors of the neighbours, edge by edge.
 
     .. math:: y_v = \sum_{u \in \mathcal{N}(v)} x_u \quad\text{or}\quad
@@ -106,7 +75,8 @@ def aggregate(
         - x: `[N, F]`, edge_index: `[2, E]`
         - output: `[N, F]`
     """
-    num_nodes = len(x) if num_nodes is None else num_nodes
+    num_nodes = expect("x", x, "N F")["N"]
+    check_edge_index(edge_index, num_nodes)
     source, target = edge_index
     # solution:begin take the vector of the source of each edge to its target | Tensor.index_add, degrees
     messages = x.index_select(0, source)  # [E, F]
@@ -127,22 +97,11 @@ class PlainGraphConvolution(nn.Module):
 
     (Hamilton, *Graph Representation Learning*, 2020, equation 5.7; GraphConv of Morris et al. 2019
     for the sum.) The aggregation is written here with one `index_add`; nothing of a graph
-    library is used.
-
-    Args:
-        in_features: Width of :math:`h_v`.
-        out_features: Width of :math:`h_v'`.
-        aggregation: `"mean"` or `"sum"` over the neighbours.
-        identity: Start with :math:`W_1 = W_2 = I` (needs equal widths) instead of random weights.
-        bias: Whether to add a bias vector.
-        activation: :math:`\sigma`; None for none.
+    library is used. With `identity` the weights start as :math:`W_1 = W_2 = I`.
 
     Shapes:
         - x: `[N, in_features]`, edge_index: `[2, E]`
         - output: `[N, out_features]`
-
-    Raises:
-        ValueError: An option or the shape of an input does not fit.
     """
 
     def __init__(
@@ -155,13 +114,13 @@ class PlainGraphConvolution(nn.Module):
         activation: Callable[[Tensor], Tensor] | None = torch.relu,
     ) -> None:
         super().__init__()
-        if aggregation not in ("mean", "sum"):
-            raise ValueError(f"The aggregation must be 'mean' or 'sum', but is {aggregation!r}.")
-        if identity and in_features != out_features:
-            raise ValueError(
-                f"Identity weights need equal widths, but in_features is {in_features} "
-                f"and out_features is {out_features}."
-            )
+        known = aggregation in ("mean", "sum")
+        require(known, f"The aggregation must be 'mean' or 'sum', but is {aggregation!r}.")
+        require(
+            not identity or in_features == out_features,
+            f"Identity weights need equal widths, but in_features is {in_features} "
+            f"and out_features is {out_features}.",
+        )
         self.in_features = in_features
         self.aggregation: Aggregation = aggregation
         self.activation = activation
@@ -175,176 +134,12 @@ class PlainGraphConvolution(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Convolve: `[N, in_features]` -> `[N, out_features]`."""
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(
-                f"PlainGraphConvolution expects x of shape [N, {self.in_features}], "
-                f"but got {list(x.shape)}."
-            )
-        check_edge_index(edge_index, len(x))
+        expect("x", x, "N F", F=self.in_features)
         # solution:begin the equation of the class | aggregate
         gathered = aggregate(x, edge_index, self.aggregation)  # [N, in]
         h: Tensor = self.W_1(gathered) + self.W_2(x)  # [N, out]
         return h if self.activation is None else self.activation(h)
         # solution:end
-
-
-# --- sparse matrices -------------------------------------------------------------------------
-
-
-def sparse_csr(row: Tensor, column: Tensor, values: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """A sparse CSR matrix from its entries; entries at the same place are added.
-
-    Shapes:
-        - row, column: `[E]` int64, values: `[E]` (ones if None)
-        - output: `size`, layout `torch.sparse_csr`
-    """
-    if values is None:
-        values = torch.ones(len(row), device=row.device)
-    place, entry = torch.unique(row * size[1] + column, return_inverse=True)  # sorted, [E'], [E]
-    merged = values.new_zeros(len(place)).index_add(0, entry, values)  # [E']
-    counts = torch.bincount(place // size[1], minlength=size[0])  # [rows]
-    crow = F.pad(counts.cumsum(0), (1, 0))  # [rows + 1]
-    return _csr(crow, place % size[1], merged, size)
-
-
-def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """The matrix A with a one for each edge, row target, column source, as sparse CSR `[N, N]`."""
-    check_edge_index(edge_index, num_nodes)
-    source, target = edge_index
-    return sparse_csr(target, source, None, (num_nodes, num_nodes))
-
-
-def is_edge_index(graph: Tensor) -> bool:
-    """Whether a graph is given as an edge index `[2, E]` int64, and not as a matrix.
-
-    A graph of two nodes makes `[2, 2]` ambiguous: only an integer tensor is read as edges.
-    """
-    return graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
-
-
-def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """The entries of a matrix that are not zero, as edges and their weights.
-
-    Shapes:
-        - adj: `[N, N]`, dense or sparse, row target, column source
-        - output: `[2, E]` int64 (row 0 sources, row 1 targets), and `[E]`
-
-    Raises:
-        ValueError: `adj` has another shape.
-    """
-    if adj.shape != (num_nodes, num_nodes):
-        raise ValueError(
-            f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
-            f"but is {adj.dtype} with shape {list(adj.shape)}."
-        )
-    if adj.layout == torch.strided:
-        i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
-        return torch.stack([j, i]), adj[i, j]
-    if adj.layout == torch.sparse_csr:
-        counts = adj.crow_indices().diff()  # [N]
-        i = torch.arange(num_nodes, device=adj.device).repeat_interleave(counts)  # [E]
-        j, values = adj.col_indices(), adj.values()  # [E], [E]
-    else:
-        coalesced = adj.to_sparse_coo().coalesce()
-        (i, j), values = coalesced.indices(), coalesced.values()
-    kept = values != 0  # [E], a stored zero is not an edge
-    return torch.stack([j[kept], i[kept]]).to(torch.int64), values[kept]
-
-
-def is_sparse(x: Tensor) -> bool:
-    """Whether a tensor has a sparse layout (COO, CSR, ...)."""
-    return x.layout != torch.strided
-
-
-def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product `[N, M] @ [M, K]` for `a` dense or sparse and `b` dense."""
-    if not is_sparse(a):
-        return a @ b
-    # The sparse kernels know no half precision, so they keep out of an autocast region, and a matrix
-    # that has been rounded on the way (Fabric rounds what a network is called with) is widened again.
-    with torch.autocast(a.device.type, enabled=False):
-        if a.dtype in (torch.bfloat16, torch.float16):
-            a = a.to(torch.float32)
-        b = b.to(a.dtype)
-        if a.layout == torch.sparse_csr and not a.requires_grad:
-            product: Tensor = _ConstantTimes.apply(a, b)
-            return product
-        return torch.sparse.mm(a, b)
-
-
-class _ConstantTimes(torch.autograd.Function):
-    """A constant CSR matrix times a dense one; the backward pass remembers how to transpose it.
-
-    `torch.sparse.mm` sorts the entries anew in every backward pass, a quarter of a training step on
-    a graph with 400,000 edges.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.a = a
-        return torch.sparse.mm(a, b)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        a: Tensor = ctx.a
-        crow, column, order = _transposition(a)
-        values = a.values().index_select(0, order)
-        transposed = _csr(crow, column, values, (a.shape[1], a.shape[0]))
-        return None, torch.sparse.mm(transposed, gradients[0])
-
-
-_PLAN = "_coursework_transposition"
-
-
-def _transposition(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row pointers and columns of the transpose of a CSR matrix, and the order of its values.
-
-    It depends on the places of the entries alone and is kept with the matrix.
-    """
-    plan: tuple[Tensor, Tensor, Tensor] | None = getattr(a, _PLAN, None)
-    if plan is None:
-        column = a.col_indices()
-        row = torch.arange(a.shape[0], device=a.device).repeat_interleave(a.crow_indices().diff())
-        order = column.argsort(stable=True)
-        counts = torch.bincount(column, minlength=a.shape[1])
-        plan = F.pad(counts.cumsum(0), (1, 0)), row.index_select(0, order), order
-        setattr(a, _PLAN, plan)
-    return plan
-
-
-def _csr(crow: Tensor, column: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A CSR matrix from its parts, unchecked."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(crow, column, values, size=size, check_invariants=False)
-
-
-def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout for dense and sparse features; dropping an entry that is zero changes nothing."""
-    if not training or p == 0.0 or not is_sparse(x):
-        return dropout(x, p, training)
-    if x.layout == torch.sparse_csr:
-        dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
-        setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
-        return dropped
-    x = x.coalesce()
-    return torch.sparse_coo_tensor(
-        x.indices(), dropout(x.values(), p), x.shape, is_coalesced=True, check_invariants=False
-    )
-
-
-class FeatureLinear(nn.Linear):
-    """`nn.Linear` that also accepts sparse features, such as words: `[N, F]` -> `[N, H]`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Compute :math:`X W^T + b` for dense or sparse X."""
-        if not is_sparse(input):
-            return super().forward(input)
-        output = multiply(input, self.weight.t())  # [N, H]
-        return output if self.bias is None else output + self.bias
-
-
-# --- regression ------------------------------------------------------------------------------
 
 
 class GraphRegressor(nn.Module):
@@ -370,27 +165,15 @@ class GraphRegressor(nn.Module):
     The matrices act before the sums (both are linear), so sparse features meet a sparse-dense
     product in the first layer and are never made dense.
 
-    Args:
-        in_features: :math:`F`.
-        hidden: :math:`H`.
-        num_layers: :math:`L`.
-        dropout: Dropout probability on hidden states.
-        input_dropout: Dropout probability on the features.
-        extra_features: Number of extra columns :math:`e_v` (such as statistics of the graph, or
-            known targets of other nodes).
-        use_graph: False drops every neighbour term and the degree: an MLP on the features alone,
-            the baseline that shows what the graph adds.
-        jumping_knowledge: Whether the output sees all layers or the last one only.
-        aggregations: Which of the two neighbour terms there are, ``mean``, ``sum`` or both.
+    Without `use_graph` every neighbour term and the degree is dropped: an MLP on the features alone,
+    the baseline that shows what the graph adds. Without `jumping_knowledge` the output sees the last
+    layer only.
 
     Shapes:
         - x: `[N, F]`, dense or sparse CSR
-        - graph: `edge_index` `[2, E]`, or :func:`adjacency` of it, `[N, N]`, to build it only once
+        - graph: `edge_index` `[2, E]`, or :func:`.adjacency` of it, `[N, N]`, to build it only once
         - extra: `[N, extra_features]`
         - output: `[N]`
-
-    Raises:
-        ValueError: The shape of an input does not fit, or an aggregation is unknown.
     """
 
     def __init__(
@@ -406,10 +189,9 @@ class GraphRegressor(nn.Module):
         aggregations: Sequence[str] = ("mean", "sum"),
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, but is {num_layers}.")
-        if not aggregations or not set(aggregations) <= {"mean", "sum"}:
-            raise ValueError(f"aggregations is {aggregations!r}; choose from mean and sum.")
+        require(num_layers > 0, f"num_layers must be at least 1, but is {num_layers}.")
+        known = bool(aggregations) and set(aggregations) <= {"mean", "sum"}
+        require(known, f"aggregations is {aggregations!r}; choose from mean and sum.")
         self.in_features = in_features
         self.hidden = hidden
         self.extra_features = extra_features
@@ -435,7 +217,9 @@ class GraphRegressor(nn.Module):
         self, x: Tensor, graph: Tensor | None = None, extra: Tensor | None = None
     ) -> Tensor:
         """Predict one number for each node: `[N, F]` -> `[N]`."""
-        num_nodes = self._check(x, extra)
+        num_nodes = expect("x", x, "N F", F=self.in_features)["N"]
+        if self.extra_features or extra is not None:
+            expect("extra", extra, "N extra", N=num_nodes, extra=self.extra_features)
         adj, degree = self._prepare(graph, num_nodes)
         z: Tensor = self.features(feature_dropout(x, self.input_dropout, self.training))  # [N, 3H]
         columns = [] if extra is None else [extra]  # [N, extra]
@@ -474,29 +258,11 @@ class GraphRegressor(nn.Module):
         """Adjacency matrix `[N, N]` and degrees `[N, 1]`; nothing for the features-only model."""
         if not self.use_graph:
             return None, None
-        if graph is None:
-            raise ValueError("GraphRegressor needs the graph: pass edge_index [2, E] or adjacency.")
-        if graph.dtype == torch.int64:
-            graph = adjacency(graph, num_nodes).to(self.features.weight.dtype)
-        elif graph.shape != (num_nodes, num_nodes):
-            raise ValueError(
-                f"The adjacency matrix must be [{num_nodes}, {num_nodes}] like the features, "
-                f"but is {list(graph.shape)}."
-            )
-        ones = torch.ones(num_nodes, 1, device=graph.device, dtype=graph.dtype)
+        require(graph is not None, "The graph is missing: pass edge_index [2, E] or adjacency.")
+        assert graph is not None
+        dtype = self.features.weight.dtype
+        if is_edge_index(graph):
+            graph = adjacency(graph, num_nodes).to(dtype)
+        expect("graph", graph, "N N", N=num_nodes)
+        ones = torch.ones(num_nodes, 1, device=graph.device, dtype=dtype)
         return graph, multiply(graph, ones)
-
-    def _check(self, x: Tensor, extra: Tensor | None) -> int:
-        """Check the shapes of the inputs and return the number of nodes."""
-        if x.ndim != 2 or x.shape[1] != self.in_features:
-            raise ValueError(
-                f"GraphRegressor expects x of shape [N, {self.in_features}], "
-                f"but got {list(x.shape)}."
-            )
-        shape = None if extra is None else tuple(extra.shape)
-        if shape != ((x.shape[0], self.extra_features) if self.extra_features else None):
-            raise ValueError(
-                f"GraphRegressor was built for {self.extra_features} extra columns, but extra has "
-                f"shape {None if shape is None else list(shape)} for {x.shape[0]} nodes."
-            )
-        return x.shape[0]

@@ -19,43 +19,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import Dropout
 from coursework.models.gat import edge_softmax
-from coursework.models.graph_conv import FeatureLinear, feature_dropout
-
-__all__ = ["Candidates", "ResidualAttention"]
+from coursework.models.sparse import FeatureLinear, feature_dropout
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """For each node those that it may look at, as in a CSR matrix.
+    """For each node those that it may look at, as in a CSR matrix."""
 
-    Attributes:
-        pointers: Where the candidates of each node begin, `[N + 1]`.
-        nodes: The candidates, `[E]`; never the node itself.
-        features: What is known of each pair, `[E, D]`.
-
-    Raises:
-        ValueError: If the three do not fit together, or a node is its own candidate.
-    """
-
-    pointers: Tensor
-    nodes: Tensor
-    features: Tensor
+    pointers: Tensor  # [N + 1], where the candidates of each node begin
+    nodes: Tensor  # [E], the candidates; never the node itself
+    features: Tensor  # [E, D], what is known of each pair
 
     def __post_init__(self) -> None:
-        n, e = len(self.pointers) - 1, len(self.nodes)
+        e = expect("nodes", self.nodes, "E")["E"]
+        n = expect("pointers", self.pointers, "N+1")["N+1"] - 1
+        expect("features", self.features, "E D", E=e)
         ascending = n >= 0 and bool((self.pointers.diff() >= 0).all())
-        if not ascending or int(self.pointers[0]) != 0 or int(self.pointers[-1]) != e:
-            raise ValueError(f"pointers must rise from 0 to the number of pairs, {e}.")
-        if e and not (int(self.nodes.min()) >= 0 and int(self.nodes.max()) < n):
-            raise ValueError(f"Every candidate must be a node number from 0 to {n - 1}.")
-        if self.features.ndim != 2 or len(self.features) != e:
-            raise ValueError(
-                f"features must be [{e}, D], one row a pair, but is {list(self.features.shape)}."
-            )
-        if bool((self.nodes == self.owners()).any()):
-            raise ValueError("A node is its own candidate: its label would be its own prediction.")
+        require(
+            ascending and int(self.pointers[0]) == 0 and int(self.pointers[-1]) == e,
+            f"pointers must rise from 0 to the number of pairs, {e}.",
+        )
+        require(
+            e == 0 or (int(self.nodes.min()) >= 0 and int(self.nodes.max()) < n),
+            f"Every candidate must be a node number from 0 to {n - 1}.",
+        )
+        require(
+            not bool((self.nodes == self.owners()).any()),
+            "A node is its own candidate: its label would be its own prediction.",
+        )
 
     def owners(self) -> Tensor:
         """Node of every pair, `[E]`."""
@@ -70,14 +64,7 @@ class Candidates:
         return Candidates(self.pointers.to(device), self.nodes.to(device), self.features.to(device))
 
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of some nodes.
-
-        Args:
-            rows: Nodes, `[B]`.
-
-        Returns:
-            Numbers of their pairs, `[E']`, and for each the place in ``rows`` that it belongs to, `[E']`.
-        """
+        """The numbers of the pairs of some nodes `[B]`, and the place in `rows` of each: 2 x `[E']`."""
         begin, count = self.pointers[rows], self.pointers.diff()[rows]  # [B]
         place = torch.arange(len(rows), device=rows.device).repeat_interleave(count)  # [E']
         before = count.cumsum(0) - count  # [B], pairs of the rows before
@@ -102,6 +89,9 @@ class ResidualAttention(nn.Module):
     :math:`\lambda_i = 1` the *residuals* of the look-alikes are added, as in kriging; with
     :math:`\lambda_i = 0` the prediction moves towards their labels themselves, which is right for copies.
 
+    Without `residual`, :math:`\lambda_i = 0`; without `query`, :math:`W^Q, W^K` are left out, so that
+    the pair features alone decide.
+
     Shapes:
         - x: `[N, F]` dense or sparse CSR, labels and known: `[N]`, rows: `[B]`
         - output: prediction `[B]` and guess `[B]`
@@ -120,29 +110,11 @@ class ResidualAttention(nn.Module):
         residual: bool = True,
         query: bool = True,
     ) -> None:
-        """Build it.
-
-        Args:
-            features: F.
-            pair_features: D.
-            hidden: H.
-            key: d_k.
-            pair_hidden: Width of the network that scores pairs.
-            dropout: Probability of hiding a hidden value.
-            input_dropout: Probability of hiding an input.
-            residual: False for :math:`\\lambda_i = 0`, labels alone.
-            query: False to leave :math:`W^Q, W^K` away, so that pair features alone decide.
-
-        Raises:
-            ValueError: If a width is not positive or a dropout no probability below one.
-        """
         super().__init__()
-        if min(features, pair_features, hidden, key, pair_hidden) < 1:
-            raise ValueError("All widths of a ResidualAttention must be at least 1.")
-        if not (0 <= dropout < 1 and 0 <= input_dropout < 1):
-            raise ValueError(
-                f"dropout and input_dropout must be in [0, 1), but are {dropout} and {input_dropout}."
-            )
+        narrowest = min(features, pair_features, hidden, key, pair_hidden)
+        require(narrowest > 0, f"All widths must be at least 1, but one is {narrowest}.")
+        probability("dropout", dropout, open_end=True)
+        probability("input_dropout", input_dropout, open_end=True)
         self.input_dropout = input_dropout
         self.linear1 = FeatureLinear(features, hidden)
         self.rest = nn.Sequential(
@@ -170,9 +142,8 @@ class ResidualAttention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weights of the candidates that may be looked at.
 
-        Returns:
-            Pair numbers `[E']`, their places in ``rows`` `[E']`, their weights `[E']`, and the weight of
-            nobody `[B]`; the weights of a row and of nobody sum to one.
+        The numbers of the pairs, their places in `rows`, their weights, each `[E']`, and the weight
+        of nobody `[B]`; the weights of a row and of nobody sum to one.
         """
         pairs, place = candidates.of(rows)
         other = candidates.nodes[pairs]
@@ -199,25 +170,16 @@ class ResidualAttention(nn.Module):
         *,
         group: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict.
+        """Predict some nodes (all by default); only labels that are `known` (boolean) are read.
 
-        Args:
-            x: Features of all nodes.
-            candidates: Whom each node may look at.
-            labels: Labels of all nodes; only those that are ``known`` are read.
-            known: Which labels may be read, boolean.
-            rows: Nodes to predict; all by default. The own label is never used, known or not.
-            group: Group of each node, if candidates of the own group are to be left out too, `[N]`.
-
-        Raises:
-            ValueError: If the tensors do not fit together.
+        The own label is never used, known or not. With `group` `[N]`, candidates of the own group
+        are left out too.
         """
         n = len(candidates.pointers) - 1
-        if not (len(x) == len(labels) == len(known) == n) or known.dtype != torch.bool:
-            raise ValueError(
-                f"x, labels and known (boolean) need one row for each of the {n} nodes of the "
-                f"candidates, but have {len(x)}, {len(labels)} and {len(known)} ({known.dtype})."
-            )
+        expect("x", x, "N F", N=n, F=self.linear1.in_features)
+        expect("labels", labels, "N", N=n)
+        expect("known", known, "N", N=n)
+        require(known.dtype == torch.bool, f"known must be boolean, but is {known.dtype}.")
         if rows is None:
             rows = torch.arange(n, device=labels.device)
         h = self.rest(self.linear1(feature_dropout(x, self.input_dropout, self.training)))  # [N, H]

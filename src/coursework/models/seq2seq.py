@@ -4,9 +4,8 @@ An encoder GRU reads the source sentence, a decoder GRU writes the target senten
 time and looks back at the encoder through the attention of Bahdanau et al. (2015),
 https://arxiv.org/abs/1409.0473.
 
-Letters: `B` batch, `S` source length, `T` target length, `L` length of the output, `E` embedding
-size, `H` hidden size, `H_e` width of the encoder's states (`H`, or `2H` if bidirectional), `V`
-vocabulary.
+Letters: `B` batch, `S` source length, `T` target length, `E` embedding size, `H` hidden size, `H_e`
+width of the encoder's states (`H`, or `2H` if bidirectional), `V` vocabulary.
 """
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from coursework.models.attention import masked_softmax
+from coursework.models.checks import expect, expect_words, require
 from coursework.models.dropout import Dropout
 from coursework.models.embedding import WordEmbedding
 
@@ -23,18 +23,8 @@ class GRUEncoder(nn.Module):
 
     .. math:: h_t = \mathrm{GRU}(\mathrm{Dropout}(E_{w_t}), h_{t-1})
 
-    Padding is packed away: it changes neither the states nor the last state.
-
-    Args:
-        vocab_size: :math:`V`.
-        embedding_dim: :math:`E`.
-        hidden_size: :math:`H`.
-        dropout: Dropout probability on the embedded words.
-        pad_idx: Id of the padding word, to the right of the sentence.
-        bidirectional: Also read backwards, as Bahdanau et al. do (section 3.2); the tutorial
-            reads forwards only.
-        pretrained: Optional embedding matrix `[V, w]`; see :class:`WordEmbedding`.
-        freeze: Keep the pre-trained vectors fixed.
+    Padding stands at the right and is packed away: it changes neither the states nor the last
+    state. Bahdanau et al. also read backwards (section 3.2), the tutorial only forwards.
 
     Shapes:
         - src: `[B, S]` int64
@@ -50,11 +40,10 @@ class GRUEncoder(nn.Module):
         pad_idx: int = 0,
         bidirectional: bool = False,
         pretrained: Tensor | None = None,
-        freeze: bool = False,
     ) -> None:
         super().__init__()
         self.pad_idx = pad_idx
-        self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained, freeze)
+        self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained)
         self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, hidden_size, batch_first=True, bidirectional=bidirectional)
         self.output_size = hidden_size * (2 if bidirectional else 1)
@@ -62,12 +51,11 @@ class GRUEncoder(nn.Module):
 
     def forward(self, src: Tensor) -> tuple[Tensor, Tensor]:
         """Encode: `[B, S]` -> `[B, S, H_e]`, `[B, H]`."""
-        if src.ndim != 2 or src.shape[1] == 0:
-            raise ValueError(
-                f"The source must have shape [B, S] with S > 0, but has {list(src.shape)}."
-            )
+        lengths = expect_words("src", src, "B S", self.pad_idx).cpu().clamp(min=1)  # [B]
         embedded = self.dropout(self.embedding(src))  # [B, S, E]
-        lengths = (src != self.pad_idx).sum(dim=1).cpu().clamp(min=1)  # [B]
+        if len(src) == 0:
+            states = embedded.new_zeros(0, src.shape[1], self.output_size)
+            return states, states[:, 0, : self.gru.hidden_size]
         if bool((lengths == src.shape[1]).all()):
             states, last = self.gru(embedded)  # [B, S, H_e], [D, B, H]
         else:
@@ -92,14 +80,10 @@ class BahdanauAttention(nn.Module):
     (Bahdanau et al. 2015, section 3.1, equations 5 and 6, and appendix A.1.2.) Padding words get
     weight zero. :math:`U_a h_j` does not depend on t: compute it once with :meth:`project`.
 
-    Args:
-        hidden_size: :math:`H`, width of the query :math:`s_{t-1}` and of the tanh layer.
-        key_size: Width of the states :math:`h_j`; `hidden_size` if left out.
-
     Shapes:
-        - query: `[B, H]`, keys: `[B, S, key_size]`, projected: `[B, S, H]`
+        - query: `[B, H]`, keys: `[B, S, H_e]`, projected: `[B, S, H]`
         - mask: `[B, S]` boolean, True = a word, False = padding
-        - output: context `[B, key_size]`, weights `[B, S]`
+        - output: context `[B, H_e]`, weights `[B, S]`
     """
 
     def __init__(self, hidden_size: int, key_size: int | None = None) -> None:
@@ -109,7 +93,7 @@ class BahdanauAttention(nn.Module):
         self.v_a = nn.Linear(hidden_size, 1, bias=False)
 
     def project(self, keys: Tensor) -> Tensor:
-        """The part of the score that no step changes: `[B, S, key_size]` -> `[B, S, H]`."""
+        """The part of the score that no step changes: `[B, S, H_e]` -> `[B, S, H]`."""
         projected: Tensor = self.U_a(keys)
         return projected
 
@@ -120,7 +104,9 @@ class BahdanauAttention(nn.Module):
         mask: Tensor | None = None,
         projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the context vector and the attention weights."""
+        """The context vector and the attention weights."""
+        batch = expect("query", query, "B H", H=self.W_a.in_features)["B"]
+        expect("keys", keys, "B S H_e", B=batch, H_e=self.U_a.in_features)
         if projected is None:
             projected = self.project(keys)  # [B, S, H]
         hidden = torch.tanh(self.W_a(query).unsqueeze(1) + projected)  # [B, S, H]
@@ -128,8 +114,10 @@ class BahdanauAttention(nn.Module):
         if mask is None:
             weights = scores.softmax(dim=1)  # [B, S]
         else:
+            expect("mask", mask, "B S", B=batch, S=keys.shape[1])
+            require(mask.dtype == torch.bool, f"mask must be boolean, but is {mask.dtype}.")
             weights = masked_softmax(scores.masked_fill(~mask, -torch.inf))  # [B, S]
-        context = torch.bmm(weights.to(keys.dtype).unsqueeze(1), keys).squeeze(1)  # [B, key_size]
+        context = torch.bmm(weights.to(keys.dtype).unsqueeze(1), keys).squeeze(1)  # [B, H_e]
         return context, weights
 
 
@@ -141,16 +129,6 @@ class AttentionDecoder(nn.Module):
         c_t &= \mathrm{Attention}(s_{t-1}, h_{1..S}) \\
         s_t &= \mathrm{GRU}([\mathrm{Dropout}(E_{y_{t-1}}) \Vert c_t], s_{t-1}) \\
         \text{logits}_t &= W_o s_t + b_o
-
-    Args:
-        vocab_size: :math:`V`.
-        embedding_dim: :math:`E`.
-        hidden_size: :math:`H`.
-        dropout: Dropout probability on the embedded words.
-        pad_idx: Id of the padding word.
-        key_size: :math:`H_e`, width of the encoder's states; `hidden_size` if left out.
-        pretrained: Optional embedding matrix `[V, w]`; see :class:`WordEmbedding`.
-        freeze: Keep the pre-trained vectors fixed.
 
     Shapes:
         - tgt: `[B, T]` int64, the words that are read (the sentence behind the start word)
@@ -167,85 +145,48 @@ class AttentionDecoder(nn.Module):
         pad_idx: int = 0,
         key_size: int | None = None,
         pretrained: Tensor | None = None,
-        freeze: bool = False,
     ) -> None:
         super().__init__()
         key_size = hidden_size if key_size is None else key_size
-        self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained, freeze)
+        self.pad_idx = pad_idx
+        self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained)
         self.dropout = Dropout(dropout)
         self.attention = BahdanauAttention(hidden_size, key_size)
         self.gru = nn.GRUCell(embedding_dim + key_size, hidden_size)
         self.output = nn.Linear(hidden_size, vocab_size)
 
     def step(
-        self, word: Tensor, s: Tensor, states: Tensor, mask: Tensor, projected: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One word further: `word` `[B]`, `s` `[B, H]` -> new `s` `[B, H]`, weights `[B, S]`."""
-        embedded = self.dropout(self.embedding(word))  # [B, E]
-        return self._advance(embedded, s, states, mask, projected)
-
-    def _advance(
         self, embedded: Tensor, s: Tensor, states: Tensor, mask: Tensor, projected: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The recurrence, for a word that is embedded already."""
+        """One embedded word `[B, E]` further: `s` `[B, H]` -> new `s` `[B, H]`, weights `[B, S]`."""
         context, weights = self.attention(s, states, mask, projected)  # [B, H_e], [B, S]
         s = self.gru(torch.cat([embedded, context], dim=1), s)  # [B, H]
         return s, weights
 
     def forward(
-        self,
-        tgt: Tensor,
-        states: Tensor,
-        start: Tensor,
-        mask: Tensor,
-        teacher_forcing: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, tgt: Tensor, states: Tensor, start: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits of the next word at every position; see :class:`Seq2Seq` for the options."""
+        """Logits of the next word at every position, and where the decoder looked."""
+        expect_words("tgt", tgt, "B T", self.pad_idx, B=len(states))
+        # Every input is known: embed all words and score all states in one product each.
         projected = self.attention.project(states)  # [B, S, H]
-        s, weights = start, []
-        if teacher_forcing >= 1.0:
-            # Every input is known: embed all words and score all states in one product each.
-            hidden = []
-            for embedded in self.dropout(self.embedding(tgt)).unbind(dim=1):  # T x [B, E]
-                s, alpha = self._advance(embedded, s, states, mask, projected)
-                hidden.append(s)
-                weights.append(alpha)
-            return self.output(torch.stack(hidden, dim=1)), torch.stack(weights, dim=1)
-        logits: list[Tensor] = []
-        for t in range(tgt.shape[1]):
-            word = tgt[:, t]  # [B]
-            forced = torch.rand((), generator=generator).item() < teacher_forcing
-            if t > 0 and not forced:
-                word = logits[-1].detach().argmax(dim=1)  # [B], the decoder's own choice
-            s, alpha = self.step(word, s, states, mask, projected)
-            logits.append(self.output(s))  # [B, V]
+        s, hidden, weights = start, [], []
+        for embedded in self.dropout(self.embedding(tgt)).unbind(dim=1):  # T x [B, E]
+            s, alpha = self.step(embedded, s, states, mask, projected)
+            hidden.append(s)
             weights.append(alpha)
-        return torch.stack(logits, dim=1), torch.stack(weights, dim=1)
+        return self.output(torch.stack(hidden, dim=1)), torch.stack(weights, dim=1)
 
 
 class Seq2Seq(nn.Module):
     r"""Encoder, attention and decoder: from a source sentence to a target sentence.
 
-    Args:
-        src_vocab: Number of source words.
-        tgt_vocab: Number of target words.
-        embedding_dim: :math:`E`.
-        hidden_size: :math:`H`.
-        dropout: Dropout probability on embedded words.
-        pad_idx: Id of the padding word, in both vocabularies.
-        bidirectional: Whether the encoder also reads backwards.
-        src_pretrained: Optional embedding matrix `[src_vocab, w]`, of any width.
-        tgt_pretrained: Optional embedding matrix `[tgt_vocab, w']`, of any width.
-        freeze: Keep pre-trained vectors fixed.
+    Pre-trained embeddings may have any width; see :class:`.WordEmbedding`.
 
     Shapes:
         - src: `[B, S]` int64, padded at the right
         - tgt: `[B, T]` int64, the target behind the start word: position t predicts word t + 1
         - output: logits `[B, T, tgt_vocab]`
-
-    Raises:
-        ValueError: The shape of an input does not fit.
     """
 
     def __init__(
@@ -260,110 +201,31 @@ class Seq2Seq(nn.Module):
         bidirectional: bool = False,
         src_pretrained: Tensor | None = None,
         tgt_pretrained: Tensor | None = None,
-        freeze: bool = False,
     ) -> None:
         super().__init__()
         self.pad_idx = pad_idx
-        self.encoder = GRUEncoder(
-            src_vocab,
-            embedding_dim,
-            hidden_size,
-            dropout,
-            pad_idx,
-            bidirectional,
-            src_pretrained,
-            freeze and src_pretrained is not None,
-        )
-        self.decoder = AttentionDecoder(
-            tgt_vocab,
-            embedding_dim,
-            hidden_size,
-            dropout,
-            pad_idx,
-            self.encoder.output_size,
-            tgt_pretrained,
-            freeze and tgt_pretrained is not None,
-        )
+        sizes = (embedding_dim, hidden_size, dropout, pad_idx)
+        self.encoder = GRUEncoder(src_vocab, *sizes, bidirectional, src_pretrained)
+        width = self.encoder.output_size
+        self.decoder = AttentionDecoder(tgt_vocab, *sizes, width, tgt_pretrained)
 
-    def forward(
-        self,
-        src: Tensor,
-        tgt: Tensor,
-        teacher_forcing: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Logits of the next target word at every position: `[B, T, V]`.
-
-        Args:
-            src: Source words.
-            tgt: Target words behind the start word.
-            teacher_forcing: Probability that a step reads the true previous word instead of the
-                decoder's own choice; drawn once a step for the whole batch.
-            generator: Source of those draws.
-        """
-        if tgt.ndim != 2 or tgt.shape[0] != src.shape[0] or tgt.shape[1] == 0:
-            raise ValueError(
-                f"The target must have shape [B, T] with T > 0 and the batch of the source "
-                f"{list(src.shape)}, but has {list(tgt.shape)}."
-            )
+    def attend(self, src: Tensor, tgt: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[B, T, V]` and the attention to the source `[B, T, S]` at every position."""
         states, start = self.encoder(src)  # [B, S, H_e], [B, H]
-        logits: Tensor
-        logits, _ = self.decoder(
-            tgt, states, start, src != self.pad_idx, teacher_forcing, generator
-        )
-        return logits
+        logits, weights = self.decoder(tgt, states, start, src != self.pad_idx)
+        return logits, weights
+
+    def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
+        """Logits of the next target word at every position: `[B, T, V]`."""
+        return self.attend(src, tgt)[0]
 
     def start(self, src: Tensor) -> "RecurrentDecoding":
         """Read the sources `[B, S]`, for a search such as :func:`.beam_search.beam_search`."""
         return RecurrentDecoding(self, src)
 
-    @torch.no_grad()
-    def greedy(self, src: Tensor, max_length: int, sos: int, eos: int) -> tuple[Tensor, Tensor]:
-        """Translate a batch by taking the likeliest word at each step.
-
-        Dropout is off while translating. A finished sentence is filled with padding, and the loop
-        ends when all are finished.
-
-        Args:
-            src: Source words.
-            max_length: Longest output.
-            sos: Id of the start word (not part of the output).
-            eos: Id of the end word (part of the output).
-
-        Shapes:
-            - src: `[B, S]`
-            - output: words `[B, L]`, attention `[B, L, S]` (zero behind the end), L <= max_length
-        """
-        if max_length < 1:
-            raise ValueError(f"max_length must be at least 1, but is {max_length}.")
-        training = self.training
-        self.eval()
-        states, s = self.encoder(src)  # [B, S, H_e], [B, H]
-        mask = src != self.pad_idx  # [B, S]
-        projected = self.decoder.attention.project(states)  # [B, S, H]
-        word = torch.full((len(src),), sos, device=src.device)  # [B]
-        finished = torch.zeros_like(word, dtype=torch.bool)  # [B]
-        words, weights = [], []
-        for _ in range(max_length):
-            s, alpha = self.decoder.step(word, s, states, mask, projected)  # [B, H], [B, S]
-            word = self.decoder.output(s).argmax(dim=1)  # [B]
-            word = word.masked_fill(finished, self.pad_idx)
-            words.append(word)
-            weights.append(alpha.masked_fill(finished.unsqueeze(1), 0.0))
-            finished = finished | (word == eos)
-            if bool(finished.all()):
-                break
-        self.train(training)
-        return torch.stack(words, dim=1), torch.stack(weights, dim=1)
-
 
 class RecurrentDecoding:
-    """Translations under way; see :class:`.beam_search.Decoding`.
-
-    Args:
-        model: In eval mode.
-        src: Source words `[B, S]`.
-    """
+    """Translations under way; see :class:`.beam_search.Decoding`. The model is in eval mode."""
 
     def __init__(self, model: Seq2Seq, src: Tensor) -> None:
         self.decoder = model.decoder
@@ -373,7 +235,8 @@ class RecurrentDecoding:
 
     def step(self, words: Tensor) -> Tensor:
         """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
-        self.s, _ = self.decoder.step(words, self.s, self.states, self.mask, self.projected)
+        embedded = self.decoder.dropout(self.decoder.embedding(words))  # [R, E]
+        self.s, _ = self.decoder.step(embedded, self.s, self.states, self.mask, self.projected)
         logits: Tensor = self.decoder.output(self.s)
         return logits  # [R, V]
 

@@ -10,13 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def _check_4d(x: Tensor, channels: int, name: str) -> None:
-    """Raise ValueError unless `x` is `[B, channels, H, W]`."""
-    if x.ndim != 4 or x.shape[1] != channels:
-        raise ValueError(
-            f"Expected {name} of shape [B, {channels}, H, W], but got {list(x.shape)}."
-        )
+from coursework.models.checks import expect, require
 
 
 class Block(nn.Sequential):
@@ -28,8 +22,8 @@ class Block(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
-        if convolutions < 1:
-            raise ValueError(f"A block needs at least one convolution, but got {convolutions}.")
+        enough = convolutions > 0
+        require(enough, f"A block needs at least one convolution, but got {convolutions}.")
         # solution:begin the layers in their order, to super().__init__ | nn.Conv2d, nn.BatchNorm2d, nn.ReLU
         layers: list[nn.Module] = []
         for index in range(convolutions):
@@ -49,17 +43,9 @@ class Down(nn.Module):
     The block is computed once and used twice. (Computing it separately for the skip, as is often
     seen, doubles the cost and updates the batch statistics twice.)
 
-    Args:
-        in_channels: :math:`C_{in}`.
-        out_channels: :math:`C_{out}`.
-        convolutions: Convolutions in the block.
-
     Shapes:
         - x: `[B, C_in, H, W]` with even H and W
         - output: the pair (pooled `[B, C_out, H/2, W/2]`, skip `[B, C_out, H, W]`)
-
-    Raises:
-        ValueError: The shape of the input does not fit.
     """
 
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
@@ -72,12 +58,12 @@ class Down(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled features and, before pooling, those for the skip connection."""
-        _check_4d(x, self.in_channels, "input")
-        if x.shape[2] % 2 or x.shape[3] % 2:
-            raise ValueError(
-                f"Down halves height and width, so both must be even, but the input is "
-                f"{x.shape[2]} x {x.shape[3]}."
-            )
+        size = expect("x", x, "B C H W", C=self.in_channels)
+        require(
+            size["H"] % 2 == size["W"] % 2 == 0,
+            f"Down halves height and width, so both must be even, but the input is "
+            f"{size['H']} x {size['W']}.",
+        )
         # solution:begin the features before and after pooling
         skip: Tensor = self.block(x)  # [B, C_out, H, W]
         pooled: Tensor = self.pool(skip)  # [B, C_out, H/2, W/2]
@@ -88,18 +74,10 @@ class Down(nn.Module):
 class Up(nn.Module):
     """A step of the expanding path: 2 x 2 transposed convolution, concatenation, block.
 
-    Args:
-        in_channels: :math:`C_{in}`, of the features from below; upsampling keeps it.
-        skip_channels: :math:`C_{skip}`, of the skip connection.
-        out_channels: :math:`C_{out}`.
-        convolutions: Convolutions in the block.
-
     Shapes:
-        - x: `[B, C_in, H, W]`, skip_connection: `[B, C_skip, 2H, 2W]`
+        - x: `[B, C_in, H, W]`, from below; upsampling keeps its channels
+        - skip_connection: `[B, C_skip, 2H, 2W]`
         - output: `[B, C_out, 2H, 2W]`
-
-    Raises:
-        ValueError: The shape of an input does not fit.
     """
 
     def __init__(
@@ -115,15 +93,9 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip_connection: Tensor) -> Tensor:
         """Double height and width and merge in the skip connection."""
-        _check_4d(x, self.in_channels, "input")
-        _check_4d(skip_connection, self.skip_channels, "skip_connection")
-        doubled = (2 * x.shape[2], 2 * x.shape[3])
-        if skip_connection.shape[2:] != doubled:
-            raise ValueError(
-                f"The skip connection must be twice as high and wide as the input, "
-                f"{doubled[0]} x {doubled[1]}, but is "
-                f"{skip_connection.shape[2]} x {skip_connection.shape[3]}."
-            )
+        size = expect("x", x, "B C H W", C=self.in_channels)
+        doubled = {"C": self.skip_channels, "2H": 2 * size["H"], "2W": 2 * size["W"]}
+        expect("skip_connection", skip_connection, "B C 2H 2W", B=size["B"], **doubled)
         # solution:begin upsample, concatenate the skip connection behind, block | torch.cat
         x = self.upsample(x)  # [B, C_in, 2H, 2W]
         x = torch.cat([x, skip_connection], dim=1)  # [B, C_in + C_skip, 2H, 2W]
@@ -142,23 +114,14 @@ class UNet(nn.Module):
     padded at the right and bottom by repeating its last column and row (so that batch
     normalisation and borders see no artificial edge), and the scores are cut back.
 
-    Args:
-        in_channels: Channels of the image.
-        out_channels: Number of classes.
-        disable_skip_connections: Set all skip connections to zero. The network keeps all its
-            parameters, but the first convolution of every :class:`Up` reads `skip_channels`
-            channels of zeros, so their weights receive no gradient.
-        down: Channels of the levels of the contracting path, from the top.
-        bottleneck: Channels of the block at the bottom.
-        up: Channels of the levels of the expanding path, from the bottom; as many as `down`.
-        convolutions: Convolutions in every block.
+    `disable_skip_connections` sets all skip connections to zero. The network keeps all its
+    parameters, but the first convolution of every :class:`Up` reads `skip_channels` channels of
+    zeros, so their weights receive no gradient. `down` lists the channels of the contracting path
+    from the top, `up` those of the expanding path from the bottom.
 
     Shapes:
         - x: `[B, in_channels, H, W]`
         - output: logits `[B, out_channels, H, W]`
-
-    Raises:
-        ValueError: `up` and `down` differ in length, or the shape of the input does not fit.
     """
 
     def __init__(
@@ -172,11 +135,11 @@ class UNet(nn.Module):
         convolutions: int = 1,
     ) -> None:
         super().__init__()
-        if len(down) != len(up) or not down:
-            raise ValueError(
-                f"The paths down and up need the same number of levels, at least one, "
-                f"but down is {tuple(down)} and up is {tuple(up)}."
-            )
+        require(
+            len(down) == len(up) > 0,
+            f"The paths down and up need the same number of levels, at least one, "
+            f"but down is {tuple(down)} and up is {tuple(up)}.",
+        )
         self.in_channels = in_channels
         self.disable_skip_connections = disable_skip_connections
         # solution:begin self.downs, self.bottleneck, self.ups, self.output | nn.ModuleList
@@ -195,7 +158,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every class for every pixel: `[B, C, H, W]` -> `[B, classes, H, W]`."""
-        _check_4d(x, self.in_channels, "images")
+        size = expect("images", x, "B C H W", C=self.in_channels)
+        require(size["H"] * size["W"] > 0, f"An image must have pixels, but is {list(x.shape)}.")
         # solution:begin pad, contract, bottleneck, expand with the skip connections, scores, cut back
         height, width = x.shape[2:]
         step = 2 ** len(self.downs)

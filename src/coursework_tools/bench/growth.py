@@ -99,7 +99,7 @@ def graph_step(kind: str, device: torch.device, edges: int) -> Step:
     """Forward and backward of a layer (16 features to 16) on a graph of ``edges / 4`` nodes."""
     from coursework.models.gat import GraphAttentionLayer, dense_attention_reference
     from coursework.models.gcn import GraphConvolution
-    from coursework.models.graph_conv import sparse_csr
+    from coursework.models.sparse import sparse_csr
 
     nodes = edges // 4
     generator = torch.Generator().manual_seed(0)

@@ -26,7 +26,7 @@ def cora(config: BenchConfig) -> list[Pair]:
 
     from coursework.models.gat import GAT
     from coursework.models.gcn import GCN, normalise_adjacency
-    from coursework.models.graph_conv import sparse_csr
+    from coursework.models.sparse import sparse_csr
 
     device = device_of(config.device)
     dense, edge_index = graph(config, config.nodes)

@@ -1,0 +1,111 @@
+"""A bidirectional LSTM that classifies sentences."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from coursework.models.checks import expect, expect_words, require
+from coursework.models.embedding import WordEmbedding
+from coursework.models.lstm import LSTM
+
+
+class BiLSTMClassifier(nn.Module):
+    r"""A bidirectional LSTM that reads a sentence and gives one logit (binary classification).
+
+    .. math::
+
+        h_{1..T} &= \mathrm{BiLSTM}(E_{w_1}, \dots, E_{w_T}) \\
+        z &= [\max_t h_t \,\Vert\, \tfrac1T \sum_t h_t \,\Vert\, \overrightarrow{h}_T \,\Vert\,
+              \overleftarrow{h}_1], \qquad \text{logit} = w^\top z + b
+
+    Maximum, mean and end states see different things (one strong word, the general tone, the whole
+    in order), and `z` costs nothing next to the recurrence.
+
+    Padding, to the right of the sentence, never changes the result: sequences of unequal length are
+    packed and pooled over their own steps only. Batches of equal length take the plain path,
+    without packing. The cell is :class:`.LSTM` (`"own"`) or `nn.LSTM` (`"builtin"`, a fused kernel);
+    their parameters have the same names, so a checkpoint of one loads into the other. Dropout acts
+    between layers and before the output layer.
+
+    Shapes:
+        - tokens: `[B, T]` int64
+        - lengths: optional `[B]`; counted from the padding word if left out
+        - output: logits `[B]`
+
+    with `E` the embedding size and `H` the hidden size of each direction.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_dim: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        dropout: float = 0.3,
+        padding_idx: int = 0,
+        cell: Literal["builtin", "own"] = "builtin",
+        *,
+        embedding_dropout: float = 0.0,
+        pretrained: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        require(cell in ("builtin", "own"), f"cell must be 'builtin' or 'own', but is {cell!r}.")
+        self.padding_idx = padding_idx
+        self.embedding = WordEmbedding(vocab_size, embedding_dim, padding_idx, pretrained)
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        recurrent = nn.LSTM if cell == "builtin" else LSTM
+        self.lstm = recurrent(
+            embedding_dim,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=True,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(6 * hidden_size, 1)
+
+    def features(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The pooled representation `z` of each sentence: `[B, T]` -> `[B, 6H]`."""
+        if lengths is None:
+            lengths = expect_words("tokens", tokens, "B T", self.padding_idx)  # [B]
+        embedded = self.embedding_dropout(self.embedding(tokens))  # [B, T, E]
+        return self.pool(embedded, lengths)
+
+    def pool(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """The representation `z` of embedded sentences: `[B, T, E]`, `[B]` -> `[B, 6H]`."""
+        sizes = expect("embedded sentences", embedded, "B T E", E=self.embedding.dim)
+        steps = sizes["T"]
+        expect("lengths", lengths, "B", B=sizes["B"])
+        require(
+            bool(((lengths >= 0) & (lengths <= steps)).all()),
+            f"lengths must be from 0 to {steps}, the number of steps, but are {lengths.tolist()}.",
+        )
+        # A sentence without a single word is read as one padding word: a zero vector.
+        lengths = lengths.cpu().clamp(min=1)  # [B]
+        if bool((lengths == steps).all()):
+            states, (h_n, _) = self.lstm(embedded)  # [B, T, 2H], [2L, B, H]
+            highest = states.amax(dim=1)  # [B, 2H]
+            mean = states.mean(dim=1)  # [B, 2H]
+        else:
+            packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+            packed_states, (h_n, _) = self.lstm(packed)  # [2L, B, H]
+            states, _ = pad_packed_sequence(  # [B, T, 2H], zeros behind the end
+                packed_states, batch_first=True, total_length=steps
+            )
+            lengths = lengths.to(embedded.device)
+            padded = torch.arange(steps, device=embedded.device) >= lengths.unsqueeze(1)  # [B, T]
+            highest = states.masked_fill(padded.unsqueeze(2), -torch.inf).amax(dim=1)  # [B, 2H]
+            mean = states.sum(dim=1) / lengths.unsqueeze(1)  # [B, 2H]
+        return torch.cat([highest, mean, h_n[-2], h_n[-1]], dim=1)  # [B, 6H]
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logit of the positive class for each sentence: `[B, T]` -> `[B]`."""
+        return self.score(self.features(tokens, lengths))  # [B]
+
+    def score(self, pooled: Tensor) -> Tensor:
+        """Logits of the representation: `[B, 6H]` -> `[B]`."""
+        logits: Tensor = self.output(self.dropout(pooled))  # [B, 1]
+        return logits.squeeze(1)  # [B]

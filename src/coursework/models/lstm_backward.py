@@ -1,0 +1,247 @@
+r"""One LSTM layer in one direction in preallocated memory, with its backward pass written by hand.
+
+Letters: `B` batch, `T` time steps, `S` time steps of a span, `I` input size, `H` hidden size.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Scan = Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
+
+CHUNK = 2**17
+"""Numbers (half a megabyte in float32) that the gates of as many time steps take as are worked on
+together. Between a quarter and four times of it the speed hardly changes."""
+
+FEWEST = 8
+"""Time steps that are worked on together at least: each span adds to the gradients of all weights."""
+
+
+def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
+    """Time steps in spans of :data:`CHUNK` numbers, `numbers` for each step, in reading order."""
+    length = max(FEWEST, CHUNK // max(numbers, 1))
+    found = [slice(start, min(start + length, steps)) for start in range(0, steps, length)]
+    return found[::-1] if backwards else found
+
+
+def run(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    state: tuple[Tensor, Tensor],
+    reverse: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r"""Equations (1) to (6) of :mod:`.lstm` for sequences of one length.
+
+    With `keep`, the gates :math:`i, f, g, o`, the cell states and their tanh stay for the backward
+    pass. Without, a span writes over the gates of the one before, and a step over the cell state of
+    the one before, so that both stay in the processor's cache.
+
+    Shapes:
+        - x: `[T, B, I]`; weight_ih: `[4H, I]`; weight_hh: `[4H, H]`; bias: `[4H]`; state: 2 x `[B, H]`
+        - output: hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`;
+          without `keep` the cell states are the last one alone, `[1, B, H]`
+    """
+    (steps, batch), size = x.shape[:2], weight_hh.shape[1]
+    parts = spans(steps, batch * 4 * size, reverse)
+    longest = max(span.stop - span.start for span in parts)
+    gates = x.new_empty(steps if keep else longest, batch, 4 * size)
+    output = x.new_empty(steps, batch, size)  # [T, B, H]
+    cells, squashed = (x.new_empty(steps if keep else 1, batch, size) for _ in range(2))
+    both, g, o = gates.split([2 * size, size, size], dim=-1)  # i and f side by side
+    i, f = both.split(size, dim=-1)
+    by_step = list(zip(*(part.unbind() for part in (gates, both, i, f, g, o)), strict=True))
+    c_rows, s_rows, h_rows = cells.unbind(), squashed.unbind(), output.unbind()
+    weight_hh_t = weight_hh.t().contiguous()  # [H, 4H], packed sooner in each of T products
+    h, c = state  # [B, H]
+    for span in parts:
+        first = span.start if keep else 0  # row of the gates of the first step
+        sums = gates[first : first + span.stop - span.start].flatten(0, 1)  # [S*B, 4H]
+        torch.mm(x[span].flatten(0, 1), weight_ih.t(), out=sums)
+        if bias is not None:
+            sums += bias
+        order = range(span.start, span.stop)
+        for t in reversed(order) if reverse else order:
+            a_t, both_t, i_t, f_t, g_t, o_t = by_step[first + t - span.start]
+            row = t if keep else 0
+            a_t.addmm_(h, weight_hh_t)  # [B, 4H]
+            both_t.sigmoid_()  # (1), (2)
+            c = torch.mul(f_t, c, out=c_rows[row]).addcmul_(i_t, g_t.tanh_())  # [B, H]  (3), (5)
+            squash = torch.tanh(c, out=s_rows[row])  # [B, H]
+            h = torch.mul(o_t.sigmoid_(), squash, out=h_rows[t])  # [B, H]  (4), (6)
+    return output, gates, cells, squashed
+
+
+def through_time(
+    scan: Scan,
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor | None,
+    h_0: Tensor,
+    c_0: Tensor,
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """Hidden states `[T, B, H]` and last cell state `[B, H]`, kept for a backward pass if there is one."""
+    inputs = (x, weight_ih, weight_hh, bias, h_0, c_0)
+    if torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in inputs):
+        output, c = ThroughTime.apply(scan, reverse, *inputs)
+        return output, c
+    output, _, cells, _ = run(x, weight_ih, weight_hh, bias, (h_0, c_0), reverse, keep=False)
+    return output, cells[0]
+
+
+class ThroughTime(torch.autograd.Function):
+    r"""One layer in one direction, with backpropagation through time written out.
+
+    Let :math:`\bar v` be the derivative of the loss by :math:`v`, and :math:`a_t = [a^i_t, a^f_t,
+    a^g_t, a^o_t]` what stands inside the activations. From the last step to the first (the full
+    gradient of Graves & Schmidhuber, 2005; the paper of 1997 truncates it):
+
+    .. math::
+
+        \bar h_t &= \bar y_t + W_h^\top \bar a_{t+1}
+            &&\text{(7) from above, and from the next step} \\
+        \bar c_t &= f_{t+1} \odot \bar c_{t+1} + \bar h_t \odot o_t \odot (1 - \tanh^2 c_t)
+            &&\text{(8) neither a matrix nor a slope between } \bar c_{t+1} \text{ and } \bar c_t \\
+        \bar a^i_t &= \bar c_t \odot g_t \odot i_t (1 - i_t), \quad
+        \bar a^f_t = \bar c_t \odot c_{t-1} \odot f_t (1 - f_t) &&\text{(9)} \\
+        \bar a^g_t &= \bar c_t \odot i_t \odot (1 - g_t^2), \quad
+        \bar a^o_t = \bar h_t \odot \tanh(c_t) \odot o_t (1 - o_t) &&\text{(10)}
+
+    with :math:`y_t` the output. Whatever :math:`\bar c_t` and :math:`\bar h_t` are multiplied by is
+    known beforehand and computed for a span of steps at once, and so are the gradients that nothing
+    waits for, each as a product over many steps instead of a sum of :math:`T` small ones:
+
+    .. math::
+
+        \bar W_i = \sum_t \bar a_t x_t^\top, \quad \bar W_h = \sum_t \bar a_t h_{t-1}^\top, \quad
+        \bar b = \sum_t \bar a_t, \quad \bar x_t = W_i^\top \bar a_t \qquad\text{(11)}
+
+    Where the gradient is to be differentiated again (`create_graph=True`), it is taken of the plain
+    loop `scan` instead, which autograd can follow to any order.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        scan: Scan,
+        reverse: bool,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias: Tensor | None,
+        h_0: Tensor,
+        c_0: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states `[T, B, H]` and the last cell state `[B, H]`; shapes as in :func:`run`."""
+        output, *kept = run(x, weight_ih, weight_hh, bias, (h_0, c_0), reverse, keep=True)
+        ctx.scan, ctx.reverse = scan, reverse
+        ctx.save_for_backward(x, weight_ih, weight_hh, bias, h_0, c_0, *kept, output)
+        return output, kept[1][0 if reverse else -1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Equations (7) to (11)."""
+        *inputs, gates, cells, squashed, output = ctx.saved_tensors
+        needed = ctx.needs_input_grad[2:]
+        if torch.is_grad_enabled():
+            return None, None, *_gradients_of_scan(ctx.scan, ctx.reverse, inputs, needed, gradients)
+        x, weight_ih, weight_hh, _, h_0, c_0 = inputs
+        i, f, g, o = gates.chunk(4, dim=-1)  # 4 x [T, B, H]
+        parts = spans(len(x), gates[0].numel(), not ctx.reverse)
+        most = max(span.stop - span.start for span in parts)
+        # First the factors of (8) to (10) for the steps of a span, then, in place, the gradient itself.
+        flat = gates.new_empty(most, *gates.shape[1:])  # [S, B, 4H]
+        da = flat.unflatten(-1, (4, -1))  # the same memory, [S, B, 4, H]
+        through = squashed.new_empty(most, *squashed.shape[1:])  # dh_t / dc_t, [S, B, H]
+        buffers = (flat, da[:, :, :3], da[:, :, 3], through)
+        room = list(zip(*(buffer.unbind() for buffer in buffers), strict=True))
+        above, forget = gradients[0].unbind(), f.unbind()
+        beside = gradients[1].unsqueeze(1).clone()  # [B, 1, H]: dc beside i, f and g
+        dc = beside[:, 0]  # the same memory, [B, H]
+        dh = torch.zeros_like(h_0)  # what comes from the next step, [B, H]
+        dx, d_ih, d_hh, d_bias = (
+            torch.zeros_like(value) if wanted else None
+            for value, wanted in zip(inputs[:4], needed[:4], strict=True)
+        )
+        for span in parts:
+            start, length = span.start, span.stop - span.start
+            c_before, h_before = (
+                _before(states, first, span, ctx.reverse)
+                for states, first in ((cells, c_0), (output, h_0))
+            )  # 2 x [S, B, H]
+            part = da[:length]
+            _times_slope(g[span], i[span], "sigmoid", out=part[:, :, 0])
+            _times_slope(c_before, f[span], "sigmoid", out=part[:, :, 1])
+            _times_slope(i[span], g[span], "tanh", out=part[:, :, 2])
+            _times_slope(squashed[span], o[span], "sigmoid", out=part[:, :, 3])
+            _times_slope(o[span], squashed[span], "tanh", out=through[:length])
+            order = range(start, span.stop)
+            for t in order if ctx.reverse else reversed(order):
+                a_t, ifg_t, o_t, through_t = room[t - start]
+                dh = dh + above[t]  # (7)
+                dc.addcmul_(dh, through_t)  # (8)
+                ifg_t *= beside  # [B, 3, H]  (9), (10)
+                o_t *= dh  # [B, H]  (10)
+                dc *= forget[t]
+                dh = torch.mm(a_t, weight_hh)  # [B, H]
+            rows = flat[:length].flatten(0, 1)  # [S*B, 4H]
+            if dx is not None:  # (11)
+                torch.mm(rows, weight_ih, out=dx[span].flatten(0, 1))
+            if d_ih is not None:
+                d_ih.addmm_(rows.t(), x[span].flatten(0, 1))
+            if d_hh is not None:
+                d_hh.addmm_(rows.t(), h_before.flatten(0, 1))
+            if d_bias is not None:
+                d_bias += rows.sum(0)
+        return None, None, dx, d_ih, d_hh, d_bias, dh, dc
+
+
+def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Tensor:
+    """`factor` times the slope at `value`: `y (1 - y)` of the sigmoid, `1 - y^2` of tanh.
+
+    The kernels are those by which autograd differentiates `torch.sigmoid` and `torch.tanh`.
+    """
+    kernel = torch.ops.aten.sigmoid_backward if kind == "sigmoid" else torch.ops.aten.tanh_backward
+    return kernel.grad_input(factor, value, grad_input=out)
+
+
+def _before(states: Tensor, first: Tensor, span: slice, reverse: bool) -> Tensor:
+    """The state before each step of a span, from those after each step: `[S, B, H]`."""
+    if reverse:
+        if span.stop < len(states):
+            return states[span.start + 1 : span.stop + 1]
+        return torch.cat([states[span.start + 1 :], first.unsqueeze(0)])
+    if span.start > 0:
+        return states[span.start - 1 : span.stop - 1]
+    return torch.cat([first.unsqueeze(0), states[: span.stop - 1]])
+
+
+def _gradients_of_scan(
+    scan: Scan,
+    reverse: bool,
+    inputs: list[Tensor | None],
+    needed: tuple[bool, ...],
+    gradients: tuple[Tensor, ...],
+) -> list[Tensor | None]:
+    """The gradients of :class:`ThroughTime` by the plain loop, as a graph of their own."""
+    # Aliases: where one input was computed from another, each is to be varied with the other fixed.
+    fixed: list[Any] = [None if value is None else value.view_as(value) for value in inputs]
+    x, weight_ih, weight_hh, bias, h_0, c_0 = fixed
+    rows, (_, c) = scan(
+        x.flatten(0, 1), [x.shape[1]] * len(x), weight_ih, weight_hh, bias, (h_0, c_0), reverse
+    )
+    wanted = [k for k, is_needed in enumerate(needed) if is_needed]
+    found = torch.autograd.grad(
+        (rows.view_as(gradients[0]), c),
+        [fixed[k] for k in wanted],
+        gradients,
+        create_graph=True,
+    )
+    by_index = dict(zip(wanted, found, strict=True))
+    return [by_index.get(k) for k in range(len(inputs))]

@@ -1,0 +1,220 @@
+"""Graphs as edge lists and as sparse matrices: checks, conversions, products, dropout."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coursework.models.checks import expect, require
+from coursework.models.dropout import dropout
+
+Value = TypeVar("Value")
+
+
+def _remembered(x: Tensor, name: str, make: Callable[[Tensor], Value]) -> Value:
+    """`make(x)`, kept with the tensor until it is written to.
+
+    So a check that passes over all edges, and on a GPU waits for all that was queued before, is done
+    once and not in every layer and step.
+    """
+    if x.is_inference():  # its versions are not counted
+        return make(x)
+    version, value = getattr(x, name, (None, None))
+    if version != x._version:
+        value = make(x)
+        setattr(x, name, (x._version, value))
+    return value  # type: ignore[return-value]
+
+
+def _ends(edge_index: Tensor) -> tuple[int, int]:
+    """The smallest and the largest id."""
+    low, high = torch.aminmax(edge_index)
+    return int(low), int(high)
+
+
+def _without_repeats(edge_index: Tensor) -> Tensor | None:
+    """The edges, each once; None if that changes nothing."""
+    unique = edge_index.unique(dim=1)  # [2, E']
+    return None if unique.shape == edge_index.shape else unique
+
+
+def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
+    """Raise ValueError unless `edge_index` is `[2, E]` int64 with ids of nodes in it."""
+    expect("edge_index", edge_index, "2 E")
+    is_int64 = edge_index.dtype == torch.int64 and edge_index.layout == torch.strided
+    require(
+        is_int64 and not edge_index.is_meta,
+        f"edge_index must be a dense int64 tensor [2, E] (sources, targets) with its values in "
+        f"memory, but is {edge_index.dtype}, {edge_index.layout}, on {edge_index.device}.",
+    )
+    if edge_index.numel() == 0:
+        return
+    low, high = _remembered(edge_index, "_coursework_ends", _ends)
+    require(
+        low >= 0 and high < num_nodes,
+        f"edge_index names nodes {low} to {high}, but the graph has nodes 0 to {num_nodes - 1}.",
+    )
+
+
+def simple(edge_index: Tensor) -> Tensor:
+    """The same edges, each once: `[2, E]` -> `[2, E']`."""
+    if edge_index.numel() == 0:
+        return edge_index
+    unique = _remembered(edge_index, "_coursework_simple", _without_repeats)
+    return edge_index if unique is None else unique
+
+
+def is_edge_index(graph: Tensor) -> bool:
+    """Whether a graph is given as an edge index `[2, E]` int64, and not as a matrix.
+
+    A graph of two nodes makes `[2, 2]` ambiguous: only an int64 tensor is read as edges.
+    """
+    expect("graph", graph, "N M")
+    return graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
+
+
+def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """The entries of a matrix that are not zero, as edges and their weights.
+
+    Shapes:
+        - adj: `[N, N]`, dense or sparse, of any type, row target, column source
+        - output: `[2, E]` int64 (row 0 sources, row 1 targets), and `[E]`
+    """
+    require(
+        adj.shape == (num_nodes, num_nodes) and not adj.is_meta,
+        f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
+        f"but is {adj.dtype} with shape {list(adj.shape)} on {adj.device}.",
+    )
+    if not adj.is_floating_point():
+        adj = adj.to(torch.get_default_dtype())
+    if adj.layout == torch.strided:
+        i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
+        return torch.stack([j, i]), adj[i, j]
+    if adj.layout == torch.sparse_csr:
+        counts = adj.crow_indices().diff()  # [N]
+        i = torch.arange(num_nodes, device=adj.device).repeat_interleave(counts)  # [E]
+        j, values = adj.col_indices(), adj.values()  # [E], [E]
+    else:
+        coalesced = adj.to_sparse_coo().coalesce()
+        (i, j), values = coalesced.indices(), coalesced.values()
+    kept = values != 0  # [E], a stored zero is not an edge
+    return torch.stack([j[kept], i[kept]]).to(torch.int64), values[kept]
+
+
+def sparse_csr(row: Tensor, column: Tensor, values: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """A sparse CSR matrix from its entries; entries at the same place are added.
+
+    Shapes:
+        - row, column: `[E]` int64, values: `[E]` (ones if None)
+        - output: `size`, layout `torch.sparse_csr`
+    """
+    if values is None:
+        values = torch.ones(len(row), device=row.device)
+    place, entry = torch.unique(row * size[1] + column, return_inverse=True)  # sorted, [E'], [E]
+    merged = values.new_zeros(len(place)).index_add(0, entry, values)  # [E']
+    counts = torch.bincount(place // max(size[1], 1), minlength=size[0])  # [rows]
+    crow = F.pad(counts.cumsum(0), (1, 0))  # [rows + 1]
+    return _csr(crow, place % max(size[1], 1), merged, size)
+
+
+def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
+    """The matrix A with a one for each edge, row target, column source, as sparse CSR `[N, N]`."""
+    check_edge_index(edge_index, num_nodes)
+    source, target = edge_index
+    return sparse_csr(target, source, None, (num_nodes, num_nodes))
+
+
+def is_sparse(x: Tensor) -> bool:
+    """Whether a tensor has a sparse layout (COO, CSR, ...)."""
+    return x.layout != torch.strided
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product `[N, M] @ [M, K]` for `a` dense or sparse, of any type, and `b` dense."""
+    expect("the right factor", b, "M K", M=expect("the left factor", a, "N M")["M"])
+    if not is_sparse(a):
+        return a.to(b.dtype) @ b
+    # The sparse kernels know no half precision, so they keep out of an autocast region, and a matrix
+    # that has been rounded on the way (Fabric rounds what a network is called with) is widened again.
+    with torch.autocast(a.device.type, enabled=False):
+        dtype = torch.promote_types(b.dtype, torch.float32)
+        a, b = a.to(dtype), b.to(dtype)
+        if a.layout == torch.sparse_csr and not a.requires_grad:
+            product: Tensor = _ConstantTimes.apply(a, b)
+            return product
+        return torch.sparse.mm(a, b)
+
+
+class _ConstantTimes(torch.autograd.Function):
+    """A constant CSR matrix times a dense one; the backward pass remembers how to transpose it.
+
+    `torch.sparse.mm` sorts the entries anew in every backward pass, a quarter of a training step on
+    a graph with 400,000 edges.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.a = a
+        return torch.sparse.mm(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        a: Tensor = ctx.a
+        crow, column, order = _transposition(a)
+        values = a.values().index_select(0, order)
+        transposed = _csr(crow, column, values, (a.shape[1], a.shape[0]))
+        return None, torch.sparse.mm(transposed, gradients[0])
+
+
+_PLAN = "_coursework_transposition"
+
+
+def _transposition(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row pointers and columns of the transpose of a CSR matrix, and the order of its values.
+
+    It depends on the places of the entries alone and is kept with the matrix.
+    """
+    plan: tuple[Tensor, Tensor, Tensor] | None = getattr(a, _PLAN, None)
+    if plan is None:
+        column = a.col_indices()
+        row = torch.arange(a.shape[0], device=a.device).repeat_interleave(a.crow_indices().diff())
+        order = column.argsort(stable=True)
+        counts = torch.bincount(column, minlength=a.shape[1])
+        plan = F.pad(counts.cumsum(0), (1, 0)), row.index_select(0, order), order
+        setattr(a, _PLAN, plan)
+    return plan
+
+
+def _csr(crow: Tensor, column: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A CSR matrix from its parts, unchecked."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(crow, column, values, size=size, check_invariants=False)
+
+
+def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout for dense and sparse features; dropping an entry that is zero changes nothing."""
+    if not training or p == 0.0 or not is_sparse(x):
+        return dropout(x, p, training)
+    if x.layout == torch.sparse_csr:
+        dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
+        setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
+        return dropped
+    x = x.coalesce()
+    return torch.sparse_coo_tensor(
+        x.indices(), dropout(x.values(), p), x.shape, is_coalesced=True, check_invariants=False
+    )
+
+
+class FeatureLinear(nn.Linear):
+    """`nn.Linear` that also accepts sparse features, such as words: `[N, F]` -> `[N, H]`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute :math:`X W^T + b` for dense or sparse X."""
+        if not is_sparse(input):
+            return super().forward(input)
+        output = multiply(input, self.weight.t())  # [N, H]
+        return output if self.bias is None else output + self.bias

@@ -1,0 +1,137 @@
+"""Weights between our layers and PyTorch's: the same matrices under other names."""
+
+from typing import Any, Self, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coursework.models.checks import require
+
+NAMES = {
+    "self_attn": "self_attention",
+    "multihead_attn": "cross_attention",
+    "out_proj": "W_O",
+    "linear1": "feed_forward.linear1",
+    "linear2": "feed_forward.linear2",
+}
+
+
+def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state of `nn.MultiheadAttention`, a layer, a stack or `nn.Transformer` under our names."""
+    found = {}
+    for name, value in state.items():
+        *path, last = (NAMES.get(part, part) for part in name.split("."))
+        if last.startswith("in_proj_"):  # W_Q, W_K and W_V by rows
+            for letter, rows in zip("QKV", value.chunk(3), strict=True):
+                found[".".join([*path, f"W_{letter}", last.removeprefix("in_proj_")])] = rows
+        else:
+            found[".".join([*path, last])] = value
+    return found
+
+
+def options_of(module: nn.Module) -> dict[str, Any]:
+    """The arguments that make a module of ours compute what a module of PyTorch's computes.
+
+    Raises:
+        ValueError: No module of ours computes that.
+    """
+    if isinstance(module, nn.MultiheadAttention):
+        require(
+            isinstance(module.in_proj_weight, Tensor)
+            and module.bias_k is None
+            and not module.add_zero_attn,
+            "A nn.MultiheadAttention with kdim, vdim, add_bias_kv or add_zero_attn cannot be "
+            "copied; ours has one width and no extra key.",
+        )
+        return {
+            "d_model": module.embed_dim,
+            "n_heads": module.num_heads,
+            "dropout": module.dropout,
+            "bias": module.in_proj_bias is not None,
+        }
+    layer: Any = module
+    activation = layer.activation
+    relu = activation is F.relu or isinstance(activation, nn.ReLU)
+    exact = isinstance(activation, nn.GELU) and activation.approximate == "none"
+    require(
+        relu or exact or activation is F.gelu,
+        f"Only relu and the exact gelu can be copied, but the activation is {activation}.",
+    )
+    parts = list(layer.modules())
+    dropouts = {part.p for part in parts if isinstance(part, nn.Dropout)}
+    dropouts |= {part.dropout for part in parts if isinstance(part, nn.MultiheadAttention)}
+    constants = {part.eps for part in parts if isinstance(part, nn.LayerNorm)}
+    require(
+        len(dropouts) == len(constants) == 1,
+        f"Our layer has one dropout and one eps for all its parts, but this one has dropouts "
+        f"{sorted(dropouts)} and eps {sorted(constants)}.",
+    )
+    heads = [options_of(part) for part in parts if isinstance(part, nn.MultiheadAttention)]
+    return heads[0] | {
+        "d_ff": layer.linear1.out_features,
+        "activation": "relu" if relu else "gelu",
+        "norm_first": layer.norm_first,
+        "layer_norm_eps": constants.pop(),
+    }
+
+
+Theirs = TypeVar("Theirs", bound=nn.Module)
+_LAYERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+
+
+class TorchWeights(nn.Module):
+    """A module that mirrors one of PyTorch's, so that weights can move both ways."""
+
+    def options(self) -> dict[str, Any]:
+        """The options of a layer as in :func:`options_of`; a stack has only those of its layers."""
+        return {}
+
+    @classmethod
+    def from_torch(cls, module: nn.Module) -> Self:
+        """A copy of a layer of PyTorch's, options and weights included."""
+        own = cls(**options_of(module)).to(next(module.parameters()))
+        return own.copy_from_torch(module).train(module.training)
+
+    def copy_from_torch(self, module: nn.Module) -> Self:
+        """Take over the weights of a module of PyTorch's with the same options."""
+        theirs = our_names(module.state_dict())
+        self._check_same(module, theirs)
+        self.load_state_dict(theirs, strict=False)  # nn.Transformer has no embeddings
+        return self
+
+    def copy_to_torch(self, module: Theirs) -> Theirs:
+        """Give the weights to a module of PyTorch's with the same options and return it."""
+        mine, state = self.state_dict(), module.state_dict()
+        self._check_same(module, our_names(state))
+        for name, value in state.items():
+            state[name] = torch.cat([mine[ours] for ours in our_names({name: value})])
+        module.load_state_dict(state)
+        return module
+
+    def _check_same(self, module: nn.Module, theirs: dict[str, Tensor]) -> None:
+        """Refuse a module that has other weights, or computes something else with them."""
+        mine = self.state_dict()
+        if isinstance(module, nn.Transformer):
+            mine = {k: v for k, v in mine.items() if k.startswith(("encoder.", "decoder."))}
+        shapes = [{(k, v.shape) for k, v in state.items()} for state in (mine, theirs)]
+        apart = sorted(name for name, _ in shapes[0] ^ shapes[1])
+        require(
+            not apart,
+            f"Weights can be copied only between modules of the same depth and shape, with the "
+            f"same biases and normalisations, but {apart[0] if apart else ''} differs.",
+        )
+        ours = [part for part in self.modules() if isinstance(part, TorchWeights)]
+        options = [part.options() for part in ours if part.options()]
+        others = [options_of(part) for part in module.modules() if isinstance(part, _LAYERS)]
+        eps, their_eps = (
+            [part.eps for part in root.modules() if isinstance(part, nn.LayerNorm)]
+            for root in (self, module)
+        )
+        for own, other in [*zip(options, others, strict=True), ({"eps": eps}, {"eps": their_eps})]:
+            for key in own:
+                require(
+                    key == "dropout" or own[key] == other[key],
+                    f"Weights can be copied only between modules with the same options, but "
+                    f"{key} is {own[key]} here and {other[key]} there.",
+                )
