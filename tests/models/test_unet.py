@@ -327,7 +327,7 @@ def test_skip_connections_bring_the_detail_back() -> None:
         ),
         (
             lambda: Up(2, 1, 3)(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 8, 9)),
-            "2H = 8, 2W = 8, but has",
+            "8 x 8, but is 8 x 9",
         ),
         (lambda: small()(torch.zeros(1, 2, 8, 8)), "images must have shape"),
         (lambda: UNet(down=(4,), up=(4, 4)), "same number of levels"),

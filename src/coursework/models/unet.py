@@ -94,8 +94,13 @@ class Up(nn.Module):
     def forward(self, x: Tensor, skip_connection: Tensor) -> Tensor:
         """Double height and width and merge in the skip connection."""
         size = expect("x", x, "B C H W", C=self.in_channels)
-        doubled = {"C": self.skip_channels, "2H": 2 * size["H"], "2W": 2 * size["W"]}
-        expect("skip_connection", skip_connection, "B C 2H 2W", B=size["B"], **doubled)
+        skip = expect("skip_connection", skip_connection, "B C H W", C=self.skip_channels)
+        require(
+            skip == size | {"C": skip["C"], "H": 2 * size["H"], "W": 2 * size["W"]},
+            f"The skip connection must be twice as high and wide as the input, "
+            f"{2 * size['H']} x {2 * size['W']}, but is {skip['H']} x {skip['W']} "
+            f"(batches of {size['B']} and {skip['B']}).",
+        )
         # solution:begin upsample, concatenate the skip connection behind, block | torch.cat
         x = self.upsample(x)  # [B, C_in, 2H, 2W]
         x = torch.cat([x, skip_connection], dim=1)  # [B, C_in + C_skip, 2H, 2W]
