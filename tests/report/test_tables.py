@@ -36,10 +36,10 @@ RECORD: dict[str, Any] = {
         (tables.signed, ONE, "+0.2500"),
         (tables.interval, BOUNDED, "0.05 to 0.15"),
         (partial(tables.interval, form="+.1f", scale=100), BOUNDED, "+5.0 to +15.0"),
-        (tables.interval, ONE, None),
+        (tables.interval, ONE, "–"),
     ],
 )
-def test_forms_of_a_metric(form: Any, metric: dict[str, Any], text: str | None) -> None:
+def test_forms_of_a_metric(form: Any, metric: dict[str, Any], text: str) -> None:
     assert form(metric) == text
 
 

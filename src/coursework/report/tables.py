@@ -126,10 +126,10 @@ def signed(metric: Metric, digits: int = 4) -> str:
     return f"{text} [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]"
 
 
-def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str | None:
-    """``low to high``; None (a dash) without an interval."""
+def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str:
+    """``low to high``; a dash without an interval."""
     if "low" not in metric:
-        return None
+        return "–"
     return f"{scale * metric['low']:{form}} to {scale * metric['high']:{form}}"
 
 

@@ -27,9 +27,6 @@ def by_question(folder: Path | None = None) -> Table:
     """Every line of the rubric with its section, code, and recorded numbers.
 
     ``seconds`` is what the recorded runs of a line took together, each counted once.
-
-    Args:
-        folder: Folder of the results.
     """
     rows = []
     for item in RUBRIC:
@@ -53,19 +50,8 @@ def by_question(folder: Path | None = None) -> Table:
                 f"{sum(seconds.values()):,.0f} ({', '.join(sorted(machines))})" if seconds else "–",
             )
         )  # fmt: skip
-    return Table(
-        [
-            "problem",
-            "question",
-            "points",
-            "section",
-            "code",
-            "result [95 % interval]",
-            "bar",
-            "seconds",
-        ],
-        rows,
-    )
+    columns = "problem, question, points, section, code, result [95 % interval], bar, seconds"
+    return Table(columns.split(", "), rows)
 
 
 def _between(text: str, start: str, end: str, make: Callable[[], str]) -> str:
