@@ -277,11 +277,11 @@ def test_bench_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPa
 
 
 def test_bench_decodes_with_and_without_cache_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from coursework.experiments import translation_all
+    from coursework.experiments import base, translation_all
 
-    small = translation_all.Config(
-        vocabulary=20, d_model=8, n_heads=2, encoder_layers=1, decoder_layers=1, d_ff=8
-    )
+    sizes = ["width=8", "heads=2", "encoder_layers=1", "decoder_layers=1", "d_ff=8"]
+    settings = ["vocabulary=20", *(f"transformer.{size}" for size in sizes)]
+    small = base.override(translation_all.PRESETS["full"], settings)
     monkeypatch.setitem(translation_all.PRESETS, "full", small)
     for pair in bench.decode(bench.BenchConfig(decode_batch=2, decode_words=6)):
         ours, peer = pair.ours(), pair.peer()

@@ -73,7 +73,7 @@ def override(config: C, assignments: Sequence[str]) -> C:
         if not isinstance(group, dict) or last not in group:
             known = ", ".join(group if isinstance(group, dict) else values)
             raise ConfigError(f"There is no key {key!r}; choose from {known}.")
-        if isinstance(group[last], dict):
+        if isinstance(group[last], dict) and text.lower() != "none":
             parts = ", ".join(f"{key}.{name}" for name in group[last])
             raise ConfigError(f"{key} is a group of keys; set one of {parts}.")
         listed = isinstance(group[last], tuple | list)

@@ -12,7 +12,7 @@ from torch import nn
 
 from coursework.data.m2nist import Pool
 from coursework.errors import ConfigError, DataError
-from coursework.experiments import canvas, sentiment_errors, translation
+from coursework.experiments import canvas, sentiment_errors, translator
 from coursework.report import figures, widgets
 
 
@@ -43,10 +43,10 @@ class Translator:
     def __call__(self, sentences: list[str]) -> list[str]:
         return ["I sing." for _ in sentences]
 
-    def align(self, sentence: str) -> translation.Alignment:
+    def align(self, sentence: str) -> translator.Alignment:
         if not sentence:
             raise DataError("Give exactly one sentence.")
-        return translation.Alignment(["je", "chante"], ["i", "sing"], np.eye(2))
+        return translator.Alignment(["je", "chante"], ["i", "sing"], np.eye(2))
 
 
 def test_attention_shows_weights_words_and_translation() -> None:

@@ -70,10 +70,9 @@ METRICS: dict[str, Target] = {
     "coursework.experiments.sentiment_errors": _experiment(
         "sentiment_errors", "", "reliability", "noise_from_copies", "expected_ceiling"
     ),
-    "coursework.experiments.translation": _experiment(
-        "translation", "", "score", "intervals", "paired_bootstrap"
+    "coursework.experiments.translation_scores": _experiment(
+        "translation_scores", "", "score", "intervals", "paired_bootstrap"
     ),
-    "coursework.experiments.translation_all": _experiment("translation_all", "", "score_all"),
     "coursework.experiments.wikipedia": _experiment("wikipedia", "", "scores"),
     "coursework.experiments.wikipedia_splits": Target(
         ("tests/experiments/test_wikipedia.py",), ("measures",)

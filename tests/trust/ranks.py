@@ -34,8 +34,8 @@ CHANGES = {
         "dropout=0", "embedding_dropout=0", "word_dropout=0", "plan.precision=32-true",
     ),
     "translation": (
-        "word_dropout=0", "rnn_dropout=0", "dropout=0",
-        "rnn_plan.precision=32-true", "transformer_plan.precision=32-true",
+        "word_dropout=0", "rnn.dropout=0", "transformer.dropout=0",
+        "rnn.plan.precision=32-true", "transformer.plan.precision=32-true",
     ),
     "segmentation": ("plan.precision=32-true",),
 }  # fmt: skip

@@ -21,13 +21,12 @@ SMALL: dict[str, tuple[str, ...]] = {
     ),
     "tweets": ("train=600", "validation=300", "leakage=900", "bits=10"),
     "translation": (
-        "pairs=60", "batch_size=16", "rnn_embedding=8", "rnn_hidden=8", "d_model=8", "d_ff=8",
-        "rnn_plan.epochs=2", "transformer_plan.epochs=2",
+        "pairs=60", "batch_size=16", "rnn.width=8", "rnn.hidden=8", "rnn.plan.epochs=2",
+        "transformer.width=8", "transformer.d_ff=8", "transformer.plan.epochs=2",
     ),
-    "translation_ensemble": (),
     "translation_all": (
-        "pairs=60", "vocabulary=120", "tokens=300", "d_model=8", "n_heads=2", "encoder_layers=1",
-        "decoder_layers=1", "d_ff=8", "beam=2", "plan.epochs=2",
+        "pairs=60", "vocabulary=120", "batch_size=300", "transformer.width=8", "transformer.d_ff=8",
+        "transformer.plan.epochs=2",
     ),
     "wikipedia": (
         "splits=random", "networks=gcn,gnn,attention", "hidden=8", "steps_per_epoch=2", "trees=2",
@@ -48,6 +47,7 @@ SMALL: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Experiment -> what its ``quick`` preset is changed to, as for ``--set``."""
 
+SMALL["translation_ensemble"] = SMALL["translation"]
 WITHOUT_CHECKPOINTS = {"tweets"}
 """Experiments that train nothing that is worth a checkpoint: interrupted, they begin anew."""
 
@@ -55,10 +55,3 @@ WITHOUT_CHECKPOINTS = {"tweets"}
 def config_of(experiment: str) -> Any:
     """The small config of an experiment."""
     return base.override(base.preset_of(experiment, "quick"), SMALL[experiment])
-
-
-def presets_of_the_members() -> dict[str, Any]:
-    """What ``translation.PRESETS`` has to be for a small ensemble: it names one of these presets."""
-    from coursework.experiments import translation
-
-    return {**translation.PRESETS, "quick": config_of("translation")}

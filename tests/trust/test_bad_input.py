@@ -42,7 +42,6 @@ from coursework.experiments import (
     segmentation,
     sentiment,
     translation,
-    translation_all,
 )
 from coursework.experiments import wikipedia as traffic
 from coursework.models import beam_search, dropout, embedding, gat, gcn, graph_conv, sparse, unet
@@ -115,18 +114,14 @@ CONFIGS = [
     config("sentiment_study", "base.members=0", "base.members is '0'; it should be"),
     config("tweets", "bits=7", "bits is '7'; it should be greater than or equal to 8"),
     config("tweets", "leakage=1", "leakage is '1'; it should be greater than or equal to 100"),
-    config("translation", "models=", "name each of rnn, transformer once"),
-    config("translation", "models=rnn,bert", "models cannot be 'rnn,bert'"),
-    config("translation", "freeze=true", "freeze is set, but only pretrained embeddings"),
-    config("translation", "d_model=65", "d_model is 65, which is not a multiple of n_heads, 2"),
-    config("translation", "pairs=0", "pairs is 0; it must be at least 1"),
-    config("translation", "label_smoothing=1", r"label_smoothing is 1.0; it must lie in \[0, 1\)"),
-    config("translation_ensemble", "preset=huge", "preset is 'huge'; choose from"),
-    config("translation_ensemble", "beam=0", "members and beam must be at least 1, but are 2 and 0"),
-    config("translation_ensemble", "alpha=-1", "alpha is -1.0; it must not be negative"),
-    config("translation_all", "split=alphabet", "split cannot be 'alphabet'"),
-    config("translation_all", "tokens=0", "tokens is 0; it must be at least 1"),
-    config("translation_all", "alpha=-0.1", "alpha is -0.1; it must not be negative"),
+    config("translation", "rnn.hidden=0", "rnn.hidden is '0'; it should be greater than or equal to 1"),
+    config("translation_all", "transformer=none", "train at least one of them"),
+    config("translation", "transformer.width=65", "width is 65, no multiple of heads, 2"),
+    config("translation", "corpus=all", "All pairs train one network"),
+    config("translation", "transformer.label_smoothing=1", "it should be less than 1"),
+    config("translation_ensemble", "members=0", "members is '0'"),
+    config("translation_all", "split=alphabet", "split is 'alphabet'; it should be 'component' or"),
+    config("translation_all", "alpha=-0.1", "alpha is '-0.1'"),
     config("wikipedia", "splits=", "splits is "),
     config("wikipedia", "hide=1", "hide is '1'"),
     config("wikipedia", "hidden=7", "hidden is '7'; it should be a multiple of 4"),
@@ -360,17 +355,14 @@ def checkpoint(name: str, message: str, load: Callable[[Path], object], state: A
 
 
 def trained_translator(folder: Path, **spoiled: Any) -> Path:
-    """A translation_all checkpoint that was never trained."""
-    small = translation_all.Config(
-        vocabulary=40, d_model=8, n_heads=2, encoder_layers=1, decoder_layers=1, d_ff=8, beam=1
-    )
-    subwords = learn(["elle est la", "she is here", "je suis", "i am"], 40)
-    network = translation_all.build(small, len(subwords))
+    """A checkpoint of all pairs that was never trained."""
+    small = base.override(base.preset_of("translation_all", "quick"), ["vocabulary=40", "beam=1"])
+    pieces = learn(["elle est la", "she is here", "je suis", "i am"], 40)
+    network = translation.build(small, "transformer", (len(pieces), len(pieces)))
     bundle = {
-        "experiment": "translation_all",
-        "config": base.as_record(small),
-        "subwords": subwords.to_tensor(),
-    }
+        "experiment": "translation", "model": "transformer", "config": base.as_record(small),
+        "languages": [pieces.to_tensor()], "widths": None,
+    }  # fmt: skip
     state = {"model": network.state_dict(), "bundle": bundle | spoiled}
     return checkpoints.save(state, folder / "translator.pt")
 
@@ -404,21 +396,19 @@ FILES = [
     Row("checkpoint that is a list", lambda f: checkpoints.load(checkpoints.save([1], f / "x.pt")),  # type: ignore[arg-type]
         TrainingError, "not a dictionary"),
     checkpoint("sentiment empty", "does not fit this version of the sentiment", sentiment.load, EMPTY),
-    checkpoint("translation empty", "not one of the translation", translation.load, EMPTY),
-    checkpoint("translation half", "does not fit this version of the translation", translation.load, HALF),
-    checkpoint("translation_all foreign", "not one of the translation_all", translation_all.load, FOREIGN),
+    checkpoint("translation empty", "version of the translation", translation.load, EMPTY),
+    checkpoint("translation half", "version of the translation", translation.load, HALF),
+    checkpoint("translation foreign", "belongs to cora", translation.load, FOREIGN),
     checkpoint("segmentation foreign", "version of the segmentation", segmentation.load, FOREIGN),
     checkpoint("cora empty", "version of the cora experiment", cora.evaluate, EMPTY),
     checkpoint("wikipedia of a list", "does not fit this version", traffic.evaluate, {"bundle": [1]}),
     Row("translator without subwords",
-        lambda f: translation_all.load(trained_translator(f, subwords=torch.zeros(3))),
-        TrainingError, "does not fit this version of the translation_all"),
-    Row("beam of a translator", lambda f: translation_all.predict(["oui"], trained_translator(f), 65),
+        lambda f: translation.load(trained_translator(f, languages=[torch.zeros(3)])),
+        TrainingError, "does not fit this version of the translation"),
+    Row("beam of a translator", lambda f: translation.predict(["oui"], trained_translator(f), 65),
         ConfigError, "The beam is 65; take a width from 1 to 64"),
-    Row("number to translate", lambda f: translation_all.predict([3], trained_translator(f)),  # type: ignore[list-item]
+    Row("number to translate", lambda f: translation.predict([3], trained_translator(f)),  # type: ignore[list-item]
         DataError, "A sentence must be text, not int"),
-    Row("nothing to translate", lambda f: translation.predict("?!", f / "x.pt"), DataError,
-        "no French word in it"),
     results("text", "cannot be read as JSON", b"no"),
     results("deep", "cannot be read as JSON", b"[" * 99_999),
     results("list", "no result: the record", b"[]"),
@@ -531,7 +521,7 @@ COMMANDS = [
     command(2, "Invalid value for '--beam'", "predict", "translate", "oui", "--beam", "wide"),
     command(2, "The beam is 0; take a width from 1 to 64", "predict", "translate", "oui", "--beam", "0",
             "--checkpoint", trained_translator),
-    command(1, "not one of the translation_all", "predict", "translate", "oui", "--checkpoint",
+    command(1, "belongs to", "predict", "translate", "oui", "--checkpoint",
             trained_segmenter),
     command(2, "Missing argument", "predict", "segment"),
     command(1, "There is no file no.png", "predict", "segment", "no.png"),

@@ -19,7 +19,7 @@ import pytest
 import small
 import torch
 
-from coursework.data import eng_fra, m2nist, planetoid, sentiment140, subwords
+from coursework.data import eng_fra, m2nist, planetoid, sentiment140
 from coursework.data import wikipedia as pages
 from coursework.data.m2nist import Canvases, Pool
 from coursework.data.splits import Split
@@ -27,14 +27,13 @@ from coursework.experiments import (
     base,
     cora,
     cora_study,
+    corpora,
     large_graph,
     ngrams,
     segmentation,
     sentiment,
     sentiment_study,
     translation,
-    translation_all,
-    translation_ensemble,
     tweets,
     wikipedia,
     wikipedia_splits,
@@ -201,10 +200,13 @@ TWEETS = Case(_tweets, _poison_tweets, {kind: _plant_tweets(kind) for kind in KI
 # --------------------------------------------------------------------------------------- translation
 
 
-def _translation() -> tuple[Any, Any]:
-    run = translation.train(config("translation"), log=None)
-    weights = [digest(t.model) for t in run.artefacts["translators"].values()]
-    return (weights, curves(run), chosen(run)), on_test(run)
+def _translation(experiment: str) -> Callable[[], tuple[Any, Any]]:
+    def learned() -> tuple[Any, Any]:
+        run = translation.train(base.Job(experiment, config(experiment), log=None))
+        weights = [digest(m) for members in run.artefacts["networks"].values() for m in members]
+        return (weights, curves(run), chosen(run)), on_test(run)
+
+    return learned
 
 
 def _poison_pairs(patch: Patch) -> None:
@@ -213,13 +215,10 @@ def _poison_pairs(patch: Patch) -> None:
 
     def prepare(wanted: Any) -> Any:
         corpus = real(wanted)
-        changed = list(corpus.pairs)
-        honest = eng_fra.split_by_component(
-            changed, seed=wanted.split_seed, fractions=translation.FRACTIONS
-        )
-        for row in honest.test:
-            changed[row] = (changed[row][1], changed[row][0])
-        return dataclasses.replace(corpus, pairs=changed)
+        french, english = list(corpus.french), list(corpus.english)
+        for row in corpus.split.test:
+            french[row], english[row] = english[row], french[row]
+        return dataclasses.replace(corpus, french=french, english=english)
 
     patch.setattr(translation, "prepare", prepare)
 
@@ -238,70 +237,10 @@ def _plant_pairs(kind: str) -> Callable[[Patch], None]:
 
 
 PAIRS = {kind: _plant_pairs(kind) for kind in KINDS}
-TRANSLATION = Case(_translation, _poison_pairs, PAIRS)
-
-
-def _ensemble() -> tuple[Any, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(translation, "PRESETS", small.presets_of_the_members())
-        run = translation_ensemble.train(config("translation_ensemble"), log=None)
-    weights = [digest(m) for members in run.artefacts["networks"].values() for m in members]
-    return (weights, chosen(run)), on_test(run)
-
-
-ENSEMBLE = Case(_ensemble, _poison_pairs, PAIRS)
-
-
-def _translation_all() -> tuple[Any, Any]:
-    run = translation_all.train(config("translation_all"), log=None)
-    return (digest(run.artefacts["translator"].model), curves(run), chosen(run)), on_test(run)
-
-
-def _poison_subwords(patch: Patch) -> None:
-    real = translation_all.prepare
-
-    def prepare(wanted: Any) -> Any:
-        corpus = real(wanted)
-        french, english = list(corpus.french), list(corpus.english)
-        keys = list(
-            zip(
-                *(
-                    translation_all.sentence_keys(s)
-                    for s in (corpus.data.french, corpus.data.english)
-                ),
-                strict=True,
-            )
-        )
-        honest = eng_fra.split_by_component(
-            keys, seed=wanted.split_seed, fractions=translation_all.FRACTIONS
-        )
-        for row in honest.test:
-            french[row], english[row] = english[row], french[row]
-        data = dataclasses.replace(
-            corpus.data, english=[f"{e} {i}" if i in set(honest.test) else e
-                                  for i, e in enumerate(corpus.data.english)],
-        )  # fmt: skip
-        return dataclasses.replace(corpus, data=data, french=french, english=english)
-
-    patch.setattr(translation_all, "prepare", prepare)
-
-
-def _plant_subwords(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = translation_all.prepare
-
-        def prepare(wanted: Any) -> Any:
-            corpus = real(wanted)
-            return dataclasses.replace(corpus, split=leaky(corpus.split, kind))
-
-        patch.setattr(translation_all, "prepare", prepare)
-
-    return plant
-
-
-TRANSLATION_ALL = Case(
-    _translation_all, _poison_subwords, {kind: _plant_subwords(kind) for kind in KINDS}
-)
+TRANSLATIONS = {
+    name: Case(_translation(name), _poison_pairs, PAIRS)
+    for name in ("translation", "translation_ensemble", "translation_all")
+}
 
 # -------------------------------------------------------------------------------------------- graphs
 
@@ -501,9 +440,7 @@ CASES = {
     "sentiment": SENTIMENT,
     "sentiment_study": SENTIMENT_STUDY,
     "tweets": TWEETS,
-    "translation": TRANSLATION,
-    "translation_ensemble": ENSEMBLE,
-    "translation_all": TRANSLATION_ALL,
+    **TRANSLATIONS,
     "wikipedia": WIKIPEDIA,
     "wikipedia_study": WIKIPEDIA_STUDY,
     "large_graph": LARGE_GRAPH,
@@ -553,40 +490,26 @@ def test_a_planted_leak_is_found(name: str, leak: str) -> None:
 # ------------------------------------------------------------------- vocabularies, twins, copied texts
 
 
-def knows_training_words_only(corpus: translation.Corpus) -> bool:
-    for side, words in ((0, corpus.french), (1, corpus.english)):
-        seen = {word for pair in corpus.part("train") for word in pair[side].split()}
-        if not set(words.tokens) <= seen:
-            return False
-    return True
+def learned_on_training_only(corpus: corpora.Corpus, size: int) -> bool:
+    """Whether the vocabularies are those of the training sentences."""
+    languages = corpora.learn(*corpus.part("train"), size if corpus.several else None)
+    return languages == (corpus.source, corpus.target)
 
 
-def test_a_vocabulary_of_all_pairs_is_found() -> None:
-    corpus = translation.prepare(config("translation"))
-    assert knows_training_words_only(corpus)
-    everything = sorted({word for pair in corpus.pairs for word in pair[0].split()})
-    words = translation.Vocabulary(tuple(everything), translation.SPECIALS)
-    assert not knows_training_words_only(dataclasses.replace(corpus, french=words))
-
-
-def learned_on_training_only(corpus: translation_all.Corpus, size: int) -> bool:
-    sides = (corpus.data.french, corpus.data.english)
-    text = [side[row] for row in corpus.rows("train") for side in sides]
-    return subwords.learn(text, size) == corpus.subwords
-
-
-def test_subwords_of_all_pairs_are_found() -> None:
-    wanted = config("translation_all")
-    corpus = translation_all.prepare(wanted)
+@pytest.mark.parametrize("experiment", ["translation", "translation_all"])
+def test_a_vocabulary_of_all_pairs_is_found(experiment: str) -> None:
+    wanted = config(experiment)
+    corpus = translation.prepare(wanted)
     assert learned_on_training_only(corpus, wanted.vocabulary)
-    sides = (corpus.data.french, corpus.data.english)
-    text = [side[row] for part in ("train", "test") for row in corpus.rows(part) for side in sides]
-    planted = dataclasses.replace(corpus, subwords=subwords.learn(text, wanted.vocabulary))
-    assert not learned_on_training_only(planted, wanted.vocabulary)
+    planted = corpora.learn(
+        corpus.french, corpus.english, wanted.vocabulary if corpus.several else None
+    )
+    changed = dataclasses.replace(corpus, source=planted[0], target=planted[1])
+    assert not learned_on_training_only(changed, wanted.vocabulary)
 
 
 def shares_a_sentence(pairs: Any, split: Split) -> bool:
-    return translation.shared_with_training(pairs, split)["either"] > 0
+    return corpora.shared_with_training(pairs, split)["either"] > 0
 
 
 def test_shared_sentences_are_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from coursework.errors import TrainingError
-from coursework.experiments import segmentation, sentiment, translation, translation_all
+from coursework.experiments import corpora, segmentation, sentiment
 from coursework.training import checkpoints, engine, seeds
 
 PLAN = engine.Plan(epochs=3, learning_rate=0.01, clip_norm=1.0, precision="32-true")
@@ -140,17 +141,14 @@ def test_the_experiments_batches_know_their_rows() -> None:
     assert sorted(int(i) for k in range(len(batches)) for i in batches.rows(k)) == [0, 1, 2, 3, 4]
     assert [len(batches.rows(k)) for k in range(len(batches))] == [len(b[1]) for b in batches]
 
-    pairs = [("a b", "x"), ("a", "y z"), ("b", "x y")]
-    words = translation.Vocabulary(("a", "b"), translation.SPECIALS)
-    others = translation.Vocabulary(("x", "y", "z"), translation.SPECIALS)
-    small = translation.Batches(pairs, words, others, 2)(0)
-    for index, batch in enumerate(small):
-        written = [[w for w in row if w > translation.EOS_ID] for row in batch["write"].tolist()]
-        assert written == [others.encode(pairs[row][1].split()) for row in small.rows(index)]
-
-    every = translation_all.Batches([[5], [6, 7]], [[8], [9]], 100)(0)
-    first = every[0]["write"][:, 0].tolist()
-    assert first == [[8, 9][row] for row in every.rows(0)]
+    sources, targets = [[5, 6], [5], [6]], [[7], [8, 9], [7, 8]]
+    for group, hidden in itertools.product(
+        (corpora.equal_sources, corpora.budget_of_tokens), (0, 0.5)
+    ):
+        every = corpora.Batches(sources, targets, group, 9, hidden)(0)
+        for index, batch in enumerate(every):
+            written = [[w for w in row if w > corpora.EOS_ID] for row in batch["write"].tolist()]
+            assert written == [targets[row] for row in every.rows(index)]
 
     canvases = segmentation.Canvases(np.zeros((5, 4, 4), np.uint8), np.zeros((5, 4, 4), np.uint8))
     cut = segmentation.batches_of(canvases, 2)

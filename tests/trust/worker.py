@@ -30,7 +30,7 @@ import small
 import torch
 
 import coursework  # noqa: F401
-from coursework.experiments import base, translation
+from coursework.experiments import base
 from coursework.training import checkpoints, engine
 
 PARTS = 6
@@ -107,8 +107,6 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     experiment = task["experiment"]
     config = small.config_of(experiment)
-    if experiment == "translation_ensemble":
-        translation.PRESETS = small.presets_of_the_members()
     result = base.train_seed(experiment, config, "quick", 0, task["resume"], log=None)
     runs = Path(task["folder"]) / "runs"
     files = {

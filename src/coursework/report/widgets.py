@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from coursework.data.m2nist import Pool
     from coursework.experiments.sentiment import Classifier
-    from coursework.experiments.translation_all import Translator
+    from coursework.experiments.translator import Translator
 
 SIDE = 28
 """Height and width of a digit."""

@@ -170,13 +170,13 @@ def decode(config: BenchConfig) -> list[Pair]:
     The model is the Transformer of ``translation_all`` with random weights. No word counts as the end,
     so that all hypotheses have the same length and both variants do the same work.
     """
-    from coursework.experiments import translation_all
+    from coursework.experiments import translation, translation_all
     from coursework.models.beam_search import beam_search
     from coursework.models.transformer import Transformer, TransformerDecoding
 
     sizes = translation_all.PRESETS["full"]
     torch.manual_seed(0)
-    model = translation_all.build(sizes, sizes.vocabulary).eval()
+    model = translation.build(sizes, "transformer", (sizes.vocabulary,) * 2).eval()
     assert isinstance(model, Transformer)
     transformer = model.to(device_of(config.device))
     shape = (config.decode_batch, config.decode_words // 2)

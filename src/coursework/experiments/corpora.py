@@ -1,0 +1,399 @@
+"""The two corpora of problem 2(e), behind one interface: sentence pairs, split, as ids of words or subwords.
+
+* ``subset``: the short sentences of the PyTorch tutorial in its normal form (lower case, no accents, no
+  apostrophes), as words; each language has a vocabulary.
+* ``all``: all 135,842 pairs as people write them, in subwords that both languages share.
+
+Pairs that share a sentence, directly or through other pairs, are on one side of the split; a random split
+would put a sentence of half of the test pairs into the training part. Vocabularies and word vectors come
+from the training pairs.
+
+Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``V`` vocabulary, ``w`` width of vectors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coursework.data import embeddings, eng_fra, subwords
+from coursework.data.splits import Split
+from coursework.data.subwords import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Subwords
+from coursework.data.text import EOS, PAD, SOS, UNK, Vocabulary
+from coursework.errors import DataError
+from coursework.experiments import word2vec
+from coursework.training import engine, seeds
+
+__all__ = ["EOS_ID", "PAD_ID", "SOS_ID", "UNK_ID"]
+
+Part = Literal["train", "validation", "test"]
+Pair = tuple[str, str]  # French and English
+SPECIALS = (PAD, UNK, SOS, EOS)  # ids 0 to 3, in words as in subwords
+LONGEST_INPUT = (
+    100  # words or subwords that are translated at a time, about the longest in training
+)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
+
+
+# ------------------------------------------------------------------------------------ words, subwords
+
+
+@dataclass(frozen=True)
+class Words:
+    """A language of the subset: sentences in the tutorial's normal form are lists of words."""
+
+    vocabulary: Vocabulary
+    form: ClassVar[str] = (
+        "lower case, no accents, apostrophes as spaces (the tutorial's normal form)"
+    )
+    margin: ClassVar[int] = (
+        5  # a translation has at most 1.5 times the length of its source, and this many more
+    )
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    @staticmethod
+    def side_by_side(beam: int) -> int:
+        """Number of sentences that are translated at a time; they are of similar length."""
+        return 256
+
+    def encode(self, sentences: Iterable[str]) -> list[list[int]]:
+        """Ids of the words of each sentence."""
+        return [self.vocabulary.encode(sentence.split()) for sentence in sentences]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The sentence without its special words."""
+        return " ".join(self.vocabulary.decode(i for i in ids if i > EOS_ID))
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The words one by one."""
+        return self.vocabulary.decode(ids)
+
+    def read(self, text: str) -> list[list[int]]:
+        """Ids of a sentence as people write it, with capitals, accents, apostrophes."""
+        words = eng_fra.normalise(_checked(text)).split()
+        if not any(word.isalpha() for word in words):
+            raise DataError("The sentence has no French word in it; write one in Latin letters.")
+        if len(words) > LONGEST_INPUT:
+            raise DataError(
+                f"The sentence has {len(words)} words; translate at most {LONGEST_INPUT} at a time."
+            )
+        return [self.vocabulary.encode(words)]
+
+    @property
+    def words(self) -> list[str]:
+        """All words, the special ones first."""
+        return self.vocabulary.to_list()
+
+    def stored(self) -> list[str]:
+        """What a checkpoint keeps; see :func:`language`."""
+        return self.words
+
+
+class Pieces(Subwords):
+    """Both languages of all pairs: a sentence is a list of subwords."""
+
+    form = "as people write it, in subwords"
+    margin = 10
+
+    @staticmethod
+    def side_by_side(beam: int) -> int:
+        """Number of sentences that are translated at a time; they are of similar length."""
+        return max(1, 640 // beam)
+
+    def read(self, text: str) -> list[list[int]]:
+        """Ids of a text, sentence by sentence, since the networks learn from single sentences.
+
+        More than 100 subwords without an end of a sentence are cut between two words.
+        """
+        text = unicodedata.normalize("NFC", _checked(text)).replace("’", "'")
+        text = "".join(c if c.isprintable() else " " for c in text)
+        cut = [ids for s in _SENTENCE_END.split(text.strip()) for ids in self._cut(s)]
+        return [ids for ids in cut if ids]
+
+    def _cut(self, sentence: str) -> list[list[int]]:
+        (ids,) = self.encode([sentence])
+        words, most = sentence.split(), LONGEST_INPUT
+        if len(ids) <= most:
+            return [ids]
+        if len(words) < 2:
+            return [ids[i : i + most] for i in range(0, len(ids), most)]
+        middle = len(words) // 2
+        return [*self._cut(" ".join(words[:middle])), *self._cut(" ".join(words[middle:]))]
+
+    def stored(self) -> Tensor:
+        """What a checkpoint keeps; see :func:`language`."""
+        return self.to_tensor()
+
+
+Language = Words | Pieces
+
+
+def language(stored: list[str] | Tensor) -> Language:
+    """The language whose ``stored()`` this is."""
+    if isinstance(stored, Tensor):
+        return Pieces(Subwords.from_tensor(stored).proto)
+    return Words(Vocabulary.from_list(stored, SPECIALS))
+
+
+def _checked(text: str) -> str:
+    if not isinstance(text, str):
+        raise DataError(f"A sentence must be text, not {type(text).__name__}.")
+    return text
+
+
+# --------------------------------------------------------------------------------------------- corpus
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentence pairs with their split, and the languages as the training pairs define them."""
+
+    data: eng_fra.EnglishFrench  # the raw sentences
+    french: Sequence[str]  # sentences as they are encoded, translated and scored
+    english: Sequence[str]
+    split: Split
+    source: Language  # reads French
+    target: Language  # writes English
+    several: bool  # whether translations are also scored against all references of the data
+
+    def part(self, name: Part) -> tuple[list[str], list[str]]:
+        """French and English sentences of a part."""
+        rows = getattr(self.split, name)
+        return [self.french[row] for row in rows], [self.english[row] for row in rows]
+
+    def batches(self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0) -> Batches:
+        """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
+        french, english = self.part(part)
+        ids = self.source.encode(french), self.target.encode(english)
+        group = budget_of_tokens if self.several else equal_sources
+        return Batches(*ids, group, size, word_dropout, seed)
+
+    def references(self, name: Part) -> list[list[str]] | None:
+        """All English sentences that the data have for each French one of a part, its own first.
+
+        A split by component has them all on one side. None for the subset, which is scored against the
+        own reference alone.
+        """
+        if not self.several:
+            return None
+        known: dict[str, dict[str, None]] = {}
+        for french, english in zip(self.french, self.english, strict=True):
+            known.setdefault(french, {})[english] = None
+        return [list({own: None} | known[f]) for f, own in zip(*self.part(name), strict=True)]
+
+
+def prepare(
+    corpus: Literal["subset", "all"],
+    split: Literal["component", "random"] = "component",
+    pairs: int | None = None,
+    vocabulary: int = 4000,
+) -> Corpus:
+    """Load and split the sentence pairs, and learn the vocabularies from the training pairs.
+
+    Args:
+        corpus: Which pairs; see the module.
+        split: ``random`` leaks: it shows what sharing sentences is worth.
+        pairs: Number of training pairs, None for all; the other parts stay the same.
+        vocabulary: Number of subwords.
+    """
+    data, subset = eng_fra.load(), corpus == "subset"
+    raw = zip(data.french, data.english, strict=True)
+    chosen = eng_fra.tutorial_pairs(data) if subset else list(raw)
+    french, english = ([pair[side] for pair in chosen] for side in (0, 1))
+    if split == "component":
+        keys = zip(letters_only(french), letters_only(english), strict=True)
+        parts = eng_fra.split_by_component(list(keys))
+    else:
+        parts = eng_fra.split_random(chosen)
+    parts = dataclasses.replace(parts, train=parts.train[:pairs])
+    if not all(parts.sizes):
+        raise DataError(f"A part of the sentence pairs is empty {parts.sizes}; use more pairs.")
+    train = [[side[row] for row in parts.train] for side in (french, english)]
+    source, target = learn(train[0], train[1], None if subset else vocabulary)
+    return Corpus(data, french, english, parts, source, target, several=not subset)
+
+
+def learn(
+    french: Sequence[str], english: Sequence[str], size: int | None
+) -> tuple[Language, Language]:
+    """The words of both languages, or ``size`` subwords for both together."""
+    if size is None:
+        counts = [Counter(" ".join(side).split()) for side in (french, english)]
+        one, two = (Words(Vocabulary.from_counts(count, SPECIALS)) for count in counts)
+        return one, two
+    text = [sentence for pair in zip(french, english, strict=True) for sentence in pair]
+    shared = Pieces(subwords.learn(text, size).proto)
+    return shared, shared
+
+
+def letters_only(sentences: Sequence[str]) -> list[str]:
+    """What makes two sentences the same: the letters, without case, accents and punctuation."""
+    return [eng_fra.normalise(sentence) or sentence for sentence in sentences]
+
+
+def shared_with_training(pairs: Sequence[Pair], split: Split) -> dict[str, float]:
+    """Share of test pairs whose French, English, or either side also occurs in a training pair."""
+    seen = [{pairs[row][side] for row in split.train} for side in (0, 1)]
+    french, english = (
+        np.array([pairs[row][side] in seen[side] for row in split.test]) for side in (0, 1)
+    )
+    shares = {"french": french, "english": english, "either": french | english}
+    return {side: float(share.mean()) for side, share in shares.items()}
+
+
+# -------------------------------------------------------------------------------------------- batches
+
+Batch = dict[str, Tensor]  # source [B, S], read [B, T] from the start word, write [B, T] to the end
+Groups = list[np.ndarray]  # rows of each batch
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of ids, padded at the right: ``[B, longest]``."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[PAD_ID] * (width - len(row))] for row in rows])
+
+
+def equal_sources(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Groups:
+    """At most ``size`` sentences with equally long sources, which need no padding."""
+    order = rng.permutation(len(lengths))
+    order = order[np.lexsort((lengths[order, 1], lengths[order, 0]))]
+    alike = np.split(order, np.flatnonzero(np.diff(lengths[order, 0])) + 1)
+    return [group[i : i + size] for group in alike for i in range(0, len(group), size)]
+
+
+def budget_of_tokens(lengths: np.ndarray, size: int, rng: np.random.Generator) -> Groups:
+    """Sentences of similar length on both sides, at most ``size`` subwords with the padding."""
+    order = rng.permutation(len(lengths))
+    order = order[np.lexsort((lengths[order].min(axis=1), lengths[order].max(axis=1)))]
+    groups, start, widest = [], 0, np.zeros(2, dtype=int)
+    for i, row in enumerate(order):
+        wider = np.maximum(widest, lengths[row])
+        if i > start and wider.sum() * (i + 1 - start) > size:
+            groups.append(order[start:i])
+            start, wider = i, lengths[row]
+        widest = wider
+    return [*groups, order[start:]]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of an epoch, in random order: a function of (seed, epoch) only."""
+
+    sources: Sequence[list[int]]  # ids without marks of beginning and end
+    targets: Sequence[list[int]]
+    group: Callable[[np.ndarray, int, np.random.Generator], Groups]
+    size: int
+    word_dropout: float = 0.0  # share of words that are hidden from encoder and decoder
+    seed: int = 0
+
+    def __call__(self, epoch: int) -> engine.Lazy:
+        """The batches of ``epoch`` (from 0)."""
+        rng = seeds.numpy_generator(self.seed, "batches", epoch)
+        pairs = zip(self.sources, self.targets, strict=True)
+        lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in pairs]).reshape(-1, 2)  # [n, 2]
+        groups = self.group(lengths, self.size, rng)
+        groups = [groups[i] for i in rng.permutation(len(groups))]
+        if not self.word_dropout:
+            return engine.Lazy(groups, self.batch)
+        made = {rows[0]: self.batch(rows, rng) for rows in groups}  # in order: they share rng
+        return engine.Lazy(groups, lambda rows: made[rows[0]])
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> Batch:
+        """Tensors of these pairs; ``rng`` decides which words are hidden."""
+        source = pad([[*self.sources[row], EOS_ID] for row in rows])  # [B, S]
+        read = pad([[SOS_ID, *self.targets[row]] for row in rows])  # [B, T]
+        write = pad([[*self.targets[row], EOS_ID] for row in rows])  # [B, T]
+        return {"source": self.hide(source, rng), "read": self.hide(read, rng), "write": write}
+
+    def hide(self, ids: Tensor, rng: np.random.Generator | None) -> Tensor:
+        """Replace random words, but no marks and no padding, by ``<unk>``."""
+        if rng is None:
+            return ids
+        hidden = torch.from_numpy(rng.random(ids.shape) < self.word_dropout)
+        return ids.masked_fill(hidden & (ids > EOS_ID), UNK_ID)
+
+
+# --------------------------------------------------------------------------------------- word vectors
+
+
+def word_vectors(
+    corpus: Corpus, width: int, seed: int
+) -> tuple[tuple[Tensor, Tensor], dict[str, Any]]:
+    """Pre-trained vectors ``[V, w]`` of both languages, and what is recorded of them.
+
+    GloVe (50 dimensions) for the English words, spaCy's vectors (300 dimensions) for the French ones; for
+    subwords word2vec vectors of ``width``, trained on the training sentences of both languages.
+    """
+    if isinstance(corpus.source, Pieces):
+        vectors = subword_vectors(corpus, width, seed)
+        return (vectors, vectors), {}
+    spelling = accented_forms(corpus.data, corpus.part("train")[0])
+    french = embeddings.french([spelling.get(word, word) for word in corpus.source.words])
+    english = embeddings.glove(cast(Words, corpus.target).words)
+    filled, notes = [], {}
+    for name, known in (("french", french), ("english", english)):
+        found = np.array(known.found, dtype=bool)  # [V]
+        found[: len(SPECIALS)] = False
+        table = torch.from_numpy(np.array(known.vectors, dtype=np.float32))  # [V, w]
+        filled.append(fill(table, torch.from_numpy(found), seeds.generator(seed, "vectors", name)))
+        coverage = {"coverage": float(known.found[len(SPECIALS) :].mean())}
+        notes[name] = coverage | known.source.as_record()
+    return (filled[0], filled[1]), notes
+
+
+def subword_vectors(corpus: Corpus, width: int, seed: int) -> Tensor:
+    """word2vec vectors ``[V, w]`` of the subwords, one space for both languages."""
+    sentences = [
+        [str(i) for i in ids] for side in corpus.part("train") for ids in corpus.source.encode(side)
+    ]
+    learned = word2vec.skip_gram(sentences, word2vec.Config(dim=width, seed=seed))
+    found = torch.tensor([str(i) in learned for i in range(len(corpus.source))])  # [V]
+    table = torch.zeros(len(found), width)  # [V, w]
+    for i in found.nonzero().flatten().tolist():
+        table[i] = torch.from_numpy(np.array(learned[str(i)]))
+    return fill(table, found, seeds.generator(seed, "vectors"))
+
+
+def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:
+    """The found vectors scaled to unit variance, and random ones for the others: ``[V, w]``."""
+    if bool(found.any()):
+        vectors = vectors / vectors[found].std().clamp(min=1e-6)
+    noise = torch.randn(vectors.shape, generator=generator)
+    return torch.where(found.unsqueeze(1), vectors, noise)
+
+
+def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dict[str, str]:
+    """Word in normal form -> its most frequent spelling with accents, in raw forms of the sentences.
+
+    The normal form drops accents (``etes``), but word vectors are looked up by the real spelling
+    (``êtes``).
+    """
+    wanted = set(sentences)
+    counts: dict[str, Counter[str]] = {}
+    for english, raw in zip(data.english, data.french, strict=True):
+        # the English side decides what belongs to the subset
+        if not eng_fra.normalise(english).startswith(eng_fra.PREFIXES):
+            continue
+        if (normal := eng_fra.normalise(raw)) not in wanted:
+            continue
+        # composed letters: a letter and its accent are one character, as in the vectors
+        composed = unicodedata.normalize("NFC", raw.lower().strip())
+        words = re.sub(r"[^\w!?]+", " ", re.sub(r"([!?])", r" \1", composed)).split()
+        if len(words) == len(normal.split()):
+            for plain, accented in zip(normal.split(), words, strict=True):
+                counts.setdefault(plain, Counter())[accented] += 1
+    return {
+        plain: min(spellings, key=lambda s: (-spellings[s], s))
+        for plain, spellings in sorted(counts.items())
+    }

@@ -1,0 +1,133 @@
+"""Trained networks of problem 2(e) at work: decoding, a translator of texts, and its attention.
+
+Letters: ``B`` batch, ``S`` source length, ``L`` length of the output, ``h`` heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from coursework.errors import ConfigError, DataError
+from coursework.experiments.corpora import EOS_ID, PAD_ID, SOS_ID, Language, pad
+from coursework.models.beam_search import Ensemble, beam_search
+from coursework.models.seq2seq import Seq2Seq
+from coursework.models.transformer import DecoderLayer, Transformer
+from coursework.training import engine
+
+if TYPE_CHECKING:
+    from coursework.experiments.translation import Config
+
+Network = Seq2Seq | Transformer
+
+
+def decode(
+    model: Network | Ensemble,
+    rows: Sequence[Sequence[int]],
+    target: Language,
+    beam: int = 1,
+    alpha: float = 1.0,
+) -> list[list[int]]:
+    """Translate sentences given as ids, in their order; neither side has marks of beginning and end.
+
+    Args:
+        model: A trained network, or several that translate as one.
+        rows: Ids of each source.
+        target: Language of the translations; it limits their length.
+        beam: Width of the beam; 1 is greedy.
+        alpha: Exponent of the length penalty.
+    """
+    members = cast("list[Network]", model.models if isinstance(model, Ensemble) else [model])
+    for member in members:
+        member.eval()
+    device = engine.device_of(members[0])
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    result: list[list[int]] = [[] for _ in rows]
+    size = target.side_by_side(beam)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        source = pad([[*rows[i], EOS_ID] for i in chosen]).to(device)  # [B, S]
+        longest = source.shape[1] + source.shape[1] // 2 + target.margin
+        found = beam_search(
+            model, source, width=beam, max_length=longest, sos=SOS_ID, eos=EOS_ID, alpha=alpha
+        )
+        for i, ids in zip(chosen, found.words.tolist(), strict=True):
+            result[i] = [word for word in ids if word > EOS_ID]
+    return result
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where the decoder looked while it wrote."""
+
+    source: list[str]  # source words, the end word included, S of them
+    output: list[str]  # words written, the end word included, L of them
+    weights: Tensor  # [L, S]; row t are the weights while word t was chosen
+
+
+@torch.no_grad()
+def attention_to_source(model: Network, source: Tensor, output: Tensor) -> Tensor:
+    """Attention weights while each word was chosen: `[1, S]`, `[1, L]` -> `[L, S]`.
+
+    Of a Transformer those of the last decoder layer, averaged over its heads.
+    """
+    read = torch.cat([torch.tensor([[SOS_ID]]), output[:, :-1]], dim=1)  # [1, L]
+    if isinstance(model, Seq2Seq):
+        states, start = model.encoder(source)
+        return cast(Tensor, model.decoder(read, states, start, source != PAD_ID)[1][0])
+    cross = cast(DecoderLayer, model.decoder.layers[-1]).cross_attention
+    kept: list[tuple[Any, ...]] = []
+    # The layer computes without keeping its weights; its inputs are caught and used once more.
+    hook = cross.register_forward_pre_hook(lambda _, inputs: kept.append(inputs))
+    model(source, read)
+    hook.remove()
+    _, per_head = cross(*kept[0], need_weights=True)  # [1, h, L, S]
+    return cast(Tensor, per_head[0].mean(dim=0))
+
+
+@dataclass(frozen=True)
+class Translator:
+    """A trained network with its vocabularies: call it with French sentences."""
+
+    kind: Literal["rnn", "transformer"]
+    config: Config
+    model: Network
+    source: Language
+    target: Language
+
+    def __call__(self, sentences: Sequence[str], beam: int | None = None) -> list[str]:
+        """Translate texts as people write them.
+
+        Args:
+            sentences: French texts.
+            beam: Width of the beam; the config's by default, 1 is greedy.
+
+        Raises:
+            DataError: If the network cannot read one of them.
+            ConfigError: If the beam is not between 1 and 64.
+        """
+        width = self.config.beam if beam is None else beam
+        if not 1 <= width <= 64:
+            raise ConfigError(f"The beam is {width}; take a width from 1 to 64.")
+        texts = [self.source.read(sentence) for sentence in sentences]
+        rows = [ids for parts in texts for ids in parts]
+        found = decode(self.model, rows, self.target, width, self.config.alpha)
+        translated = iter([self.target.decode(ids) for ids in found])
+        return [" ".join(next(translated) for _ in parts) for parts in texts]
+
+    def align(self, sentence: str, beam: int | None = None) -> Alignment:
+        """Translate one sentence, and show where the decoder looked."""
+        rows = self.source.read(sentence)
+        if len(rows) != 1:
+            raise DataError("Give exactly one sentence.")
+        beam = self.config.beam if beam is None else beam
+        (found,) = decode(self.model, rows, self.target, beam, self.config.alpha)
+        source, output = torch.tensor([[*rows[0], EOS_ID]]), torch.tensor([[*found, EOS_ID]])
+        return Alignment(
+            self.source.pieces(source[0].tolist()), self.target.pieces(output[0].tolist()),
+            attention_to_source(self.model, source, output),
+        )  # fmt: skip
