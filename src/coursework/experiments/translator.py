@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from coursework.errors import ConfigError, DataError
-from coursework.experiments.corpora import EOS_ID, PAD_ID, SOS_ID, Language, pad
+from coursework.experiments.corpora import EOS_ID, SOS_ID, Language, pad
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.transformer import DecoderLayer, Transformer
@@ -77,8 +77,7 @@ def attention_to_source(model: Network, source: Tensor, output: Tensor) -> Tenso
     """
     read = torch.cat([torch.tensor([[SOS_ID]]), output[:, :-1]], dim=1)  # [1, L]
     if isinstance(model, Seq2Seq):
-        states, start = model.encoder(source)
-        return cast(Tensor, model.decoder(read, states, start, source != PAD_ID)[1][0])
+        return model.attend(source, read)[1][0]
     cross = cast(DecoderLayer, model.decoder.layers[-1]).cross_attention
     kept: list[tuple[Any, ...]] = []
     # The layer computes without keeping its weights; its inputs are caught and used once more.
