@@ -414,15 +414,14 @@ def report(
     for name in names:
         store.read(name)
     target = settings.results_dir() / "headline.json"
-    readme_path = settings.repo_root() / "README.md"
     if check:
         try:
             stored = json.loads(target.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # missing or broken is stale
             stored = None
-        text = readme_path.read_text(encoding="utf-8")
-        if stored != headline.condense() or readme.render(text) != text:
-            raise _fail("the headline or the README is stale; run `coursework report`.", 1)
+        stale = readme.stale() + ([] if stored == headline.condense() else [target.name])
+        if stale:
+            raise _fail(f"{', '.join(stale)} is stale; run `coursework report`.", 1)
         if not writeup.is_fresh():
             raise _fail(
                 f"{writeup.target().name} is older than what it tells of; run `coursework report`.",
@@ -431,9 +430,9 @@ def report(
         typer.echo(f"{len(names)} results, headline, README and writeup agree")
         return
     headline.write()
-    readme.update(readme_path)
+    readme.update()
     typer.echo(headline.table())
-    typer.echo(f"{len(names)} results condensed into {target.name}; README.md is up to date")
+    typer.echo(f"{len(names)} results condensed into {target.name}; README and docs are up to date")
     typer.echo("typesetting ...")
     typer.echo(f"written to {writeup.write()}")
 

@@ -248,24 +248,19 @@ def recorded(folder: Path) -> dict[str, Any]:
     return store.read("bench", folder)
 
 
-def test_the_record_becomes_a_table_in_the_readme(
-    tiny: configs.BenchConfig, tmp_path: Path
-) -> None:
-    markers = (
-        (readme.BADGES, readme.END_BADGES),
-        (readme.BY_QUESTION, readme.END_BY_QUESTION),
-        (readme.START, readme.END),
-        (readme.BENCH_START, readme.BENCH_END),
-    )
-    text = "\n".join(f"{start}\nold\n{end}" for start, end in markers)
-    assert speed.NOTHING in readme.render(text, tmp_path)
+PAGE = "docs/benchmark.md"
+
+
+def test_the_record_becomes_a_table_of_its_page(tiny: configs.BenchConfig, tmp_path: Path) -> None:
+    text = "\nold\n".join(readme.markers("bench"))
+    assert speed.NOTHING in readme.render(PAGE, text, tmp_path)
     recorded(tmp_path)
-    rendered = readme.render(text, tmp_path)
+    rendered = readme.render(PAGE, text, tmp_path)
     assert "old" not in rendered
     assert "| gcn.vs_pyg |" in rendered
     assert "| load.cora_seconds | cora | 3 s | – | – | 2.5 to 3.5 | ≤ 2 ✗ |" in rendered
     assert "`load.cora_seconds`" in rendered.partition("goals are reached; missed: ")[2]
-    assert readme.render(rendered, tmp_path) == rendered
+    assert readme.render(PAGE, rendered, tmp_path) == rendered
 
 
 def test_plots(tiny: configs.BenchConfig, tmp_path: Path) -> None:

@@ -415,7 +415,7 @@ FILES = [
     results("empty", "Field required", b"{}"),
     Row("no result", lambda f: store.read("x", f), ResultsError, "available: none"),
     Row("no runs", lambda _: store.make_record("x", []), ResultsError, "There is no run to record"),
-    Row("README without markers", lambda _: readme.render("no"), ResultsError, "put them back"),
+    Row("README without markers", lambda _: readme.render("README.md", "no"), ResultsError, "put them back"),
     Row("headline of a broken result",
         lambda f: headline.condense(written(f, "bench.json", b"{").parent), ResultsError,
         "cannot be read as JSON"),

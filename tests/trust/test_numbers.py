@@ -111,11 +111,7 @@ def test_prose_of_a_notebook(name: str) -> None:
 def readme_prose() -> str:
     """The README but for its tables, which ``coursework report --check`` compares with the store."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for start, end in (
-        (readme.START, readme.END),
-        (readme.BY_QUESTION, readme.END_BY_QUESTION),
-        (readme.BENCH_START, readme.BENCH_END),
-    ):
+    for start, end in map(readme.markers, readme.PAGES["README.md"]):
         head, _, rest = text.partition(start)
         text = head + rest.partition(end)[2]
     return re.sub(r"<img [^>]*>", "", text)  # widths of pictures

@@ -20,6 +20,7 @@ class Question:
     points: float | None  # None where the handout that we have does not say
     asks: str  # in a few words
     notebook: str  # where it is answered
+    answer: str = ""  # in a line, where it is not a recorded number
 
 
 _TOML = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -27,7 +28,7 @@ _TOML = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="ut
 NOTEBOOKS: dict[str, str] = {name: entry["title"] for name, entry in _TOML.items()}
 SECONDS: dict[str, float] = {name: entry["seconds"] for name, entry in _TOML.items()}
 QUESTIONS: tuple[Question, ...] = tuple(
-    Question(entry["homework"], q["part"], q.get("points"), q["asks"], name)
+    Question(entry["homework"], q["part"], q.get("points"), q["asks"], name, q.get("answer", ""))
     for name, entry in _TOML.items()
     for q in entry["questions"]
 )

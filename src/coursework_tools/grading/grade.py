@@ -208,6 +208,7 @@ class Measured:
     bar: float | None = None
     seconds: float | None = None
     machine: str = ""
+    n: int = 0  # seeds
 
     def _better(self, value: float) -> bool:
         assert self.bar is not None
@@ -261,7 +262,7 @@ def measure(number: Number, folder: Path | None = None) -> Measured:
     bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
     return Measured(
         number, metric["mean"], metric.get("low"), metric.get("high"), bar, record["seconds"],
-        store.device_of(record),
+        store.device_of(record), len(metric["values"]),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The parts of the README that are made from the results store and the rubric."""
+"""The parts of the README and of docs/ that are made from the results store and the rubric."""
 
 from __future__ import annotations
 
@@ -13,18 +13,36 @@ from coursework_tools.grading import grade, sections
 from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import badges, headline, speed
 
-START = "<!-- results: made by `coursework report`, do not edit -->"
-END = "<!-- /results -->"
-BY_QUESTION = "<!-- questions: made by `coursework report`, do not edit -->"
-END_BY_QUESTION = "<!-- /questions -->"
-BADGES = "<!-- badges: made by `coursework report`, do not edit -->"
-END_BADGES = "<!-- /badges -->"
-BENCH_START = "<!-- bench: made by `coursework report`, do not edit -->"
-BENCH_END = "<!-- /bench -->"
+PAGES: dict[str, tuple[str, ...]] = {
+    "README.md": ("badges", "answers"),
+    "docs/results.md": ("results", "questions"),
+    "docs/benchmark.md": ("bench",),
+}
+"""Page -> the parts in it, each between two markers."""
+
+
+def answers(folder: Path | None = None) -> Table:
+    """One short row for each sub-question: its answer or first number, seeds, and where it is."""
+    rows = []
+    for part in dict.fromkeys(item.question.part for item in RUBRIC):
+        items = [item for item in RUBRIC if item.question.part == part]
+        question = items[0].question
+        numbers = [grade.measure(n, folder) for item in items for n in item.numbers]
+        first = numbers[0] if numbers else None
+        rows.append(
+            (
+                f"{part} {question.asks}",
+                question.answer or (first.number.label if first else "–"),
+                first.value_text() if first else "–",
+                first.n if first and first.n else "–",
+                f"[notebook {question.notebook[0]}]({sections.link(question)})",
+            )
+        )
+    return Table(["question", "answer", "number [95 % interval]", "n", "where"], rows)
 
 
 def by_question(folder: Path | None = None) -> Table:
-    """Every line of the rubric with its section, code, and recorded numbers.
+    """Every line of the rubric with its section, code, and recorded numbers (links from docs/).
 
     ``seconds`` is what the recorded runs of a line took together, each counted once.
     """
@@ -35,61 +53,81 @@ def by_question(folder: Path | None = None) -> Table:
         heading = sections.plain(sections.section(question))
         numbers = [grade.measure(n, folder) for n in item.numbers]
         seconds = {n.number.result: n.seconds for n in numbers if n.seconds is not None}
-        machines = {n.machine for n in numbers if n.machine}
+        machines = ", ".join(sorted({n.machine for n in numbers if n.machine}))
+        code = [
+            f"[{module.rpartition('/')[2].removesuffix('.py')}](../src/coursework/{module})"
+            for module in item.modules
+        ]
         results = [f"{n.number.label}: {n.value_text()}" for n in numbers]
-        bars = [n.bar_text() for n in numbers]
         rows.append(
             (
-                f"[{number}](notebooks/{question.notebook}.ipynb)",
-                f"{item.key}",
+                f"[{number}](../notebooks/{question.notebook}.ipynb)",
+                item.key,
                 questions.worth(item.points),
-                f"[{heading}]({sections.link(question)})",
-                "<br>".join(f"[{m.rpartition('/')[2][:-3]}](src/coursework/{m})" for m in item.modules),
+                f"[{heading}](../{sections.link(question)})",
+                "<br>".join(code),
                 "<br>".join(results) or "shown by its tests",
-                "<br>".join(bars) or "–",
-                f"{sum(seconds.values()):,.0f} ({', '.join(sorted(machines))})" if seconds else "–",
+                "<br>".join(n.bar_text() for n in numbers) or "–",
+                f"{sum(seconds.values()):,.0f} ({machines})" if seconds else "–",
             )
-        )  # fmt: skip
-    columns = "problem, question, points, section, code, result [95 % interval], bar, seconds"
-    return Table(columns.split(", "), rows)
+        )
+    columns = ["problem", "question", "points", "section", "code", "result [95 % interval]", "bar"]
+    return Table([*columns, "seconds"], rows)
 
 
-def _between(text: str, start: str, end: str, make: Callable[[], str]) -> str:
-    head, found, rest = text.partition(start)
-    _, closed, tail = rest.partition(end)
-    if not found or not closed:
-        raise ResultsError(f"README.md lacks the markers {start} and {end}; put them back.")
-    return f"{head}{start}\n{make()}\n{end}{tail}"
-
-
-def render(text: str, folder: Path | None = None) -> str:
-    """``text`` with the lines between the markers made anew: the results and the benchmark.
-
-    Raises:
-        ResultsError: If the markers are missing.
-    """
-    text = _between(text, BADGES, END_BADGES, lambda: badges.markdown(badges.address()))
-    text = _between(text, BY_QUESTION, END_BY_QUESTION, lambda: by_question(folder).to_markdown())
-    text = _between(text, BENCH_START, BENCH_END, lambda: _bench(folder))
-    return _between(text, START, END, lambda: headline.table(folder).to_markdown())
-
-
-def _bench(folder: Path | None) -> str:
-    """The benchmark's tables and its figures, as far as they are drawn."""
+def bench(folder: Path | None = None) -> str:
+    """The benchmark's tables and its figures, if they are drawn."""
     drawn = [
-        f"![{alt.text(name)}](figures/{name}.png)"
+        f"![{alt.text(name)}](../figures/{name}.png)"
         for name in ("bench_ratios", "bench_growth")
         if (settings.repo_root() / "figures" / f"{name}.png").is_file()
     ]
     return "\n\n".join([speed.markdown(folder), *drawn])
 
 
-def update(path: Path | None = None) -> bool:
-    """Rewrite the README's tables; True where they changed."""
-    path = path or settings.repo_root() / "README.md"
-    before = path.read_text(encoding="utf-8")
-    after = render(before)
-    if after == before:
-        return False
-    files.write(path, after)
-    return True
+MAKERS: dict[str, Callable[[Path | None], str]] = {
+    "badges": lambda _: badges.markdown(badges.address()),
+    "answers": lambda folder: answers(folder).to_markdown(),
+    "questions": lambda folder: by_question(folder).to_markdown(),
+    "results": lambda folder: (
+        headline.table(folder).to_markdown().replace("](writeup/", "](../writeup/")
+    ),
+    "bench": bench,
+}
+
+
+def markers(part: str) -> tuple[str, str]:
+    """The lines between which a part stands."""
+    return f"<!-- {part}: made by `coursework report`, do not edit -->", f"<!-- /{part} -->"
+
+
+def render(page: str, text: str, folder: Path | None = None) -> str:
+    """``text`` of a page of :data:`PAGES` with its made parts replaced.
+
+    Raises:
+        ResultsError: If markers are missing.
+    """
+    for part in PAGES[page]:
+        start, end = markers(part)
+        head, found, rest = text.partition(start)
+        _, closed, tail = rest.partition(end)
+        if not found or not closed:
+            raise ResultsError(f"{page} lacks the markers {start} and {end}; put them back.")
+        text = f"{head}{start}\n{MAKERS[part](folder)}\n{end}{tail}"
+    return text
+
+
+def stale() -> list[str]:
+    """Pages whose made parts differ from the store."""
+    pages = {page: settings.repo_root() / page for page in PAGES}
+    texts = {page: path.read_text(encoding="utf-8") for page, path in pages.items()}
+    return [page for page, text in texts.items() if render(page, text) != text]
+
+
+def update() -> list[str]:
+    """Rewrite the pages that are stale; which they were."""
+    changed = stale()
+    for page in changed:
+        path = settings.repo_root() / page
+        files.write(path, render(page, path.read_text(encoding="utf-8")))
+    return changed
