@@ -35,7 +35,6 @@ ALLOWED = {
     "140": "the limit of Twitter, and the training nodes of problem 4 (Config.train_nodes)",
     "109": "the last of ten seeds of splits on which choices were made; no result is reported for them",
     "200": "steps of a benchmark whose code is in the cell below",
-    "1.6": "million tweets, as the title of the data set says",
     "224": "dimensions: a row of the table that notebook 6 computes below it",
     "3.11": "version of Python, as pyproject.toml asks for",
 }
