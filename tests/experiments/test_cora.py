@@ -139,24 +139,6 @@ def test_validation_stops_the_training_and_the_test_nodes_are_looked_at_once(
     assert looks == [False] * len(history) + [True]
 
 
-def test_test_labels_do_not_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    def logits(run: base.Run, name: str) -> torch.Tensor:
-        inputs = run.artefacts["inputs"]
-        with torch.no_grad():
-            return run.artefacts["models"][name](inputs.x, inputs.structure(name))
-
-    honest = train(SHORT, seed=0)
-    graph = planetoid.load("Cora")
-    y = graph.y.clone()
-    test = torch.from_numpy(honest.artefacts["split"].test)
-    y[test] = y[test].roll(1)
-    monkeypatch.setattr(planetoid, "load", lambda _: replace(graph, y=y))
-    shuffled = train(SHORT, seed=0)
-    assert shuffled.metrics["gat.test_accuracy"] != honest.metrics["gat.test_accuracy"]
-    for name in ("gcn", "gat"):
-        assert torch.equal(logits(honest, name), logits(shuffled, name))
-
-
 # ------------------------------------------------------------------------------------------- checkpoints
 
 
@@ -181,13 +163,9 @@ def test_killed_and_resumed_ends_in_the_same_weights(tmp_path: Path) -> None:
     for name in ("gcn", "gat"):
         one, other = (r.artefacts["models"][name].state_dict() for r in (straight, resumed))
         assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-def test_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
-    train(SHORT, seed=0, folder=tmp_path)
-    other = base.override(SHORT, ["gcn.dropout=0.1"])
+    changed = base.override(config, ["gcn.dropout=0.1"])
     with pytest.raises(TrainingError, match="another run"):
-        train(other, seed=0, folder=tmp_path, resume=True)
+        train(changed, seed=5, folder=tmp_path, resume=True)
 
 
 def test_evaluate_reproduces_the_run(tmp_path: Path) -> None:

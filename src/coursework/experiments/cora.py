@@ -21,8 +21,9 @@ Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``K`` heads, ``C
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -266,18 +267,21 @@ def score(model: nn.Module, structure: Tensor, inputs: Inputs, nodes: np.ndarray
 
 
 def fit_network(
-    job: Job, variant: str, name: Model, plan: Plan, inputs: Inputs, split: Split
+    job: Job,
+    variant: str,
+    make: Callable[[], nn.Module],
+    loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]],
+    structure: Tensor,
+    plan: Plan,
+    inputs: Inputs,
+    split: Split,
+    every: int = 1,
 ) -> tuple[nn.Module, engine.Fit]:
-    """One network on the full graph: one batch, one step an epoch."""
-    config: Config = job.config
-    kind, numbers, structure = MODELS[name], config.numbers(name), inputs.structure(name)
+    """One network on the full graph: one batch, one step an epoch, watched ``every`` so many epochs."""
     seeds.seed_everything(job.seed)
-    model = build(name, config, inputs)
-    nodes = torch.from_numpy(split.train)
+    model, nodes = make(), torch.from_numpy(split.train)
     batch: Batch = {"x": inputs.x, "graph": structure, "y": inputs.y, "nodes": nodes}
     watched = split.validation if len(split.validation) else split.test
-    # A long training is there for its end; watching every tenth epoch is enough for its curve.
-    every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
     epoch = 0
 
     def batches(number: int) -> list[Batch]:
@@ -285,8 +289,8 @@ def fit_network(
         epoch = number + 1
         return [batch]
 
-    def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int, dict[str, float]]:
-        total, logits = kind.loss(numbers, network, batch)
+    def counted(network: nn.Module, batch: Batch) -> tuple[Tensor, int, dict[str, float]]:
+        total, logits = loss(network, batch)
         target = batch["y"][batch["nodes"]]  # [n]
         hits = float((logits.argmax(dim=1) == target).sum())
         return total, len(target), {"accuracy": hits}
@@ -299,9 +303,9 @@ def fit_network(
         return found | {"watching_seconds": time.perf_counter() - started}
 
     fit = engine.fit(
-        model, plan, batches=batches, loss=loss, validate=validate, shard=False,
+        model, plan, batches=batches, loss=counted, validate=validate, shard=False,
         line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
-        log_every=max(1, plan.epochs // LINES), **job.part(variant).loop(variant=variant),
+        log_every=max(1, plan.epochs // LINES), **job.loop(variant=variant),
     )  # fmt: skip
     return model, fit
 
@@ -324,8 +328,14 @@ def train(job: Job) -> Run:
     intervals: dict[str, tuple[float, float, str]] = {}
     with limited_threads(1):
         for variant, name, plan in config.variants():
-            model, fit = fit_network(job, variant, name, plan, inputs, split)
-            result = score(model, inputs.structure(name), inputs, split.test)
+            # A long training is there for its end; watching every tenth epoch is enough for its curve.
+            every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
+            structure = inputs.structure(name)
+            model, fit = fit_network(
+                job.part(variant), variant, partial(build, name, config, inputs),
+                partial(MODELS[name].loss, config.numbers(name)), structure, plan, inputs, split, every,
+            )  # fmt: skip
+            result = score(model, structure, inputs, split.test)
             models[variant], fits[variant], correct[variant] = model, fit, result["correct"]
             metrics[f"{variant}.test_accuracy"] = result["accuracy"]
             metrics[f"{variant}.test_loss"] = result["loss"]

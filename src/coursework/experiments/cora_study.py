@@ -10,12 +10,12 @@ The test nodes are not looked at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -24,10 +24,10 @@ from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import cora
 from coursework.experiments.base import Job, Run
+from coursework.experiments.cora_models import plain_loss
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, DeepGCN, add_self_loops, normalise_adjacency, spread
-from coursework.models.sparse import feature_dropout
-from coursework.training import engine, seeds
+from coursework.training import seeds
 from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads
 
@@ -84,40 +84,6 @@ def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
     return torch.cat([kept, kept.flip(0)], dim=1)
 
 
-def fit_network(
-    job: Job,
-    model: nn.Module,
-    structure: Tensor,
-    inputs: cora.Inputs,
-    graph: planetoid.CitationGraph,
-) -> float:
-    """Train one network on the public split; its accuracy on the validation nodes."""
-    config: Config = job.config
-    validation = np.flatnonzero(graph.val_mask.numpy())
-    batch: cora.Batch = {
-        "x": inputs.x,
-        "graph": structure,
-        "y": inputs.y,
-        "train": graph.train_mask,
-    }
-
-    def loss(network: nn.Module, batch: cora.Batch) -> tuple[Tensor, int]:
-        x = feature_dropout(batch["x"], config.dropout, training=True)
-        logits = network(x, batch["graph"])[batch["train"]]  # [n, C]
-        target = batch["y"][batch["train"]]  # [n]
-        return F.cross_entropy(logits, target, reduction="sum"), len(target)
-
-    def validate(network: nn.Module) -> dict[str, float]:
-        found = cora.score(network, structure, inputs, validation)
-        return {f"validation_{key}": found[key] for key in ("loss", "accuracy")}
-
-    fit = engine.fit(
-        model, config.plan, batches=lambda _: [batch], loss=loss, validate=validate, shard=False,
-        **job.loop() | {"log": None},
-    )  # fmt: skip
-    return fit.best["validation_accuracy"]
-
-
 def train(job: Job) -> Run:
     """Train every network once; the seed decides weights, dropout and the links that are removed.
 
@@ -127,34 +93,35 @@ def train(job: Job) -> Run:
     config: Config = job.config
     graph = planetoid.load(config.dataset)
     inputs = cora.prepare(graph)
+    split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
     words, classes, n = inputs.x.shape[1], inputs.num_classes, len(graph.y)
     metrics: dict[str, float] = {}
+    loss = partial(plain_loss, None, input_dropout=config.dropout)
 
-    def fit(name: str, model: nn.Module, structure: Tensor) -> None:
-        accuracy = fit_network(job.part(name), model, structure, inputs, graph)
-        metrics[f"{name}.validation_accuracy"] = accuracy
+    def fit(name: str, make: Callable[[], nn.Module], structure: Tensor) -> Any:
+        part = job.part(name, seed=seeds.derive(job.seed, name) % 2**32, log=None)
+        model, found = cora.fit_network(
+            part, name, make, loss, structure, config.plan, inputs, split
+        )
+        metrics[f"{name}.validation_accuracy"] = accuracy = found.best["validation_accuracy"]
         job.say(f"{name}: validation accuracy {accuracy:.4f}")
-
-    def seed(name: str) -> None:
-        seeds.seed_everything(seeds.derive(job.seed, name) % 2**32)
+        return model
 
     with limited_threads(1):
         for depth in config.depths:
             for kind, initial in (("plain", 0.0), ("initial", config.initial)):
                 name = f"depth.{depth}.{kind}"
-                seed(name)
-                deep = DeepGCN(words, config.hidden, classes, depth, config.dropout, initial)
-                fit(name, deep, inputs.adj)
+                make = partial(
+                    DeepGCN, words, config.hidden, classes, depth, config.dropout, initial
+                )
+                deep: DeepGCN = fit(name, make, inputs.adj)
                 with torch.no_grad():
                     rows = deep.hidden(inputs.x, inputs.adj)
                     metrics[f"{name}.spread"] = float(spread(rows))
+        gcn = partial(GCN, words, config.hidden, classes, config.dropout)
+        gat = partial(GAT, words, config.hidden, classes, config.dropout, 0.2, config.heads)
         for share in config.removed:
             rest = without_links(graph.edge_index, share, job.seed)
-            name = f"removed.{100 * share:.0f}"
-            seed(f"{name}.gcn")
-            gcn = GCN(words, config.hidden, classes, config.dropout)
-            fit(f"{name}.gcn", gcn, normalise_adjacency(rest, n))
-            seed(f"{name}.gat")
-            gat = GAT(words, config.hidden, classes, config.dropout, 0.2, config.heads)
-            fit(f"{name}.gat", gat, add_self_loops(rest, n))
+            fit(f"removed.{100 * share:.0f}.gcn", gcn, normalise_adjacency(rest, n))
+            fit(f"removed.{100 * share:.0f}.gat", gat, add_self_loops(rest, n))
     return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})

@@ -109,9 +109,7 @@ PRESETS: dict[str, Config] = {
 }  # fmt: skip
 
 
-def variant_name(skip: bool) -> str:
-    """Prefix of the metrics: ``skip`` or ``noskip``."""
-    return "skip" if skip else "noskip"
+VARIANTS = {"noskip": False, "skip": True}  # prefix of the metrics -> whether there are skips
 
 
 # --------------------------------------------------------------------------------------------- data
@@ -194,11 +192,11 @@ def canvas_losses(logits: Tensor, masks: Tensor, background_weight: float = 1.0)
 # ----------------------------------------------------------------------------------------- training
 
 
-def fit_network(job: Job, skip: bool, data: Data) -> tuple[UNet, engine.Fit]:
+def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
     """One variant; the epoch with the best digit IoU on the validation canvases is kept."""
     config: Config = job.config
     seeds.seed_everything(job.seed)
-    model = build(config, skip)
+    model = build(config, VARIANTS[name])
 
     def batches(epoch: int) -> engine.Lazy:
         return batches_of(data.epoch(config, job.seed, epoch), config.batch_size)
@@ -220,9 +218,9 @@ def fit_network(job: Job, skip: bool, data: Data) -> tuple[UNet, engine.Fit]:
             for key, value in row.items()
             if not key.startswith("iou_")
         }
-        return f"{variant_name(skip):<6}  {engine.epoch_line(shown, epochs)}"
+        return f"{name:<6}  {engine.epoch_line(shown, epochs)}"
 
-    options = job.loop(skip=skip)
+    options = job.loop(skip=VARIANTS[name])
     options["identity"]["data"] = data.source.sha256  # stand-ins are not resumed on real digits
     fit = engine.fit(
         model, config.plan, batches=batches, loss=loss, validate=validate, line=line,
@@ -261,13 +259,10 @@ def train(job: Job) -> Run:
     config: Config = job.config
     data = prepare(config)
     # Without skips comes first, so that the newest checkpoint is the one with skips: the better tool.
-    trained = {
-        variant_name(skip): fit_network(job.part(variant_name(skip)), skip, data)
-        for skip in sorted(config.skips)
-    }
+    names = [name for name, skip in VARIANTS.items() if skip in config.skips]
+    trained = {name: fit_network(job.part(name), name, data) for name in names}
     models = {name: model for name, (model, _) in trained.items()}
     fits = {name: fit for name, (_, fit) in trained.items()}
-    names = [variant_name(skip) for skip in config.skips]
     metrics: dict[str, float] = {}
     intervals: dict[str, tuple[float, float, str]] = {}
     predictions, confusions = {}, {}
@@ -296,14 +291,14 @@ def train(job: Job) -> Run:
             *measures.bootstrap(pair, lambda a, b: measures.digit_iou(a) - measures.digit_iou(b)),
             "bootstrap over test canvases, paired, one training each",
         )
-    epochs, first = config.plan.epochs, models[names[0]]
+    epochs, last = config.plan.epochs, names[-1]
     notes = {
         "intervals": intervals,
         "data": DATA_LABEL,
-        "parameters": parameters(first),
-        "receptive_field": list(receptive_field(first)),
+        "parameters": parameters(models[last]),
+        "receptive_field": list(receptive_field(models[last])),
         "training_canvases": config.canvases * epochs,
-        "precision": fits[names[0]].precision,
+        "precision": fits[last].precision,
         "best_epoch": {name: fits[name].best_epoch for name in names},
         "training_seconds": {name: fits[name].seconds for name in names},
         "canvases_per_second": {name: fits[name].samples_per_second for name in names},
@@ -383,7 +378,7 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     trained = load(path)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
-    name = variant_name(trained.skip)
+    name = "skip" if trained.skip else "noskip"
     return {
         f"{name}.test_{key}": value for key, value in measures.measure(masks, test.masks).items()
     }
