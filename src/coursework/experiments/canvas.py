@@ -68,6 +68,7 @@ def read_image(path: Path | str) -> np.ndarray:
     """
     from PIL import Image
 
+    broken: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a picture or an array file.")
@@ -88,7 +89,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.asarray(picture, np.float64) / 65535
             plain = picture.mode in ("L", "RGB", "RGBA")
             return np.array(picture if plain else picture.convert("RGBA"))
-    except (*archives.BROKEN, Image.DecompressionBombError) as error:
+    except broken as error:
         raise DataError(
             f"{path} is neither an image nor an array file that can be read; give a whole PNG, JPEG, "
             ".npy or .npz."
