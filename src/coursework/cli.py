@@ -246,8 +246,7 @@ def run_notebooks(
         for answer in outcome.answers:
             colour = "[yellow]" if answer.source.startswith("STAND-IN") else ""
             table.add_row(number, answer.part, answer.result, answer.value,
-                          colour + answer.source, f"{answer.seconds:.0f}",
-                          f"{where} {answer.section}")  # fmt: skip
+                          colour + answer.source, "", where)  # fmt: skip
         table.add_section()
     _print(table)
     runner.keep_seconds(outcomes)

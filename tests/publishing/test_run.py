@@ -16,11 +16,11 @@ from coursework.report.questions import NOTEBOOKS, SECONDS
 from coursework_tools.publishing import run as notebooks
 
 ANSWERS = """
-from coursework.report.answers import AnswerSheet
-sheet = AnswerSheet("4_gcn_gat_cora")
+from coursework.report.notebook import Page
+page = Page("4_gcn_gat_cora")
 for part in ("3.1", "3.2", "3.3", "3.4", "3.5", "3.6"):
-    sheet.add(part, "found", value="1", source={source!r})
-sheet.show()
+    page.live(part, "found", value="1", source={source!r})
+page.answers()
 """
 
 
@@ -86,14 +86,14 @@ def test_missing_or_broken_notebook(checkout: Path) -> None:
 def test_answers_that_are_missing_are_named(checkout: Path) -> None:
     put(
         checkout,
-        ANSWERS.replace("sheet.show()", "").format(source="exact")
+        ANSWERS.replace("page.answers()", "").format(source="exact")
         + """
 import json
 from dataclasses import asdict
 from coursework import settings
 settings.answers_dir().mkdir(parents=True)
 path = settings.answers_dir() / "4_gcn_gat_cora.json"
-path.write_text(json.dumps([asdict(answer) for answer in sheet._answers][1:]))
+path.write_text(json.dumps([asdict(answer) for answer in page._answers][1:]))
 """,
     )
     assert "no answer for 3.1" in str(notebooks.execute("4_gcn_gat_cora").error)

@@ -15,7 +15,7 @@ from coursework import settings, stats
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
 from coursework.experiments.base import Run
-from coursework.report import answers, figures, questions, store
+from coursework.report import figures, notebook, questions, store
 from coursework.report.tables import Table, format_cell
 from coursework_tools.publishing import headline, readme
 
@@ -204,25 +204,25 @@ def test_cells(value: Any, text: str) -> None:
 
 
 def test_answer_sheet_round_trip() -> None:
-    sheet = answers.AnswerSheet("4_gcn_gat_cora")
+    page = notebook.Page("4_gcn_gat_cora")
     with pytest.raises(ConfigError, match="no question '9.9'"):
-        sheet.add("9.9", "nothing", value="0")
-    sheet.add("3.6", "gap", value="0.05", source=REAL)
+        page.live("9.9", "nothing", "0")
+    page.live("3.6", "gap", "0.05", REAL)
     with pytest.raises(ResultsError, match=r"no answer for 3\.1, 3\.2"):
-        sheet.show()
+        page.answers()
     for part in ("3.1", "3.2", "3.3", "3.4", "3.5"):
-        sheet.add(part, "parity", value="yes")
-        sheet.add(part, "parity", value="yes again")  # a cell run twice
-    table = sheet.show()
+        page.live(part, "parity", "yes")
+        page.live(part, "parity", "yes again")  # a cell run twice
+    table = page.answers()
     assert len(table.rows) == 6
-    rows = answers.read("4_gcn_gat_cora")
+    rows = notebook.read("4_gcn_gat_cora")
     assert [row.part for row in rows] == ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"]
     assert rows[-1].source == "real (data root)"
 
 
 def test_a_missing_sheet_is_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="6_theory left no answers"):
-        answers.read("6_theory", tmp_path)
+        notebook.read("6_theory", tmp_path)
 
 
 def test_points_of_the_first_set_add_up_to_fifteen() -> None:

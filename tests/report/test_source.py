@@ -3,7 +3,7 @@
 import inspect
 
 from coursework.models import gat
-from coursework.report.source import source_of
+from coursework.report.notebook import source_of
 
 
 def test_markers_are_not_shown_and_nothing_else_is_lost() -> None:

@@ -50,7 +50,7 @@ from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.lstm import LSTM
 from coursework.models.transformer import EncoderLayer, Transformer
-from coursework.report import answers, questions, store
+from coursework.report import notebook, questions, store
 from coursework.training import checkpoints, engine, parallel
 from coursework_tools.publishing import headline, readme
 
@@ -420,7 +420,7 @@ FILES = [
         lambda f: headline.condense(written(f, "bench.json", b"{").parent), ResultsError,
         "cannot be read as JSON"),
     Row("no notebook", lambda _: questions.select(["7"]), ConfigError, "There is no notebook '7'"),
-    Row("no answers", lambda f: answers.read("6_theory", f), ResultsError, "left no answers"),
+    Row("no answers", lambda f: notebook.read("6_theory", f), ResultsError, "left no answers"),
     Row("backend", lambda _: [*parallel.map_seeds(abs, [1], 1, backend="pvm")],  # type: ignore[arg-type]
         ConfigError, "backend is 'pvm'; choose from loky, dask, ray"),
     Row("no experiment", lambda _: base.get("poetry"), ConfigError, "There is no experiment 'poetry'"),

@@ -4,11 +4,99 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from coursework.errors import ConfigError
-from coursework.report.tables import Table
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from coursework.errors import ConfigError, ResultsError
+from coursework.report import store
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Number:
+    """A recorded number that is evidence."""
+
+    result: str  # name in the results store
+    metric: str
+    label: str  # what the number is, in a few words
+    percent: bool = False  # shown as a percentage (of a fraction)
+    bar: float | str | None = None  # what it has to beat: a number, or a metric of the same result
+    bar_label: str = ""  # what the bar is
+    less: bool = False  # smaller is better
+    awaited: bool = False  # the result may not be recorded yet; then the rubric says so
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number of the store beside its bar; all None where it is not recorded."""
+
+    number: Number
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bar: float | None = None
+    seconds: float | None = None
+    machine: str = ""
+    n: int = 0  # seeds
+
+    def _better(self, value: float) -> bool:
+        assert self.bar is not None
+        return value < self.bar if self.number.less else value > self.bar
+
+    @property
+    def verdict(self) -> Literal["holds", "fails", "awaited"]:
+        """Whether the bar is met; a number without a bar holds by being recorded."""
+        if self.value is None:
+            return "awaited"
+        return "holds" if self.bar is None or self._better(self.value) else "fails"
+
+    def _format(self, value: float) -> str:
+        return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
+
+    def value_text(self) -> str:
+        """The value with its interval."""
+        if self.value is None:
+            return "not recorded yet"
+        text = self._format(self.value)
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} [{self._format(self.low)}, {self._format(self.high)}]"
+
+    def bar_text(self) -> str:
+        """The bar and whether it is met."""
+        if self.bar is None:
+            return "–"
+        side = "below" if self.number.less else "above"
+        text = f"{side} {self._format(self.bar)} ({self.number.bar_label})"
+        if self.verdict != "holds":
+            return f"{text}: not met"
+        edge = self.high if self.number.less else self.low
+        clear = edge is None or self._better(edge)
+        return f"{text}: met" if clear else f"{text}: met, but the interval holds the bar"
+
+
+def measure(number: Number, folder: Path | None = None) -> Measured:
+    """Look a number up.
+
+    Raises:
+        ResultsError: If the result is recorded and lacks the metric.
+    """
+    if number.result not in store.names(folder):
+        return Measured(number)
+    record = store.read(number.result, folder)
+    metrics = record["metrics"]
+    if number.metric not in metrics:
+        raise ResultsError(f"Result {number.result} has no {number.metric}; mend questions.toml.")
+    metric = metrics[number.metric]
+    bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
+    return Measured(
+        number, metric["mean"], metric.get("low"), metric.get("high"), bar, record["seconds"],
+        store.device_of(record), len(metric["values"]),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,6 +109,7 @@ class Question:
     asks: str  # in a few words
     notebook: str  # where it is answered
     answer: str = ""  # in a line, where it is not a recorded number
+    numbers: tuple[Number, ...] = ()  # recorded ones, the main one first
 
 
 _TOML = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -28,9 +117,9 @@ _TOML = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="ut
 NOTEBOOKS: dict[str, str] = {name: entry["title"] for name, entry in _TOML.items()}
 SECONDS: dict[str, float] = {name: entry["seconds"] for name, entry in _TOML.items()}
 QUESTIONS: tuple[Question, ...] = tuple(
-    Question(entry["homework"], q["part"], q.get("points"), q["asks"], name, q.get("answer", ""))
+    Question(**{"homework": entry["homework"], "notebook": name, "points": None, **question})
     for name, entry in _TOML.items()
-    for q in entry["questions"]
+    for question in entry["questions"]
 )
 
 
@@ -59,14 +148,6 @@ def of_notebook(notebook: str) -> tuple[Question, ...]:
     if notebook not in NOTEBOOKS:
         raise ConfigError(f"There is no notebook {notebook!r}; choose from {', '.join(NOTEBOOKS)}.")
     return tuple(question for question in QUESTIONS if question.notebook == notebook)
-
-
-def table(notebook: str) -> Table:
-    """Questions and points of a notebook, for its first page."""
-    return Table(
-        ["question", "points", "asks", "homework"],
-        [(q.part, worth(q.points), q.asks, q.homework) for q in of_notebook(notebook)],
-    )
 
 
 def worth(points: float | None) -> str:

@@ -24,8 +24,9 @@ from typing import Literal
 from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions, store
+from coursework.report.questions import Measured, measure
 from coursework_tools.grading import sections
-from coursework_tools.grading.rubric import RUBRIC, Item, Number
+from coursework_tools.grading.rubric import RUBRIC, Item
 
 Verdict = Literal["holds", "fails", "not run", "awaited"]  # awaited: a number is not recorded yet
 MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
@@ -195,75 +196,6 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
             last = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
             raise ResultsError(f"pytest could not run the evidence ({last[-1][:200]}).")
         return read_junit(report)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number of the store beside its bar; all None where it is not recorded."""
-
-    number: Number
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    bar: float | None = None
-    seconds: float | None = None
-    machine: str = ""
-    n: int = 0  # seeds
-
-    def _better(self, value: float) -> bool:
-        assert self.bar is not None
-        return value < self.bar if self.number.less else value > self.bar
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether the bar is met; a number without a bar holds by being recorded."""
-        if self.value is None:
-            return "awaited"
-        return "holds" if self.bar is None or self._better(self.value) else "fails"
-
-    def _format(self, value: float) -> str:
-        return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
-
-    def value_text(self) -> str:
-        """The value with its interval."""
-        if self.value is None:
-            return "not recorded yet"
-        text = self._format(self.value)
-        if self.low is None or self.high is None:
-            return text
-        return f"{text} [{self._format(self.low)}, {self._format(self.high)}]"
-
-    def bar_text(self) -> str:
-        """The bar and whether it is met."""
-        if self.bar is None:
-            return "–"
-        side = "below" if self.number.less else "above"
-        text = f"{side} {self._format(self.bar)} ({self.number.bar_label})"
-        if self.verdict != "holds":
-            return f"{text}: not met"
-        edge = self.high if self.number.less else self.low
-        clear = edge is None or self._better(edge)
-        return f"{text}: met" if clear else f"{text}: met, but the interval holds the bar"
-
-
-def measure(number: Number, folder: Path | None = None) -> Measured:
-    """Look a number up.
-
-    Raises:
-        ResultsError: If the result is recorded and lacks the metric.
-    """
-    if number.result not in store.names(folder):
-        return Measured(number)
-    record = store.read(number.result, folder)
-    metrics = record["metrics"]
-    if number.metric not in metrics:
-        raise ResultsError(f"Result {number.result} has no {number.metric}; mend rubric.toml.")
-    metric = metrics[number.metric]
-    bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
-    return Measured(
-        number, metric["mean"], metric.get("low"), metric.get("high"), bar, record["seconds"],
-        store.device_of(record), len(metric["values"]),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,9 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from coursework.errors import ConfigError
-from coursework.report.questions import QUESTIONS, Question
+from coursework.report.questions import QUESTIONS, Number, Question
 
 _STRICT = ConfigDict(extra="forbid")
-
-
-@dataclass(frozen=True, config=_STRICT)
-class Number:
-    """A recorded number that is evidence."""
-
-    result: str  # name in the results store
-    metric: str
-    label: str  # what the number is, in a few words
-    percent: bool = False  # shown as a percentage (of a fraction)
-    bar: float | str | None = None  # what it has to beat: a number, or a metric of the same result
-    bar_label: str = ""  # what the bar is
-    less: bool = False  # smaller is better
-    awaited: bool = False  # the result may not be recorded yet; then the rubric says so
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -39,7 +25,7 @@ class Item:
     asks: str
     modules: tuple[str, ...]  # where the code is, below src/coursework
     tests: tuple[str, ...]  # ``folder/file.py::test`` below ``tests``
-    numbers: tuple[Number, ...]
+    numbers: tuple[Number, ...]  # recorded numbers that are evidence
     judge: str  # what the evidence cannot decide
     claims: bool | tuple[str, ...] = False  # True: all claims of the question; or their names
 
@@ -64,7 +50,12 @@ def item(line: dict[str, Any]) -> Item:
     for file, names in rest.pop("tests", {}).items():
         folder, _, stem = file.rpartition("/")
         tests += [f"{folder}/test_{stem}.py::test_{name}".removeprefix("/") for name in names]
-    defaults = {"name": "", "points": question.points, "asks": question.asks, "numbers": ()}
+    defaults = {
+        "name": "",
+        "points": question.points,
+        "asks": question.asks,
+        "numbers": question.numbers,
+    }
     whole = {"question": question, "tests": tests, **defaults, **rest}
     try:
         return Item(**whole)

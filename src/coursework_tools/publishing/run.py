@@ -21,7 +21,7 @@ import nbformat
 
 from coursework import files, settings
 from coursework.errors import CourseworkError, ResultsError
-from coursework.report import answers
+from coursework.report import notebook as notebook_page
 from coursework.report.questions import NOTEBOOKS, SECONDS
 
 CELL_SECONDS = 1800
@@ -36,7 +36,7 @@ class Execution:
     notebook: str  # name without ending
     seconds: float
     path: Path  # the executed copy
-    answers: list[answers.Answer] = field(default_factory=list)
+    answers: list[notebook_page.Answer] = field(default_factory=list)
     error: str | None = None  # what went wrong
 
 
@@ -153,7 +153,7 @@ async def _execute(notebook: str, preset: str | None, inplace: bool, on_cell: On
     if problem is not None:
         return Execution(notebook, seconds, target, error=problem)
     try:
-        rows = answers.read(notebook)
+        rows = notebook_page.read(notebook)
     except CourseworkError as error:
         return Execution(notebook, seconds, target, error=str(error))
     if inplace:

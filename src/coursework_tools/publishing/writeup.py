@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions, store
-from coursework.report.source import MARKER
+from coursework.report.notebook import MARKER
 
 if TYPE_CHECKING:
     import typst

@@ -1,0 +1,205 @@
+"""What a notebook shows beside its own code: questions, code that was asked for, results, answers.
+
+A notebook makes one :class:`Page` and calls its methods; the recorded results come from
+``writeup/results``, and what the notebook computes itself is handed over by :meth:`Page.live`.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coursework import files, settings
+from coursework.errors import ConfigError, ResultsError
+from coursework.report import questions, store
+from coursework.report.tables import Form, Table, grid, spread
+
+if TYPE_CHECKING:
+    from coursework.data.sources import Source
+
+EXACT = "exact"  # source of an answer that needs no data: a proof, a parity, a property
+BEGIN, END = "# solution:begin", "# solution:end"  # what the student edition leaves out
+MARKER = re.compile(r"^ *# solution:(?:begin|end).*\n?", re.MULTILINE)
+DOCSTRING = re.compile(r'^ *r?"""(?:.|\n)*?"""\n', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A result that a run of the notebook computed."""
+
+    part: str  # number of the sub-question
+    result: str  # what was found, in a few words
+    value: str  # the number or verdict, as it should be read
+    source: str  # where the data came from, or ``exact``
+
+
+def source_of(thing: Any) -> str:
+    """Source of a function or class, without the marks of the student edition."""
+    return MARKER.sub("", inspect.getsource(thing))
+
+
+def code_of(*things: Any, docstrings: bool = False) -> list[tuple[str, bool]]:
+    """Lines of the source of functions and classes, and whether each was asked for.
+
+    Lines between the marks of the student edition were asked for; the marks themselves are left out.
+    Indentation is kept consistent, so the text is valid Python.
+    """
+    lines: list[tuple[str, bool]] = []
+    for thing in things:
+        text = textwrap.dedent(inspect.getsource(thing))
+        inside = False
+        if not docstrings:
+            text = DOCSTRING.sub("", text)
+        for line in text.splitlines():
+            if line.strip().startswith((BEGIN, END)):
+                inside = line.strip().startswith(BEGIN)
+            else:
+                lines.append((line, inside))
+        lines.append(("", False))
+    return lines[:-1]
+
+
+class Code:
+    """Source code that renders with the asked-for lines marked: green, and with ``+`` as text."""
+
+    def __init__(self, *things: Any) -> None:
+        self.lines = code_of(*things)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{'+' if asked else ' '} {line}".rstrip() for line, asked in self.lines)
+
+    def _repr_html_(self) -> str:
+        green = '<span style="background:#dff3e0">{}</span>'
+        shown = [
+            (green if asked else "{}").format(html.escape(f"{'+' if asked else ' '} {line}"))
+            for line, asked in self.lines
+        ]
+        style = "font-family:monospace;white-space:pre;overflow-x:auto"
+        return f'<pre style="{style}">' + "\n".join(shown) + "</pre>"
+
+
+class Page:
+    """One notebook, by its file name without the ending.
+
+    Example:
+        >>> page = Page("6_theory")
+        >>> page.live("1.1.2", "gradient equals the product of the weights", "0 mismatches")
+    """
+
+    def __init__(self, notebook: str) -> None:
+        self.notebook = notebook
+        self._questions = questions.of_notebook(notebook)
+        self._live: list[Answer] = []
+
+    def questions(self) -> Table:
+        """What is asked, the points, and the answers with the recorded numbers."""
+        rows = [(q.part, questions.worth(q.points), q.asks, *_recorded(q)) for q in self._questions]
+        columns = ["question", "points", "asked", "answer", "recorded number [95 % interval]"]
+        return Table(columns, rows)
+
+    def code(self, *things: Any) -> Code:
+        """Functions and classes as they stand in the package, the asked-for lines marked."""
+        return Code(*things)
+
+    def recorded(
+        self,
+        name: str,
+        rows: Sequence[tuple[Any, ...]],
+        columns: Sequence[tuple[Any, ...]],
+        form: Form = spread,
+        caption: str = "",
+    ) -> Table:
+        """A table of one recorded result (see :func:`.tables.grid`); its caption says where it is from.
+
+        Raises:
+            ResultsError: If there is no such result, or a row or column is not in it.
+        """
+        record = store.read(name)
+        return grid(record, rows, columns, form, f"{caption} ({provenance(record)})".strip())
+
+    def live(self, part: str, result: str, value: str, source: Source | str = EXACT) -> None:
+        """Hand over what this run found on a sub-question; a part may have several results.
+
+        Raises:
+            ConfigError: If the notebook has no such sub-question.
+        """
+        parts = [question.part for question in self._questions]
+        if part not in parts:
+            raise ConfigError(
+                f"Notebook {self.notebook} has no question {part!r}; it has {', '.join(parts)}."
+            )
+        label = source if isinstance(source, str) else source.label
+        # A cell that is run a second time replaces its row instead of adding it again.
+        self._live = [a for a in self._live if (a.part, a.result) != (part, result)]
+        self._live.append(Answer(part, result, value, label))
+
+    def answers(self) -> Table:
+        """The answers, and beside them what this run found; written down for ``coursework run``.
+
+        Raises:
+            ResultsError: If a sub-question has no result of this run.
+        """
+        _complete(self.notebook, self._live)
+        text = json.dumps([asdict(answer) for answer in self._live], indent=1)
+        files.write(settings.answers_dir() / f"{self.notebook}.json", text)
+        rows: list[tuple[Any, ...]] = []
+        for question in self._questions:
+            mine = [a for a in self._live if a.part == question.part]
+            found = "; ".join(f"{a.result}: {a.value}" for a in mine)
+            data = ", ".join(dict.fromkeys(a.source for a in mine))
+            rows.append((question.part, *_recorded(question), found, data))
+        columns = ["question", "answer", "recorded number [95 % interval]", "this run", "its data"]
+        return Table(columns, rows)
+
+
+def _recorded(question: questions.Question) -> tuple[str, str]:
+    """The answer in words, and the recorded number with its interval and its seeds."""
+    numbers = [questions.measure(number) for number in question.numbers]
+    words = question.answer or "; ".join(n.number.label for n in numbers)
+    values = [f"{n.value_text()}{f', n = {n.n}' if n.n > 1 else ''}" for n in numbers]
+    return words, "; ".join(values) or "–"
+
+
+def provenance(record: Any) -> str:
+    """Seeds, data, machine and commit of a record, for a caption."""
+    seeds, data = len(record["seeds"]), record["data"]
+    kind = "STAND-IN data" if data["standin"] else "real data"
+    return (
+        f"recorded, {kind}; {seeds} seed{'s' if seeds > 1 else ''}; {record['name']}.json, "
+        f"{store.device_of(record)}, commit {record['commit'][:7]}"
+    )
+
+
+def _complete(notebook: str, rows: list[Answer]) -> None:
+    answered = {answer.part for answer in rows}
+    missing = [q.part for q in questions.of_notebook(notebook) if q.part not in answered]
+    if missing:
+        raise ResultsError(
+            f"Notebook {notebook} has no answer for {', '.join(missing)}; "
+            "run its cells from the top."
+        )
+
+
+def read(notebook: str, folder: Path | None = None) -> list[Answer]:
+    """What a run of the notebook found, in the order of the questions.
+
+    Raises:
+        ResultsError: If there is none, or it is broken.
+    """
+    path = (folder or settings.answers_dir()) / f"{notebook}.json"
+    try:
+        rows = [Answer(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError as error:
+        raise ResultsError(f"Notebook {notebook} left no answers; run it to its end.") from error
+    except (ValueError, TypeError) as error:
+        raise ResultsError(f"{path} is broken; delete it and run the notebook again.") from error
+    _complete(notebook, rows)
+    order = [question.part for question in questions.of_notebook(notebook)]
+    return sorted(rows, key=lambda answer: order.index(answer.part))
