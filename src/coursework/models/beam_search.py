@@ -130,6 +130,8 @@ def beam_search(
         torch.full((batch,), -torch.inf, dtype=torch.float64, device=device),
         torch.full((batch,), -torch.inf, dtype=torch.float64, device=device),
     )
+    if batch == 0:
+        return best._replace(words=best.words[:, :1])
     alive = torch.arange(batch, device=device)  # [A], sentences that are still decoded
     state = model.start(src)
     state.select(alive.repeat_interleave(k))  # R = A k rows
@@ -185,5 +187,5 @@ def beam_search(
         state.select(source)
         alive, log_p, ended, lengths = alive[keep], log_p[keep], ended[keep], lengths[keep]
         written, words = written[keep], word[keep].flatten()
-    longest = int((best.words != pad).sum(dim=1).amax()) if batch else 0
+    longest = int((best.words != pad).sum(dim=1).amax())
     return best._replace(words=best.words[:, : max(longest, 1)])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursework.models.checks import probability
+from coursework.models.checks import probability, require
 
 _LEVELS = 2**16
 
@@ -20,6 +20,7 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     one, so the mean is kept exactly. On other devices than a CPU this is `F.dropout`.
     """
     probability("dropout", p)
+    require(x.is_floating_point(), f"dropout needs floating point, but x is {x.dtype}.")
     dropped = round(p * _LEVELS)
     if not training or dropped == 0:
         return x

@@ -42,7 +42,7 @@ def neighbours(
         - edge_index: `[2, E]`
         - output: `[number of neighbours]` int64
     """
-    expect("edge_index", edge_index, "2 E")
+    check_edge_index(edge_index)
     source, target = edge_index
     # solution:begin the neighbours in this direction | Tensor.unique
     if direction == "in":

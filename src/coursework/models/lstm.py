@@ -216,6 +216,7 @@ class LSTM(nn.Module):
         layout = "B T I" if self.batch_first else "T B I"
         steps = expect("input", input, layout, "T I", I=self.input_size)["T"]
         require(steps > 0, "LSTM expects at least one time step, but the sequence is empty.")
+        require(input.is_floating_point(), f"LSTM expects floating point, not {input.dtype}.")
         batched = input.ndim == 3
         if not batched:
             x = input.unsqueeze(1)  # [T, 1, I]
@@ -296,7 +297,7 @@ class LSTM(nn.Module):
         # transforms of `torch.func` want to see them: all three are left to the loop.
         if (
             sizes[0] != sizes[-1]
-            or torch.is_autocast_enabled(rows.device.type)
+            or (not rows.is_meta and torch.is_autocast_enabled(rows.device.type))
             or torch._C._are_functorch_transforms_active()
         ):
             return scan(rows, sizes, weight_ih, weight_hh, bias, state, reverse)

@@ -41,7 +41,7 @@ def _without_repeats(edge_index: Tensor) -> Tensor | None:
     return None if unique.shape == edge_index.shape else unique
 
 
-def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
+def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
     """Raise ValueError unless `edge_index` is `[2, E]` int64 with ids of nodes in it."""
     expect("edge_index", edge_index, "2 E")
     is_int64 = edge_index.dtype == torch.int64 and edge_index.layout == torch.strided
@@ -50,7 +50,7 @@ def check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
         f"edge_index must be a dense int64 tensor [2, E] (sources, targets) with its values in "
         f"memory, but is {edge_index.dtype}, {edge_index.layout}, on {edge_index.device}.",
     )
-    if edge_index.numel() == 0:
+    if edge_index.numel() == 0 or num_nodes is None:
         return
     low, high = _remembered(edge_index, "_coursework_ends", _ends)
     require(
