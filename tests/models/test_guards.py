@@ -1,0 +1,225 @@
+"""One guard on every path: the right answer, the same on each path, or one sentence."""
+
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from coursework.models.attention import MultiHeadAttention, attention, linear_attention
+from coursework.models.beam_search import beam_search
+from coursework.models.bilstm import BiLSTMClassifier
+from coursework.models.checks import expect
+from coursework.models.gat import GraphAttentionLayer
+from coursework.models.gcn import GraphConvolution, normalise_adjacency
+from coursework.models.grand import GRAND
+from coursework.models.graph_conv import GraphRegressor, aggregate, degrees, neighbours
+from coursework.models.lstm import LSTM
+from coursework.models.seq2seq import Seq2Seq
+from coursework.models.sparse import adjacency
+from coursework.models.transformer import Encoder, EncoderLayer, Transformer
+from coursework.models.unet import UNet
+
+HEADS = MultiHeadAttention(8, 2).eval()
+X, NODES = torch.randn(1, 4, 8), torch.randn(3, 5)
+EDGES = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 0]])  # the edge from 1 to 0 is listed twice
+A = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+FORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "dense": Tensor.clone,
+    "coo": Tensor.to_sparse_coo,
+    "csr": Tensor.to_sparse_csr,
+}
+DTYPES = (torch.bool, torch.int32, torch.int64, torch.uint8, torch.float64)
+SENTENCES = {"recurrent": Seq2Seq(9, 9, 4, 4).eval(), "transformer": Transformer(9, 9, 8, 2).eval()}
+WORDS = torch.ones(2, 3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.from_numpy(np.triu(np.full((4, 4), -np.inf), 1)),
+        torch.zeros(4, 4).half(),
+        torch.full((4, 4), -torch.inf),
+        torch.ones(2, 1, 4).bool(),
+    ],
+)
+def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:
+    slow, fast = (HEADS(X, mask=mask, need_weights=need)[0] for need in (True, False))
+    torch.testing.assert_close(fast, slow)
+    assert HEADS.bfloat16()(X.bfloat16(), mask=mask)[0].dtype == torch.bfloat16
+    HEADS.float()
+
+
+@pytest.mark.parametrize("need", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mask": torch.ones(4, 4).long()}, "boolean or floating point, but is torch.int64"),
+        ({"mask": np.zeros((4, 4))}, "must be a tensor, but is a ndarray"),
+        ({"mask": torch.zeros(5, 4)}, "must broadcast to the scores"),
+        ({"key_padding_mask": torch.zeros(1, 4)}, "must be boolean"),
+        ({"value": torch.randn(1, 100_000, 8)}, "value must have shape"),
+        ({"value": torch.randn(1, 3, 8)}, "value must have shape"),
+        ({"key": torch.randn(2, 4, 8)}, "key must have shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused_on_both_paths(change: dict, message: str, need: bool) -> None:
+    with pytest.raises(ValueError, match=message):
+        HEADS(X, need_weights=need, **change)
+
+
+@pytest.mark.parametrize("need", [True, False])
+def test_empty_and_shapeless_attention(need: bool) -> None:
+    assert HEADS(X[:0], need_weights=need)[0].shape == (0, 4, 8)
+    nothing, _ = HEADS(X, X[:, :0], need_weights=need)
+    torch.testing.assert_close(nothing, HEADS.W_O.bias.expand(1, 4, 8))
+    on_meta = MultiHeadAttention(8, 2).to("meta")
+    assert on_meta(X.to("meta"), causal=True, need_weights=need)[0].shape == (1, 4, 8)
+
+
+@pytest.mark.parametrize(("form", "dtype"), list(product(FORMS, DTYPES)))
+def test_a_graph_of_any_type_and_layout_is_the_same_graph(form: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    graph = FORMS[form](A.to(dtype))
+    layers = (GraphAttentionLayer(5, 4, 2), GraphConvolution(5, 4), GraphRegressor(5, 4))
+    for layer in (*layers, GRAND(5, 4, 2)):
+        layer.eval()
+        torch.testing.assert_close(layer(NODES, graph), layer(NODES, A))
+    found, expected = (normalise_adjacency(g, 3).to_dense() for g in (graph, A))
+    torch.testing.assert_close(found, expected)
+
+
+def test_an_edge_that_is_listed_twice() -> None:
+    once = EDGES.unique(dim=1)
+    layer = GraphAttentionLayer(5, 4, 2).eval()
+    torch.testing.assert_close(layer(NODES, EDGES), layer(NODES, once))
+    torch.testing.assert_close(layer(NODES, EDGES), layer(NODES, A.bool()))
+    first, second = (normalise_adjacency(e, 3).to_dense() for e in (EDGES, once))
+    assert torch.equal(first, second)
+    both = adjacency(EDGES, 3)
+    torch.testing.assert_close(aggregate(NODES, EDGES, "sum"), both.to_dense() @ NODES)
+    model = GraphRegressor(5, 4).eval()
+    torch.testing.assert_close(model(NODES, EDGES), model(NODES, both))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda e: normalise_adjacency(e, 3),
+        lambda e: adjacency(e, 3),
+        lambda e: degrees(e, 3),
+        lambda e: neighbours(e, 1),
+        lambda e: aggregate(NODES, e),
+        lambda e: GraphAttentionLayer(5, 4, 2)(NODES, e),
+        lambda e: GraphRegressor(5, 4)(NODES, e),
+    ],
+)
+def test_edges_of_another_kind_end_in_one_sentence(call: Callable[[Tensor], object]) -> None:
+    for edges in (EDGES.int(), EDGES.float(), EDGES.to("meta"), EDGES.numpy(), EDGES[:1]):
+        with pytest.raises(ValueError, match="must|meta"):
+            call(edges)  # type: ignore[arg-type]
+    call(EDGES[:, :0])
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_sentences(name: str) -> None:
+    model = SENTENCES[name]
+    assert model(WORDS[:0], WORDS[:0]).shape == (0, 3, 9)
+    search = {"width": 2, "max_length": 3, "sos": 1, "eos": 2}
+    assert beam_search(model, WORDS[:0], **search).words.shape == (0, 1)
+    for words in (WORDS[:, :0], WORDS.float(), torch.tensor([[0, 1, 2]])):
+        with pytest.raises(ValueError, match="src"):
+            beam_search(model, words, **search)
+
+
+@pytest.mark.parametrize("cell", ["own", "builtin"])
+def test_the_classifier_of_sentences(cell: str) -> None:
+    model = BiLSTMClassifier(10, 4, 3, cell=cell).eval()  # type: ignore[arg-type]
+    assert model(WORDS[:0]).shape == (0,)
+    with pytest.raises(ValueError, match="in front of a word"):
+        model(torch.tensor([[0, 0, 3], [1, 2, 3]]))
+    for lengths in ([4, 3], [-1, 3]):
+        with pytest.raises(ValueError, match="lengths must be from 0 to 3"):
+            model(WORDS, torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_the_lstm_without_values_and_without_gradients(gradients: bool) -> None:
+    with torch.set_grad_enabled(gradients):
+        layer = LSTM(3, 4, 2, bidirectional=True, device="meta")
+        assert layer(torch.zeros(5, 2, 3, device="meta"))[0].shape == (5, 2, 8)
+        assert LSTM(3, 4)(torch.zeros(5, 0, 3))[0].shape == (5, 0, 4)
+    with pytest.raises(ValueError, match="floating point"):
+        LSTM(3, 4)(torch.zeros(5, 2, 3).long())
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_without_gradients_the_lstm_keeps_less_and_says_the_same(reverse: bool) -> None:
+    layer = LSTM(3, 40, bidirectional=reverse)
+    x = torch.randn(70, 30, 3)  # several spans of steps
+    with torch.no_grad():
+        output, (h, c) = layer(x)
+    expected, (h_ref, c_ref) = layer(x)
+    assert expected.requires_grad
+    for mine, theirs in ((output, expected), (h, h_ref), (c, c_ref)):
+        torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_the_lstm_has_the_lists_of_weights_of_pytorch() -> None:
+    ours, theirs = (kind(3, 4, 2, bidirectional=True).all_weights for kind in (LSTM, nn.LSTM))
+    shapes = [[[w.shape for w in row] for row in weights] for weights in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def _several_dropouts() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(8, 2, 8)
+    layer.dropout2.p = 0.5
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: EncoderLayer.from_torch(_several_dropouts()), "one dropout and one eps"),
+        (
+            lambda: EncoderLayer.from_torch(
+                nn.TransformerEncoderLayer(8, 2, 8, activation=nn.GELU("tanh"))
+            ),
+            "exact gelu",
+        ),
+        (
+            lambda: EncoderLayer(8, 2, 8).copy_from_torch(
+                nn.TransformerEncoderLayer(8, 2, 8, layer_norm_eps=1e-3)
+            ),
+            "eps is",
+        ),
+        (
+            lambda: Encoder(1, 8, 2, 8).copy_from_torch(
+                nn.Transformer(8, 2, 1, 1, 8, activation="gelu").encoder
+            ),
+            "activation is relu here",
+        ),
+        (lambda: attention(torch.zeros(2, 0), torch.zeros(2, 0), X[0, :2]), "width d_k"),
+        (lambda: linear_attention(X, X, X[:, :2]), "V must have shape"),
+        (lambda: MultiHeadAttention(0, 1), "multiple of n_heads"),
+        (lambda: UNet()(torch.zeros(1, 1, 0, 4)), "must have pixels"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_represented_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_guard_names_the_argument_what_was_expected_and_what_came() -> None:
+    assert expect("h", torch.zeros(2, 3, 4), "... N F", F=4) == {"N": 3, "F": 4}
+    with pytest.raises(
+        ValueError, match=r"^h must have shape \[N, F\] with F = 3, but has \[2, 4\].$"
+    ):
+        expect("h", torch.zeros(2, 4), "N F", F=3)
+    with pytest.raises(ValueError, match=r"A must have shape \[N, N\]"):
+        expect("A", torch.zeros(2, 4), "N N")
+    with pytest.raises(ValueError, match="h must be a tensor, but is a list"):
+        expect("h", [1, 2], "N")
