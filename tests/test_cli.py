@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from coursework import settings
-from coursework.cli import app
+from coursework import console, settings
+from coursework.config import Count, as_record, config, override
+from coursework.data.lines import read_lines
+from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments import base
-from coursework.experiments.base import Run
-from coursework.training.engine import Plan
-from coursework_tools.bench import config as configs
-from coursework_tools.bench import run as bench
+from coursework_tools.cli import app
 
 runner = CliRunner()
 
@@ -34,25 +33,59 @@ def call(*arguments: str) -> SimpleNamespace:
     return SimpleNamespace(code=result.exit_code, out=re.sub(r"\s+", " ", result.output))
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("data",),
-        ("run",),
-        ("train",),
-        ("evaluate",),
-        ("predict",),
-        ("report",),
-        ("bench",),
-        ("student",),
-        ("check",),
-    ],
-)
-def test_help_of_every_command(arguments: tuple[str, ...]) -> None:
+COMMANDS = ["data", "train", "evaluate", "predict", "run", "report"]
+COMMANDS += ["bench", "grade", "site", "student", "check"]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_of_every_command(arguments: list[str]) -> None:
     result = call(*arguments, "--help")
     assert result.code == 0
     assert "Usage" in result.out
+
+
+@pytest.mark.parametrize("module", ["coursework.cli", "coursework_tools.cli"])
+def test_help_answers_without_torch(module: str) -> None:
+    code = (
+        f"import sys; sys.argv[1:] = ['--help']\n"
+        f"from {module} import main\n"
+        "try: main()\n"
+        "except SystemExit: print('torch' in sys.modules, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert "Usage" in done.stdout, done.stderr
+    assert done.stdout.endswith("False False\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "arguments", "code", "said"),
+    [
+        ("cp437", ["data", "status"], 0, b"sentiment140"),
+        ("cp1252", ["train", "i ❤ you"], 2, b"There is no experiment 'i ? you'"),
+    ],
+)
+def test_any_terminal_encoding(encoding: str, arguments: list[str], code: int, said: bytes) -> None:
+    command = [sys.executable, "-m", "coursework_tools.cli", *arguments]
+    changes = {"PYTHONIOENCODING": encoding, "COLUMNS": "80"}
+    done = subprocess.run(command, capture_output=True, env=os.environ | changes)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("width", "first"), [(80, " name  words "), (24, "name   a")])
+def test_a_table_fits_the_terminal_and_is_plain_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, first: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [("a", "[b]oth of them", ("ok", "green")), ("b", "12345678901", "incomprehensibility")]
+    console.show("Title", ["name", "words", "state"], rows)
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "Title"
+    assert lines[0].startswith(first)
+    assert all(len(line) <= width for line in lines)
+    text = " ".join(lines)
+    assert "[b]oth" in text
+    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(
@@ -117,34 +150,31 @@ def test_data_status_and_fetch_offline(standin: Path) -> None:
     assert "wrong or missing: mnist; `coursework data fetch mnist`" in verified.out
 
 
-def fake_experiment(monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> ModuleType:
+@config
+class Config:
+    """Of an experiment that returns at once."""
+
+    hidden: Count = 4
+
+
+def fake_experiment(monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> None:
     """An experiment that returns at once, in place of ``cora``."""
-    from dataclasses import dataclass
-
-    from coursework.data.sources import Source
-
-    @dataclass(frozen=True)
-    class Config:
-        plan: Plan = Plan(epochs=2, learning_rate=0.1)
-        hidden: int = 4
-
     module = ModuleType("coursework.experiments.cora")
-    kind = behaviour.get("kind", "data root")
 
-    def train(config: Any, *, preset: str, seed: int, log: Any, **_: Any) -> Run:
+    def train(job: base.Job) -> base.Run:
         if "raises" in behaviour:
             raise behaviour["raises"]
-        log(f"hidden {config.hidden}")
-        source = Source("cora", kind, "00" * 32, (), "free")
-        return Run(
-            "cora", preset, config, seed, {"gcn.test_accuracy": 0.5 + seed / 10}, source, 0.1
-        )
+        job.say(f"hidden {job.config.hidden}")
+        source = Source("cora", behaviour.get("kind", "data root"), "00" * 32, (), "free")
+        return job.run({"gcn.test_accuracy": 0.5 + job.seed / 10}, source)
 
-    module.PRESETS = {"quick": Config(), "full": Config(hidden=8)}  # type: ignore[attr-defined]
-    module.train = train  # type: ignore[attr-defined]
-    module.evaluate = lambda path: {"test_accuracy": 0.5}  # type: ignore[attr-defined]
+    changes = {
+        "PRESETS": {"quick": Config(), "full": Config(hidden=8)},
+        "train": train,
+        "evaluate": lambda path: {"test_accuracy": 0.5},
+    }
+    module.__dict__.update(changes)
     monkeypatch.setitem(sys.modules, "coursework.experiments.cora", module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -202,102 +232,6 @@ def test_report_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("assignment", "message"),
-    [
-        ("hidden=x", "hidden cannot be 'x'; it must be of type int"),
-        ("hidden=2.5", "hidden cannot be '2.5'"),
-        ("plan=3", "plan is a group of keys; set one of plan.epochs"),
-        ("plan.speed=1", "There is no key 'plan.speed'"),
-        ("hidden.more=1", "hidden has no parts"),
-        ("plan.mode=up", "plan.mode cannot be 'up'"),
-        ("plan.epochs=0", "epochs is 0"),
-        ("=3", "--set takes key=value"),
-    ],
-)
-def test_overrides_are_checked(
-    monkeypatch: pytest.MonkeyPatch, assignment: str, message: str
-) -> None:
-    module = fake_experiment(monkeypatch)
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        base.override(module.PRESETS["quick"], [assignment])
-
-
-def test_overrides_apply(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = fake_experiment(monkeypatch)
-    changed = base.override(
-        module.PRESETS["quick"], ["plan.epochs=7", "plan.clip_norm=0.5", "plan.patience=none"]
-    )
-    assert (changed.plan.epochs, changed.plan.clip_norm, changed.plan.patience) == (7, 0.5, None)
-    assert base.as_record(changed)["plan"]["epochs"] == 7
-
-
-def test_bench_measures_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        configs.PRESETS, "quick",
-        bench.BenchConfig(rounds=2, warmup=0, nodes=60, edges=120, features=8, dense_nodes=30),
-    )  # fmt: skip
-    result = bench.run(["gat", "gcn"], "quick")
-    assert set(result.metrics) == {"gat.vs_pyg", "gat.vs_dense", "gcn.vs_pyg"}
-    assert all(ratio > 0 for ratio in result.metrics.values())
-    assert len(result.notes["rows"]) == 3
-
-
-def test_bench_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = bench.BenchConfig(rounds=1, warmup=0, lstm_sizes=(4, 6), lstm_batch=2, lstm_steps=3)
-    monkeypatch.setitem(configs.PRESETS, "quick", config)
-    monkeypatch.setattr(bench, "LSTM_SIZE", 6)
-    result = bench.run(["lstm"], "quick")
-    assert list(result.metrics) == [
-        "lstm.h4_vs_builtin",
-        "lstm.h4_forward_vs_builtin",
-        "lstm.vs_builtin",
-        "lstm.forward_vs_builtin",
-        "lstm.hoisted_vs_naive",
-        "lstm.vs_naive",
-    ]
-    assert all(ratio > 0 for ratio in result.metrics.values())
-    assert bench.BenchConfig().lstm_sizes == (64, 128, 256, 512)
-    assert configs.PRESETS["full"].lstm_sizes[2] == 256  # the key lstm.vs_builtin exists
-
-
-def test_bench_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.Tensor] = []
-
-    def keep(module: Callable[..., Any], *inputs: Any) -> Callable[[], None]:
-        output = module(*inputs)
-        seen.append((output[0] if isinstance(output, tuple) else output).flatten(0, -2))  # [T*B, H]
-        return lambda: None
-
-    monkeypatch.setattr(bench, "_train_step", keep)
-    monkeypatch.setattr(bench, "LSTM_SIZE", 6)
-    bench.lstm(bench.BenchConfig(lstm_sizes=(6,), lstm_batch=2, lstm_steps=3))
-    assert len(seen) == 6
-    for output in seen[1:]:
-        torch.testing.assert_close(output, seen[0], atol=2e-6, rtol=0)
-
-
-def test_bench_decodes_with_and_without_cache_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from coursework.experiments import base, translation_all
-
-    sizes = ["width=8", "heads=2", "encoder_layers=1", "decoder_layers=1", "d_ff=8"]
-    settings = ["vocabulary=20", *(f"transformer.{size}" for size in sizes)]
-    small = base.override(translation_all.PRESETS["full"], settings)
-    monkeypatch.setitem(translation_all.PRESETS, "full", small)
-    for pair in bench.decode(bench.BenchConfig(decode_batch=2, decode_words=6)):
-        ours, peer = pair.ours(), pair.peer()
-        assert ours.words.shape == (2, 6)
-        assert ours.words.tolist() == peer.words.tolist()
-
-
-def test_bench_swaps_the_order_every_round() -> None:
-    order: list[str] = []
-    pair = bench.Pair("a.vs_b", "", lambda: order.append("a"), lambda: order.append("b"))
-    ours, peer = bench.measure(pair, rounds=3, warmup=1)
-    assert "".join(order) == "baabbaab"
-    assert len(ours) == len(peer) == 3
-
-
-@pytest.mark.parametrize(
     ("raw", "texts"),
     [
         (b"good\nbad\n", ["good", "bad"]),
@@ -313,11 +247,11 @@ def test_bench_swaps_the_order_every_round() -> None:
     ],
 )
 def test_a_file_of_tweets_in_any_encoding(raw: bytes, texts: list[str], tmp_path: Path) -> None:
-    from coursework import cli
-
     file = tmp_path / "tweets.txt"
     file.write_bytes(raw)
-    assert cli._decoded(file) == texts
+    said: list[str] = []
+    assert read_lines(file, said.append) == texts
+    assert bool(said) == (b"sch\xf6n" in raw or b"\x81" in raw)
 
 
 @pytest.fixture
@@ -326,11 +260,10 @@ def segmenter(tmp_path: Path) -> Path:
     from coursework.experiments import segmentation
     from coursework.training import checkpoints
 
-    config = base.override(
-        segmentation.PRESETS["quick"], ["down=4,4", "bottleneck=4", "up=4,4", "skips=true"]
-    )
-    bundle = {"experiment": "segmentation", "config": base.as_record(config), "skip": True}
-    model = segmentation.build(config, skip=True).state_dict()
+    sizes = ["down=4,4", "bottleneck=4", "up=4,4", "skips=true"]
+    small = override(segmentation.PRESETS["quick"], sizes)
+    bundle = {"experiment": "segmentation", "config": as_record(small), "skip": True}
+    model = segmentation.build(small, skip=True).state_dict()
     return checkpoints.save({"model": model, "bundle": bundle}, tmp_path / "best.pt")
 
 

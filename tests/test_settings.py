@@ -60,7 +60,7 @@ def test_importing_the_package_or_the_command_line_imports_nothing_heavy() -> No
     heavy = (
         "{'torch', 'pandas', 'numpy', 'matplotlib', 'lightning_fabric', 'sklearn', 'torchvision'}"
     )
-    code = f"import sys, coursework, coursework.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, coursework_tools.cli; print(sorted({heavy} & set(sys.modules)))"
     assert run(code) == "[]"
 
 

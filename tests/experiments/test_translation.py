@@ -283,7 +283,7 @@ def test_attention_belongs_to_the_translation(
 def test_predict_command(whole: tuple[Run, Path], tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from coursework.cli import app
+    from coursework_tools.cli import app
 
     run, path = whole
     french = list(run.artefacts["corpus"].french[:2])

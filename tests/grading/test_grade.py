@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from coursework import settings
-from coursework.cli import app
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import store
 from coursework.report.questions import QUESTIONS
+from coursework_tools.cli import app
 from coursework_tools.grading import grade, rubric, sections
 from coursework_tools.grading.grade import Line, Measured, Outcome
 from coursework_tools.grading.rubric import RUBRIC, Item, Number

@@ -105,7 +105,7 @@ def test_headings_that_are_linked_exist() -> None:
 def test_commands_that_are_named_exist() -> None:
     from typer.main import get_command
 
-    from coursework.cli import app
+    from coursework_tools.cli import app
 
     root = get_command(app)
     for words in re.findall(r"coursework ((?:[a-z]+)(?: [a-z]+)?)", "\n".join(
@@ -120,7 +120,7 @@ def test_commands_that_are_named_exist() -> None:
 def test_options_that_are_named_exist() -> None:
     from typer.main import get_command
 
-    from coursework.cli import app
+    from coursework_tools.cli import app
 
     root = get_command(app)
     for line in re.findall(r"^\.venv/bin/coursework (.*)$", README, flags=re.MULTILINE):

@@ -11,8 +11,8 @@ import pytest
 from solved_edition import solved
 from typer.testing import CliRunner
 
-from coursework.cli import app
 from coursework.errors import ConfigError
+from coursework_tools.cli import app
 from coursework_tools.student import edition
 
 

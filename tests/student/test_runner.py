@@ -11,7 +11,7 @@ import pytest
 from solved_edition import BY_NAME, Examine, solved
 from typer.testing import CliRunner
 
-from coursework.cli import app
+from coursework_tools.cli import app
 from coursework_tools.student import edition, notebooks, runner
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from coursework.cli import app
 from coursework.errors import ConfigError
 from coursework.training import parallel
+from coursework_tools.cli import app
 
 
 def _square(number: int) -> tuple[int, int]:

@@ -1,0 +1,142 @@
+"""Commands that use a trained model: ``coursework evaluate | predict``."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coursework import settings
+from coursework.console import guarded, show
+from coursework.errors import ConfigError, DataError
+
+predict_app = typer.Typer(
+    no_args_is_help=True, help="Use a trained model on a tweet, a sentence or an image."
+)
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option("--checkpoint", help="File of a trained model; the newest by default."),
+]
+
+
+def _checkpoint(experiment: str, given: Path | None) -> Path:
+    """The checkpoint to use: the one named, else the committed one, else the newest local one."""
+    if given is not None:
+        if not given.is_file():
+            raise DataError(f"There is no checkpoint at {given}; name the file of a trained model.")
+        return given
+    kept = settings.checkpoints_dir() / f"{experiment}.pt"
+    if kept.is_file():
+        return kept
+    trained = settings.runs_dir().glob(f"{experiment}-*/**/best.pt")
+    newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
+    if newest is None:
+        raise DataError(
+            f"There is no trained model yet; run `coursework train {experiment}` first, "
+            "or name a file with --checkpoint."
+        )
+    return newest
+
+
+@guarded
+def evaluate(
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Measure a trained model on its test data."""
+    from coursework.experiments import base
+
+    module = base.get(experiment)
+    if not hasattr(module, "evaluate"):
+        raise ConfigError(f"Experiment {experiment} keeps no model that could be evaluated alone.")
+    path = _checkpoint(experiment, checkpoint)
+    rows = [(key, f"{value:.4f}") for key, value in module.evaluate(path).items()]
+    show(f"{experiment}: {path.parent.name}/{path.name}", ["metric", "value"], rows)
+
+
+@predict_app.callback()
+def _start() -> None:
+    # Importing torch makes a million objects that stay; counting through them costs a tenth of the start.
+    gc.set_threshold(200_000)
+
+
+def _texts(words: list[str] | None, file: Path | None) -> list[str]:
+    from coursework.data.lines import read_lines
+
+    if file is not None:
+        return read_lines(file, functools.partial(typer.echo, err=True))
+    if words:
+        return words
+    raise ConfigError("Give a text in quotes, or a file with --file.")
+
+
+@predict_app.command("sentiment")
+@guarded
+def predict_sentiment(
+    texts: Annotated[list[str] | None, typer.Argument(help="Tweets, each in quotes.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file, one tweet per line.")] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Probability that a tweet is positive."""
+    from coursework.experiments import sentiment
+
+    lines = _texts(texts, file)
+    path = _checkpoint("sentiment", checkpoint)
+    for text, probability in zip(lines, sentiment.load(path).predict(lines), strict=True):
+        answer = "positive" if probability >= 0.5 else "negative"
+        typer.echo(f"{probability:.3f}  {answer}  {text[:100]}")
+
+
+@predict_app.command("translate")
+@guarded
+def predict_translate(
+    sentences: Annotated[list[str] | None, typer.Argument(help="French, each in quotes.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file, one sentence per line.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Width of the beam, 1 to 64; 1 is greedy, 5 by default.")
+    ] = None,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """French to English; a line may hold several sentences."""
+    from coursework.experiments import translation_all
+
+    lines = _texts(sentences, file)
+    path = _checkpoint("translation_all", checkpoint)
+    for english in translation_all.predict(lines, path, beam):
+        typer.echo(english)
+
+
+@predict_app.command("segment")
+@guarded
+def predict_segment(
+    image: Annotated[
+        Path, typer.Argument(help="PNG, JPEG, .npy or .npz; grey or colour, any size.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Where the coloured mask goes; beside the image by default.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="For dark digits on a light ground.")
+    ] = False,
+    checkpoint: Checkpoint = None,
+) -> None:
+    """Mark the digits in an image: a coloured mask, and the image with the colours over it.
+
+    The network knows bright digits about 20 pixels high on a dark ground.
+    """
+    import numpy as np
+
+    from coursework.experiments import canvas, segmentation
+
+    pixels = canvas.as_grey(canvas.read_image(image)).numpy()  # [H, W]
+    if invert:
+        pixels = 1 - pixels
+    target, over = canvas.mask_files(image, output)
+    mask = segmentation.load(_checkpoint("segmentation", checkpoint)).predict(pixels)
+    canvas.colour(mask).save(target)
+    canvas.overlay(pixels, mask).save(over)
+    found = [str(digit) for digit in np.unique(mask) if digit < 10]
+    typer.echo(f"digits: {', '.join(found) or 'none'}; mask in {target}, overlay in {over}")

@@ -1,0 +1,49 @@
+"""Everything that is made from the recorded results: headline, README, writeup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from coursework import settings
+from coursework.errors import ResultsError
+from coursework.report import store
+from coursework_tools.publishing import headline, readme, writeup
+
+
+def check() -> int:
+    """Validate all results; returns how many there are.
+
+    Raises:
+        ResultsError: If something made from them is stale.
+    """
+    names = _validated()
+    try:
+        stored = json.loads((settings.results_dir() / "headline.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # missing or broken is stale
+        stored = None
+    stale = readme.stale() + ([] if stored == headline.condense() else ["headline.json"])
+    if stale:
+        raise ResultsError(f"{', '.join(stale)} is stale; run `coursework report`.")
+    if not writeup.is_fresh():
+        name = writeup.target().name
+        raise ResultsError(f"{name} is older than its sources; run `coursework report`.")
+    return len(names)
+
+
+def update(say: Callable[[str], object]) -> None:
+    """Make everything anew."""
+    names = _validated()
+    headline.write()
+    readme.update()
+    say(str(headline.table()))
+    say(f"{len(names)} results condensed into headline.json; README and docs are up to date")
+    say("typesetting ...")
+    say(f"written to {writeup.write()}")
+
+
+def _validated() -> list[str]:
+    names = store.names()
+    for name in names:
+        store.read(name)
+    return names
