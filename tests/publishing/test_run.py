@@ -93,7 +93,7 @@ from dataclasses import asdict
 from coursework import settings
 settings.answers_dir().mkdir(parents=True)
 path = settings.answers_dir() / "4_gcn_gat_cora.json"
-path.write_text(json.dumps([asdict(answer) for answer in page._answers][1:]))
+path.write_text(json.dumps([asdict(answer) for answer in page._live][1:]))
 """,
     )
     assert "no answer for 3.1" in str(notebooks.execute("4_gcn_gat_cora").error)
