@@ -45,7 +45,7 @@ def test_every_question_is_asked_and_has_a_row_on_the_sheet(pair: tuple[str, Any
     text = "\n".join(cell.source for cell in made.cells)
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     for question in of_notebook(name):
-        assert any(notebooks._about(line, question) for line in headings), question.part
+        assert any(notebooks._about(line, question.part) for line in headings), question.part
         assert f'"{question.part}"' in text, question.part
     assert "sheet.show()" in text
     expected = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 
 import nbformat
@@ -18,26 +19,6 @@ from coursework_tools.student.mistakes import Remark
 
 MANIFEST = "edition.json"
 """File that tells a student's folder from others, and which problems are in it."""
-
-_README = """\
-# Coursework, student edition
-
-{problems}
-
-Write where it says `{code}` (in `models/` and `experiments/`) and `{words}`
-(in `notebooks/`). Docstrings, shapes and hints say what is wanted; names of parameters have to stay, since
-weights are copied by name. Then, in this folder:
-
-```bash
-coursework check                 # every object beside the solution: what differs, in words
-coursework check --problem {first}     # one problem only
-jupyter lab notebooks            # the notebooks run with your modules
-```
-
-A check judges one object at a time: whatever else it builds on is taken from the solutions, so a mistake
-counts once, where it is made. It says what is observed (shape, value, gradient, masking, leakage, dropout)
-and never what to write. Answers in words are not judged, only found to be there.
-"""
 
 
 def problems_of(wanted: int | None) -> list[int]:
@@ -182,6 +163,5 @@ def _unchanged(path: Path, text: str) -> bool:
 
 def _readme(problems: Sequence[int]) -> str:
     titles = "\n".join(f"- Problem {n}: {NOTEBOOKS[notebook_of(n)]}" for n in problems)
-    return _README.format(
-        problems=titles, code=markers.HERE, words=notebooks.HERE, first=problems[0]
-    )
+    text = resources.files(__package__).joinpath("README.txt").read_text("utf-8")
+    return text.format(problems=titles, code=markers.HERE, words=notebooks.HERE, first=problems[0])

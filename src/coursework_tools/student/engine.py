@@ -27,7 +27,6 @@ from coursework_tools.student.mistakes import Change, Remark, mistakes
 Call = Callable[..., Any]
 """A function of a module and of random numbers, to tensors; defaults are the shapes of the numbers."""
 
-
 PROBES: dict[str, dict[str, Call]] = {}
 """Object -> "what is compared" or "kind: what is compared" -> probe; filled by ``probes.py``."""
 
@@ -42,11 +41,7 @@ class Report(NamedTuple):
 
 
 class Mismatch(Exception):
-    """The parameters are not those of the solution; ``shapes`` tells two such cases apart."""
-
-    def __init__(self, words: str, shapes: object = None) -> None:
-        super().__init__(words, shapes)
-        self.words = words
+    """The parameters are not those of the solution: what to say, and what they are."""
 
 
 class Result(NamedTuple):
@@ -88,12 +83,12 @@ def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
 
 
 def verify(task: Task) -> None:
-    """Raise LookupError unless what the task's mistakes quote is there, and the solution runs."""
-    known_probes = {_split(name)[1] for name in PROBES[task.name]}
+    """Raise LookupError unless all that the task's mistakes quote is there, and the solution runs."""
+    names = {_split(name)[1] for name in PROBES[task.name]}
     for mistake in mistakes()[task.name]:
         for changes in mistake.changes:
             mutant(task, changes)
-        if unknown := {*mistake.at, *mistake.otherwise} - known_probes:
+        if unknown := {*mistake.at, *mistake.otherwise} - names:
             raise LookupError(f"mistakes.txt, [{task.name}]: no probe is called {unknown.pop()!r}.")
     for name in PROBES[task.name]:
         if (error := known(task, name).error) is not None:
@@ -105,19 +100,18 @@ def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr)
     named: list[Remark] = []
     general: list[Remark] = []
     passed = 0
-    for name in PROBES[task.name]:
-        right = known(task, name)
-        got = attempt(task, name, student)
+    for name, probe in PROBES[task.name].items():
+        right, got = known(task, name), attempt(task, name, probe, student)
         if alike(got, right):
-            if gap := _gradient_gap(got, right):
-                general.append(Remark("gradient", gap))
+            gap = _gradient_gap(got, right)
+            general += [Remark("gradient", gap)] if gap else []
             passed += not gap
         elif isinstance(got.error, NotImplementedError):
             named.append(Remark("to do", str(got.error) or "Still to be written."))
         elif remark := _recognised(task, name, got):
             named.append(remark)
         elif isinstance(got.error, Mismatch):
-            named.append(Remark("shape", got.error.words))
+            named.append(Remark("shape", got.error.args[0]))
         elif got.error is not None:
             general.append(Remark("error", f"{task.name} ends in {place(got.error)}."))
         else:
@@ -149,10 +143,9 @@ def _recognised(task: Task, name: str, got: Result) -> Remark | None:
 
 
 class Factory:
-    """A module whose classes give their objects known weights.
+    """A module whose classes give their objects known weights, in the order in which they are built.
 
-    The solution's are scattered, so that equal defaults (zero biases) hide no mistake, and kept in
-    ``weights``; those of all other versions get the same, in the order in which they are built.
+    The solution's are scattered, so that equal defaults (zero biases) hide no mistake, and kept.
     """
 
     def __init__(self, task: Task, module: ModuleType, weights: list[dict[str, Tensor]]) -> None:
@@ -160,8 +153,7 @@ class Factory:
         self.built: list[nn.Module] = []
 
     def __getattr__(self, name: str) -> Any:
-        made = getattr(self.module, name)
-        original = getattr(self.solution, name)
+        made, original = getattr(self.module, name), getattr(self.solution, name)
         if not (isinstance(original, type) and issubclass(original, nn.Module)):
             return made
 
@@ -182,17 +174,15 @@ class Factory:
 
 def _take_weights(own: nn.Module, weights: dict[str, Tensor]) -> None:
     if not isinstance(own, nn.Module):
-        raise Mismatch(f"{type(own).__name__} is not an nn.Module.")
-    mine = own.state_dict()
-    shapes = sorted((name, tuple(value.shape)) for name, value in mine.items())
+        raise Mismatch(f"{type(own).__name__} is no nn.Module.")
+    mine = {name: list(value.shape) for name, value in own.state_dict().items()}
     for name, value in weights.items():
         if name not in mine:
-            raise Mismatch(f"There is no {name}; the prompt says how it is called.", shapes)
-        if mine[name].shape != value.shape:
-            words = f"{name} has shape {list(mine[name].shape)}, not {list(value.shape)}."
-            raise Mismatch(words, shapes)
+            raise Mismatch(f"There is no {name}; the prompt says how it is called.", mine)
+        if mine[name] != list(value.shape):
+            raise Mismatch(f"{name} has shape {mine[name]}, not {list(value.shape)}.", mine)
     if unknown := [name for name in mine if name not in weights]:
-        raise Mismatch(f"{unknown[0]} is one parameter too many.", shapes)
+        raise Mismatch(f"{unknown[0]} is one parameter too many.", mine)
     own.load_state_dict(weights)
 
 
@@ -204,18 +194,17 @@ def _weights(task: Task, name: str) -> list[dict[str, Tensor]]:
 @cache
 def known(task: Task, name: str, changes: tuple[Change, ...] = ()) -> Result:
     """The result of the solution, or of a wrong version of it."""
-    return attempt(task, name, mutant(task, changes))
+    return attempt(task, name, PROBES[task.name][name], mutant(task, changes))
 
 
-def attempt(task: Task, name: str, module: ModuleType) -> Result:
+def attempt(task: Task, name: str, probe: Call, module: ModuleType) -> Result:
     """The result of a probe on any version of the module."""
-    probe = PROBES[task.name][name]
     try:
         with steady():
             shapes = [*inspect.signature(probe).parameters.values()][1:]
             leaves = {one.name: torch.randn(one.default, requires_grad=True) for one in shapes}
-            # copies: a function may write into its inputs, but not into leaves
             factory = Factory(task, module, _weights(task, name))
+            # copies: a function may write into its inputs, but not into leaves
             returned = probe(factory, *(leaf.clone() for leaf in leaves.values()))
             for own in factory.built:
                 leaves |= dict(own.named_parameters())
@@ -258,25 +247,20 @@ def flat(value: Any) -> list[Tensor] | None:
     """Tensors of a (nested) sequence, or None if something else is in it."""
     if isinstance(value, Tensor):
         return [value.to_dense() if value.layout != torch.strided else value]
-    if not isinstance(value, tuple | list):
-        return None
-    parts = [flat(part) for part in value]
+    parts = [flat(part) for part in value] if isinstance(value, tuple | list) else [None]
     return None if None in parts else [one for part in parts for one in part or []]
 
 
 def alike(a: Result, b: Result) -> bool:
     """Whether two results have the same values, or ended in the same error."""
     if a.error is not None or b.error is not None:
-        return _key(a.error) == _key(b.error)
+        return type(a.error) is type(b.error) and (
+            isinstance(a.error, RecursionError) or repr(a.error) == repr(b.error)
+        )
     return _shapes(a) == _shapes(b) and all(
         torch.allclose(x.double(), y.double(), rtol=1e-7, atol=1e-9, equal_nan=True)
         for x, y in zip(a.values or [], b.values or [], strict=True)
     )
-
-
-def _key(error: BaseException | None) -> tuple[str, str]:
-    """What makes errors the same; where a RecursionError is met, its message depends on."""
-    return type(error).__name__, "" if isinstance(error, RecursionError) else repr(error)
 
 
 def _shapes(result: Result) -> list[tuple[str, list[int]]] | None:

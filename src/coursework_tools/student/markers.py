@@ -31,22 +31,12 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Region:
-    """The lines between two markers.
+    """The lines between two markers."""
 
-    Attributes:
-        first: Number of the line with the first marker, from 1.
-        last: Number of the line with the second.
-        where: Function that they are in, such as ``LSTMCell.forward``.
-        indent: Spaces in front of the markers.
-        asks: What is asked.
-        hints: Hints, possibly none.
-        code: The asked-for lines.
-    """
-
-    first: int
+    first: int  # number of the line with the first marker, from 1
     last: int
-    where: str
-    indent: str
+    where: str  # function that they are in, such as "LSTMCell.forward"
+    indent: str  # in front of the markers
     asks: str
     hints: tuple[str, ...]
     code: tuple[str, ...]
@@ -70,46 +60,34 @@ def regions(source: str) -> list[Region]:
     Raises:
         CourseworkError: A marker has no partner, or stands outside of a function.
     """
-    lines = source.splitlines()
-    functions = list(_functions(ast.parse(source)))
-    found: list[Region] = []
-    opened: tuple[int, re.Match[str]] | None = None
-    for number, line in enumerate(lines, start=1):
-        begin = _BEGIN.fullmatch(line)
-        if begin is None and not _END.fullmatch(line):
-            continue
-        if (begin is None) == (opened is None):
+    lines, functions = source.splitlines(), list(_functions(ast.parse(source)))
+    begins = {n: head for n, line in enumerate(lines, 1) if (head := _BEGIN.fullmatch(line))}
+    ends = {n for n, line in enumerate(lines, 1) if _END.fullmatch(line)}
+    markers = sorted({*begins, *ends})
+    for place, number in enumerate(markers):
+        if (number in ends) != place % 2 or (number in begins and place + 1 == len(markers)):
             raise CourseworkError(
-                f"The marker in line {number} has no partner: {line.strip()!r}; every "
-                "`# solution:begin` needs its `# solution:end` before the next one."
+                f"The marker in line {number} has no partner; every `# solution:begin` needs its "
+                "`# solution:end` before the next one."
             )
-        if begin is not None:
-            opened = number, begin
-            continue
-        assert opened is not None
-        first, head = opened
-        asks, *hints = (part.strip() for part in head[2].split("|"))
+    found = []
+    for first, last in zip(markers[::2], markers[1::2], strict=True):
+        indent, text = begins[first].groups()
+        asks, *hints = (part.strip() for part in text.split("|"))
         inside = [
             name
             for name, node in functions
-            if node.lineno < first <= (node.end_lineno or 0) + 1 and _deeper(node, head[1])
+            if node.lineno < first <= (node.end_lineno or 0) + 1 and len(indent) > node.col_offset
         ]
         if not inside:
             raise CourseworkError(f"The marker in line {first} stands outside of a function.")
-        code = tuple(lines[first : number - 1])
-        found.append(Region(first, number, inside[-1], head[1], asks, tuple(hints), code))
-        opened = None
-    if opened is not None:
-        raise CourseworkError(f"The marker in line {opened[0]} is never closed.")
+        code = tuple(lines[first : last - 1])
+        found.append(Region(first, last, inside[-1], indent, asks, tuple(hints), code))
     return found
 
 
 def skeleton(source: str, module: str) -> str:
-    """The student's version of a module.
-
-    Args:
-        source: Text of the solution.
-        module: Its name, from which what is not asked for is imported.
+    """The student's version of a module; what is not asked for is imported from ``module``.
 
     Raises:
         CourseworkError: See :func:`regions`, or nothing is marked.
@@ -162,11 +140,6 @@ def _functions(
                 yield from _functions(node, f"{name}.")
 
 
-def _deeper(node: ast.stmt, indent: str) -> bool:
-    """Whether lines with this indentation can be in the body of ``node``."""
-    return len(indent) > node.col_offset
-
-
 def _used(node: ast.AST) -> set[str]:
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
@@ -186,18 +159,13 @@ def _imports(tree: ast.Module, used: set[str]) -> str:
     """The imports of a module in their groups, with only the names that are used."""
     text, last, gap = "", 0, False
     for node in tree.body:
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        gap = gap or node.lineno > last + 1
-        last = node.end_lineno or node.lineno
-        future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        names = [a for a in node.names if future or (a.asname or a.name).split(".")[0] in used]
-        if not names:
-            continue
-        if isinstance(node, ast.Import):
-            kept: ast.stmt = ast.Import(names)
-        else:
-            kept = ast.ImportFrom(node.module, names, node.level)
-        text += ("\n\n" if gap else "\n") + ast.unparse(kept)
-        gap = False
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            gap = gap or node.lineno > last + 1
+            last = node.end_lineno or node.lineno
+            future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+            names = [a for a in node.names if future or (a.asname or a.name).split(".")[0] in used]
+            if names:
+                node.names = names
+                text += ("\n\n" if gap else "\n") + ast.unparse(node)
+                gap = False
     return text.strip()

@@ -13,6 +13,8 @@ import copy
 import re
 from typing import Any
 
+from nbformat import v4
+
 from coursework.report.questions import Question, of_notebook
 from coursework_tools.student.contents import IN_WORDS, LEFT_OUT, OBSERVED
 
@@ -30,22 +32,18 @@ _ADDS = re.compile(r"sheet\.add\(\s*\"([^\"]+)\"")
 
 
 def edition(document: Any, notebook: str) -> Any:
-    """The student's version of a notebook.
-
-    Args:
-        document: The notebook as nbformat reads it; it is not changed.
-        notebook: Its name without ending.
-    """
+    """The student's version of a notebook (by its name without ending); ``document`` stays as it is."""
     result = copy.deepcopy(document)
     questions = of_notebook(notebook)
     left_out = set(LEFT_OUT.get(notebook, ()))
     head, *sections = _sections(result.cells)
     known = _Names()
-    cells = [head[0], _code("student", SETUP), *known.runnable(head[1:])]
+    cells = [head[0], v4.new_code_cell(SETUP, id="student"), *known.runnable(head[1:])]
     for section in sections:
-        asked = [q for q in questions if _about(section[0].source, q)]
+        asked = [q for q in questions if _about(section[0].source, q.part)]
         if _ANSWER_SHEET.match(section[0].source):
-            kept = [_only_heading(section[0]), *(c for c in section if "sheet.show()" in c.source)]
+            section[0].source = section[0].source.split("\n", 1)[0]
+            kept = [section[0], *(c for c in section if "sheet.show()" in c.source)]
         elif asked and all(question.part in IN_WORDS for question in asked):
             kept = _questions_only(section)
         elif not asked and notebook == "6_theory":
@@ -74,20 +72,14 @@ def in_words(notebook: str) -> list[str]:
 def open_questions(document: Any, notebook: str) -> tuple[list[str], list[str]]:
     """Questions in words whose cell has no answer yet, and those that no cell is there for."""
     texts = [cell for cell in document.cells if cell.cell_type == "markdown"]
-    unanswered, gone = [], []
-    for question in of_notebook(notebook):
-        ids = {
-            f"{c.get('id')}-answer"
-            for c in texts
-            if c.source.startswith("## ") and _about(c.source, question)
-        }
-        said = f"answer to question {question.part} "
+    unanswered: list[str] = []
+    gone: list[str] = []
+    for part in in_words(notebook):
+        heads = [c for c in texts if c.source.startswith("## ") and _about(c.source, part)]
+        ids, said = {f"{c.get('id')}-answer" for c in heads}, f"answer to question {part} "
         answers = [c.source for c in texts if c.get("id") in ids or said in c.source]
-        if question.part in in_words(notebook):
-            if not answers:
-                gone.append(question.part)
-            elif not any(map(_answered, answers)):
-                unanswered.append(question.part)
+        if not any(map(_answered, answers)):
+            (unanswered if answers else gone).append(part)
     return unanswered, gone
 
 
@@ -106,14 +98,9 @@ def _sections(cells: list[Any]) -> list[list[Any]]:
     return sections
 
 
-def _about(text: str, question: Question) -> bool:
+def _about(text: str, part: str) -> bool:
     heading = text.split("\n", 1)[0]
-    return bool(re.search(rf"(?<![\w.]){re.escape(question.part)}(?![\w.])", heading))
-
-
-def _only_heading(cell: Any) -> Any:
-    cell.source = cell.source.split("\n", 1)[0]
-    return cell
+    return bool(re.search(rf"(?<![\w.]){re.escape(part)}(?![\w.])", heading))
 
 
 def _questions_only(section: list[Any]) -> list[Any]:
@@ -142,20 +129,8 @@ def _prompts(questions: list[Question], after: str) -> list[Any]:
         for question in questions
     )
     code = f"# TODO: check your answer on numbers\n##### Your code here #####\n\n#####\n{sheet}"
-    written = [_markdown(f"{after}-answer", f"{words}\n\n{HERE}")] if words else []
-    return [*written, _code(f"{after}-check", code)]
-
-
-def _markdown(name: str, text: str) -> Any:
-    from nbformat import v4
-
-    return v4.new_markdown_cell(text, id=name)
-
-
-def _code(name: str, text: str) -> Any:
-    from nbformat import v4
-
-    return v4.new_code_cell(text, id=name)
+    written = [v4.new_markdown_cell(f"{words}\n\n{HERE}", id=f"{after}-answer")] if words else []
+    return [*written, v4.new_code_cell(code, id=f"{after}-check")]
 
 
 class _Names:
@@ -179,17 +154,15 @@ class _Names:
 
 def _names(tree: ast.AST) -> tuple[set[str], set[str]]:
     """Names that are read and names that are bound, wherever in a cell."""
-    used: set[str] = set()
-    stored: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else stored).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+    nodes = list(ast.walk(tree))
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    used = {name.id for name in names if isinstance(name.ctx, ast.Load)}
+    stored = {name.id for name in names if not isinstance(name.ctx, ast.Load)}
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
             stored.add(node.name)
         elif isinstance(node, ast.arg):
             stored.add(node.arg)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            stored.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             stored |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
     return used, stored
