@@ -26,7 +26,8 @@ def solve(text: str, source: str, module: str) -> str:
         text = text.replace(prompt, "\n".join(region.code), 1)
     tree = ast.parse(text)
     there = {name for node in tree.body for name in markers._defined(node) + _imported(node)}
-    top = {name for node in ast.parse(source).body for name in markers._defined(node)}
+    nodes = ast.parse(source).body
+    top = {name for node in nodes for name in markers._defined(node) + _imported(node)}
     if missing := sorted((markers._used(tree) & top) - there):
         head, body = text.split("\n\n\n", 1)
         text = f"{head}\nfrom {module} import {', '.join(missing)}\n\n\n{body}"

@@ -147,7 +147,7 @@ def test_notebooks_run_with_the_students_modules(tmp_path: Path) -> None:
 
 
 def test_modules_that_are_imported_already_cannot_be_replaced(tmp_path: Path) -> None:
-    import coursework.models  # noqa: F401
+    import coursework.models.unet  # noqa: F401
     from coursework_tools import student
 
     edition.write(tmp_path, problem=5)

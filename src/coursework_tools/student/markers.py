@@ -105,7 +105,7 @@ def skeleton(source: str, module: str) -> str:
     given = sorted(
         name for node in tree.body if node not in kept for name in _defined(node) if name in needed
     )
-    imports = _imports(tree, {name for node in kept for name in _used(node)})
+    imports = _imports(tree, {name for node in kept for name in _used(node)}, needed)
     if given:
         names = "".join(f"    {name},\n" for name in given)
         imports += f"\n\nfrom {module} import (  # given\n{names})"
@@ -155,15 +155,20 @@ def _defined(node: ast.stmt) -> list[str]:
     return []
 
 
-def _imports(tree: ast.Module, used: set[str]) -> str:
-    """The imports of a module in their groups, with only the names that are used."""
+def _imports(tree: ast.Module, used: set[str], needed: set[str]) -> str:
+    """The imports of a module in their groups: what the solution uses of libraries, and of the
+    package what the skeleton needs."""
     text, last, gap = "", 0, False
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             gap = gap or node.lineno > last + 1
             last = node.end_lineno or node.lineno
             future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-            names = [a for a in node.names if future or (a.asname or a.name).split(".")[0] in used]
+            own = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coursework")
+            wanted = needed if own else used
+            names = [
+                a for a in node.names if future or (a.asname or a.name).split(".")[0] in wanted
+            ]
             if names:
                 node.names = names
                 text += ("\n\n" if gap else "\n") + ast.unparse(node)

@@ -33,4 +33,8 @@ def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
     objects = [row.right == row.total for row in found if row.what != runner.IN_WORDS]
     if objects:
         typer.echo(f"{sum(objects)} of {len(objects)} objects pass all their checks.")
+    words = [row for row in found if row.what == runner.IN_WORDS]
+    if words:
+        answered, asked = sum(row.right for row in words), sum(row.total for row in words)
+        typer.echo(f"{answered} of {asked} questions in words have an answer.")
     return bool(found) and all(row.right == row.total for row in found)
