@@ -71,7 +71,7 @@ def test_what_is_missing_has_a_row_and_is_no_success(tmp_path: Path) -> None:
     path.unlink()
     code, text = words("--folder", tmp_path)
     assert code == 1
-    assert "6_theory.ipynb is missing" in text
+    assert "The notebook is missing" in text
 
 
 def test_an_unreadable_notebook_costs_nothing_else(tmp_path: Path) -> None:

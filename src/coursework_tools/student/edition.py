@@ -131,10 +131,10 @@ def in_words(folder: Path, problems: Sequence[int]) -> Iterator[tuple[int, int, 
         try:
             states = notebooks.open_questions(nbformat.read(folder / path, as_version=4), name)
         except FileNotFoundError:
-            words = f"{path} is missing; `coursework student --folder ...` writes another one."
+            words = "The notebook is missing; `coursework student --folder ...` writes another one."
             yield problem, 0, len(asked), [Remark("error", words)]
         except Exception:  # whatever may be in such a file
-            yield problem, 0, len(asked), [Remark("error", f"{path} is no readable notebook.")]
+            yield problem, 0, len(asked), [Remark("error", "The file is no readable notebook.")]
         else:
             said = [
                 Remark("to do", f"{words} {', '.join(parts)}.")
