@@ -36,6 +36,7 @@ TWEETS = st.lists(PIECES, max_size=12).map("".join) | st.text(
         (text.mend_mojibake, "cafÃ© â\x80\x9cyesâ\x80\x9d Ã¯Â»Â¿", "café “yes” ï»¿"),
         (text.mend_mojibake, "déjà vu ÃÃ â", "déjà vu ÃÃ â"),
         (text.plain_punctuation, "it’s “fine” … – `ok` a\u200bb", "it's \"fine\" ... - 'ok' ab"),
+        (text.plain_signs, "‹ｉｔ’s ﬁne›\u202f! ‑ ＯＫ\xa0?", "'it's fine' ! - OK ?"),
         (text.replace_urls, "see http://bit.ly/a?b=c,d and www.x.org!", "see  <url>  and  <url> "),
         (text.replace_urls, "youtube.com/watch is twitpic.com here", " <url>  is  <url>  here"),
         (text.replace_urls, "end.then e.g. 3.5 a@b.com", "end.then e.g. 3.5 a@b.com"),

@@ -35,15 +35,24 @@ USER, URL, HASHTAG, LONG = "<user>", "<url>", "<hashtag>", "<long>"
 _ENTITY = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")
 # UTF-8 sequences of two to four bytes that were read as latin-1
 _MOJIBAKE = re.compile("[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_PLAIN = str.maketrans(
-    {
-        "‘": "'", "’": "'", "‚": "'", "‛": "'", "`": "'", "´": "'", "ʼ": "'", "\x91": "'", "\x92": "'",
-        "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "\x93": '"', "\x94": '"',
-        "–": "-", "—": "-", "−": "-", "\x96": "-", "\x97": "-",
-        "…": "...", "\x85": "...",
-        "\u200b": None, "\u200c": None, "\u200d": None, "\ufe0f": None, "\ufeff": None, "\xad": None,
-    }
-)  # fmt: skip
+# the signs that the cleaning of the recorded trainings writes in ASCII; it must not change
+_CLEANED: dict[str, str | None] = {
+    "‘": "'", "’": "'", "‚": "'", "‛": "'", "`": "'", "´": "'", "ʼ": "'", "\x91": "'", "\x92": "'",
+    "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "\x93": '"', "\x94": '"',
+    "–": "-", "—": "-", "−": "-", "\x96": "-", "\x97": "-",
+    "…": "...", "\x85": "...",
+    "\u200b": None, "\u200c": None, "\u200d": None, "\ufe0f": None, "\ufeff": None, "\xad": None,
+}  # fmt: skip
+SIGNS: dict[str, str | None] = _CLEANED | {
+    "′": "'", "＇": "'", "ꞌ": "'", "‹": "'", "›": "'", "″": '"', "‟": '"', "〝": '"', "〞": '"',
+    "‐": "-", "‑": "-", "‒": "-", "―": "-", "﹣": "-", "․": ".", "‥": "..", "⁇": "??", "‼": "!!",
+    "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st",
+    "\u2060": None, "\ufe0e": None,
+    **dict.fromkeys(("\xa0", "\u202f", "\u3000", *map(chr, range(0x2000, 0x200B))), " "),
+    **{chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)},  # full-width forms
+}  # fmt: skip
+"""Typographic sign -> how it is typed; what people write to a trained model is read through this table."""
+_PLAIN, _SIGNS = str.maketrans(_CLEANED), str.maketrans(SIGNS)
 _URL = re.compile(
     r"(?:https?:/|www\.)\S+"
     r"|(?<![\w@.])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*"
@@ -81,6 +90,11 @@ def mend_mojibake(text: str) -> str:
 def plain_punctuation(text: str) -> str:
     """Write curly quotes, dashes and the ellipsis in ASCII; drop characters without width."""
     return text if text.isascii() and "`" not in text else text.translate(_PLAIN)
+
+
+def plain_signs(text: str) -> str:
+    """Write every sign of :data:`SIGNS` as it is typed: quotes, dashes, spaces, ligatures, wide letters."""
+    return text if text.isascii() and "`" not in text else text.translate(_SIGNS)
 
 
 def replace_urls(text: str) -> str:
