@@ -109,17 +109,3 @@ def test_bad_input(standin: Path) -> None:
     few = replace(data, train_labels=np.where(data.train_labels == 7, 1, data.train_labels))
     with pytest.raises(DataError, match="0 images of the digit 7"):
         digits.draw(few)
-
-
-def test_words_and_table_follow_the_numbers() -> None:
-    data = mnist.load()
-    measured = digits.measure(data, draws=20)
-    text = digits.observations(digits.draw(data), measured)
-    assert f"{measured['scaled'].own_class:.0%} of the rows" in text
-    assert f"{measured['RBF kernel'].own_class:.0%}: " in text
-    worse = replace(measured["cosine"], own_class=0.01)
-    assert ": not better than" in digits.observations(
-        digits.draw(data), {**measured, "cosine": worse}
-    )
-    shown = digits.table(measured)
-    assert [row[0] for row in shown.rows] == list(digits.VARIANTS)

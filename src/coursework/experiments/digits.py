@@ -25,7 +25,6 @@ from torch import Tensor
 
 from coursework.errors import ConfigError, DataError
 from coursework.models.attention import attention
-from coursework.report.tables import Table
 from coursework.training import seeds
 
 if TYPE_CHECKING:
@@ -36,98 +35,56 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Variant:
-    """How the similarity of two images is measured.
+    """How the similarity of two images is measured."""
 
-    Attributes:
-        name: Key in :data:`VARIANTS`.
-        formula: The score, in LaTeX.
-        similarity: Passed to :func:`coursework.models.attention.attention`.
-        scale: Factor of the scores; None is :math:`1/\\sqrt{784}`.
-        centred: Subtract the average of the ten sources from sources and targets first.
-        rbf: Take :math:`c |s|^2 / 2` off the scores, which leaves the Gaussian kernel
-            :math:`e^{-c |t - s|^2 / 2}` up to a factor that the softmax cancels.
-    """
-
-    name: str
-    formula: str
+    formula: str  # in LaTeX
     similarity: Literal["dot", "cosine"] = "dot"
-    scale: float | None = None
-    centred: bool = False
+    scale: float | None = None  # factor of the scores; None is 1 / sqrt(784)
+    centred: bool = False  # subtract the average of the ten sources from sources and targets first
+    # take c |s|^2 / 2 off the scores: the Gaussian kernel, but for a factor that the softmax cancels
     rbf: bool = False
 
 
-VARIANTS: Mapping[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        Variant("scaled", r"$t^\top s / \sqrt{784}$"),
-        Variant("unscaled", r"$t^\top s$", scale=1.0),
-        Variant("cosine", r"$20\,\cos(t, s)$", similarity="cosine", scale=20.0),
-        Variant(
-            "centred cosine",
-            r"$20\,\cos(t - \bar s, s - \bar s)$",
-            similarity="cosine",
-            scale=20.0,
-            centred=True,
-        ),
-        Variant("RBF kernel", r"$-\|t - s\|^2 / (2\sqrt{784})$", rbf=True),
-    )
+VARIANTS: Mapping[str, Variant] = {  # the factor 20 spreads cosines, which lie in [-1, 1]
+    "scaled": Variant(r"$t^\top s / \sqrt{784}$"),
+    "unscaled": Variant(r"$t^\top s$", scale=1.0),
+    "cosine": Variant(r"$20\,\cos(t, s)$", "cosine", 20.0),
+    "centred cosine": Variant(r"$20\,\cos(t - \bar s, s - \bar s)$", "cosine", 20.0, centred=True),
+    "RBF kernel": Variant(r"$-\|t - s\|^2 / (2\sqrt{784})$", rbf=True),
 }
-"""The similarities that are compared; the factor 20 spreads cosines, which lie in [-1, 1]."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Ten sources and ten targets; position i holds an image of the digit i.
+    """Ten sources and ten other images as targets; position i holds an image of the digit i."""
 
-    Attributes:
-        sources: `[C, 28, 28]`, pixels in [0, 1].
-        targets: The same shape, other images.
-        source_rows: Row of each source among the training images, `[C]`.
-        target_rows: Row of each target, `[C]`.
-    """
-
-    sources: Tensor
+    sources: Tensor  # [C, 28, 28], pixels in [0, 1]
     targets: Tensor
-    source_rows: np.ndarray
+    source_rows: np.ndarray  # [C], among the training images
     target_rows: np.ndarray
 
 
 @dataclass(frozen=True)
 class Attended:
-    """What attention made of a draw.
+    """What attention made of a draw."""
 
-    Attributes:
-        outputs: The weighted sums of the sources as images, `[C, 28, 28]`.
-        weights: The attention matrix, `[C targets, C sources]`; rows sum to one.
-    """
-
-    outputs: Tensor
-    weights: Tensor
+    outputs: Tensor  # [C, 28, 28], the weighted sums of the sources as images
+    weights: Tensor  # [C targets, C sources]; rows sum to one
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One similarity over many draws.
+    """One similarity over many draws, each with ten rows of weights."""
 
-    Attributes:
-        variant: Its name.
-        draws: Number of draws; each has ten rows.
-        own_class: Share of rows whose largest weight is on the target's own class (0.1 by chance).
-        own_weight: Average weight on the own class (0.1 if all weights were equal).
-        largest_weight: Average of the largest weight of a row (0.1 diffuse, 1 one-hot).
-        effective_sources: Average of exp(entropy) of a row: how many sources share the weight.
-        longest_picked: Share of rows that pick the source with the largest norm.
-        norm_correlation: Correlation, over all draws and sources, of how often a source is picked
-            by targets of *other* classes and its norm relative to the other nine.
-    """
-
-    variant: str
-    draws: int
-    own_class: float
-    own_weight: float
-    largest_weight: float
-    effective_sources: float
-    longest_picked: float
+    own_class: (
+        float  # share of rows whose largest weight is on the target's own class (0.1 by chance)
+    )
+    own_weight: float  # average weight on the own class (0.1 if all weights were equal)
+    largest_weight: float  # average of the largest weight of a row (0.1 diffuse, 1 one-hot)
+    effective_sources: float  # average of exp(entropy) of a row: how many sources share the weight
+    longest_picked: float  # share of rows that pick the source with the largest norm
+    # correlation, over all draws and sources, of how often a source is picked by targets of *other*
+    # classes and its norm relative to the other nine
     norm_correlation: float
 
 
@@ -153,24 +110,10 @@ def _images(data: MNIST, rows: np.ndarray) -> Tensor:
 
 
 def draw(data: MNIST, seed: int = 0) -> Draw:
-    """Draw one image of each class as source and one other image of each class as target.
-
-    Args:
-        data: MNIST, or its stand-in.
-        seed: Seed of the draw.
-
-    Raises:
-        DataError: If a class has fewer than two images.
-    """
+    """One image of each class as source, and one other image of each class as target."""
     rng = seeds.numpy_generator(seed, "digits")
     source_rows, target_rows = _draw_rows(_rows_by_class(data.train_labels), rng)
     return Draw(_images(data, source_rows), _images(data, target_rows), source_rows, target_rows)
-
-
-def _variant(name: str) -> Variant:
-    if name not in VARIANTS:
-        raise ConfigError(f"There is no similarity {name!r}; choose from {', '.join(VARIANTS)}.")
-    return VARIANTS[name]
 
 
 def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tensor, Tensor]:
@@ -179,11 +122,10 @@ def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tens
     Shapes:
         - targets, sources: `[..., C, P]`
         - output: `[..., C, P]`, weights: `[..., C, C]`
-
-    Raises:
-        ConfigError: If there is no such variant.
     """
-    chosen = _variant(variant)
+    if variant not in VARIANTS:
+        raise ConfigError(f"There is no similarity {variant!r}; choose from {', '.join(VARIANTS)}.")
+    chosen = VARIANTS[variant]
     queries, keys = targets, sources
     if chosen.centred:
         mean = sources.mean(dim=-2, keepdim=True)  # [..., 1, P]
@@ -199,35 +141,14 @@ def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tens
 
 
 def attend(images: Draw, variant: str = "scaled") -> Attended:
-    """Attention of the ten targets to the ten sources of a draw.
-
-    Args:
-        images: From :func:`draw`.
-        variant: Key in :data:`VARIANTS`.
-
-    Raises:
-        ConfigError: If there is no such variant.
-    """
+    """Attention of the ten targets to the ten sources of a draw."""
     T, S = images.targets.flatten(1), images.sources.flatten(1)  # [C, P]
     output, weights = attend_vectors(T, S, variant)  # [C, P], [C, C]
     return Attended(output.reshape(images.sources.shape), weights)
 
 
 def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]:
-    """Every similarity on the same many draws.
-
-    Args:
-        data: MNIST, or its stand-in.
-        draws: Number of draws, R.
-        seed: Seed of the draws.
-
-    Returns:
-        Variant -> what was measured, in the order of :data:`VARIANTS`.
-
-    Raises:
-        ConfigError: If ``draws`` is not positive.
-        DataError: If a class has fewer than two images.
-    """
+    """Every variant on the same many draws."""
     if draws < 1:
         raise ConfigError(f"draws is {draws}; at least one draw is needed.")
     rng = seeds.numpy_generator(seed, "digits", "many")
@@ -247,8 +168,6 @@ def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]
         by_others = one_hot.sum(1) - one_hot.diagonal(dim1=1, dim2=2)  # [R, C]
         entropy = torch.special.entr(weights).sum(2)  # [R, C]
         result[name] = Measured(
-            variant=name,
-            draws=draws,
             own_class=float((picked == own).float().mean()),
             own_weight=float(weights.diagonal(dim1=1, dim2=2).mean()),
             largest_weight=float(weights.amax(dim=2).mean()),
@@ -264,68 +183,3 @@ def _correlation(a: Tensor, b: Tensor) -> float:
     a, b = a.flatten().double() - a.double().mean(), b.flatten().double() - b.double().mean()
     length = float(a.norm() * b.norm())
     return float(a @ b) / length if length > 0 else 0.0
-
-
-def table(measured: Mapping[str, Measured], caption: str = "") -> Table:
-    """What :func:`measure` found, one row for each similarity."""
-    columns = [
-        "similarity",
-        "own class has the largest weight",
-        "weight on the own class",
-        "largest weight",
-        "effective number of sources",
-        "longest source picked",
-        "correlation with the norm",
-    ]
-    rows = [
-        (
-            one.variant,
-            f"{one.own_class:.1%}",
-            f"{one.own_weight:.2f}",
-            f"{one.largest_weight:.2f}",
-            f"{one.effective_sources:.1f}",
-            f"{one.longest_picked:.1%}",
-            f"{one.norm_correlation:+.2f}",
-        )
-        for one in measured.values()
-    ]
-    return Table(columns, rows, caption)
-
-
-def observations(images: Draw, measured: Mapping[str, Measured]) -> str:
-    """What there is to see in the attention matrix, in words (Markdown) computed from the numbers.
-
-    Args:
-        images: The draw that is shown.
-        measured: From :func:`measure`.
-    """
-    weights = attend(images, "scaled").weights  # [C targets, C sources]
-    norms = images.sources.flatten(1).norm(dim=1)  # [C]
-    own = int((weights.argmax(dim=1) == torch.arange(CLASSES)).sum())
-    favourite = int(weights.sum(dim=0).argmax())
-    rank = int((norms > norms[favourite]).sum()) + 1
-    scaled, unscaled, cosine, rbf = (
-        measured[name] for name in ("scaled", "unscaled", "cosine", "RBF kernel")
-    )
-    better = "better" if min(cosine.own_class, rbf.own_class) > scaled.own_class else "not better"
-    lines = [
-        f"*Diagonal.* In the draw shown, {own} of 10 targets give their largest weight to their own "
-        f"class; over {scaled.draws} draws it is {scaled.own_class:.0%} of the rows (10 % by chance). "
-        "Overlap of ink says something about the class, but not enough for a clean diagonal.",
-        f"*Columns.* The source that collects most weight in this draw is the {favourite}, whose norm "
-        f"is number {rank} of 10. Over all draws {scaled.longest_picked:.0%} of the rows pick the "
-        "source with the **largest norm** (10 % by chance), and being picked by other classes has a "
-        f"correlation of {scaled.norm_correlation:+.2f} with the norm (cosine: "
-        f"{cosine.norm_correlation:+.2f}). Pixels are never negative, so $t^\\top s$ grows with the "
-        "ink of $s$ whatever its shape: sources with much ink make dark *columns*.",
-        "*Sharpness.* The factor $1/\\sqrt{784}$ changes no arg max, only how sharp the rows are: "
-        f"their largest weight is {scaled.largest_weight:.2f} on average with it (the weight is "
-        f"spread like over {scaled.effective_sources:.1f} sources) and {unscaled.largest_weight:.2f} "
-        f"without ({unscaled.effective_sources:.1f} sources). So the scaled sums are blurred mixtures "
-        "of many digits, and the unscaled ones are nearly copies of one source, often of another "
-        "class.",
-        f"*Length taken out.* The cosine finds the own class in {cosine.own_class:.0%} of the rows, "
-        f"the Gaussian kernel in {rbf.own_class:.0%}: {better} than the dot product. The rest would "
-        "be for learned projections $W^Q$ and $W^K$, which this exercise does not have.",
-    ]
-    return "**Observed.**\n\n" + "\n".join(f"* {line}" for line in lines)
