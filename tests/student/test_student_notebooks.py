@@ -47,7 +47,8 @@ def test_every_question_is_asked_and_has_a_row_on_the_sheet(pair: tuple[str, Any
     for question in of_notebook(name):
         assert any(notebooks._about(line, question.part) for line in headings), question.part
         assert f'"{question.part}"' in text, question.part
-    assert "sheet.show()" in text
+    assert "page.answers()" in text
+    assert text.count("recorded=False)") == 1, "the recorded answers would be shown"
     expected = [
         q.part for q in of_notebook(name) if q.part in contents.IN_WORDS | contents.OBSERVED
     ]

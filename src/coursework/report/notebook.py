@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions, store
+from coursework.report.questions import Question
 from coursework.report.tables import Form, Table, grid, spread
 
 if TYPE_CHECKING:
@@ -93,16 +94,18 @@ class Page:
         >>> page.live("1.1.2", "gradient equals the product of the weights", "0 mismatches")
     """
 
-    def __init__(self, notebook: str) -> None:
+    def __init__(self, notebook: str, recorded: bool = True) -> None:
         self.notebook = notebook
+        self.recorded_answers = recorded  # not in the student edition
         self._questions = questions.of_notebook(notebook)
         self._live: list[Answer] = []
 
     def questions(self) -> Table:
         """What is asked, the points, and the answers with the recorded numbers."""
-        rows = [(q.part, questions.worth(q.points), q.asks, *_recorded(q)) for q in self._questions]
-        columns = ["question", "points", "asked", "answer", "recorded number [95 % interval]"]
-        return Table(columns, rows)
+        rows = [
+            (q.part, questions.worth(q.points), q.asks, *self._recorded(q)) for q in self._questions
+        ]
+        return Table(["question", "points", "asked", *self._columns], rows)
 
     def code(self, *things: Any) -> Code:
         """Functions and classes as they stand in the package, the asked-for lines marked."""
@@ -154,9 +157,15 @@ class Page:
             mine = [a for a in self._live if a.part == question.part]
             found = "; ".join(f"{a.result}: {a.value}" for a in mine)
             data = ", ".join(dict.fromkeys(a.source for a in mine))
-            rows.append((question.part, *_recorded(question), found, data))
-        columns = ["question", "answer", "recorded number [95 % interval]", "this run", "its data"]
-        return Table(columns, rows)
+            rows.append((question.part, *self._recorded(question), found, data))
+        return Table(["question", *self._columns, "this run", "its data"], rows)
+
+    @property
+    def _columns(self) -> list[str]:
+        return ["answer", "recorded number [95 % interval]"] if self.recorded_answers else []
+
+    def _recorded(self, question: Question) -> tuple[str, ...]:
+        return _recorded(question) if self.recorded_answers else ()
 
 
 def _recorded(question: questions.Question) -> tuple[str, str]:

@@ -28,7 +28,8 @@ HERE = "##### Your answer here #####"
 """Marks a prompt in words; as long as it stands there, the question is open."""
 
 _ANSWER_SHEET = re.compile(r"^## Answers", re.MULTILINE)
-_ADDS = re.compile(r"sheet\.add\(\s*\"([^\"]+)\"")
+_ADDS = re.compile(r"page\.live\(\s*\"([^\"]+)\"")
+_PAGE = re.compile(r"(Page\(\"\w+\")\)")  # shows the recorded answers
 
 
 def edition(document: Any, notebook: str) -> Any:
@@ -43,7 +44,7 @@ def edition(document: Any, notebook: str) -> Any:
         asked = [q for q in questions if _about(section[0].source, q.part)]
         if _ANSWER_SHEET.match(section[0].source):
             section[0].source = section[0].source.split("\n", 1)[0]
-            kept = [section[0], *(c for c in section if "sheet.show()" in c.source)]
+            kept = [section[0], *(c for c in section if "page.answers()" in c.source)]
         elif asked and all(question.part in IN_WORDS for question in asked):
             kept = _questions_only(section)
         elif not asked and notebook == "6_theory":
@@ -59,6 +60,7 @@ def edition(document: Any, notebook: str) -> Any:
     for cell in cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            cell.source = _PAGE.sub(r"\1, recorded=False)", cell.source)
             cell.metadata.pop("tags", None)  # there is nothing left to compare with
     result.cells = cells
     return result
@@ -125,7 +127,7 @@ def _prompts(questions: list[Question], after: str) -> list[Any]:
         if question.part in IN_WORDS | OBSERVED
     )
     sheet = "\n".join(
-        f'sheet.add("{question.part}", "your answer in a few words", value="what you measured")'
+        f'page.live("{question.part}", "your answer in a few words", value="what you measured")'
         for question in questions
     )
     code = f"# TODO: check your answer on numbers\n##### Your code here #####\n\n#####\n{sheet}"
