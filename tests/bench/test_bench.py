@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from coursework.config import override
 from coursework.data import m2nist, text
 from coursework.errors import ConfigError
 from coursework.report import store
@@ -33,7 +34,7 @@ TINY = configs.BenchConfig(
     rounds=2, warmup=0, device="cpu", nodes=60, edges=120, features=8, dense_nodes=30,
     lstm_sizes=(4,), lstm_batch=2, lstm_steps=3, decode_batch=2, decode_words=4,
     attention_tokens=16, tweets=20, all_tweets=False, canvases=4, looped_canvases=2, buckets=2,
-    bucket_size=8, growth_edges=(40, 80), growth_bytes=2**20, growth_tokens=(8, 16),
+    bucket_size=8, growth_edges=(400, 800), growth_bytes=2**23, growth_tokens=(8, 16),
     growth_pixels=(32,), growth_words=(10, 20), growth_rows=(10, 20), trainings=(),
 )  # fmt: skip
 
@@ -117,7 +118,7 @@ def test_threads_are_fixed_and_given_back(tiny: configs.BenchConfig) -> None:
     ("options", "message"),
     [
         ({"device": "tpu"}, "There is no device 'tpu'; choose from auto, cpu, cuda"),
-        ({"threads": 0}, "threads is 0; it must be at least 1"),
+        ({"threads": 0}, "threads is 0; it should be greater than or equal to 1"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -162,11 +163,66 @@ def test_memory_of_tensors_is_counted_with_gradients() -> None:
 # ------------------------------------------------------------------------------------------- peers
 
 
+def test_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(TINY, rounds=1, lstm_sizes=(4, 6))
+    monkeypatch.setitem(configs.PRESETS, "quick", config)
+    monkeypatch.setattr(layers, "LSTM_SIZE", 6)
+    result = bench.run(["lstm"], "quick")
+    assert list(result.metrics) == [
+        "lstm.h4_vs_builtin",
+        "lstm.h4_forward_vs_builtin",
+        "lstm.vs_builtin",
+        "lstm.forward_vs_builtin",
+        "lstm.hoisted_vs_naive",
+        "lstm.vs_naive",
+    ]
+    assert all(ratio > 0 for ratio in result.metrics.values())
+    assert configs.BenchConfig().lstm_sizes == (64, 128, 256, 512)
+    assert configs.PRESETS["full"].lstm_sizes[2] == 256  # the key lstm.vs_builtin exists
+
+
+def test_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+
+    def keep(module: Callable[..., Any], *inputs: Any) -> Callable[[], None]:
+        output = module(*inputs)
+        seen.append((output[0] if isinstance(output, tuple) else output).flatten(0, -2))  # [T*B, H]
+        return lambda: None
+
+    monkeypatch.setattr(layers, "_train_step", keep)
+    monkeypatch.setattr(layers, "LSTM_SIZE", 6)
+    layers.lstm(replace(TINY, lstm_sizes=(6,)))
+    assert len(seen) == 6
+    for output in seen[1:]:
+        torch.testing.assert_close(output, seen[0], atol=2e-6, rtol=0)
+
+
+def test_decodes_with_and_without_cache_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    from coursework.experiments import translation_all
+
+    sizes = ["width=8", "heads=2", "encoder_layers=1", "decoder_layers=1", "d_ff=8"]
+    settings = ["vocabulary=20", *(f"transformer.{size}" for size in sizes)]
+    small = override(translation_all.PRESETS["full"], settings)
+    monkeypatch.setitem(translation_all.PRESETS, "full", small)
+    for pair in layers.decode(replace(TINY, decode_words=6)):
+        ours, peer = pair.ours(), pair.peer()
+        assert ours.words.shape == (2, 6)
+        assert ours.words.tolist() == peer.words.tolist()
+
+
+def test_swaps_the_order_every_round() -> None:
+    order: list[str] = []
+    pair = Pair("a.vs_b", "", lambda: order.append("a"), lambda: order.append("b"))
+    ours, peer = harness.measure(pair, rounds=3, warmup=1)
+    assert "".join(order) == "baabbaab"
+    assert len(ours) == len(peer) == 3
+
+
 def test_loops_compose_the_same_canvases() -> None:
     images, labels = work.digits(20)
     ours = m2nist.compose(images, labels, 6, np.random.default_rng(3))
     for paste in (work.paste_slice, work.paste_pixels):
-        pixels, masks = work.compose_in_a_loop(images, labels, 6, np.random.default_rng(3), paste)
+        pixels, masks = work.compose_in_a_loop(images, labels, 6, paste, seed=3)
         np.testing.assert_array_equal(pixels, ours.images)
         np.testing.assert_array_equal(masks, ours.masks)
 
@@ -190,7 +246,7 @@ def test_growth_curves_and_their_exponents(standin: Path) -> None:
     memory = {g.key: g.value for g in findings.gauges if g.key.endswith("memory")}
     assert memory["growth.gat_edges_memory"] == pytest.approx(1, abs=0.15)
     assert memory["growth.dense_gat_edges_memory"] > 1.5
-    assert [point["size"] for point in findings.curves["gat_edges"]] == [40, 80]
+    assert [point["size"] for point in findings.curves["gat_edges"]] == [400, 800]
     assert growth.dense_bytes(4 * 2708) == 4 * 2708**2 * 8 * 4
 
 

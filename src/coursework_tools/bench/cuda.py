@@ -6,7 +6,6 @@ one kernel after the other; a graph launches all of them at once. Without a GPU 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -15,6 +14,7 @@ from coursework_tools.bench import layers
 from coursework_tools.bench.config import BenchConfig
 from coursework_tools.bench.harness import Pair, Step, device_of
 
+LAYERS = (layers.lstm, layers.encoder, layers.gat, layers.gcn)
 WARM_UP = 3
 """Steps before recording: libraries choose their kernels and take their memory in them."""
 
@@ -39,32 +39,24 @@ def captured(step: Step) -> Step:
 
 def pairs(config: BenchConfig) -> list[Pair]:
     """Every layer that has a peer, its step recorded, against the peer's and against its own without."""
-    return list(_pairs(config)) if device_of(config.device).type == "cuda" else []
-
-
-def _pairs(config: BenchConfig) -> Iterator[Pair]:
-    for rows in (layers.lstm, layers.encoder, layers.gat, layers.gcn):
-        for pair in rows(config):
-            name, _, peer = pair.key.rpartition("vs_")
-            if peer not in ("builtin", "pyg") or name.endswith("forward_"):
-                continue
-            try:
-                replay = captured(pair.ours)
-            except RuntimeError as error:  # says which operation cannot be recorded
-                print(f"{pair.key}: not recorded as a CUDA graph ({str(error).splitlines()[0]})")
-                torch.cuda.synchronize()
-                continue
-            what, _, against = pair.what.partition(", against ")
-            # the memory of a graph is its own, taken when it was recorded
-            graph = replace(pair, ours=replay, memory="none")
-            yield replace(
-                graph,
-                key=f"graphs.{pair.key}",
-                what=f"{what}, recorded as a CUDA graph, against {against} (step by step)",
-            )
-            yield replace(
-                graph,
-                key=f"graphs.{name}vs_eager",
-                what=f"{what}, recorded as a CUDA graph, against the same step by step",
-                peer=pair.ours,
-            )
+    found: list[Pair] = []
+    if device_of(config.device).type != "cuda":
+        return found
+    for pair in (p for rows in LAYERS for p in rows(config)):
+        name, _, peer = pair.key.rpartition("vs_")
+        if peer not in ("builtin", "pyg") or name.endswith("forward_"):
+            continue
+        try:
+            replay = captured(pair.ours)
+        except RuntimeError as error:  # says which operation cannot be recorded
+            print(f"{pair.key}: not recorded as a CUDA graph ({str(error).splitlines()[0]})")
+            torch.cuda.synchronize()
+            continue
+        # the memory of a graph is its own, taken when it was recorded
+        graph = replace(pair, ours=replay, memory="none")
+        what, _, against = pair.what.partition(", against ")
+        what += ", recorded as a CUDA graph, against "
+        theirs = replace(graph, key=f"graphs.{pair.key}", what=f"{what}{against} (step by step)")
+        own = replace(graph, key=f"graphs.{name}vs_eager", what=f"{what}the same step by step")
+        found += [theirs, replace(own, peer=pair.ours)]
+    return found

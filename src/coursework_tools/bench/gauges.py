@@ -7,52 +7,63 @@ import math
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from coursework import settings
+from coursework.data import (
+    embeddings,
+    eng_fra,
+    karate,
+    m2nist,
+    planetoid,
+    sentiment140,
+    text,
+    wikipedia,
+)
 from coursework.experiments import base
 from coursework.training.engine import Fit
 from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import Findings, Gauge, device_of, quartiles, repeated
+from coursework_tools.bench.harness import (
+    Findings,
+    Gauge,
+    Step,
+    device_of,
+    quartiles,
+    repeated,
+    timed,
+)
 from coursework_tools.bench.work import attention_steps, digits
+
+
+def _seconds(key: str, what: str, step: Step, rounds: int, warmup: int = 1) -> Gauge:
+    """Median and quartiles of a step."""
+    low, middle, high = repeated(step, rounds, warmup)
+    return Gauge(key, what, middle, "s", (low, high))
 
 
 def work(config: BenchConfig) -> Findings:
     """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
-    from coursework.data import m2nist
-
     images, labels = digits()
     n = config.canvases
     low, middle, high = repeated(
         lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)), config.rounds
     )
-    found = [
-        Gauge(
-            "canvases.per_second", "canvases composed a second", n / middle, "1/s",
-            (n / high, n / low),
-        )
-    ]  # fmt: skip
+    between = (n / high, n / low)
+    what = "canvases composed a second"
+    found = [Gauge("canvases.per_second", what, n / middle, "1/s", between)]
     sizes = (64, 128, 256, 512, 1024, 2048)
     steps = [attention_steps(size, device_of(config.device)) for size in sizes]
     times = [[repeated(step, 3)[1] for step in pair] for pair in steps]
-    where = crossover(sizes, [t[0] for t in times], [t[1] for t in times])
+    where = crossover(sizes, *zip(*times, strict=True))
     if where is not None:
-        found.append(
-            Gauge(
-                "attention.crossover_tokens",
-                "length from which linear attention (4 heads of 64) is faster than softmax",
-                where,
-                "tokens",
-            )
-        )
-    if config.all_tweets:
-        found += _all_tweets()
-    return Findings(found)
+        what = "length from which linear attention (4 heads of 64) is faster than softmax"
+        found.append(Gauge("attention.crossover_tokens", what, where, "tokens"))
+    return Findings([*found, *(_all_tweets() if config.all_tweets else [])])
 
 
 def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]) -> float | None:
@@ -71,61 +82,46 @@ def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]
 
 
 def _all_tweets() -> list[Gauge]:
-    """Seconds for all tweets with as many processes as the machine has cores, if they are at hand."""
-    from coursework.data import sentiment140, text
+    """Seconds for all tweets with as many processes as the machine has cores, if they are available."""
     from coursework.experiments.tweets import as_arrow
 
     data = sentiment140.load()
     if data.source.is_standin:
         return []
     array = as_arrow(data.texts)
-    started = time.perf_counter()
-    text.tokenise_many(array)
-    seconds = time.perf_counter() - started
     what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
+    seconds = timed(lambda: text.tokenise_many(array))
     return [Gauge("tokens.all_tweets_seconds", what, seconds, "s")]
 
 
-def loaders() -> dict[str, Callable[[], Any]]:
-    """Name -> how the experiments load it."""
-    from coursework.data import (
-        embeddings,
-        eng_fra,
-        karate,
-        m2nist,
-        planetoid,
-        sentiment140,
-        wikipedia,
-    )
-
-    some = ["good", "bad", "the", "of"]
-    return {
-        "sentiment140": sentiment140.load,
-        "sentiment140_tokens": sentiment140.load_tokens,
-        "eng_fra": eng_fra.load,
-        "mnist": m2nist.digit_pools,
-        "cora": lambda: planetoid.load("Cora"),
-        "citeseer": lambda: planetoid.load("CiteSeer"),
-        "chameleon": lambda: wikipedia.load("chameleon"),
-        "squirrel": lambda: wikipedia.load("squirrel"),
-        "crocodile": lambda: wikipedia.load("crocodile"),
-        "karate": karate.load,
-        "glove": lambda: embeddings.glove(some),
-        "french_vectors": lambda: embeddings.french(some),
-    }
+SOME = ["good", "bad", "the", "of"]
+LOADERS: dict[str, Callable[[], Any]] = {
+    "sentiment140": lambda: sentiment140.load(),
+    "sentiment140_tokens": lambda: sentiment140.load_tokens(),
+    "eng_fra": lambda: eng_fra.load(),
+    "mnist": lambda: m2nist.digit_pools(),
+    "cora": lambda: planetoid.load("Cora"),
+    "citeseer": lambda: planetoid.load("CiteSeer"),
+    "chameleon": lambda: wikipedia.load("chameleon"),
+    "squirrel": lambda: wikipedia.load("squirrel"),
+    "crocodile": lambda: wikipedia.load("crocodile"),
+    "karate": lambda: karate.load(),
+    "glove": lambda: embeddings.glove(SOME),
+    "french_vectors": lambda: embeddings.french(SOME),
+}
+"""Name -> how the experiments load it."""
 
 
 def load(config: BenchConfig) -> Findings:
     """Median of three loads after one that fills the cache; data sets that are not available are left out."""
-    found = []
-    for name, load in loaders().items():
-        source = load().source
-        if source.is_standin:
-            continue
-        low, middle, high = repeated(load, 3, warmup=0)
-        what = f"{name.replace('_', ' ')} loaded from the cache"
-        found.append(Gauge(f"load.{name}_seconds", what, middle, "s", (low, high)))
-    return Findings(found)
+    return Findings(
+        [
+            _seconds(f"load.{name}_seconds", f"{name.replace('_', ' ')} loaded from the cache",
+                     load, 3, warmup=0)
+            for name, load in LOADERS.items()
+            if not load().source.is_standin
+        ]
+    )  # fmt: skip
 
 
 IMPORT = (
@@ -137,20 +133,16 @@ IMPORT = (
 def start(config: BenchConfig) -> Findings:
     """Import of the command line and its help, in fresh interpreters; the last run of the notebooks."""
 
-    def help_() -> None:
-        command = [sys.executable, "-m", "coursework_tools.cli", "--help"]
-        subprocess.run(command, check=True, capture_output=True)
+    def python(*arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 
-    def imported() -> float:
-        command = [sys.executable, "-c", IMPORT]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-    imported()
-    low, middle, high = quartiles([imported() for _ in range(config.rounds)])
+    seconds = [float(python("-c", IMPORT)) for _ in range(config.rounds + 1)]
+    low, middle, high = quartiles(seconds[1:])
     what = "import of the command line"
     found = [Gauge("start.import_seconds", what, middle, "s", (low, high))]
-    low, middle, high = repeated(help_, config.rounds)
-    found.append(Gauge("start.help_seconds", "coursework --help", middle, "s", (low, high)))
+    help_ = partial(python, "-m", "coursework_tools.cli", "--help")
+    found.append(_seconds("start.help_seconds", "coursework --help", help_, config.rounds))
     return Findings(found + notebooks())
 
 
@@ -196,14 +188,16 @@ def shares(name: str, fits: list[Fit]) -> list[Gauge]:
     steps = sum(fit.step_seconds for fit in fits)
     loop = sum(fit.seconds for fit in fits)
     evaluation = sum(fit.validation_seconds for fit in fits)
-    samples = sum(fit.samples for fit in fits)
     if not steps:
         return []
+    samples = "samples of the loss (tweets, tokens, nodes, canvases) a second"
+    outside = "share of the training loop outside forward, backward and update"
     return [
-        Gauge(f"training.{name}_per_second", f"{name}: samples of the loss (tweets, tokens, nodes, "
-              "canvases) a second", samples / loop, "1/s"),
-        Gauge(f"training.{name}_outside_share", f"{name}: share of the training loop outside forward, "
-              "backward and update", 1 - steps / loop, "share"),
-        Gauge(f"training.{name}_evaluation_share", f"{name}: share of evaluation between epochs",
-              evaluation / (loop + evaluation), "share"),
+        Gauge(f"training.{name}_{key}", f"{name}: {what}", value, unit)
+        for key, what, value, unit in (
+            ("per_second", samples, sum(fit.samples for fit in fits) / loop, "1/s"),
+            ("outside_share", outside, 1 - steps / loop, "share"),
+            ("evaluation_share", "share of evaluation between epochs",
+             evaluation / (loop + evaluation), "share"),
+        )
     ]  # fmt: skip

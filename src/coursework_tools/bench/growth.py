@@ -13,81 +13,71 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from coursework.data import text
 from coursework.theory.cost import log_log_slope
+from coursework_tools.bench import layers
 from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import (
-    Findings,
-    Gauge,
-    Memory,
-    Step,
-    device_of,
-    peak_memory,
-    repeated,
-)
+from coursework_tools.bench.harness import Findings, Gauge, Step, device_of, peak_memory, repeated
 from coursework_tools.bench.work import attention_steps, raw_tweets
 
 TAIL = 3
 """Points at the large end to which the exponent is fitted; at the small end fixed costs rule."""
 
+Curve = tuple[str, str, str, Iterable[int], Callable[[int], Step]]  # name, what, of, sizes, step
+
 
 def gauges(config: BenchConfig) -> Findings:
     """Edges, tokens, pixels, words and rows."""
-    findings = Findings()
     device = device_of(config.device)
     fits = [n for n in config.growth_edges if dense_bytes(n) <= config.growth_bytes]
-    softmax = [n for n in config.growth_tokens if 4 * 4 * n * n <= config.growth_bytes]
-    _curve(findings, "gat_edges", "GAT layer", "edges", config.growth_edges,
-           partial(graph_step, "gat", device))  # fmt: skip
-    _curve(findings, "gcn_edges", "graph convolution", "edges", config.growth_edges,
-           partial(graph_step, "gcn", device))  # fmt: skip
-    _curve(findings, "dense_gat_edges", "GAT over all pairs", "edges", _with_steps(fits),
-           partial(graph_step, "dense", device))  # fmt: skip
-    _curve(findings, "linear_attention_tokens", "linear attention", "tokens", config.growth_tokens,
-           partial(_attention, 0, device))  # fmt: skip
-    _curve(findings, "softmax_attention_tokens", "softmax attention", "tokens", softmax,
-           partial(_attention, 1, device))  # fmt: skip
-    _curve(findings, "unet_pixels", "U-Net of the assignment", "pixels",
-           [side * side for side in config.growth_pixels], partial(_unet, device))  # fmt: skip
-    _curve(findings, "output_words", "output layer and its loss, 256 tokens of width 256", "words",
-           config.growth_words, partial(_output, device))  # fmt: skip
-    _curve(findings, "cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows,
-           _cleaning, memory="python")  # fmt: skip
+    dense = sorted({*fits, *(n // 3 for n in fits)})  # so that a short curve still has a slope
+    tokens = config.growth_tokens
+    softmax = [n for n in tokens if 4 * 4 * n * n <= config.growth_bytes]
+    layer = partial(partial, graph_step)
+    curves: list[Curve] = [
+        ("gat_edges", "GAT layer", "edges", config.growth_edges, layer("gat", device)),
+        ("gcn_edges", "graph convolution", "edges", config.growth_edges, layer("gcn", device)),
+        ("dense_gat_edges", "GAT over all pairs", "edges", dense, layer("dense", device)),
+        ("linear_attention_tokens", "linear attention", "tokens", tokens,
+         lambda n: attention_steps(n, device)[0]),
+        ("softmax_attention_tokens", "softmax attention", "tokens", softmax,
+         lambda n: attention_steps(n, device)[1]),
+        ("unet_pixels", "U-Net of the assignment", "pixels",
+         [side * side for side in config.growth_pixels], partial(_unet, device)),
+        ("output_words", "output layer and its loss, 256 tokens of width 256", "words",
+         config.growth_words, partial(_output, device)),
+        ("cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows, _cleaning),
+    ]  # fmt: skip
+    findings = Findings()
+    for curve in curves:
+        _measure(findings, *curve)
     return findings
 
 
-def _curve(
+def _measure(
     findings: Findings,
     name: str,
     what: str,
     of: str,
     sizes: Iterable[int],
     make: Callable[[int], Step],
-    memory: Memory = "tensors",
 ) -> None:
     """Measure one curve and fit both exponents."""
     points = []
     for size in sizes:
         step = make(size)
         low, middle, high = repeated(step, 3)
-        peak = peak_memory(step, memory) or 0.0
-        points.append(
-            {"size": float(size), "seconds": middle, "low": low, "high": high, "bytes": peak}
-        )
+        peak = peak_memory(step, "python" if make is _cleaning else "tensors") or 0.0
+        point = {"size": float(size), "seconds": middle, "low": low, "high": high, "bytes": peak}
+        points.append(point)
     findings.curves[name] = points
     tail = points[-TAIL:]
     for kind, unit in (("seconds", "time"), ("bytes", "memory")):
         if len(tail) > 1 and all(point[kind] > 0 for point in tail):
-            slope = log_log_slope(
-                [int(point["size"]) for point in tail], [point[kind] for point in tail]
-            )
-            text = f"{what}: {unit} grows with the number of {of} to this power"
-            findings.gauges.append(Gauge(f"growth.{name}_{unit}", text, slope, "exponent"))
-
-
-def _with_steps(sizes: list[int]) -> list[int]:
-    """A point between each two, so that a short curve still has a slope."""
-    between = [size // 3 for size in sizes]
-    return sorted({*sizes, *between})
+            tail_sizes, values = zip(*((int(p["size"]), p[kind]) for p in tail), strict=True)
+            slope = log_log_slope(tail_sizes, values)
+            said = f"{what}: {unit} grows with the number of {of} to this power"
+            findings.gauges.append(Gauge(f"growth.{name}_{unit}", said, slope, "exponent"))
 
 
 def dense_bytes(edges: int) -> int:
@@ -97,32 +87,15 @@ def dense_bytes(edges: int) -> int:
 
 def graph_step(kind: str, device: torch.device, edges: int) -> Step:
     """Forward and backward of a layer (16 features to 16) on a graph of ``edges / 4`` nodes."""
-    from coursework.models.gat import GraphAttentionLayer, dense_attention_reference
-    from coursework.models.gcn import GraphConvolution
-    from coursework.models.sparse import sparse_csr
-
     nodes = edges // 4
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(nodes, 16, generator=generator)
-    edge_index = torch.randint(nodes, (2, edges - nodes), generator=generator)
-    edge_index = torch.cat([edge_index, torch.arange(nodes).expand(2, -1)], dim=1).to(device)
-    x = x.to(device)
-    torch.manual_seed(0)
+    sizes = BenchConfig(
+        device=device.type, nodes=nodes, edges=(edges - nodes) // 2, features=16,
+        dense_nodes=nodes if kind == "dense" else 1,
+    )  # fmt: skip
     if kind == "gcn":
-        convolution = GraphConvolution(16, 16).to(device)
-        values = torch.full((edges,), 0.25, device=device)
-        matrix = sparse_csr(edge_index[1], edge_index[0], values, (nodes, nodes))
-        return lambda: convolution(x, matrix).sum().backward()
-    layer = GraphAttentionLayer(16, 16, 8, dropout=0.0).to(device)
-    if kind == "gat":
-        return lambda: layer(x, edge_index).sum().backward()
-    dense = torch.zeros(nodes, nodes, device=device)
-    dense[edge_index[1], edge_index[0]] = 1.0
-    return lambda: dense_attention_reference(layer, x, dense).sum().backward()
-
-
-def _attention(which: int, device: torch.device, n: int) -> Step:
-    return attention_steps(n, device)[which]
+        return layers.gcn(sizes)[0].ours
+    sparse, dense = layers.gat(sizes)
+    return dense.peer if kind == "dense" else sparse.ours
 
 
 def _unet(device: torch.device, pixels: int) -> Step:
@@ -144,7 +117,5 @@ def _output(device: torch.device, words: int) -> Step:
 
 
 def _cleaning(rows: int) -> Step:
-    from coursework.data import text
-
     texts, _ = raw_tweets(rows)
     return lambda: text.tokenise_many(texts, processes=1)

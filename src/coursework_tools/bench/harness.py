@@ -17,8 +17,6 @@ from coursework.errors import ConfigError
 from coursework.theory.cost import peak_bytes
 from coursework.training.threads import limited_threads
 
-__all__ = ["limited_threads"]
-
 Step = Callable[[], Any]
 Memory = Literal["tensors", "python", "none"]
 
@@ -27,9 +25,8 @@ Memory = Literal["tensors", "python", "none"]
 class Goal:
     """What a row should reach."""
 
-    bound: float  # the number
-    # whether it is an upper bound (seconds, exponents) instead of a lower one (ratios)
-    at_most: bool = False
+    bound: float
+    at_most: bool = False  # an upper bound (seconds, shares) instead of a lower one (ratios)
 
     def met(self, value: float) -> bool:
         """Whether ``value`` is on the right side."""
@@ -45,19 +42,13 @@ class Pair:
 
     key: str  # ``row.vs_peer``
     what: str  # one line
-    ours: Step  # our step
-    peer: Step  # the step that it is compared with
-    # fewer rounds than the others get, where a step takes long; None for as many
-    most_rounds: int | None = None
-    # floating point operations in the matrix products of one of our steps; 0 if it has none
-    flops: float = 0.0
-    # what one of our steps must read and write at least once; 0 if that says nothing
-    bytes: float = 0.0
-    # how peak memory is counted: ``tensors`` what PyTorch allocates, ``python`` what Python and
-    # NumPy allocate (tracemalloc), ``none`` not at all
-    memory: Memory = "tensors"
-    # threads of PyTorch during the pair, or None for those of the configuration
-    threads: int | None = None
+    ours: Step
+    peer: Step  # what ours is compared with
+    most_rounds: int | None = None  # where a step takes long; None for as many as the config says
+    flops: float = 0.0  # operations in the matrix products of one of our steps; 0 if it has none
+    bytes: float = 0.0  # what one of our steps must read and write; 0 if that says nothing
+    memory: Memory = "tensors"  # what is counted: PyTorch's, "python"'s and NumPy's, or "none"
+    threads: int | None = None  # of PyTorch during the pair; None for those of the config
 
 
 @dataclass(frozen=True)
@@ -66,8 +57,8 @@ class Gauge:
 
     key: str  # name of the metric
     what: str  # one line
-    value: float  # the number
-    unit: str  # its unit
+    value: float
+    unit: str
     spread: tuple[float, float] | None = None  # quartiles, where it was taken several times
 
 
@@ -94,18 +85,17 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def synchronise() -> None:
-    """Wait until the GPU has done what it was given; nothing without one."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+def _on_gpu() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
 def timed(step: Step) -> float:
     """Seconds of one call, what it left to the GPU included."""
-    synchronise()
+    wait = torch.cuda.synchronize if _on_gpu() else lambda: None
+    wait()
     started = time.perf_counter()
     step()
-    synchronise()
+    wait()
     return time.perf_counter() - started
 
 
@@ -137,15 +127,12 @@ def repeated(step: Step, rounds: int, warmup: int = 1) -> tuple[float, float, fl
     return quartiles([timed(step) for _ in range(rounds)])
 
 
-# ---------------------------------------------------------------------------------------------- memory
-
-
 def peak_memory(step: Step, how: Memory) -> float | None:
     """Most bytes that one call held at once beyond what was there before."""
     if how == "none":
         return None
     gc.collect()
-    if how == "tensors" and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if how == "tensors" and _on_gpu():
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         timed(step)
@@ -160,20 +147,15 @@ def peak_memory(step: Step, how: Memory) -> float | None:
         tracemalloc.stop()
 
 
-# ----------------------------------------------------------------------------------------------- limit
-
-
 @dataclass(frozen=True)
 class Limit:
     """What the machine can do, measured on the spot."""
 
-    # floating point operations a second in a float32 product of two 1024 x 1024 matrices
-    flops: float
-    bytes: float  # bytes a second read and written by a copy of an array larger than the caches
+    flops: float  # a second, in a float32 product of two 1024 x 1024 matrices
+    bytes: float  # read and written a second by a copy of an array larger than the caches
 
     def seconds(self, pair: Pair) -> float:
-        """The shortest time in which our step of the pair could be done (the roofline model,
-        Williams et al. 2009): its arithmetic at full rate, or its memory traffic, whichever is longer."""
+        """The longer of arithmetic and memory traffic at full rate (roofline, Williams et al. 2009)."""
         return max(pair.flops / self.flops, pair.bytes / self.bytes)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -13,19 +12,18 @@ import torch
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments.base import Run
+from coursework.training.threads import limited_threads
 from coursework_tools.bench import cuda, gauges, growth, layers, work
 from coursework_tools.bench.config import PRESETS, BenchConfig, goal_of
 from coursework_tools.bench.harness import (
     Findings,
-    Gauge,
     Pair,
     device_of,
     limit,
-    limited_threads,
     measure,
     peak_memory,
     quartiles,
-)
+)  # fmt: skip
 
 PAIRS: dict[str, Callable[[BenchConfig], list[Pair]]] = {
     "lstm": layers.lstm,
@@ -60,9 +58,8 @@ def run(
 ) -> Run:
     """Measure the named rows of :data:`PAIRS` and :data:`GAUGES`; all where none is named.
 
-    Returns:
-        A run whose metrics are the median ratios and the gauges. Its notes have the rows with quartiles,
-        medians in seconds, peak memory, the limit that was measured and the share of it.
+    The run's metrics are the median ratios and the gauges. Its notes have the rows with quartiles,
+    medians in seconds, peak memory, the limit that was measured and the share of it.
 
     Raises:
         ConfigError: If a row, the preset or the device does not exist.
@@ -81,11 +78,9 @@ def run(
             with limited_threads(config.threads):
                 findings = GAUGES[name](config)
             curves |= findings.curves
-            rows += [_number(gauge) for gauge in findings.gauges]
-    goals = {row["key"]: goal_of(row["key"]) if preset == "full" else None for row in rows}
-    metrics = {row["key"]: _value(row) for row in rows}
-    for row in rows:  # goals are set for the sizes of the full benchmark
-        goal = goals[row["key"]]
+            rows += map(asdict, findings.gauges)
+    for row in rows:
+        goal = goal_of(row["key"]) if preset == "full" else None  # set for the sizes of this preset
         row["goal"] = None if goal is None else str(goal)
         row["met"] = None if goal is None else goal.met(_value(row))
     machine = limit(torch.device(config.device), config.threads)
@@ -95,7 +90,7 @@ def run(
         preset=preset,
         config=config,
         seed=0,
-        metrics=metrics,
+        metrics={row["key"]: _value(row) for row in rows},
         source=Source("generated tensors", "package", "", (), "MIT"),
         seconds=time.perf_counter() - started,
         curves=curves,
@@ -111,20 +106,13 @@ def _config(names: list[str], preset: str, device: str | None, threads: int | No
     if preset not in PRESETS:
         raise ConfigError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
     config = PRESETS[preset]
-    count = config.threads if threads is None else threads
-    if count < 1:
-        raise ConfigError(f"threads is {count}; it must be at least 1.")
-    return replace(config, device=device_of(device or config.device).type, threads=count)
+    where = device_of(device or config.device).type
+    return replace(config, device=where, threads=config.threads if threads is None else threads)
 
 
 def _value(row: dict[str, Any]) -> float:
     value: float = row["ratio"][1] if "ratio" in row else row["value"]
     return value
-
-
-def _number(gauge: Gauge) -> dict[str, Any]:
-    keys = ("key", "what", "value", "unit", "spread")
-    return {key: getattr(gauge, key) for key in keys}
 
 
 def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
@@ -136,17 +124,10 @@ def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
     with limited_threads(count):
         ours, peer = measure(pair, rounds, warmup)
         memory = [peak_memory(step, pair.memory) for step in (pair.ours, pair.peer)]
-    ratio = quartiles([b / a for a, b in zip(ours, peer, strict=True)])
-    shortest = limit(torch.device(config.device), count).seconds(pair)
-    return {
-        "key": pair.key,
-        "what": pair.what,
-        "ours": quartiles(ours),
-        "peer": quartiles(peer),
-        "ratio": ratio,
-        "rounds": rounds,
-        "threads": count,
-        "memory": memory,
-        "limit": shortest or None,
-        "share": shortest / statistics.median(ours) if shortest else None,
-    }
+    ratios = [b / a for a, b in zip(ours, peer, strict=True)]
+    times = {"ours": ours, "peer": peer, "ratio": ratios}
+    measured: dict[str, Any] = {name: quartiles(values) for name, values in times.items()}
+    measured |= {"rounds": rounds, "threads": count, "memory": memory}
+    shortest = limit(torch.device(config.device), count).seconds(pair) or None
+    share = shortest / quartiles(ours)[1] if shortest else None
+    return {"key": pair.key, "what": pair.what, **measured, "limit": shortest, "share": share}
