@@ -26,9 +26,9 @@ def test_every_variant_has_an_error_and_a_difference_on_other_splits_than_the_re
 ) -> None:
     seen, real = set(), wikipedia_splits.split_of
 
-    def spy(graph, kind, seed, share):  # type: ignore[no-untyped-def]
+    def spy(n, groups, seed, share):  # type: ignore[no-untyped-def]
         seen.add(seed)
-        return real(graph, kind, seed, share)
+        return real(n, groups, seed, share)
 
     monkeypatch.setattr(wikipedia_splits, "split_of", spy)
     run = wikipedia_study.train(Job("wikipedia_study", TINY, seed=3, log=None))

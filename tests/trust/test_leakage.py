@@ -519,16 +519,16 @@ def test_shared_sentences_are_found() -> None:
 
 
 def test_twins_on_two_sides_are_found() -> None:
-    graph = pages.load()
-    grouped = pages.split_grouped(graph.twin_group, 0)
-    assert (
-        wikipedia_splits.twin_share(
-            graph, np.concatenate([grouped.train, grouped.validation]), grouped.test
-        )
-        == 0
-    )
-    random = pages.split_random(graph.num_nodes, 0)
-    assert wikipedia_splits.twin_share(graph, random.train, random.test) > 0.1
+    """Copies by equal links, nearly equal links, and equal traffic: one more kind from split to split."""
+    inputs = wikipedia_splits.Inputs(pages.load())
+    found = {}
+    for kind in ("random", "grouped", "strict"):
+        groups = inputs.groups(kind)  # type: ignore[arg-type]
+        split = wikipedia_splits.split_of(inputs.graph.num_nodes, groups, 0)
+        found[kind] = inputs.copies(np.concatenate([split.train, split.validation]), split.test)
+    assert min(found["random"].values()) > 0.1
+    assert found["grouped"]["twin"] == 0 < found["grouped"]["equal_traffic"]
+    assert found["strict"] == {"twin": 0, "near_twin": 0, "equal_traffic": 0}
 
 
 def test_copied_tweets_are_found() -> None:

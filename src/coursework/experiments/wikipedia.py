@@ -71,7 +71,8 @@ class Config:
     )  # fmt: skip
     graph: pages.Name = "chameleon"  # which page network
     splits: Annotated[tuple[SplitKind, ...], Field(min_length=1)] = SPLITS
-    networks: Annotated[tuple[NetworkName, ...], Field(min_length=1)] = get_args(NetworkName)
+    networks: tuple[NetworkName, ...] = get_args(NetworkName)  # none: the other models alone
+    alike: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard index of nearly equal links
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # used of the training part
     refit: bool = True  # fit on training and validation part together
     trees: Count = 300  # at most, of the boosting
@@ -109,6 +110,7 @@ FULL = Config()
 LARGER = ("steps_per_epoch=5", "plan.learning_rate=0.01")
 CROCODILE = ("graph=crocodile", "plan.epochs=12", "attention_plan.epochs=16", "members=2", *LARGER)
 DESIGNED, PLAIN = "networks=gnn,attention", "networks=mlp,gcn,gat"
+STRICT, BASELINES = "splits=strict", ("splits=random,grouped,strict", "networks=")
 PRESETS: dict[str, Config] = {
     "full": FULL,
     "quick": override(FULL, (
@@ -120,14 +122,23 @@ PRESETS: dict[str, Config] = {
     # the networks that take longest there and are worst: fewer seeds
     "squirrel-plain": override(FULL, ("graph=squirrel", PLAIN, *LARGER)),
     "crocodile-plain": override(FULL, (PLAIN, *CROCODILE)),
+    # without copies between training and test
+    "strict": override(FULL, (STRICT,)),
+    "strict-squirrel": override(FULL, (STRICT, "graph=squirrel", *LARGER)),
+    "strict-crocodile": override(FULL, (STRICT, *CROCODILE)),
+    # the models that are no networks on all splits: minutes
+    "baselines": override(FULL, BASELINES),
+    "baselines-squirrel": override(FULL, ("graph=squirrel", *BASELINES)),
+    "baselines-crocodile": override(FULL, ("graph=crocodile", *BASELINES)),
 }  # fmt: skip
 
 
 def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
     """A split of a graph, and which of its pages are fitted."""
-    split = splits.split_of(inputs.graph, kind, seed, config.train_share)
+    groups = inputs.groups(kind)
+    split = splits.split_of(inputs.graph.num_nodes, groups, seed, config.train_share)
     rows = np.concatenate([split.train, split.validation]) if config.refit else split.train
-    return Task(inputs, kind, split, rows)
+    return Task(inputs, kind, groups, split, rows)
 
 
 # ------------------------------------------------------------------------------------------- baselines
@@ -383,13 +394,13 @@ def fit_all(job: Job, task: Task) -> dict[str, Fitted]:
 def scores(task: Task, fitted: dict[str, Fitted]) -> dict[str, float]:
     """Errors on the test pages of a split: all measures for the networks, the main ones for the rest."""
     found: dict[str, float] = {}
-    traffic, test, y = task.graph.traffic.numpy(), task.split.test, task.graph.y.numpy()
-    # the strictest view: pages whose very traffic no page of the training part has
-    fresh = test[~np.isin(traffic[test], traffic[task.rows])]
+    test, y = task.split.test, task.graph.y.numpy()
+    parts = {"fresh": task.fresh, "copied": np.setdiff1d(test, task.fresh)}  # by equal traffic
     for name, model in fitted.items():
         values = measures(task.graph, model.predicted, test)
-        if len(fresh):
-            values["fresh_mae_ln"] = float(np.abs(model.predicted[fresh] - y[fresh]).mean())
+        for part, rows in parts.items():
+            if len(rows):
+                values[f"{part}_mae_ln"] = float(np.abs(model.predicted[rows] - y[rows]).mean())
         if model.model is None and name != "ensemble":
             del values["mae_visits"], values["medae_visits"]
         found |= {f"{task.kind}.{name}.test_{key}": value for key, value in values.items()}
@@ -402,7 +413,7 @@ def train(job: Job) -> Run:
     Artefacts, for each split: ``tasks`` (:class:`Task`) and ``fitted`` (name -> :class:`Fitted`).
     """
     config, graph = job.config, pages.load(job.config.graph)
-    inputs = Inputs(graph, config.candidates)
+    inputs = Inputs(graph, config.candidates, config.alike)
     tasks = {kind: task_of(inputs, kind, config, job.seed) for kind in config.splits}
     results = {kind: fit_all(job.part(kind), task) for kind, task in tasks.items()}
     metrics: dict[str, float] = {}
@@ -414,10 +425,13 @@ def train(job: Job) -> Run:
         "largest_degree": int(degrees(graph.edge_index, graph.num_nodes).max()),
         "fitted_on": "training and validation part" if config.refit else "training part",
     }
+    if "strict" in tasks and not config.networks:
+        notes["strict.groups"] = splits.sensitivity(graph)
     for kind, fitted in results.items():
         task, split = tasks[kind], tasks[kind].split
         metrics |= scores(task, fitted)
-        metrics[f"{kind}.test_share_with_twin"] = splits.twin_share(graph, task.rows, split.test)
+        for copy, share in inputs.copies(task.rows, split.test).items():
+            metrics[f"{kind}.test_share_with_{copy}"] = share
         notes[f"{kind}.sizes"] = list(split.sizes)
         if "ensemble" in fitted:  # of the first seed alone in a recorded result
             predicted = fitted["ensemble"].predicted[split.test].round(3).tolist()
@@ -461,7 +475,7 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     """Test metrics of the network in a ``best.pt``, on the test pages of its own split and seed."""
     config, bundle, weights = restore(checkpoint, "wikipedia", Config)
     kind, name = bundle["split"], bundle["network"]
-    inputs = Inputs(pages.load(config.graph), config.candidates)
+    inputs = Inputs(pages.load(config.graph), config.candidates, config.alike)
     task = task_of(inputs, kind, config, bundle["seed"])
     model = build(name, inputs, config)
     with checkpoints.fitting(checkpoint, "wikipedia"):

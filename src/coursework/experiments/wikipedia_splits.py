@@ -8,47 +8,82 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from coursework.data import wikipedia as pages
-from coursework.data.splits import Split
+from coursework.data.splits import Split, group_split
 from coursework.data.wikipedia import WikipediaGraph
 from coursework.experiments import wikipedia_candidates
 from coursework.models.residual_attention import Candidates
 from coursework.models.sparse import adjacency
 
-SplitKind = Literal["random", "grouped"]
-SPLITS: tuple[SplitKind, ...] = get_args(SplitKind)
+SplitKind = Literal["random", "grouped", "strict"]
+SPLITS: tuple[SplitKind, ...] = ("random", "grouped")
+"""What the assignment asks for, and the split that keeps pages with equal links together; ``strict``
+also keeps pages with nearly equal links or equal traffic together."""
+TEST, VALIDATION = 0.2, 0.08  # shares of all pages
+THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 1.0)  # of which the sensitivity is shown
+FEWEST_LINKS = 3  # that two pages need before their links count as nearly equal
 
 
-def groups_of(graph: WikipediaGraph, kind: SplitKind) -> Tensor | None:
-    """Number of the group of each page `[N]`, if the split keeps groups together.
+def near_twins(graph: WikipediaGraph, alike: float) -> Any:
+    """Pairs of pages whose sets of links have a Jaccard index of at least ``alike``: CSR `[N, N]`.
 
-    ``random`` is what the assignment asks for. ``grouped`` keeps pages with the same set of neighbours
-    together (redirects to one article, nearly always with the same traffic), so that the answer to a
-    test page cannot be looked up in the training part.
+    Sets of fewer than :data:`FEWEST_LINKS` links are left out: they are similar by chance.
     """
-    return {"random": None, "grouped": graph.twin_group}[kind]
+    links, n = wikipedia_candidates.links_of(graph), graph.num_nodes
+    degree, first, second = np.diff(links.indptr), [], []
+    for begin in range(0, n, 1000):  # in blocks: the common links of all pairs are nearly dense
+        common = (links[begin : begin + 1000] @ links).tocoo()
+        a, b = common.row + begin, common.col
+        union = degree[a] + degree[b] - common.data
+        near = (common.data >= alike * union - 1e-6) & (a != b)
+        near &= np.minimum(degree[a], degree[b]) >= FEWEST_LINKS
+        first.append(a[near])
+        second.append(b[near])
+    place = np.concatenate(first), np.concatenate(second)
+    return sparse.csr_matrix((np.ones(len(place[0]), bool), place), shape=(n, n))
 
 
-def split_of(graph: WikipediaGraph, kind: SplitKind, seed: int, train_share: float = 1.0) -> Split:
-    """Training, validation and test pages; depends on the links and the seed, never on the targets."""
-    groups, n = groups_of(graph, kind), graph.num_nodes
-    split = pages.split_random(n, seed) if groups is None else pages.split_grouped(groups, seed)
-    used = round(train_share * len(split.train))  # the rows are in random order
-    return dataclasses.replace(split, train=split.train[:used])
+def strict_groups(graph: WikipediaGraph, near: Any) -> Tensor:
+    """Group of each page `[N]`: equal or nearly equal links, equal traffic, or a chain of such pairs."""
+    pairs = [np.stack(near.nonzero())]
+    for key in (graph.twin_group.numpy(), graph.traffic.numpy()):
+        order = np.argsort(key, kind="stable")
+        equal = key[order[1:]] == key[order[:-1]]
+        pairs.append(np.stack([order[1:][equal], order[:-1][equal]]))
+    first, second = np.hstack(pairs)
+    shape = (graph.num_nodes, graph.num_nodes)
+    matrix = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=shape)
+    return torch.from_numpy(connected_components(matrix, directed=False)[1].astype(np.int64))
+
+
+def sensitivity(graph: WikipediaGraph) -> list[dict[str, float]]:
+    """What the threshold of the strict split decides: number of groups, and shares of pages."""
+    rows = []
+    for alike in THRESHOLDS:
+        size = torch.bincount(strict_groups(graph, near_twins(graph, alike)))
+        alone, largest = int((size == 1).sum()) / graph.num_nodes, int(size.max()) / graph.num_nodes
+        rows.append({"alike": alike, "groups": len(size), "alone": alone, "largest": largest})
+    return rows
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the models read of a graph, made when it is first asked for; no target is in it."""
+    """What the models read of a graph, made when it is first asked for; no target is in it.
+
+    The targets decide on the groups of the strict split alone.
+    """
 
     graph: WikipediaGraph
     top: int = 30  # candidates of each kind
+    alike: float = 0.8  # Jaccard index of nearly equal links
 
     @cached_property
     def adjacency(self) -> Tensor:  # `[N, N]`, sparse
@@ -66,6 +101,55 @@ class Inputs:
     def candidates(self) -> Candidates:  # the pages that each page may look at
         return wikipedia_candidates.candidates(self.graph, self.top)
 
+    @cached_property
+    def near(self) -> Any:
+        return near_twins(self.graph, self.alike)
+
+    @cached_property
+    def strict(self) -> Tensor:
+        return strict_groups(self.graph, self.near)
+
+    def groups(self, kind: SplitKind) -> Tensor | None:
+        """Group of each page `[N]`, if the split keeps groups together."""
+        if kind == "strict":
+            return self.strict
+        return self.graph.twin_group if kind == "grouped" else None
+
+    def copies(self, known: np.ndarray, asked: np.ndarray) -> dict[str, float]:
+        """Shares of the pages ``asked`` that have a copy of each kind among the pages ``known``."""
+        group, traffic = self.graph.twin_group.numpy(), self.graph.traffic.numpy()
+        twin = np.isin(group[asked], group[known])
+        near = twin | (self.near[asked][:, known].getnnz(1) > 0)
+        equal = np.isin(traffic[asked], traffic[known])
+        shares = {"twin": twin, "near_twin": near, "equal_traffic": equal}
+        return {name: float(found.mean()) for name, found in shares.items()}
+
+
+def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0) -> Split:
+    """Training, validation and test pages, 72 : 8 : 20, with every group on one side.
+
+    A group that would fill the validation part is a chain of many pages (the strict split has one); it
+    always trains, or it would leave too little for validation or test.
+    """
+    if groups is None:
+        split = pages.split_random(n, seed)
+    else:
+        size = torch.bincount(groups)
+        large = (size > VALIDATION * n)[groups].numpy()
+        split = _beside(large, groups, seed) if large.any() else pages.split_grouped(groups, seed)
+    used = round(train_share * len(split.train))  # the rows are in random order
+    return dataclasses.replace(split, train=split.train[:used])
+
+
+def _beside(large: np.ndarray, groups: Tensor, seed: int) -> Split:
+    """Split the other pages; those of ``large`` groups train."""
+    rest = np.flatnonzero(~large)
+    shares = [share * len(large) / len(rest) for share in (VALIDATION, TEST)]
+    found = group_split(groups.numpy()[rest], (1 - sum(shares), shares[0], shares[1]), seed)
+    train = np.concatenate([rest[found.train], np.flatnonzero(large)])
+    train = np.random.default_rng(seed).permutation(train)
+    return Split(train, rest[found.validation], rest[found.test])
+
 
 def scale(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over some pages; 1 in place of a deviation of 0."""
@@ -79,16 +163,13 @@ class Task:
 
     inputs: Inputs
     kind: SplitKind
+    groups: Tensor | None  # `[N]`, where the split keeps groups together
     split: Split
     rows: np.ndarray  # pages that the final models are fitted on
 
     @property
     def graph(self) -> WikipediaGraph:
         return self.inputs.graph
-
-    @property
-    def groups(self) -> Tensor | None:
-        return groups_of(self.graph, self.kind)
 
     @cached_property
     def target_scale(self) -> tuple[float, float]:
@@ -115,8 +196,11 @@ class Task:
         mean, spread = (v.astype(np.float32) for v in scale(values, self.rows))
         return torch.from_numpy((values - mean) / spread)
 
-
-# ------------------------------------------------------------------------------------------- measures
+    @property
+    def fresh(self) -> np.ndarray:
+        """Test pages whose exact traffic no fitted page has."""
+        test, traffic = self.split.test, self.graph.traffic.numpy()
+        return test[~np.isin(traffic[test], traffic[self.rows])]
 
 
 def one_per_group(groups: Tensor, rows: np.ndarray) -> np.ndarray:
@@ -128,10 +212,9 @@ def one_per_group(groups: Tensor, rows: np.ndarray) -> np.ndarray:
 def measures(graph: WikipediaGraph, predicted: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     r"""Errors of predictions `[N]` of :math:`\ln(1 + \text{visits})` on the pages ``rows``.
 
-    ``mae_ln`` and ``mae_log10`` differ in the base of the logarithm; in ``group_mae_ln`` every group of
-    twins counts once; ``r2`` is that of y (where all y are equal 1 if all are met, else 0). A prediction
-    that minimises the absolute error is a median, and the median of the visits is :math:`e^{\hat y} - 1`:
-    that is what ``mae_visits`` and ``medae_visits`` (the median absolute error) compare.
+    In ``group_mae_ln`` every group of twins counts once; ``r2`` is that of y (where all y are equal: 1 if
+    all are met, else 0). A prediction that minimises the absolute error is a median, and the median of the
+    visits is :math:`e^{\hat y} - 1`: that is what ``mae_visits`` and ``medae_visits`` compare.
     """
     y, p = graph.y.numpy()[rows].astype(np.float64), predicted[rows].astype(np.float64)
     errors, visits = np.abs(p - y), np.abs(np.expm1(p) - graph.traffic.numpy()[rows])
@@ -145,9 +228,3 @@ def measures(graph: WikipediaGraph, predicted: np.ndarray, rows: np.ndarray) -> 
         "mae_visits": float(visits.mean()),
         "medae_visits": float(np.median(visits)),
     }
-
-
-def twin_share(graph: WikipediaGraph, known: np.ndarray, asked: np.ndarray) -> float:
-    """Share of the pages ``asked`` that have a twin among the pages ``known``."""
-    group = graph.twin_group.numpy()
-    return float(np.isin(group[asked], group[known]).mean())
