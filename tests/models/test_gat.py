@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from coursework.models.gat import (
     GAT,
+    DenseGraphAttentionLayer,
     GraphAttentionLayer,
-    dense_attention_reference,
     edge_softmax,
     edges_of,
 )
@@ -86,26 +86,36 @@ def test_layer_matches_pyg(is_concat: bool, loops: bool, bias: bool) -> None:
         assert_same(mine, theirs.view_as(mine))
 
 
-@pytest.mark.parametrize("share_attention", [True, False])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("is_concat", [True, False])
 def test_every_form_of_the_graph_gives_the_dense_formulation(
-    is_concat: bool, share_attention: bool
+    is_concat: bool, dtype: torch.dtype, atol: float
 ) -> None:
-    own = layer(5, 6, 3, is_concat=is_concat, share_attention=share_attention)
+    own = layer(5, 6, 3, is_concat=is_concat, share_attention=True).to(dtype)
+    dense_layer = DenseGraphAttentionLayer(5, 6, 3, is_concat).to(dtype).eval()
+    with torch.no_grad():
+        dense_layer.W.weight.copy_(own.W.weight)
+        dense_layer.attention.weight.copy_(torch.cat([own.a_l, own.a_r], dim=1))
     edge_index = add_self_loops(directed(9, 30), 9)
-    adj, h = dense(edge_index, 9), normal(9, 5)
-    expected = dense_attention_reference(own, h, adj)
-    expected_gradients = torch.autograd.grad(expected.sin().sum(), list(own.parameters()))
-    coo = adj.to_sparse_coo()
+    adj, h = dense(edge_index, 9).to(dtype), normal(9, 5).to(dtype).requires_grad_()
+    expected = dense_layer(h, adj)
+    wanted = torch.autograd.grad(expected.sin().sum(), [h, *dense_layer.parameters()])
     i, j = adj.nonzero(as_tuple=True)
     csr = sparse_csr(i, j, adj[i, j], (9, 9))
-    for graph in (edge_index, adj, adj != 0, coo, csr):
+    for graph in (edge_index, adj, adj != 0, adj.to_sparse_coo(), csr):
         output = own(h, graph)
         assert output.shape == (9, 6)
-        assert_same(output, expected)
-        found = torch.autograd.grad(output.sin().sum(), list(own.parameters()))
-        for mine, theirs in zip(found, expected_gradients, strict=True):
-            assert_same(mine, theirs)
+        assert_same(output, expected, atol)
+        found = torch.autograd.grad(output.sin().sum(), [h, own.W.weight, own.a_l, own.a_r])
+        for mine, theirs in zip((*found[:2], torch.cat(found[2:], dim=1)), wanted, strict=True):
+            assert_same(mine, theirs, atol)
+
+
+def test_dense_layer_drops_weights_and_attends_to_neighbours_only() -> None:
+    own = DenseGraphAttentionLayer(3, 4, 2, dropout=1.0).double().eval()
+    adj, h = torch.eye(5, dtype=torch.float64), normal(5, 3)
+    assert_same(own(h, adj), own.W(h))  # each node sees itself alone
+    assert own.train()(h, adj).abs().sum() == 0
 
 
 def test_dropped_messages_leave_the_weights_alone() -> None:

@@ -1,5 +1,7 @@
 """The graph convolutional network: normalisation, parity with PyG, dense and sparse."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,8 +12,10 @@ from coursework.models.gcn import (
     GCN,
     DeepGCN,
     GraphConvolution,
+    SparseGraphConvolution,
     add_self_loops,
     normalise_adjacency,
+    sparse_kernels,
     spread,
 )
 
@@ -140,10 +144,15 @@ def test_dense_and_sparse_agree() -> None:
     expected = model(x, adj.to_dense())
     assert_same(model(x, adj), expected)
     assert_same(model(x, adj.to_sparse_coo()), expected)
-    assert_same(model(x.to_sparse_coo(), adj), expected)
+    assert_same(model(x.to_sparse_csr(), adj), expected)
+    fast = sparse_kernels(copy.deepcopy(model))
+    assert type(model.gc1) is GraphConvolution
+    assert type(fast.gc1) is SparseGraphConvolution
+    for features in (x, x.to_sparse_coo(), x.to_sparse_csr()):
+        assert_same(fast(features, adj), expected)
     gradients = [
-        torch.autograd.grad(model(features, graph).sin().sum(), list(model.parameters()))
-        for features, graph in ((x, adj.to_dense()), (x.to_sparse_coo(), adj))
+        torch.autograd.grad(network(features, graph).sin().sum(), list(network.parameters()))
+        for network, features, graph in ((model, x, adj.to_dense()), (fast, x.to_sparse_coo(), adj))
     ]
     for mine, theirs in zip(*gradients, strict=True):
         assert_same(mine, theirs)

@@ -28,7 +28,7 @@ from coursework.config import Count, config, override
 from coursework.data.sources import Source
 from coursework.experiments.base import Job, Run
 from coursework.models.gat import GAT
-from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency
+from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.training import engine, seeds
 
 ModelName = Literal["gcn", "gat"]
@@ -119,7 +119,7 @@ def parts_of(data: Any, count: int, seed: int, epoch: int) -> engine.Lazy:
 def build(config: Config, name: ModelName) -> nn.Module:
     """An untrained network with one output."""
     if name == "gcn":
-        return GCN(FEATURES, config.hidden, 1, dropout=0.0)
+        return sparse_kernels(GCN(FEATURES, config.hidden, 1, dropout=0.0))
     return GAT(FEATURES, config.hidden, 1, dropout=0.0, alpha=0.2, n_heads=4)
 
 

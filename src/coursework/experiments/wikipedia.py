@@ -32,7 +32,7 @@ from coursework.experiments.base import Job, Run, parameters, restore
 from coursework.experiments.wikipedia_candidates import words_of
 from coursework.experiments.wikipedia_splits import SPLITS, Inputs, SplitKind, Task, measures
 from coursework.models.gat import GAT
-from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency
+from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.models.graph_conv import GraphRegressor, degrees
 from coursework.models.residual_attention import ResidualAttention
 from coursework.training import checkpoints, engine, seeds
@@ -249,7 +249,7 @@ def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
             residual=config.residual, query=config.query,
         )  # fmt: skip
     if name == "gcn":
-        return GCN(words, width, 1, p)
+        return sparse_kernels(GCN(words, width, 1, p))
     if name == "gat":
         return GAT(words, width, 1, p, alpha=0.2, n_heads=4)
     linked, described = (name == "gnn" and use for use in (config.links, config.statistics))

@@ -20,6 +20,74 @@ from coursework.models.sparse import (
 )
 
 
+def check_heads(out_features: int, n_heads: int, is_concat: bool) -> None:
+    """Refuse a width that cannot be cut into the heads that are to be concatenated."""
+    require(
+        n_heads > 0 and not (is_concat and out_features % n_heads),
+        f"out_features must be a multiple of n_heads to concatenate the heads, "
+        f"but {out_features} is not one of {n_heads}.",
+    )
+
+
+class DenseGraphAttentionLayer(nn.Module):
+    r"""Graph attention as the assignment prescribes it, with all pairs of nodes in memory.
+
+    .. math::
+
+        e_{ij} = \mathrm{LeakyReLU}(a^\top [s_i \Vert s_j]), \qquad
+        \alpha_{ij} = \mathrm{softmax}_j(e_{ij}), \qquad
+        h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j, \qquad s_i = W h_i
+
+    One vector `a` serves all heads. :class:`GraphAttentionLayer` with `share_attention` has the same
+    outputs and gradients and needs neither the pairs nor the mask; this one takes
+    :math:`O(N^2 K F')` time and memory. Its weights start as those of any `nn.Linear`.
+
+    Shapes:
+        - h: `[N, F]`; adj_mat: `[N, N]`, not zero at (i, j) where i attends to j, at least one in a row
+        - output: `[N, out_features]`
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        n_heads: int,
+        is_concat: bool = True,
+        dropout: float = 0.6,
+        alpha: float = 0.2,
+    ) -> None:
+        super().__init__()
+        check_heads(out_features, n_heads, is_concat)
+        self.n_hidden = out_features // n_heads if is_concat else out_features
+        self.n_heads = n_heads
+        self.is_concat = is_concat
+        # solution:begin W, attention, activation, softmax (over which dim?), dropout_layer | nn.Softmax
+        self.W = nn.Linear(in_features, n_heads * self.n_hidden, bias=False)
+        self.attention = nn.Linear(2 * self.n_hidden, 1, bias=False)
+        self.activation = nn.LeakyReLU(negative_slope=alpha)
+        self.softmax = nn.Softmax(dim=1)  # over j, the neighbours of i
+        self.dropout_layer = nn.Dropout(dropout)
+        # solution:end
+
+    def forward(self, h: Tensor, adj_mat: Tensor) -> Tensor:
+        """Attend to the neighbours: `[N, F]`, `[N, N]` -> `[N, out_features]`."""
+        n_nodes = h.shape[0]
+        # solution:begin s, all pairs [s_i, s_j], their scores, the mask, the weights a | torch.cat
+        s = self.W(h).view(n_nodes, self.n_heads, self.n_hidden)  # [N, K, F']
+        s_i = s.repeat_interleave(n_nodes, dim=0)  # [N*N, K, F']: 0 0 0 1 1 1 2 2 2
+        s_j = s.repeat(n_nodes, 1, 1)  # [N*N, K, F']: 0 1 2 0 1 2 0 1 2
+        pairs = torch.cat([s_i, s_j], dim=-1)  # [N*N, K, 2F']
+        pairs = pairs.view(n_nodes, n_nodes, self.n_heads, 2 * self.n_hidden)
+        e = self.activation(self.attention(pairs)).squeeze(-1)  # [N, N, K]
+        e = e.masked_fill(adj_mat.unsqueeze(-1) == 0, -torch.inf)
+        a = self.dropout_layer(self.softmax(e))  # [N, N, K]
+        # solution:end
+        h_prime = torch.einsum("ijk,jkf->ikf", a, s)  # [N, K, F']
+        # solution:begin concatenate the heads, or take their mean
+        return h_prime.flatten(1) if self.is_concat else h_prime.mean(dim=1)
+        # solution:end
+
+
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
     """The edges of a graph as an edge index in which each is listed once, however it is given.
 
@@ -78,10 +146,10 @@ class GraphAttentionLayer(nn.Module):
     (equations 1 to 4; heads are concatenated, equation 5, or averaged, equation 6.) The
     activation after the sum is left to the network.
 
-    Written out as the equations stand, :math:`[s_i \Vert s_j]` for all pairs is an N x N x K x 2F'
-    tensor: on Cora, with 8 heads of 2 units, 2708 x 2708 x 8 x 4 numbers, 939 MB in float32. Here
-    `a` is cut into the half that meets :math:`s_i` and the half that meets :math:`s_j`, so that
-    N + N products are enough, and the softmax runs over the E edges that exist: time
+    :class:`DenseGraphAttentionLayer` makes :math:`[s_i \Vert s_j]` for all pairs, an N x N x K x 2F'
+    tensor: on Cora, with 8 heads of 2 units, 2708 x 2708 x 8 x 4 numbers, 939 MB in float32. Here `a`
+    is cut into the half that meets :math:`s_i` and the half that meets :math:`s_j`, so that N + N
+    products are enough, and the softmax runs over the E edges that exist: time
     :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K F')`. A node without edges gets zeros.
 
     The output has width :math:`K F'` when concatenating, :math:`F'` else. `dropout` acts on the
@@ -110,11 +178,7 @@ class GraphAttentionLayer(nn.Module):
         message_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require(
-            n_heads > 0 and not (is_concat and out_features % n_heads),
-            f"out_features must be a multiple of n_heads to concatenate the heads, "
-            f"but {out_features} is not one of {n_heads}.",
-        )
+        check_heads(out_features, n_heads, is_concat)
         self.in_features = in_features
         self.n_heads = n_heads
         self.is_concat = is_concat
@@ -184,28 +248,6 @@ class GraphAttentionLayer(nn.Module):
         h_prime = torch.zeros_like(s).index_add(0, target, messages.to(s.dtype))  # [N, K, F']
         return self.combine(h_prime)
         # solution:end
-
-
-def dense_attention_reference(layer: GraphAttentionLayer, h: Tensor, adj: Tensor) -> Tensor:
-    r"""The layer as its equations are written, with all pairs :math:`[s_i \Vert s_j]` in memory.
-
-    It has the weights of `layer` and, without dropout, its result. It is there to check and to time
-    the layer against: :math:`O(N^2 K F')` memory.
-
-    Shapes:
-        - h: `[N, F]`, adj: dense `[N, N]` with at least one entry in each row
-        - output: `[N, out_features]`
-    """
-    n = h.shape[0]
-    s = layer.transform(h)  # [N, K, F']
-    s_i = s.repeat_interleave(n, dim=0)  # [N*N, K, F']
-    s_j = s.repeat(n, 1, 1)  # [N*N, K, F']
-    pairs = torch.cat([s_i, s_j], dim=-1).view(n, n, layer.n_heads, -1)  # [N, N, K, 2F']
-    a = torch.cat([layer.a_l, layer.a_r], dim=-1)  # [K, 2F']
-    e = F.leaky_relu((pairs * a).sum(dim=-1), layer.alpha)  # [N, N, K]
-    e = e.masked_fill((adj == 0).unsqueeze(-1), -torch.inf)
-    weights = dropout(e.softmax(dim=1), layer.dropout, layer.training)  # [N, N, K]
-    return layer.combine(torch.einsum("ijk,jkf->ikf", weights, s))  # [N, K, F'] -> [N, out]
 
 
 class GAT(nn.Module):

@@ -209,12 +209,17 @@ def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     )
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """:math:`X W^T + b` for dense or sparse X: `[N, F]`, `[H, F]`, `[H]` -> `[N, H]`."""
+    if not is_sparse(x):
+        return F.linear(x, weight, bias)
+    output = multiply(x, weight.t())  # [N, H]
+    return output if bias is None else output + bias
+
+
 class FeatureLinear(nn.Linear):
     """`nn.Linear` that also accepts sparse features, such as words: `[N, F]` -> `[N, H]`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute :math:`X W^T + b` for dense or sparse X."""
-        if not is_sparse(input):
-            return super().forward(input)
-        output = multiply(input, self.weight.t())  # [N, H]
-        return output if self.bias is None else output + self.bias
+        return linear(input, self.weight, self.bias)

@@ -319,6 +319,18 @@ def strangers(m: Any, h: Any = (5, 6)) -> Tensor:
     return (own(torch.cat([h[:1] + 7, h[1:]]), GRAPH) - own(h, GRAPH))[2:]
 
 
+def all_pairs(m: Any, dropout: float = 0.0, width: int = 12, **options: Any) -> Any:
+    return m.DenseGraphAttentionLayer(6, width, 3, dropout=dropout, **options)
+
+
+PROBES["DenseGraphAttentionLayer"] = {
+    "the layer's output": lambda m, h=(5, 6): all_pairs(m)(h, MATRIX),
+    "the output with is_concat=False": lambda m, h=(5, 6): all_pairs(m, width=4, is_concat=False)(
+        h, MATRIX
+    ),
+    "the output for another slope": lambda m, h=(5, 6): all_pairs(m, alpha=0.7)(h, MATRIX),
+    **drops((5, 6), all_pairs, lambda own, h: own(h, MATRIX)),
+}
 PROBES["GraphAttentionLayer"] = {
     "the softmax over the edges": lambda m, scores=(10, 2): m.edge_softmax(scores, GRAPH[1], 5),
     "whether the softmax of large scores is finite": lambda m, scores=(10, 2): m.edge_softmax(
