@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
+JOBS   ?= 2
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
@@ -20,8 +21,9 @@ run: $(STAMP)        ## install, get the data, execute every notebook, print wha
 	$(BIN)/coursework run
 
 test: $(STAMP) lint  ## everything that CI runs
-	$(BIN)/python -m pytest tests --cov=coursework --cov-branch --cov-fail-under=95
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks
+	$(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile \
+	    --cov=coursework --cov=coursework_tools --cov-branch --cov-fail-under=95
+	$(BIN)/python -m pytest notebooks -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env
 
 nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half an hour on a laptop)
 	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly

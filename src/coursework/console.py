@@ -78,7 +78,8 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> 
     for row in texts:
         wide.add_row(*row)
         for name, cell in zip(columns, row, strict=True):
-            narrow.add_row(Text(name, style="bold"), cell)
+            if cell.plain != "–":
+                narrow.add_row(Text(name, style="bold"), cell)
         narrow.add_row()
     console.print(Text(title, style="bold"))
     console.print(wide if fits else narrow)
