@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from coursework.config import override
 from coursework.errors import ConfigError, DataError, TrainingError
-from coursework.experiments import translation, translation_all, translation_ensemble
-from coursework.experiments.base import Job, Run, run_folder, shrink
+from coursework.experiments import translation, translation_all
+from coursework.experiments.base import Job, Run, shrink
 from coursework.experiments.corpora import PAD_ID
 from coursework.models.transformer import Transformer
 from coursework.training import checkpoints
@@ -89,13 +89,6 @@ def test_networks_learn_and_beat_the_baselines(
     assert len(notes["translations"]["rows"]) == len(notes["translations"]["beam"])
 
 
-def test_the_recurrent_network_learns_subwords_too(offline: None) -> None:
-    small = ["pairs=900", "vocabulary=150", "batch_size=500", "beam=2"]
-    plan = ["rnn.plan.epochs=5", "rnn.plan.learning_rate=1e-2"]
-    run = run_of(override(translation_all.PRESETS["rnn"], [*SMALL[:2], *small, *plan]))
-    assert run.metrics["test_bleu"] > run.metrics["memory.test_bleu"]
-
-
 def test_vectors_are_where_training_starts(offline: None) -> None:
     french, english = torch.randn(50, 48), torch.randn(60, 48)
     for config, tables in ((WHOLE, (french, french)), (TINY, (french, english))):
@@ -154,42 +147,6 @@ def test_loss_counts_real_words_only() -> None:
         for i, n in ((0, 3), (1, 5))
     )
     torch.testing.assert_close(total, one_by_one)
-
-
-# ------------------------------------------------------------------------------------------ ensembles
-
-
-def test_members_are_those_of_the_single_runs(
-    offline: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(translation, "PRESETS", {"tiny": SHORT})
-    job = Job("translation", SHORT, "tiny", seed=1, log=None)
-    single = translation.train(dataclasses.replace(job, folder=run_folder(job)))
-    losses: list[int] = []
-    real = translation.token_loss
-    monkeypatch.setattr(
-        translation, "token_loss", lambda *given: (losses.append(1), real(*given))[1]
-    )
-    both = dataclasses.replace(SHORT, members=2, beam=2)
-    ensemble = Job("translation_ensemble", both, "quick", resume=True, log=None)
-    ensemble = dataclasses.replace(ensemble, folder=run_folder(ensemble))
-    first, trained = translation.train(ensemble), len(losses)
-    again = translation.train(ensemble)
-    assert trained > 0  # the member with seed 0
-    assert len(losses) == trained  # and nothing the second time
-    assert first.metrics == again.metrics
-    own = single.artefacts["networks"]["transformer"][0].state_dict()
-    member = first.artefacts["networks"]["transformer"][1].state_dict()
-    assert all(bool((own[key] == member[key]).all()) for key in own)
-    for name in MODELS:
-        for key in ("bleu", "chrf", "exact_match"):
-            assert f"{name}.test_{key}" in first.metrics
-            assert f"{name}.one.greedy.validation_{key}" in first.metrics
-    assert 0 <= first.notes["paired_bootstrap_p"] <= 1
-    # begun anew, it keeps the checkpoints of all its networks
-    translation.train(dataclasses.replace(ensemble, resume=False))
-    folders = [run_folder(dataclasses.replace(job, seed=seed, resume=True)) for seed in (0, 1)]
-    assert all((folder / name / "best.pt").is_file() for folder in folders for name in MODELS)
 
 
 # ------------------------------------------------------------------------------------ trained networks
@@ -337,16 +294,3 @@ def test_presets_differ_in_what_is_compared_only() -> None:
         pretrained = dataclasses.replace(presets[size], embeddings="pretrained")
         assert pretrained == presets[f"{size}-pretrained"]
     assert presets["tutorial-leaky"] == dataclasses.replace(presets["tutorial"], split="random")
-    one = dataclasses.replace(translation_ensemble.PRESETS["full"], members=1, beam=1)
-    assert one == presets["full-pretrained"]
-    cells = [
-        translation_all.PRESETS[n] for n in ("brief", "brief-pretrained", "rnn", "rnn-pretrained")
-    ]
-    assert {(*c.networks, c.embeddings) for c in cells} == {
-        (name, kind) for name in MODELS for kind in ("own", "pretrained")
-    }
-    same = {
-        dataclasses.replace(c, rnn=cells[2].rnn, transformer=None, embeddings="own") for c in cells
-    }
-    assert len(same) == 1
-    assert {n.plan.epochs for c in cells for n in c.networks.values()} == {3}

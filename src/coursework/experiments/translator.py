@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -18,9 +18,6 @@ from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.transformer import DecoderLayer, Transformer
 from coursework.training import engine
-
-if TYPE_CHECKING:
-    from coursework.experiments.translation import Config
 
 Network = Seq2Seq | Transformer
 
@@ -93,7 +90,7 @@ class Translator:
     """A trained network with its vocabularies: call it with French sentences."""
 
     kind: Literal["rnn", "transformer"]
-    config: Config
+    config: Any  # of the experiment; beam and alpha are used here
     model: Network
     source: Language
     target: Language
