@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import TOLERANCE, assert_all_same, assert_same, gradients, normal, padding_mask
 from torch import Tensor, nn
 
 from coursework.models.attention import (
@@ -22,51 +23,39 @@ from coursework.models.attention import (
 )
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
 
 # --- the function ----------------------------------------------------------------------------
 
 
 def test_attention_by_hand() -> None:
     # Scores ln 3 and 0 give the weights 3/4 and 1/4.
-    Q = torch.tensor([[math.log(3.0)]])
-    K = torch.tensor([[1.0], [0.0]])
-    V = torch.tensor([[4.0], [8.0]])
-    output, weights = attention(Q, K, V)
+    Q, K = torch.tensor([[math.log(3.0)]]), torch.tensor([[1.0], [0.0]])
+    output, weights = attention(Q, K, torch.tensor([[4.0], [8.0]]))
     assert_same(weights, torch.tensor([[0.75, 0.25]]), 1e-6)
     assert_same(output, torch.tensor([[5.0]]), 1e-6)
+    scores = torch.tensor([[0.0, 1.0], [-torch.inf, 3.0], [-torch.inf, -torch.inf]])
+    rows = masked_softmax(scores)
+    assert_same(rows[:2], scores[:2].softmax(dim=-1), 1e-7)
+    assert rows[2].tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("scale", [None, 1.0, 0.3])
 @pytest.mark.parametrize("kind", ["none", "bool", "float", "causal"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@DTYPES
 def test_attention_matches_pytorch(kind: str, scale: float | None, dtype: torch.dtype) -> None:
-    Q, K, V = normal(2, 3, 5, 4), normal(2, 3, 7, 4, seed=1), normal(2, 3, 7, 6, seed=2)
-    Q, K, V = (x.to(dtype).requires_grad_() for x in (Q, K, V))
-    mask = None
-    if kind == "bool":
-        mask = normal(2, 1, 5, 7, seed=3) > -1.0
-    elif kind == "float":
-        mask = normal(5, 7, seed=3).to(dtype)
+    shapes = ((2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6))
+    inputs = [normal(*s, seed=k, dtype=dtype).requires_grad_() for k, s in enumerate(shapes)]
+    mask = {"bool": normal(2, 1, 5, 7, seed=3) > -1.0, "float": normal(5, 7).to(dtype)}.get(kind)
     causal = kind == "causal"
-    output, weights = attention(Q, K, V, mask=mask, scale=scale, causal=causal)
+    output, weights = attention(*inputs, mask=mask, scale=scale, causal=causal)
     expected = F.scaled_dot_product_attention(
-        Q, K, V, attn_mask=mask, scale=scale, is_causal=causal
+        *inputs, attn_mask=mask, scale=scale, is_causal=causal
     )
     assert weights.shape == (2, 3, 5, 7)
-    assert_same(output, expected, 2e-6 if dtype == torch.float32 else 1e-12)
-    found = torch.autograd.grad(output.sin().sum(), (Q, K, V))
-    reference = torch.autograd.grad(expected.sin().sum(), (Q, K, V))
-    for mine, theirs in zip(found, reference, strict=True):
-        assert_same(mine, theirs, 1e-5 if dtype == torch.float32 else 1e-12)
+    assert_same(output, expected, TOLERANCE[dtype][0])
+    found, reference = (gradients(y, inputs) for y in (output, expected))
+    assert_all_same(found, reference, TOLERANCE[dtype][1])
 
 
 def test_cosine_similarity() -> None:
@@ -108,58 +97,37 @@ def test_rows_sum_to_one_or_to_zero(
 @PROPERTY
 @given(n=st.integers(1, 8), seed=st.integers(0, 2**16))
 def test_self_attention_commutes_with_permutations(n: int, seed: int) -> None:
-    X = normal(n, 4, seed=seed)
-    W = [normal(4, 4, seed=seed + k) for k in (1, 2, 3)]
+    X, W = normal(n, 4, seed=seed), normal(3, 4, 4, seed=seed + 1)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    output, weights = attention(X @ W[0], X @ W[1], X @ W[2])
-    permuted, permuted_weights = attention(X[order] @ W[0], X[order] @ W[1], X[order] @ W[2])
+    output, weights = attention(*(X @ W))
+    permuted, permuted_weights = attention(*(X[order] @ W))
     assert_same(permuted, output[order])
     assert_same(permuted_weights, weights[order][:, order])
-
-
-def test_masked_softmax_is_softmax_where_a_key_is_left() -> None:
-    scores = torch.tensor([[0.0, 1.0], [-torch.inf, 3.0], [-torch.inf, -torch.inf]])
-    weights = masked_softmax(scores)
-    assert_same(weights[:2], scores[:2].softmax(dim=-1), 1e-7)
-    assert weights[2].tolist() == [0.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda x: attention(x, normal(4, 3), x), "K must have shape"),
-        (lambda x: attention(x, x, normal(5, 4)), "V must have shape"),
-        (lambda x: attention(x, x, x, similarity="rbf"), "similarity must be"),
-        (lambda x: attention(x, x, x, mask=torch.ones(4, 4).long()), "boolean or floating point"),
-    ],
-)
-def test_attention_rejects_wrong_arguments(call: Callable[..., object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call(normal(4, 4))
 
 
 # --- the linear-time variant -----------------------------------------------------------------
 
 
 @PROPERTY
-@given(n=st.integers(1, 9), m=st.integers(1, 9), seed=st.integers(0, 2**16))
-def test_linear_attention_equals_the_quadratic_sum(n: int, m: int, seed: int) -> None:
+@given(
+    n=st.integers(1, 9),
+    m=st.integers(1, 9),
+    phi=st.sampled_from([None, torch.exp]),
+    seed=st.integers(0, 2**16),
+)
+def test_linear_attention_equals_the_quadratic_sum(
+    n: int, m: int, phi: Callable[[Tensor], Tensor] | None, seed: int
+) -> None:
     Q, K, V = normal(2, n, 3, seed=seed), normal(2, m, 3, seed=seed + 1), normal(2, m, 4, seed=2)
-    similarity = elu_plus_one(Q) @ elu_plus_one(K).transpose(-2, -1)  # [2, n, m]
+    feature = phi or elu_plus_one
+    similarity = feature(Q) @ feature(K).transpose(-2, -1)  # [2, n, m]
     expected = (similarity / similarity.sum(dim=-1, keepdim=True)) @ V
-    assert_same(linear_attention(Q, K, V), expected)
+    assert_same(linear_attention(Q, K, V, *([phi] if phi else [])), expected)
 
 
 def test_feature_map_is_elu_plus_one() -> None:
     x = torch.tensor([-2.0, 0.0, 3.0])
     assert_same(elu_plus_one(x), torch.tensor([math.exp(-2.0), 1.0, 4.0]), 1e-7)
-
-
-def test_linear_attention_takes_another_feature_map() -> None:
-    Q, K, V = normal(4, 3), normal(5, 3, seed=1), normal(5, 2, seed=2)
-    similarity = Q.exp() @ K.exp().T
-    expected = similarity / similarity.sum(dim=1, keepdim=True) @ V
-    assert_same(linear_attention(Q, K, V, feature_map=torch.exp), expected)
 
 
 # --- several heads ---------------------------------------------------------------------------
@@ -168,97 +136,101 @@ def test_linear_attention_takes_another_feature_map() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
-def test_multi_head_matches_pytorch(
-    heads: int, bias: bool, masked: bool, dtype: torch.dtype, atol: float
+@DTYPES
+def test_multi_head_matches_pytorch_with_and_without_the_fused_kernel(
+    heads: int, bias: bool, masked: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
     reference = nn.MultiheadAttention(8, heads, bias=bias, batch_first=True, dtype=dtype)
     if bias:
         nn.init.normal_(reference.in_proj_bias)
         nn.init.normal_(reference.out_proj.bias)
-    own = MultiHeadAttention.from_torch(reference)
-    query, key = normal(2, 5, 8, dtype=dtype), normal(2, 6, 8, seed=1, dtype=dtype)
-    value = normal(2, 6, 8, seed=2, dtype=dtype)
-    allowed = padding = None
-    if masked:
-        allowed = causal_mask(5, 6)
-        padding = torch.zeros(2, 6, dtype=torch.bool)
-        padding[1, 4:] = True
-    inputs = [query.requires_grad_(), key.requires_grad_(), value.requires_grad_()]
+    inputs = [normal(2, n, 8, seed=n, dtype=dtype).requires_grad_() for n in (5, 6, 6)]
+    allowed, padding = (causal_mask(5, 6), padding_mask(6, 4)) if masked else (None, None)
     expected, expected_weights = reference(
         *inputs,
         attn_mask=None if allowed is None else ~allowed,
         key_padding_mask=padding,
         average_attn_weights=False,
     )
-    gradients = torch.autograd.grad(
-        expected.sin().sum(), [*inputs, reference.out_proj.weight, reference.in_proj_weight]
-    )
-    for need_weights in (True, False):
-        output, weights = own(
-            *inputs, mask=allowed, key_padding_mask=padding, need_weights=need_weights
-        )
-        assert_same(output, expected, atol)
-        if need_weights:
-            assert_same(weights, expected_weights, atol)
-        else:
+    wanted = gradients(expected, [*inputs, reference.out_proj.weight, reference.in_proj_weight])
+    own = MultiHeadAttention.from_torch(reference)
+    fused = MultiHeadAttention.from_torch(reference, fused=True)
+    for module, option in (
+        (own, {}),
+        (own, {"fused": True}),
+        (fused, {}),
+        (fused, {"fused": False}),
+    ):
+        output, weights = module(*inputs, mask=allowed, key_padding_mask=padding, **option)
+        assert_same(output, expected, TOLERANCE[dtype][0])
+        if option.get("fused", module.fused):
             assert weights is None
-        parameters = [own.W_O.weight, own.W_Q.weight, own.W_K.weight, own.W_V.weight]
-        found = torch.autograd.grad(output.sin().sum(), [*inputs, *parameters])
-        stacked = [*found[:4], torch.cat(found[4:])]
-        for mine, theirs in zip(stacked, gradients, strict=True):
-            assert_same(mine, theirs, max(atol, 1e-5 if dtype == torch.float32 else 0.0))
+        else:
+            assert_same(weights, expected_weights, TOLERANCE[dtype][0])
+        parameters = [getattr(module, f"W_{letter}").weight for letter in "OQKV"]
+        found = gradients(output, [*inputs, *parameters])
+        assert_all_same([*found[:4], torch.cat(found[4:])], wanted, TOLERANCE[dtype][1])
 
 
-@pytest.mark.parametrize("kind", ["bool", "float"])
+@pytest.mark.parametrize("kind", ["none", "bool", "float"])
 @pytest.mark.parametrize("causal", [True, False])
-def test_fast_path_is_the_plain_path_with_every_mask(kind: str, causal: bool) -> None:
-    own = MultiHeadAttention(8, 2).double()
-    x = normal(2, 5, 8)
-    mask = normal(2, 1, 5, 5, seed=1) if kind == "float" else normal(5, 5, seed=1) > -0.5
-    padding = torch.zeros(2, 5, dtype=torch.bool)
-    padding[0] = True  # nothing at all to attend to in the first sample
+@pytest.mark.parametrize("padded", [True, False])
+@DTYPES
+def test_the_fused_kernel_gives_what_the_own_softmax_gives(
+    kind: str, causal: bool, padded: bool, dtype: torch.dtype
+) -> None:
+    own = MultiHeadAttention(8, 2).to(dtype)
+    x = normal(2, 5, 8, dtype=dtype).requires_grad_()
+    mask = {"float": normal(2, 1, 5, 5).to(dtype), "bool": normal(5, 5) > -0.5}.get(kind)
+    padding = torch.tensor([[True], [False]]).expand(2, 5) if padded else None
     options = {"mask": mask, "key_padding_mask": padding, "causal": causal}
-    slow, weights = own(x, **options)
-    fast, _ = own(x, **options, need_weights=False)
-    assert_same(fast, slow)
-    assert (weights[0] == 0).all()
-    assert_same(slow[0], own.W_O.bias.expand(5, 8))
+    (slow, weights), (fast, _) = (own(x, **options, fused=fused) for fused in (False, True))
+    assert_same(fast, slow, TOLERANCE[dtype][0])
+    found, expected = (gradients(y, [x, *own.parameters()]) for y in (fast, slow))
+    assert_all_same(found, expected, TOLERANCE[dtype][1])
+    if padded:  # the first sample may attend to nothing at all
+        assert (weights[0] == 0).all()
+        assert_same(slow[0], own.W_O.bias.expand(5, 8))
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_weights_go_to_pytorch_and_back(bias: bool) -> None:
     own = MultiHeadAttention(8, 2, dropout=0.1, bias=bias).eval()
-    module = own.to_torch()
+    module = own.copy_to_torch(nn.MultiheadAttention(8, 2, 0.1, bias, batch_first=True)).eval()
     x = normal(2, 3, 8, dtype=torch.float32)
-    assert module.dropout == 0.1
     assert_same(module(x, x, x)[0], own(x)[0], 2e-6)
     back = MultiHeadAttention.from_torch(module)
-    for name, value in own.state_dict().items():
-        assert torch.equal(back.state_dict()[name], value)
+    assert (back.dropout, back.fused, back.training) == (0.1, False, False)
+    assert all(torch.equal(back.state_dict()[k], v) for k, v in own.state_dict().items())
 
 
-def test_dropout_acts_on_the_weights_only_while_training() -> None:
+def test_weights_start_as_those_of_glorot_without_biases() -> None:
+    own = MultiHeadAttention(30, 2)
+    for linear in (own.W_Q, own.W_K, own.W_V, own.W_O):
+        assert 30**-0.5 < linear.weight.abs().max() <= 0.1**0.5  # sqrt(6 / 60)
+        assert not linear.bias.any()
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_dropout_acts_on_the_weights_only_while_training(fused: bool) -> None:
     assert MultiHeadAttention(8, 2).dropout == 0
-    own = MultiHeadAttention(8, 2, dropout=0.5)
+    own = MultiHeadAttention(8, 2, dropout=0.5, fused=fused)
     x = normal(2, 6, 8, dtype=torch.float32)
     assert not torch.equal(own(x)[0], own(x)[0])
     own.eval()
     assert torch.equal(own(x)[0], own(x)[0])
 
 
-def test_cache_gives_the_result_of_the_whole_sequence() -> None:
-    own = MultiHeadAttention(8, 2).double()
+@pytest.mark.parametrize("fused", [True, False])
+def test_cache_gives_the_result_of_the_whole_sequence(fused: bool) -> None:
+    own = MultiHeadAttention(8, 2, fused=fused).double()
     x, memory = normal(2, 4, 8), normal(2, 3, 8, seed=1)
     growing, fixed = KeyValueCache(growing=True), KeyValueCache(growing=False)
-    whole, _ = own(x, causal=True)
-    crossed, _ = own(x, memory)
+    whole, crossed = own(x, causal=True)[0], own(x, memory)[0]
     for t in range(4):
-        step, _ = own(x[:, t : t + 1], cache=growing)
-        assert_same(step, whole[:, t : t + 1])
-        step, _ = own(x[:, t : t + 1], memory, cache=fixed)
-        assert_same(step, crossed[:, t : t + 1])
+        assert_same(own(x[:, t : t + 1], cache=growing)[0], whole[:, t : t + 1])
+        assert_same(own(x[:, t : t + 1], memory, cache=fixed)[0], crossed[:, t : t + 1])
     assert growing.keys is not None
     assert growing.keys.shape == (2, 2, 4, 4)
     assert fixed.keys is not None
@@ -266,8 +238,7 @@ def test_cache_gives_the_result_of_the_whole_sequence() -> None:
 
 
 def test_rows_of_a_cache_are_dropped_and_copied() -> None:
-    cache = KeyValueCache(growing=False)
-    rows = torch.tensor([1, 1, 0])
+    cache, rows = KeyValueCache(growing=False), torch.tensor([1, 1, 0])
     cache.select(rows)  # nothing is in it yet
     assert cache.stored() is None
     K, V = normal(2, 1, 3, 4), normal(2, 1, 3, 5, seed=1)
@@ -275,35 +246,30 @@ def test_rows_of_a_cache_are_dropped_and_copied() -> None:
     cache.select(rows)
     stored = cache.stored()
     assert stored is not None
-    assert torch.equal(stored[0], K[rows])
-    assert torch.equal(stored[1], V[rows])
+    assert_all_same(stored, (K[rows], V[rows]), 0.0)
+
+
+HEADS, X = MultiHeadAttention(8, 2), torch.zeros(1, 5, 8)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: attention(X, normal(1, 5, 3), X), "K must have shape"),
+        (lambda: attention(X, X, X[:, :4]), "V must have shape"),
+        (lambda: attention(X, X, X, similarity="rbf"), "similarity must be"),  # type: ignore[arg-type]
+        (lambda: attention(X, X, X, mask=torch.ones(5, 5).long()), "boolean or floating point"),
+        (lambda: attention(X[..., :0], X[..., :0], X), "width d_k"),
+        (lambda: linear_attention(X, X, X[:, :2]), "V must have shape"),
         (lambda: MultiHeadAttention(8, 3), "multiple of n_heads"),
-        (lambda: MultiHeadAttention(8, 2)(torch.zeros(5, 8)), "query must have shape"),
-        (
-            lambda: MultiHeadAttention(8, 2)(torch.zeros(1, 5, 8), torch.zeros(1, 5, 7)),
-            "key must have shape",
-        ),
-        (
-            lambda: MultiHeadAttention(8, 2)(
-                torch.zeros(1, 5, 8), key_padding_mask=torch.zeros(1, 4, dtype=torch.bool)
-            ),
-            "key_padding_mask must have shape",
-        ),
-        (
-            lambda: MultiHeadAttention(8, 2).copy_from_torch(nn.MultiheadAttention(8, 4)),
-            "can be copied only",
-        ),
-        (
-            lambda: MultiHeadAttention(8, 2).copy_from_torch(nn.MultiheadAttention(8, 2, kdim=4)),
-            "can be copied only",
-        ),
+        (lambda: MultiHeadAttention(0, 1), "multiple of n_heads"),
+        (lambda: HEADS(X[0]), "query must have shape"),
+        (lambda: HEADS(X, X[..., :7]), "key must have shape"),
+        (lambda: HEADS(X, key_padding_mask=padding_mask(4) > 0), "key_padding_mask must have shape"),
+        (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 4)), "can be copied only"),
+        (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 2, kdim=4)), "can be copied only"),
     ],
-)
-def test_multi_head_rejects_wrong_arguments(call: Callable[..., object], message: str) -> None:
+)  # fmt: skip
+def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -46,13 +46,13 @@ WORDS = torch.ones(2, 3, dtype=torch.int64)
     ],
 )
 def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:
-    slow, fast = (HEADS(X, mask=mask, need_weights=need)[0] for need in (True, False))
+    slow, fast = (HEADS(X, mask=mask, fused=fused)[0] for fused in (False, True))
     torch.testing.assert_close(fast, slow)
     assert HEADS.bfloat16()(X.bfloat16(), mask=mask)[0].dtype == torch.bfloat16
     HEADS.float()
 
 
-@pytest.mark.parametrize("need", [True, False])
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -65,18 +65,20 @@ def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:
         ({"key": torch.randn(2, 4, 8)}, "key must have shape"),
     ],
 )
-def test_what_does_not_fit_is_refused_on_both_paths(change: dict, message: str, need: bool) -> None:
+def test_what_does_not_fit_is_refused_on_both_paths(
+    change: dict, message: str, fused: bool
+) -> None:
     with pytest.raises(ValueError, match=message):
-        HEADS(X, need_weights=need, **change)
+        HEADS(X, fused=fused, **change)
 
 
-@pytest.mark.parametrize("need", [True, False])
-def test_empty_and_shapeless_attention(need: bool) -> None:
-    assert HEADS(X[:0], need_weights=need)[0].shape == (0, 4, 8)
-    nothing, _ = HEADS(X, X[:, :0], need_weights=need)
+@pytest.mark.parametrize("fused", [True, False])
+def test_empty_and_shapeless_attention(fused: bool) -> None:
+    assert HEADS(X[:0], fused=fused)[0].shape == (0, 4, 8)
+    nothing, _ = HEADS(X, X[:, :0], fused=fused)
     torch.testing.assert_close(nothing, HEADS.W_O.bias.expand(1, 4, 8))
     on_meta = MultiHeadAttention(8, 2).to("meta")
-    assert on_meta(X.to("meta"), causal=True, need_weights=need)[0].shape == (1, 4, 8)
+    assert on_meta(X.to("meta"), causal=True, fused=fused)[0].shape == (1, 4, 8)
 
 
 @pytest.mark.parametrize(("form", "dtype"), list(product(FORMS, DTYPES)))

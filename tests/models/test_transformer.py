@@ -8,10 +8,22 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import (
+    TOLERANCE,
+    assert_all_same,
+    assert_same,
+    gradients,
+    normal,
+    padding_mask,
+    shake,
+    train,
+    words,
+)  # fmt: skip
 from torch import Tensor, nn
 
 from coursework.models.attention import causal_mask
 from coursework.models.beam_search import beam_search
+from coursework.models.torch_weights import our_names
 from coursework.models.transformer import (
     Decoder,
     DecoderLayer,
@@ -27,27 +39,17 @@ PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
 D, HEADS, FF = 8, 2, 12
 # PyTorch's own layers warn when a padding mask meets their nested-tensor fast path.
 pytestmark = pytest.mark.filterwarnings("ignore:.*nested_tensor.*:UserWarning")
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
-
-def padding_mask(*lengths: int) -> Tensor:
-    return torch.arange(max(lengths)) >= torch.tensor(lengths).unsqueeze(1)
-
-
-def shake(module: nn.Module) -> None:
-    """Random biases and normalisation weights, so that no parameter can be forgotten."""
-    torch.manual_seed(1)
-    for parameter in module.parameters():
-        if parameter.ndim == 1:
-            nn.init.normal_(parameter)
-
+FUSED = pytest.mark.parametrize("fused", [False, True], ids=["own softmax", "fused kernel"])
+NORM_FIRST = pytest.mark.parametrize("norm_first", [True, False])
+OPTIONS = pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": activation, "norm_first": norm_first, "bias": bias}
+        for activation, norm_first, bias in (
+            ("relu", False, True), ("relu", True, True), ("gelu", False, True), ("relu", True, False),
+        )
+    ],
+)  # fmt: skip
 
 # --- positional encoding ---------------------------------------------------------------------
 
@@ -62,16 +64,12 @@ def test_positional_encoding_is_the_formula(d_model: int) -> None:
             assert encoding[position, k].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_positional_encoding_is_no_weight() -> None:
+def test_positional_encoding_is_no_weight_and_continues_at_an_offset() -> None:
     position = PositionalEncoding(4)
     assert position.state_dict() == {}
     assert position.encoding.shape == (512, 4)
     assert position.dropout.p == 0
-
-
-def test_positional_encoding_continues_at_an_offset() -> None:
-    position = PositionalEncoding(4, max_length=9)
-    x = torch.zeros(1, 9, 4)
+    position, x = PositionalEncoding(4, max_length=9), torch.zeros(1, 9, 4)
     assert torch.equal(position(x[:, :4], offset=5), position(x)[:, 5:])
     with pytest.raises(ValueError, match="raise max_length"):
         position(x, offset=1)
@@ -79,214 +77,139 @@ def test_positional_encoding_continues_at_an_offset() -> None:
 
 # --- layers ----------------------------------------------------------------------------------
 
+# PyTorch: a boolean mask forbids, ours allows; a float mask is added in both.
+MASKS: dict[str, Callable[[int, int], tuple[Tensor | None, Tensor | None]]] = {
+    "none": lambda n, m: (None, None),
+    "boolean": lambda n, m: (causal_mask(n, m), ~causal_mask(n, m)),
+    "float": lambda n, m: (normal(n, m, seed=5),) * 2,
+    "float with -inf": lambda n, m: (
+        normal(n, m, seed=5).masked_fill(~causal_mask(n, m), -torch.inf),
+    ) * 2,
+}  # fmt: skip
 
-@pytest.mark.parametrize("norm_first", [True, False])
-@pytest.mark.parametrize("activation", ["relu", "gelu"])
-@pytest.mark.parametrize("masks", ["none", "padding", "causal", "both"])
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 5e-6), (torch.float64, 1e-12)])
+
+def masks(kind: str, n: int, m: int, dtype: torch.dtype) -> list[Tensor | None]:
+    """The mask for us, and the one for PyTorch."""
+    found = MASKS[kind](n, m)
+    return [x.to(dtype) if x is not None and x.is_floating_point() else x for x in found]
+
+
+def assert_parity(
+    own: nn.Module, reference: nn.Module, results: list[Tensor], inputs: list[Tensor], atol: tuple
+) -> None:
+    """Equal outputs, gradients of inputs and of all parameters, and weights that move back."""
+    assert_same(*results, atol[0])
+    found, expected = (gradients(y, inputs) for y in results)
+    assert_all_same(found, expected, atol[1])
+    mine, theirs = (
+        dict(zip(module.state_dict(), gradients(y, [*module.parameters()]), strict=True))
+        for module, y in zip((own, reference), results, strict=True)
+    )
+    theirs = our_names(theirs)
+    assert mine.keys() == theirs.keys()
+    for name, gradient in mine.items():
+        assert_same(gradient, theirs[name], atol[1])
+    state = {name: value.clone() for name, value in reference.state_dict().items()}
+    nn.init.zeros_(next(reference.parameters()))
+    back = own.copy_to_torch(reference).state_dict()
+    assert all(torch.equal(back[name], value) for name, value in state.items())
+
+
+@FUSED
+@OPTIONS
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("kind", [*MASKS, "causal"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
 def test_encoder_layer_matches_pytorch(
-    masks: str, activation: str, norm_first: bool, dtype: torch.dtype, atol: float
+    kind: str, padded: bool, options: dict, fused: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
-    reference = nn.TransformerEncoderLayer(
-        D,
-        HEADS,
-        FF,
-        dropout=0.0,
-        activation=activation,
-        norm_first=norm_first,
-        batch_first=True,
-        dtype=dtype,
-    )
+    options = options | {"batch_first": True, "dtype": dtype}
+    reference = nn.TransformerEncoderLayer(D, HEADS, FF, dropout=0.0, **options)
     shake(reference)
-    own = EncoderLayer.from_torch(reference)
-    x = normal(2, 5, D, dtype=dtype)
-    x_own, x_ref = x.clone().requires_grad_(), x.clone().requires_grad_()
-    padding = padding_mask(5, 3) if masks in ("padding", "both") else None
-    causal = masks in ("causal", "both")
-    expected = reference(
-        x_ref, src_mask=~causal_mask(5) if causal else None, src_key_padding_mask=padding
-    )
-    output = own(x_own, key_padding_mask=padding, causal=causal)
-    if padding is not None:  # what stands at padding is nobody's business
-        output, expected = output[~padding], expected[~padding]
-    assert_same(output, expected, atol)
-    output.sin().sum().backward()
-    expected.sin().sum().backward()
-    assert_same(x_own.grad, x_ref.grad, max(atol, 1e-5 if dtype == torch.float32 else 0))
-    back = own.copy_to_torch(
-        nn.TransformerEncoderLayer(
-            D, HEADS, FF, activation=activation, norm_first=norm_first, dtype=dtype
-        )
-    )
-    for name, value in reference.state_dict().items():
-        assert torch.equal(back.state_dict()[name], value)
-    assert_gradients_of_encoder_layer(own, reference, 2e-5 if dtype == torch.float32 else 1e-12)
+    own = EncoderLayer.from_torch(reference, fused=fused)
+    assert (own.feed_forward.linear1.bias is not None) == options["bias"]
+    causal = kind == "causal"
+    ours, theirs = masks("boolean" if causal else kind, 5, 5, dtype)
+    x = normal(2, 5, D, dtype=dtype).requires_grad_()
+    padding = padding_mask(5, 3) if padded else None
+    output = own(x, mask=None if causal else ours, key_padding_mask=padding, causal=causal)
+    if padded and theirs is not None and theirs.is_floating_point():  # PyTorch wants one type
+        hidden = torch.zeros(2, 5, dtype=dtype).masked_fill(padding, -torch.inf)
+        expected = reference(x, src_mask=theirs, src_key_padding_mask=hidden)
+    else:
+        expected = reference(x, src_mask=theirs, src_key_padding_mask=padding)
+    results = [output, expected]
+    if padded:  # what stands at padding is nobody's business
+        results = [y[~padding] for y in results]
+    assert_parity(own, reference, results, [x], TOLERANCE[dtype])
 
 
-def assert_gradients_of_encoder_layer(
-    own: EncoderLayer, reference: nn.TransformerEncoderLayer, atol: float
+@FUSED
+@OPTIONS
+@pytest.mark.parametrize("kind", ["padding", "boolean", "float", "float with -inf"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_decoder_layer_matches_pytorch(
+    kind: str, options: dict, fused: bool, dtype: torch.dtype
 ) -> None:
-    heads = own.self_attention
-    pairs = [
-        (
-            torch.cat([heads.W_Q.weight.grad, heads.W_K.weight.grad, heads.W_V.weight.grad]),
-            reference.self_attn.in_proj_weight.grad,
-        ),
-        (
-            torch.cat([heads.W_Q.bias.grad, heads.W_K.bias.grad, heads.W_V.bias.grad]),
-            reference.self_attn.in_proj_bias.grad,
-        ),
-    ]
-    modules = [
-        (heads.W_O, reference.self_attn.out_proj),
-        (own.feed_forward.linear1, reference.linear1),
-        (own.feed_forward.linear2, reference.linear2),
-        (own.norm1, reference.norm1),
-        (own.norm2, reference.norm2),
-    ]
-    for mine, theirs in modules:
-        pairs += [(mine.weight.grad, theirs.weight.grad), (mine.bias.grad, theirs.bias.grad)]
-    assert len(pairs) == len(list(reference.parameters()))
-    for found, expected in pairs:
-        assert_same(found, expected, atol)
+    torch.manual_seed(0)
+    options = options | {"batch_first": True, "dtype": dtype}
+    reference = nn.TransformerDecoderLayer(D, HEADS, FF, dropout=0.0, **options)
+    shake(reference)
+    own = DecoderLayer.from_torch(reference, fused=fused)
+    inputs = [normal(2, n, D, seed=n, dtype=dtype).requires_grad_() for n in (4, 5)]
+    if kind == "padding":
+        hide = {"memory_key_padding_mask": padding_mask(5, 2)}
+        output = own(*inputs, key_padding_mask=padding_mask(4, 3), **hide)  # causal by default
+        hide["tgt_key_padding_mask"] = padding_mask(4, 3)
+        expected = reference(*inputs, tgt_mask=~causal_mask(4), **hide)
+    else:
+        (ours, theirs), (across, beyond) = (masks(kind, 4, m, dtype) for m in (4, 5))
+        output = own(*inputs, mask=ours, memory_mask=across, causal=False)
+        expected = reference(*inputs, tgt_mask=theirs, memory_mask=beyond)
+    assert_parity(own, reference, [output, expected], inputs, TOLERANCE[dtype])
 
 
-def test_encoder_layer_matches_the_fast_path_of_pytorch() -> None:
+@FUSED
+def test_encoder_layer_matches_the_fast_path_of_pytorch(fused: bool) -> None:
     reference = nn.TransformerEncoderLayer(D, HEADS, FF, batch_first=True).eval()
-    own = EncoderLayer.from_torch(reference)
+    own = EncoderLayer.from_torch(reference, fused=fused)
     assert not own.training
-    padding = padding_mask(5, 3)
-    x = normal(2, 5, D, dtype=torch.float32)
+    padding, x = padding_mask(5, 3), normal(2, 5, D, dtype=torch.float32)
     with torch.no_grad():
         expected = reference(x, src_key_padding_mask=padding)
         output = own(x, key_padding_mask=padding)
     assert_same(output[~padding], expected[~padding], 5e-6)
 
 
-@pytest.mark.parametrize("norm_first", [True, False])
-@pytest.mark.parametrize("activation", ["relu", "gelu"])
-@pytest.mark.parametrize("masked", [True, False])
-def test_decoder_layer_matches_pytorch(masked: bool, activation: str, norm_first: bool) -> None:
+@FUSED
+@NORM_FIRST
+def test_stacks_match_the_transformer_of_pytorch(norm_first: bool, fused: bool) -> None:
     torch.manual_seed(0)
-    reference = nn.TransformerDecoderLayer(
-        D,
-        HEADS,
-        FF,
-        dropout=0.0,
-        activation=activation,
-        norm_first=norm_first,
-        batch_first=True,
-        dtype=torch.float64,
-    )
-    shake(reference)
-    own = DecoderLayer.from_torch(reference)
-    inputs = [normal(2, 4, D).requires_grad_(), normal(2, 5, D, seed=1).requires_grad_()]
-    tgt_padding = padding_mask(4, 3) if masked else None
-    src_padding = padding_mask(5, 2) if masked else None
-    expected = reference(
-        *inputs,
-        tgt_mask=~causal_mask(4),
-        tgt_key_padding_mask=tgt_padding,
-        memory_key_padding_mask=src_padding,
-    )
-    output = own(*inputs, key_padding_mask=tgt_padding, memory_key_padding_mask=src_padding)
-    assert_same(output, expected)
-    found = torch.autograd.grad(output.sin().sum(), inputs)
-    for mine, theirs in zip(found, torch.autograd.grad(expected.sin().sum(), inputs), strict=True):
-        assert_same(mine, theirs)
-    back = own.copy_to_torch(
-        nn.TransformerDecoderLayer(
-            D, HEADS, FF, activation=activation, norm_first=norm_first, dtype=torch.float64
-        )
-    )
-    for name, value in reference.state_dict().items():
-        assert torch.equal(back.state_dict()[name], value)
-
-
-# PyTorch: a boolean mask forbids, ours allows; a float mask is added in both.
-MASKS: dict[str, Callable[[int, int], tuple[Tensor, Tensor]]] = {
-    "boolean": lambda n, m: (causal_mask(n, m), ~causal_mask(n, m)),
-    "float": lambda n, m: (normal(n, m, seed=5), normal(n, m, seed=5)),
-    "float with -inf": lambda n, m: (
-        normal(n, m, seed=5).masked_fill(~causal_mask(n, m), -torch.inf),
-        normal(n, m, seed=5).masked_fill(~causal_mask(n, m), -torch.inf),
-    ),
-}
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("norm_first", [True, False])
-@pytest.mark.parametrize("kind", MASKS)
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-6), (torch.float64, 1e-12)])
-def test_layers_match_pytorch_under_any_mask_and_without_bias(
-    kind: str, norm_first: bool, bias: bool, dtype: torch.dtype, atol: float
-) -> None:
-    torch.manual_seed(0)
-    options = {
-        "dropout": 0.0, "norm_first": norm_first, "bias": bias, "batch_first": True, "dtype": dtype,
-    }  # fmt: skip
-    x, memory = (normal(2, n, D, dtype=dtype).requires_grad_() for n in (5, 4))
-    ours, theirs = MASKS[kind](5, 5)
-    ours_memory, theirs_memory = MASKS[kind](5, 4)
-    if ours.is_floating_point():
-        ours, theirs, ours_memory, theirs_memory = (
-            mask.to(dtype) for mask in (ours, theirs, ours_memory, theirs_memory)
-        )
-    encoder = nn.TransformerEncoderLayer(D, HEADS, FF, **options)  # type: ignore[arg-type]
-    decoder = nn.TransformerDecoderLayer(D, HEADS, FF, **options)  # type: ignore[arg-type]
-    own_encoder, own_decoder = EncoderLayer.from_torch(encoder), DecoderLayer.from_torch(decoder)
-    assert (own_encoder.feed_forward.linear1.bias is None) is not bias
-    results = [
-        (own_encoder(x, mask=ours), encoder(x, src_mask=theirs)),
-        (
-            own_decoder(x, memory, mask=ours, memory_mask=ours_memory, causal=False),
-            decoder(x, memory, tgt_mask=theirs, memory_mask=theirs_memory),
-        ),
-    ]
-    for mine, expected in results:
-        assert_same(mine, expected, atol)
-        inputs = [x, memory] if mine is results[1][0] else [x]
-        found = torch.autograd.grad(mine.sin().sum(), inputs)
-        wanted = torch.autograd.grad(expected.sin().sum(), inputs)
-        for gradient, reference in zip(found, wanted, strict=True):
-            assert_same(gradient, reference, 1e-5 if dtype == torch.float32 else atol)
-
-
-@pytest.mark.parametrize("norm_first", [True, False])
-def test_stacks_match_the_transformer_of_pytorch(norm_first: bool) -> None:
-    torch.manual_seed(0)
-    reference = nn.Transformer(
-        D, HEADS, 2, 3, FF, dropout=0.0, norm_first=norm_first, batch_first=True
-    ).double()
+    options = {"norm_first": norm_first, "batch_first": True, "dtype": torch.float64}
+    reference = nn.Transformer(D, HEADS, 2, 3, FF, 0.0, **options)
     shake(reference)
     own = Transformer(
-        9, 9, D, HEADS, 2, 3, FF, dropout=0.0, norm_first=norm_first, tie_embeddings=False
+        9, 9, D, HEADS, 2, 3, FF, 0.0, norm_first=norm_first, tie_embeddings=False, fused=fused
     ).double()
     own.copy_from_torch(reference)
+    layers = [*own.encoder.layers, *own.decoder.layers]
+    assert all(layer.self_attention.fused == fused for layer in layers)
     src, tgt = normal(2, 5, D).requires_grad_(), normal(2, 4, D, seed=1).requires_grad_()
-    padding = padding_mask(5, 3)
+    hide = {"memory_key_padding_mask": padding_mask(5, 3)}
     expected = reference(
-        src,
-        tgt,
-        tgt_mask=~causal_mask(4),
-        src_key_padding_mask=padding,
-        memory_key_padding_mask=padding,
+        src, tgt, tgt_mask=~causal_mask(4), src_key_padding_mask=padding_mask(5, 3), **hide
     )
-    memory = own.encoder(src, key_padding_mask=padding)
-    output = own.decoder(tgt, memory, memory_key_padding_mask=padding)
+    output = own.decoder(tgt, own.encoder(src, key_padding_mask=padding_mask(5, 3)), **hide)
     assert_same(output, expected)
-    found = torch.autograd.grad(output.sin().sum(), (src, tgt))
-    gradients = torch.autograd.grad(expected.sin().sum(), (src, tgt))
-    for mine, theirs in zip(found, gradients, strict=True):
-        assert_same(mine, theirs)
+    assert_all_same(gradients(output, [src, tgt]), gradients(expected, [src, tgt]))
 
 
 @PROPERTY
-@given(n=st.integers(2, 6), seed=st.integers(0, 2**16))
-def test_encoder_layer_commutes_with_permutations(n: int, seed: int) -> None:
+@given(n=st.integers(2, 6), fused=st.booleans(), seed=st.integers(0, 2**16))
+def test_encoder_layer_commutes_with_permutations(n: int, fused: bool, seed: int) -> None:
     torch.manual_seed(seed)
-    layer = EncoderLayer(D, HEADS, FF).double().eval()
+    layer = EncoderLayer(D, HEADS, FF, fused=fused).double().eval()
     x, order = normal(1, n, D, seed=seed), torch.randperm(n)
     assert_same(layer(x[:, order]), layer(x)[:, order])
 
@@ -300,23 +223,18 @@ def small(**options: object) -> Transformer:
     return Transformer(11, 13, D, HEADS, **arguments).double().eval()
 
 
-def words(vocabulary: int, *lengths: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(3, vocabulary, (len(lengths), max(lengths)), generator=generator)
-    return tokens.masked_fill(padding_mask(*lengths), 0)
-
-
 @PROPERTY
 @given(
     lengths=st.lists(st.integers(1, 5), min_size=1, max_size=3),
     extra=st.integers(1, 3),
     norm_first=st.booleans(),
+    fused=st.booleans(),
     seed=st.integers(0, 2**16),
 )
 def test_padding_changes_nothing(
-    lengths: list[int], extra: int, norm_first: bool, seed: int
+    lengths: list[int], extra: int, norm_first: bool, fused: bool, seed: int
 ) -> None:
-    model = small(norm_first=norm_first)
+    model = small(norm_first=norm_first, fused=fused)
     src = words(11, *lengths, seed=seed)
     tgt = words(13, *([4] * len(lengths)), seed=seed)
     logits = model(src, tgt)
@@ -340,22 +258,6 @@ def test_the_future_has_no_influence(steps: int, cut: int, seed: int) -> None:
     assert not torch.allclose(after[:, cut], before[:, cut])
 
 
-@pytest.mark.parametrize("norm_first", [True, False])
-def test_greedy_is_the_step_by_step_argmax(norm_first: bool) -> None:
-    model = small(norm_first=norm_first)
-    src = words(11, 5, 3, 1)
-    found = beam_search(model, src, width=1, max_length=6, sos=1, eos=2).words
-    tgt = torch.full((3, 1), 1)
-    finished = torch.zeros(3, dtype=torch.bool)
-    for step in range(found.shape[1]):
-        scores = model(src, tgt)[:, -1].index_fill(1, torch.tensor(0), -torch.inf)
-        word = scores.argmax(dim=1).masked_fill(finished, 0)
-        assert torch.equal(found[:, step], word)
-        tgt = torch.cat([tgt, word.unsqueeze(1)], dim=1)
-        finished |= word == 2
-    assert found.shape[1] == 6 or bool(finished.all())
-
-
 def test_defaults() -> None:
     model = Transformer(11, 13)
     assert (model.d_model, model.pad_idx, model.position.encoding.shape) == (256, 0, (512, 256))
@@ -368,8 +270,10 @@ def test_defaults() -> None:
     own = (EncoderLayer(D, HEADS, FF), DecoderLayer(D, HEADS, FF))
     for layer in (*model.encoder.layers, *model.decoder.layers, *stacks[0], *stacks[1], *own):
         assert not layer.norm_first
+        assert not layer.self_attention.fused
         assert layer.dropout.p == layer.self_attention.dropout == 0.1
         assert layer.norm1.bias is not None
+    assert not own[1].cross_attention.fused
     feed_forward = FeedForward(D, FF)
     assert feed_forward.dropout.p == 0
     assert feed_forward.linear1.bias is not None
@@ -399,12 +303,13 @@ def test_words_are_scaled_and_numbered_before_the_layers() -> None:
     assert model.encode(words(11, 4, 4))[1] is None
 
 
+@FUSED
 @pytest.mark.parametrize("lengths", [(5, 3), (4, 4)])
 @pytest.mark.parametrize("cached", [True, False, None])
 def test_words_one_by_one_are_the_whole_sentence(
-    cached: bool | None, lengths: tuple[int, ...]
+    cached: bool | None, lengths: tuple[int, ...], fused: bool
 ) -> None:
-    model = small()
+    model = small(fused=fused)
     src, tgt = words(11, *lengths), words(13, 4, 4)
     whole = model(src, tgt)
     state = model.start(src) if cached is None else model.start(src, cached)
@@ -418,40 +323,23 @@ def test_words_one_by_one_are_the_whole_sentence(
     assert TransformerDecoding(model, src).caches is not None
 
 
-def test_the_shortest_output_is_an_output() -> None:
-    found = beam_search(small(), words(11, 2, 2), width=1, max_length=1, sos=1, eos=2)
-    assert found.words.shape == (2, 1)
-
-
-def test_tied_embeddings_share_one_matrix() -> None:
-    tied, untied = small(), small(tie_embeddings=False)
-    difference = sum(p.numel() for p in untied.parameters()) - sum(
-        p.numel() for p in tied.parameters()
+@pytest.mark.parametrize("share", [True, False])
+def test_tied_and_shared_embeddings(share: bool) -> None:
+    options = {"tgt_vocab": 11, "share_embeddings": share}
+    tied, untied = (
+        Transformer(11, d_model=D, n_heads=HEADS, tie_embeddings=tie, **options)
+        for tie in (True, False)
     )
-    assert difference == 13 * D + 13
-    hidden = normal(1, D)
-    assert_same(tied.logits(hidden), hidden @ tied.tgt_embedding.table.weight.T)
-
-
-def test_shared_embeddings_are_one_module() -> None:
-    model = Transformer(11, 11, D, HEADS, 1, 1, FF, share_embeddings=True)
-    assert model.src_embedding is model.tgt_embedding
-    assert len({id(p) for p in model.parameters()}) == len(list(model.parameters()))
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (tied, untied)]
+    assert sizes[1] - sizes[0] == 11 * D + 11
+    assert (tied.src_embedding is tied.tgt_embedding) == share
+    hidden = normal(1, D, dtype=torch.float32)
+    assert_same(tied.logits(hidden), hidden @ tied.tgt_embedding.table.weight.T, 1e-6)
 
 
 def test_pretrained_vectors_of_another_width() -> None:
-    torch.manual_seed(0)
-    model = Transformer(
-        11,
-        13,
-        D,
-        HEADS,
-        1,
-        1,
-        FF,
-        src_pretrained=torch.randn(11, 5),
-        tgt_pretrained=torch.randn(13, 6),
-    )
+    vectors = {"src_pretrained": torch.randn(11, 5), "tgt_pretrained": torch.randn(13, 6)}
+    model = small(**vectors)
     logits = model(words(11, 4), words(13, 3))
     logits.sum().backward()
     assert logits.shape == (1, 3, 13)
@@ -462,18 +350,33 @@ def test_overfits_one_batch() -> None:
     torch.manual_seed(0)
     model = Transformer(11, 13, 16, 2, 1, 1, 32, dropout=0.0)
     src, out = words(11, 5, 4, 3), words(13, 5, 3, 4)
-    for row, length in enumerate((5, 3, 4)):
-        out[row, length - 1] = 2
+    out[torch.arange(3), torch.tensor([4, 2, 3])] = 2  # the end word
     tgt = F.pad(out, (1, 0), value=1)[:, :-1]
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(80):
-        loss = F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert loss.item() < 0.05
+
+    def loss() -> Tensor:
+        return F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
+
+    assert train(model, loss, 80, 0.01) < 0.05
     found = beam_search(model.eval(), src, width=1, max_length=5, sos=1, eos=2)
     assert torch.equal(found.words, out)
+
+
+def layer(**options: object) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(D, HEADS, FF, **options)  # type: ignore[arg-type]
+
+
+def several_dropouts() -> nn.Module:
+    found = layer()
+    found.dropout2.p = 0.5
+    return found
+
+
+def stack(kind: type[Encoder], layers: int, theirs: str, **options: object) -> object:
+    peer = nn.Transformer(D, HEADS, 1, 1, FF, **options)  # type: ignore[arg-type]
+    return kind(layers, D, HEADS, FF).copy_from_torch(getattr(peer, theirs))
+
+
+OWN = EncoderLayer(D, HEADS, FF)
 
 
 @pytest.mark.parametrize(
@@ -484,30 +387,18 @@ def test_overfits_one_batch() -> None:
         (lambda: small()(words(11, 4, 4), words(13, 3)), "tgt must have shape"),
         (lambda: small().encode(torch.zeros(2, 0).long()), "src must hold"),
         (lambda: Transformer(11, 13, D, HEADS, share_embeddings=True), "one vocabulary"),
-        (
-            lambda: EncoderLayer(D, HEADS, FF).copy_from_torch(
-                nn.TransformerEncoderLayer(D, HEADS, FF, norm_first=True)
-            ),
-            "norm_first is False here",
-        ),
-        (
-            lambda: EncoderLayer.from_torch(
-                nn.TransformerEncoderLayer(D, HEADS, FF, activation=torch.tanh)
-            ),
-            "Only relu and the exact gelu",
-        ),
-        (
-            lambda: Encoder(2, D, HEADS, FF).copy_from_torch(nn.Transformer(D, HEADS, 1).encoder),
-            "of the same depth",
-        ),
-        (
-            lambda: Decoder(6, D, HEADS, FF, final_norm=False).copy_from_torch(
-                nn.Transformer(D, HEADS, 1).decoder
-            ),
-            "of the same depth",
-        ),
+        (lambda: Transformer(11, 11, D, HEADS, share_embeddings=True,
+                             tgt_pretrained=torch.zeros(11, D)), "one vocabulary"),
+        (lambda: OWN.copy_from_torch(layer(norm_first=True)), "norm_first is False here"),
+        (lambda: OWN.copy_from_torch(layer(layer_norm_eps=1e-3)), "eps is"),
+        (lambda: EncoderLayer.from_torch(layer(activation=torch.tanh)), "Only relu and the exact gelu"),
+        (lambda: EncoderLayer.from_torch(layer(activation=nn.GELU("tanh"))), "exact gelu"),
+        (lambda: EncoderLayer.from_torch(several_dropouts()), "one dropout and one eps"),
+        (lambda: stack(Encoder, 1, "encoder", activation="gelu"), "activation is relu here"),
+        (lambda: stack(Encoder, 2, "encoder"), "of the same depth"),
+        (lambda: stack(Decoder, 6, "decoder"), "of the same depth"),
     ],
-)
+)  # fmt: skip
 def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

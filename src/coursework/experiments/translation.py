@@ -148,7 +148,7 @@ def build(
     return Transformer(
         *words, sizes.width, sizes.heads, sizes.encoder_layers, sizes.decoder_layers, sizes.d_ff,
         sizes.dropout, pad_idx=PAD_ID, norm_first=True, tie_embeddings=True, share_embeddings=shared,
-        src_pretrained=source, tgt_pretrained=None if shared else target,
+        src_pretrained=source, tgt_pretrained=None if shared else target, fused=True,
     )  # fmt: skip
 
 

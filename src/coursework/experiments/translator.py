@@ -77,11 +77,11 @@ def attention_to_source(model: Network, source: Tensor, output: Tensor) -> Tenso
         return model.attend(source, read)[1][0]
     cross = cast(DecoderLayer, model.decoder.layers[-1]).cross_attention
     kept: list[tuple[Any, ...]] = []
-    # The layer computes without keeping its weights; its inputs are caught and used once more.
+    # The fused kernel keeps no weights: the layer's inputs are caught and used once more.
     hook = cross.register_forward_pre_hook(lambda _, inputs: kept.append(inputs))
     model(source, read)
     hook.remove()
-    _, per_head = cross(*kept[0], need_weights=True)  # [1, h, L, S]
+    _, per_head = cross(*kept[0], fused=False)  # [1, h, L, S]
     return cast(Tensor, per_head[0].mean(dim=0))
 
 

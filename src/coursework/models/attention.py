@@ -5,13 +5,10 @@ Paper: Vaswani et al., *Attention Is All You Need*, 2017, https://arxiv.org/abs/
 Letters: `B` batch, `N` queries, `M` keys, `d_k` width of a query and key, `d_v` width of a value,
 `d_model` width of the model, `h` heads. `...` are any leading axes (batch, heads), broadcast.
 
-Two conventions for masks, both the usual ones, both checked by the tests:
-    - `mask`, boolean: **True = may attend** (as in `F.scaled_dot_product_attention`); float: added
-      to the scores, so :math:`-\infty` forbids. Broadcast to `[..., N, M]`.
-    - `key_padding_mask`, boolean `[B, M]`: **True = padding, ignored** (as in `nn.Transformer`).
-
-A query that may attend to nothing gets the weights zero and the output zero. A softmax over an
-empty set has no value; zero is the empty sum, and, unlike NaN, it cannot spread.
+Masks: a boolean `mask` is **True = may attend** (as in `F.scaled_dot_product_attention`), a float
+one is added to the scores; both broadcast to `[..., N, M]`. `key_padding_mask` `[B, M]` is
+**True = padding, ignored** (as in `nn.Transformer`). A query that may attend to nothing gets
+weights and output zero: the empty sum, which, unlike NaN, cannot spread.
 """
 
 import math
@@ -30,12 +27,7 @@ Similarity = Literal["dot", "cosine"]
 
 
 def masked_softmax(scores: Tensor) -> Tensor:
-    r"""Softmax over the last axis in which a row of only :math:`-\infty` becomes zeros, not NaN.
-
-    Shapes:
-        - scores: `[..., N, M]`, :math:`-\infty` where a key is forbidden
-        - output: `[..., N, M]`, rows sum to one, or are zero
-    """
+    r"""Softmax of `[..., N, M]` by rows; a row of only :math:`-\infty` becomes zeros, not NaN."""
     empty = torch.isneginf(scores).all(dim=-1, keepdim=True)  # [..., N, 1]
     # Filling before the softmax keeps NaN out of the backward pass as well.
     return scores.masked_fill(empty, 0.0).softmax(dim=-1).masked_fill(empty, 0.0)
@@ -49,7 +41,7 @@ def causal_mask(n: int, m: int | None = None, device: torch.device | None = None
 
 
 def checked_mask(mask: Tensor | None, scores: tuple[int, ...], dtype: torch.dtype) -> Tensor | None:
-    """The mask for scores of this shape, boolean or of their type; the one guard of all paths."""
+    """The mask for scores of this shape, boolean or of their type; all paths check here."""
     if mask is None:
         return None
     require(isinstance(mask, Tensor), f"A mask must be a tensor, but is a {type(mask).__name__}.")
@@ -76,8 +68,8 @@ def _apply_mask(scores: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """Write the masks into the scores `[..., N, M]`."""
     mask = checked_mask(mask, scores.shape, scores.dtype)
     if mask is not None:
-        mask_is_boolean = mask.dtype == torch.bool
-        scores = scores.masked_fill(~mask, -torch.inf) if mask_is_boolean else scores + mask
+        boolean = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, -torch.inf) if boolean else scores + mask
     if causal:
         scores = _forbid(scores, causal_mask(scores.shape[-2], scores.shape[-1], scores.device))
     return scores
@@ -124,15 +116,13 @@ def attention(
 
     .. math:: \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{d_k}}\Big) V
 
-    which is equation (1) of Vaswani et al. (2017). It takes :math:`O(NM(d_k + d_v))` time and
-    :math:`O(NM)` memory. By default the scores are scaled by :math:`1/\sqrt{d_k}` for the dot
-    product :math:`q^\top k`, by 1 for the cosine :math:`q^\top k / (|q| |k|)`. With `causal`, query
-    i may attend to keys j <= i only.
+    (Equation 1 of the paper; :math:`O(NM(d_k + d_v))` time, :math:`O(NM)` memory.) The default
+    `scale` is :math:`1/\sqrt{d_k}` for the dot product, 1 for the cosine
+    :math:`q^\top k / (|q| |k|)`. With `causal`, query i may attend to keys j <= i only.
 
     Shapes:
         - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
-        - output: `[..., N, d_v]`; weights: `[..., N, M]`, rows sum to one (to zero if every key is
-          masked)
+        - output: `[..., N, d_v]`; weights: `[..., N, M]`, whose rows sum to one or are zero
     """
     expect("V", V, "... M d_v", M=expect("K", K, "... M d_k")["M"])
     # solution:begin the weights, then the weighted sum of the values
@@ -162,13 +152,9 @@ def linear_attention(
         z = \sum_j \phi(k_j) \in \mathbb{R}^m
 
     (Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, equations 4 to 6.) `S` and `z` do
-    not depend on i, so they are computed once: :math:`O((N + M)\, m\, d_v)` time, no N x M matrix.
-    :math:`\phi` must make the sums of :math:`\phi(q)^\top\phi(k)` positive; `elu + 1` is positive
-    everywhere.
-
-    Shapes:
-        - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
-        - output: `[..., N, d_v]`
+    not depend on i: :math:`O((N + M)\, m\, d_v)` time, no N x M matrix. :math:`\phi(q)^\top\phi(k)`
+    must be positive, as with `elu + 1`. Q `[..., N, d_k]`, K `[..., M, d_k]`, V `[..., M, d_v]` ->
+    `[..., N, d_v]`.
     """
     sizes = expect("K", K, "... M d_k", d_k=expect("Q", Q, "... N d_k")["d_k"])
     expect("V", V, "... M d_v", M=sizes["M"])
@@ -181,8 +167,8 @@ def linear_attention(
 class KeyValueCache:
     """Projected keys and values kept between the steps of a decoder.
 
-    It is `growing` for self-attention, where each step appends its own key and value, and not for
-    attention to the encoder, whose keys and values are projected once and used again.
+    `growing` in self-attention, where each step appends its own; attention to the encoder projects
+    its keys and values once.
     """
 
     def __init__(self, growing: bool) -> None:
@@ -191,7 +177,7 @@ class KeyValueCache:
         self.values: Tensor | None = None
 
     def stored(self) -> tuple[Tensor, Tensor] | None:
-        """Keys and values that can be used without projecting anything, if there are any."""
+        """Keys and values that can be used as they are, if there are any."""
         if self.growing or self.keys is None or self.values is None:
             return None
         return self.keys, self.values
@@ -205,7 +191,7 @@ class KeyValueCache:
         return K, V
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order; for a search that drops and copies rows."""
+        """Keep these rows of the batch, in this order."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[rows], self.values[rows]
 
@@ -219,42 +205,39 @@ class MultiHeadAttention(TorchWeights):
         &= \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O \\
         \mathrm{head}_i &= \mathrm{Attention}(Q W^Q_i, K W^K_i, V W^V_i)
 
-    (Vaswani et al. 2017, section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of
-    all heads are the row blocks of one linear layer. The paper's maps have no bias, PyTorch's have.
-    Dropout acts on the weights.
+    (Section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of all heads are the row
+    blocks of one linear layer. The paper's maps have no bias, PyTorch's have. Dropout acts on the
+    weights. With `fused`, softmax and weighted sum are left to PyTorch's kernel, which is faster and
+    keeps no weights; without, they are computed here.
 
     Shapes:
         - query: `[B, N, d_model]`; key, value: `[B, M, d_model]`
         - mask: broadcast to `[B, h, N, M]`; key_padding_mask: `[B, M]`
-        - output: `[B, N, d_model]`; weights: `[B, h, N, M]`, or None
+        - output: `[B, N, d_model]`; weights: `[B, h, N, M]`, None if fused
     """
 
-    def __init__(self, d_model: int, n_heads: int, dropout: float = 0.0, bias: bool = True) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        fused: bool = False,
+    ) -> None:
         super().__init__()
         require(
             n_heads > 0 and d_model > 0 and d_model % n_heads == 0,
             f"d_model must be a multiple of n_heads, but {d_model} is not one of {n_heads}.",
         )
-        self.d_model = d_model
-        self.n_heads = n_heads
-        self.d_k = d_model // n_heads
-        self.dropout = dropout
-        self.W_Q = nn.Linear(d_model, d_model, bias=bias)
-        self.W_K = nn.Linear(d_model, d_model, bias=bias)
-        self.W_V = nn.Linear(d_model, d_model, bias=bias)
-        self.W_O = nn.Linear(d_model, d_model, bias=bias)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Xavier-uniform matrices and zero biases."""
+        self.d_model, self.n_heads, self.d_k = d_model, n_heads, d_model // n_heads
+        self.dropout, self.fused = dropout, fused
+        self.W_Q, self.W_K, self.W_V, self.W_O = (
+            nn.Linear(d_model, d_model, bias=bias) for _ in range(4)
+        )
         for linear in (self.W_Q, self.W_K, self.W_V, self.W_O):
             nn.init.xavier_uniform_(linear.weight)
-            if linear.bias is not None:
+            if bias:
                 nn.init.zeros_(linear.bias)
-
-    def extra_repr(self) -> str:
-        """The sizes, for `print(module)`."""
-        return f"d_model={self.d_model}, n_heads={self.n_heads}, dropout={self.dropout}"
 
     def _split(self, x: Tensor) -> Tensor:
         """Cut the width into heads: `[B, N, d_model]` -> `[B, h, N, d_k]`."""
@@ -271,14 +254,10 @@ class MultiHeadAttention(TorchWeights):
         mask: Tensor | None = None,
         key_padding_mask: Tensor | None = None,
         causal: bool = False,
-        need_weights: bool = True,
+        fused: bool | None = None,
         cache: KeyValueCache | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; `key` defaults to `query` (self-attention) and `value` to `key`.
-
-        With `need_weights=False` PyTorch's fused kernel does the same computation without keeping
-        the weights, and None is returned in their place.
-        """
+        """Attend; `key` defaults to `query`, `value` to `key`, and `fused` to the module's own."""
         key = query if key is None else key
         value = key if value is None else value
         sizes = expect("query", query, "B N d_model", d_model=self.d_model)
@@ -296,18 +275,13 @@ class MultiHeadAttention(TorchWeights):
                 K, V = cache.update(K, V)
         mask = _with_padding(mask, key_padding_mask, Q, K)  # [..., N, M]
         # solution:begin attend in each head, dropout on the weights, join the heads, W_O | dropout(x, p)
-        weights: Tensor | None = None
         p = self.dropout if self.training else 0.0
-        if need_weights:
+        weights: Tensor | None = None
+        if self.fused if fused is None else fused:
+            heads = _kernel(Q, K, V, mask, p, causal)  # [B, h, N, d_k]
+        else:
             weights = attention_weights(Q, K, mask=mask, causal=causal)  # [B, h, N, M]
             heads = dropout(weights, p) @ V  # [B, h, N, d_k]
-        else:
-            if mask is not None and causal:  # the kernel takes one of the two
-                allowed = causal_mask(Q.shape[-2], K.shape[-2], mask.device)  # [N, M]
-                mask, causal = _forbid(mask, allowed), False
-            heads = F.scaled_dot_product_attention(
-                Q, K, V, attn_mask=mask, dropout_p=p, is_causal=causal
-            )  # [B, h, N, d_k]
         output: Tensor = self.W_O(heads.transpose(1, 2).flatten(2))  # [B, N, d_model]
         return output, weights
         # solution:end
@@ -318,18 +292,13 @@ class MultiHeadAttention(TorchWeights):
         sizes = {"d_model": self.d_model, "n_heads": self.n_heads}
         return sizes | {"dropout": self.dropout, "bias": bias}
 
-    def to_torch(self) -> nn.MultiheadAttention:
-        """A `nn.MultiheadAttention` (batch first) with the same weights."""
-        module = nn.MultiheadAttention(
-            self.d_model,
-            self.n_heads,
-            dropout=self.dropout,
-            bias=self.W_O.bias is not None,
-            batch_first=True,
-            device=self.W_O.weight.device,
-            dtype=self.W_O.weight.dtype,
-        )
-        return self.copy_to_torch(module).train(self.training)
+
+def _kernel(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, p: float, causal: bool) -> Tensor:
+    """Softmax and weighted sum by PyTorch's fused kernel: `[B, h, N, d_k]`."""
+    if mask is not None and causal:  # the kernel takes one of the two
+        mask = _forbid(mask, causal_mask(Q.shape[-2], K.shape[-2], mask.device))
+        causal = False
+    return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, dropout_p=p, is_causal=causal)
 
 
 def _with_padding(

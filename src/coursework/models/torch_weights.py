@@ -88,9 +88,9 @@ class TorchWeights(nn.Module):
         return {}
 
     @classmethod
-    def from_torch(cls, module: nn.Module) -> Self:
-        """A copy of a layer of PyTorch's, options and weights included."""
-        own = cls(**options_of(module)).to(next(module.parameters()))
+    def from_torch(cls, module: nn.Module, **options: Any) -> Self:
+        """A copy of a layer of PyTorch's, options and weights included; `options` are added."""
+        own = cls(**options_of(module), **options).to(next(module.parameters()))
         return own.copy_from_torch(module).train(module.training)
 
     def copy_from_torch(self, module: nn.Module) -> Self:

@@ -2,10 +2,10 @@ r"""The Transformer from scratch: encoder and decoder layers, stacks, and a tran
 
 Paper: Vaswani et al., *Attention Is All You Need*, 2017, https://arxiv.org/abs/1706.03762.
 
-Letters: `B` batch, `S` source length, `T` target length, `L` length of the output, `d_model` width
-of the model, `d_ff` width of the feed-forward network, `h` heads, `V` vocabulary. The batch is
-always the first axis. Masks follow :mod:`coursework.models.attention`: in `mask` True = may attend,
-in `..._padding_mask` True = padding.
+Letters: `B` batch, `S` source length, `T` target length, `d_model` width of the model, `d_ff` width
+of the feed-forward network, `h` heads, `V` vocabulary. Masks follow :mod:`.attention`: in `mask`
+True = may attend, in `..._padding_mask` True = padding. `fused` leaves softmax and weighted sum to
+PyTorch's kernel; without it they are those of :func:`.attention.attention`.
 """
 
 import math
@@ -35,12 +35,8 @@ class PositionalEncoding(nn.Module):
         PE_{(pos, 2i)} = \sin(pos / 10000^{2i/d_{model}}), \qquad
         PE_{(pos, 2i+1)} = \cos(pos / 10000^{2i/d_{model}})
 
-    (section 3.5.) Without it the model could not tell the order of the words: attention commutes
-    with permutations. Dropout acts on the sum (section 5.4); `max_length` positions are prepared.
-
-    Shapes:
-        - x: `[B, T, d_model]`
-        - output: `[B, T, d_model]`
+    (Section 3.5.) Without it the model could not tell the order of the words: attention commutes
+    with permutations. Dropout acts on the sum (section 5.4).
     """
 
     encoding: Tensor
@@ -58,7 +54,7 @@ class PositionalEncoding(nn.Module):
         self.register_buffer("encoding", encoding, persistent=False)
 
     def forward(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Add the encodings of the positions `offset`, `offset + 1`, ... to `x`."""
+        """Add the encodings of the positions from `offset` on: `[B, T, d_model]` -> the same."""
         length, width = self.encoding.shape
         end = offset + expect("x", x, "B T d_model", d_model=width)["T"]
         require(
@@ -76,10 +72,6 @@ class FeedForward(nn.Module):
     .. math:: \mathrm{FFN}(x) = W_2\, \sigma(W_1 x + b_1) + b_2
 
     with :math:`\sigma` the ReLU (the paper) or the GELU, and dropout on the hidden units.
-
-    Shapes:
-        - x: `[..., d_model]`
-        - output: `[..., d_model]`
     """
 
     def __init__(
@@ -99,7 +91,7 @@ class FeedForward(nn.Module):
         self.activation: str = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the same two-layer network at every position."""
+        """Two linear maps at every position: `[..., d_model]` -> the same."""
         # solution:begin linear1, activation, dropout, linear2 | _ACTIVATIONS[self.activation]
         hidden = _ACTIVATIONS[self.activation](self.linear1(x))  # [..., d_ff]
         output: Tensor = self.linear2(self.dropout(hidden))  # [..., d_model]
@@ -117,13 +109,8 @@ class EncoderLayer(TorchWeights):
 
     Post-norm is the paper's (section 3.1); pre-norm trains without warm-up (Xiong et al. 2020,
     https://arxiv.org/abs/2002.04745). Dropout acts on the attention weights, on the hidden units
-    and on the output of each sub-layer.
-
-    Shapes:
-        - x: `[B, S, d_model]`
-        - mask: broadcast to `[B, h, S, S]`, True = may attend (or float, added)
-        - key_padding_mask: `[B, S]`, True = padding
-        - output: `[B, S, d_model]`
+    and on the output of each sub-layer. `mask` broadcasts to `[B, h, S, S]`; `key_padding_mask` is
+    `[B, S]`.
     """
 
     reads_memory = False  # a decoder layer does: one attention and one normalisation more
@@ -138,16 +125,17 @@ class EncoderLayer(TorchWeights):
         norm_first: bool = False,
         bias: bool = True,
         layer_norm_eps: float = 1e-5,
+        fused: bool = False,
     ) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout, bias)
+        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout, bias, fused)
         if self.reads_memory:
-            self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout, bias)
+            self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout, bias, fused)
         self.feed_forward = FeedForward(d_model, d_ff, dropout, activation, bias)
-        self.norm1 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
-        self.norm2 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+        norm = partial(nn.LayerNorm, d_model, eps=layer_norm_eps, bias=bias)
+        self.norm1, self.norm2 = norm(), norm()
         if self.reads_memory:
-            self.norm3 = nn.LayerNorm(d_model, eps=layer_norm_eps, bias=bias)
+            self.norm3 = norm()
         self.dropout = Dropout(dropout)
         self.norm_first = norm_first
 
@@ -164,7 +152,7 @@ class EncoderLayer(TorchWeights):
         # solution:begin the two sub-layers, each wrapped by self._residual | hand the masks on
         def attend(y: Tensor) -> Tensor:
             output, _ = self.self_attention(
-                y, mask=mask, key_padding_mask=key_padding_mask, causal=causal, need_weights=False
+                y, mask=mask, key_padding_mask=key_padding_mask, causal=causal
             )
             return output  # [B, S, d_model]
 
@@ -205,13 +193,8 @@ class DecoderCache:
 class DecoderLayer(EncoderLayer):
     """Causal self-attention, attention to the encoder's output (the memory), feed-forward network.
 
-    Section 3.1 and figure 1 (right); built and wrapped as an :class:`EncoderLayer`.
-
-    Shapes:
-        - x: `[B, T, d_model]`, memory: `[B, S, d_model]`
-        - mask: broadcast to `[B, h, T, T]`, memory_mask: to `[B, h, T, S]`, True = may attend
-        - key_padding_mask: `[B, T]`, memory_key_padding_mask: `[B, S]`, True = padding
-        - output: `[B, T, d_model]`
+    Section 3.1 and figure 1 (right); built and wrapped as an :class:`EncoderLayer`. Masks without
+    `memory` in their names are for the target.
     """
 
     reads_memory = True
@@ -228,15 +211,13 @@ class DecoderLayer(EncoderLayer):
         causal: bool = True,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Transform the target given the memory: `[B, T, d_model]` -> `[B, T, d_model]`.
+        """Transform the target given the memory: `[B, T, d_model]`, `[B, S, d_model]` -> as `x`.
 
-        With a `cache`, `x` holds only the newest position, which may see all earlier ones; `causal`
-        must then be False.
+        With a `cache`, `x` is the newest position alone, which sees all earlier ones without `causal`.
         """
-
         own, other = (None, None) if cache is None else (cache.own, cache.memory)
-        self_attention = partial(self.self_attention, need_weights=False, cache=own)
-        cross_attention = partial(self.cross_attention, need_weights=False, cache=other)
+        self_attention = partial(self.self_attention, cache=own)
+        cross_attention = partial(self.cross_attention, cache=other)
 
         # solution:begin three sub-layers in self._residual | self_attention, cross_attention, all masks
         def attend(y: Tensor) -> Tensor:
@@ -258,12 +239,7 @@ class DecoderLayer(EncoderLayer):
 
 
 class Encoder(TorchWeights):
-    """A stack of :class:`EncoderLayer`, with a last LayerNorm as in `nn.Transformer`.
-
-    Shapes:
-        - x: `[B, S, d_model]`; masks as in :class:`EncoderLayer`
-        - output: `[B, S, d_model]`
-    """
+    """A stack of :class:`EncoderLayer`, with a last LayerNorm as in `nn.Transformer`."""
 
     layer: type[EncoderLayer] = EncoderLayer
 
@@ -276,29 +252,25 @@ class Encoder(TorchWeights):
         dropout: float = 0.1,
         activation: Activation = "relu",
         norm_first: bool = False,
-        final_norm: bool = True,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            self.layer(d_model, n_heads, d_ff, dropout, activation, norm_first)
+            self.layer(d_model, n_heads, d_ff, dropout, activation, norm_first, fused=fused)
             for _ in range(n_layers)
         )
-        self.norm = nn.LayerNorm(d_model) if final_norm else None
+        self.norm = nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor, **masks: Any) -> Tensor:
         """Run all layers: `[B, S, d_model]` -> `[B, S, d_model]`."""
         for layer in self.layers:
             x = layer(x, **masks)
-        return x if self.norm is None else self.norm(x)
+        output: Tensor = self.norm(x)
+        return output
 
 
 class Decoder(Encoder):
-    """A stack of :class:`DecoderLayer`, with a last LayerNorm as in `nn.Transformer`.
-
-    Shapes:
-        - x: `[B, T, d_model]`, memory: `[B, S, d_model]`; masks as in :class:`DecoderLayer`
-        - output: `[B, T, d_model]`
-    """
+    """A stack of :class:`DecoderLayer`, with a last LayerNorm as in `nn.Transformer`."""
 
     layer = DecoderLayer
 
@@ -308,7 +280,8 @@ class Decoder(Encoder):
         """Run all layers: `[B, T, d_model]`, `[B, S, d_model]` -> `[B, T, d_model]`."""
         for index, layer in enumerate(self.layers):
             x = layer(x, memory, cache=None if caches is None else caches[index], **masks)
-        return x if self.norm is None else self.norm(x)
+        output: Tensor = self.norm(x)
+        return output
 
 
 class Transformer(TorchWeights):
@@ -319,14 +292,13 @@ class Transformer(TorchWeights):
         m &= \mathrm{Encoder}(\sqrt{d_{model}}\, E_{src} + PE) \\
         \text{logits}_t &= W_o\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
 
-    (Vaswani et al. 2017, figure 1 and section 3.4.) Embeddings have entries of variance
-    :math:`1/d_{model}`, so that after the factor :math:`\sqrt{d_{model}}` they are of the size of
-    the positional encoding, and tied logits start near the unit scale. The output layer may be the
-    matrix of the target embeddings (section 3.4), and with a joint vocabulary the source may share
-    it. Pre-trained embeddings may have any width; see :class:`.WordEmbedding`.
+    (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`: times
+    :math:`\sqrt{d_{model}}` they are of the size of the positional encoding, and tied logits start
+    near the unit scale. The output layer may be the matrix of the target embeddings (section 3.4),
+    and with a joint vocabulary the source may share it.
 
     Shapes:
-        - src: `[B, S]` int64, padding (`pad_idx`) at its end
+        - src: `[B, S]` int64, padding at its end; pre-trained vectors: any width
         - tgt: `[B, T]` int64, the target behind the start word: position t predicts word t + 1
         - output: logits `[B, T, tgt_vocab]`
     """
@@ -350,6 +322,7 @@ class Transformer(TorchWeights):
         max_length: int = 512,
         src_pretrained: Tensor | None = None,
         tgt_pretrained: Tensor | None = None,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         require(
@@ -357,8 +330,7 @@ class Transformer(TorchWeights):
             "share_embeddings needs one vocabulary for both languages: equal src_vocab and "
             "tgt_vocab, and pre-trained vectors (if any) passed as src_pretrained only.",
         )
-        self.d_model = d_model
-        self.pad_idx = pad_idx
+        self.d_model, self.pad_idx = d_model, pad_idx
         std = d_model**-0.5
         self.src_embedding = WordEmbedding(src_vocab, d_model, pad_idx, src_pretrained, std=std)
         self.tgt_embedding = (
@@ -368,8 +340,8 @@ class Transformer(TorchWeights):
         )
         self.position = PositionalEncoding(d_model, dropout, max_length)
         sizes = (d_model, n_heads, d_ff, dropout, activation, norm_first)
-        self.encoder = Encoder(n_encoder_layers, *sizes)
-        self.decoder = Decoder(n_decoder_layers, *sizes)
+        self.encoder = Encoder(n_encoder_layers, *sizes, fused=fused)
+        self.decoder = Decoder(n_decoder_layers, *sizes, fused=fused)
         for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -395,10 +367,8 @@ class Transformer(TorchWeights):
         caches: list[DecoderCache] | None = None,
         offset: int = 0,
     ) -> Tensor:
-        """Decoder states of the target words: `[B, T]` -> `[B, T, d_model]`.
-
-        Padding of the target stands at its end, so the causal mask already hides it from the words.
-        """
+        """Decoder states of the target words: `[B, T]` -> `[B, T, d_model]`."""
+        # Padding of the target stands at its end: the causal mask hides it from the words.
         decoder = partial(self.decoder, causal=caches is None, caches=caches)
         # solution:begin embed the words, add the positions from offset on, run the decoder | decoder
         y = self.position(self.tgt_embedding(tgt) * math.sqrt(self.d_model), offset)  # [B, T, d]
@@ -422,11 +392,7 @@ class Transformer(TorchWeights):
         # solution:end
 
     def start(self, src: Tensor, cached: bool = True) -> "TransformerDecoding":
-        """Read the sources `[B, S]`, for a search such as :func:`.beam_search.beam_search`.
-
-        Without the cache of keys and values each step runs the decoder over all words so far; the
-        scores are the same, and the cost is quadratic.
-        """
+        """Read the sources `[B, S]`; not `cached`, each step decodes all words so far once more."""
         return TransformerDecoding(self, src, cached)
 
 
@@ -441,7 +407,7 @@ class TransformerDecoding:
         self.words = src.new_empty(len(src), 0)  # [R, t], read so far
 
     def step(self, words: Tensor) -> Tensor:
-        """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
+        """See :meth:`.beam_search.Decoding.step`."""
         offset = self.words.shape[1]
         self.words = torch.cat([self.words, words.unsqueeze(1)], dim=1)  # [R, t + 1]
         if self.caches is None:

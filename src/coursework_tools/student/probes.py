@@ -87,7 +87,7 @@ def heads(m: Any, dropout: float = 0.0) -> Any:
 
 
 def both_ways(m: Any, x: Tensor, **masks: Any) -> list[Tensor]:
-    return [heads(m)(x, **masks, need_weights=need)[0] for need in (True, False)]
+    return [heads(m)(x, **masks, fused=fused)[0] for fused in (False, True)]
 
 
 PROBES["causal_mask"] = {
@@ -113,9 +113,7 @@ PROBES["attention"] = {
 PROBES["MultiHeadAttention"] = {
     "the output of all heads": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y)[0],
     "the weights of all heads": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y)[1],
-    "the output with need_weights=False": lambda m, x=HEADS, y=SEQUENCE: heads(m)(
-        x, y, need_weights=False
-    )[0],
+    "the output with fused=True": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y, fused=True)[0],
     "masking: the output with padding": lambda m, x=SEQUENCE: both_ways(
         m, x, key_padding_mask=PADDING
     ),
