@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,10 +22,19 @@ def matrix(*rows: list[float]) -> Tensor:
 
 
 def test_large_weights_with_one_negative_do_not_explode() -> None:
-    weights = torch.full((30,), 1.25, dtype=torch.float64)
-    weights[10] = -1.25
-    for x in (-3.0, -0.1, 0.1, 3.0):
-        assert relu_chain.gradient(weights, x) == 0.0
+    """From the second layer on. The first may be negative: then the path opens for x < 0."""
+    for layer in range(30):
+        weights = torch.full((30,), 1.25, dtype=torch.float64)
+        weights[layer] = -1.25
+        sizes = [abs(relu_chain.gradient(weights, x)) for x in (-3.0, -0.1, 0.1, 3.0)]
+        explodes = pytest.approx(1.25**30)
+        assert sizes == ([explodes, explodes, 0.0, 0.0] if layer == 0 else [0.0] * 4)
+
+
+def test_a_zero_weight_attains_the_bound_with_a_closed_gate() -> None:
+    """Why "attained exactly when every gate is open" needs weights that are not zero."""
+    weights = torch.tensor([0.0, 2.0], dtype=torch.float64)
+    assert relu_chain.gradient(weights, 1.0) == relu_chain.gradient_bound(weights) == 0.0
 
 
 def test_two_and_one_half_in_turn() -> None:
@@ -50,8 +60,6 @@ def test_a_recurrence_within_the_premises_can_have_a_zero_jacobian(n: int) -> No
     weight, x1 = sigmoid_rnn.nilpotent_example(5)
     assert sigmoid_rnn.spectral_norm(weight) == 0.25
     assert sigmoid_rnn.spectral_norm(sigmoid_rnn.jacobian(weight, x1 + 0.3, n)) == 0.0
-    with pytest.raises(ValueError, match="two dimensions"):
-        sigmoid_rnn.nilpotent_example(1)
 
 
 def test_one_factor_too_many_is_off_by_sixteen() -> None:
@@ -63,7 +71,7 @@ def test_one_factor_too_many_is_off_by_sixteen() -> None:
 def test_product_place_by_place_is_not_the_outer_product() -> None:
     ones, value = matrix([1.0, 1.0]), matrix([1.0, 0.0])
     assert torch.equal(ka.linear(ones, ones, value, ka.identity), value)
-    halved = ka.place_by_place(ones, ones, value, ka.identity)
+    halved = ka.elementwise(ones, ones, value, ka.identity)
     assert torch.equal(halved, matrix([0.5, 0.0]))
 
 
@@ -88,22 +96,30 @@ def test_left_singular_vectors_do_not_project_the_rows() -> None:
 
 def test_content_changes_the_weights_of_the_convolution() -> None:
     x = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
-    _, weights = conv.attend(x, conv.QUERY_NOT_ZERO)
+    _, weights = conv.attend(x, replace(conv.ASSIGNMENT, w_q=1.0))
     ratio = float(weights[1, 0] / weights[1, 2])
     assert ratio == pytest.approx(2.0 * math.e / math.exp(-1.0))
 
 
 def test_first_output_without_padding() -> None:
     x = torch.tensor([0.0, 1.0], dtype=torch.float64)
-    kernel = torch.tensor(conv.ASSIGNMENT_KERNEL, dtype=torch.float64)
     assert float(conv.attend(x, conv.ASSIGNMENT)[0][0]) == pytest.approx(3.0)
-    assert float(conv.convolution(x, kernel)[0]) == 1.0
+    assert float(conv.convolution(x)[0]) == 1.0
 
 
 def test_query_from_a_token_that_is_zero() -> None:
     x = torch.tensor([0.0, 5.0], dtype=torch.float64)
     assert pool.hard_attention(pool.content_query_scores(x, 1), x, "first")[0] == 0.0
     assert pool.hard_attention(pool.constant_query_scores(x, 1), x, "first")[0] == 5.0
+
+
+@pytest.mark.parametrize("picked", [0, 1, 2])
+def test_in_a_window_of_three_a_fixed_choice_misses_the_maximum(picked: int) -> None:
+    """The step of 1.4.2: put the maximum on a neighbour other than the place that is picked."""
+    x = torch.zeros(3, dtype=torch.float64)
+    x[2 if picked == 0 else 0] = 1.0
+    assert float(x[picked]) == 0.0
+    assert float(pool.max_pool(x, 1)[1]) == 1.0
 
 
 def test_a_tie_has_no_single_largest_score() -> None:
@@ -131,12 +147,6 @@ def test_normalising_makes_the_inner_product_larger(epsilon: float) -> None:
     assert cosine == pytest.approx(-2.0 * epsilon / (1.0 - epsilon))
 
 
-def test_attention_of_opposite_maps_is_no_kernel() -> None:
-    """D = m = n = 1, W_Q = 1, W_K = -1: a vector's score with itself is negative."""
-    x = 3.0
-    assert (1.0 * x) * (-1.0 * x) < 0.0
-
-
 def test_permuting_rows_alone_is_not_enough() -> None:
     scores, swap = matrix([0.0, 1.0], [0.0, 0.0]), torch.tensor([1, 0])
     found = self_attention.permuted_both(scores, swap).softmax(dim=1)
@@ -144,8 +154,3 @@ def test_permuting_rows_alone_is_not_enough() -> None:
     torch.testing.assert_close(found, matrix([0.5, 0.5], [e / (e + 1), 1 / (e + 1)]))
     rows_only = scores.softmax(dim=1)[swap]
     torch.testing.assert_close(rows_only, matrix([0.5, 0.5], [1 / (1 + e), e / (1 + e)]))
-
-
-def test_for_one_token_the_projections_are_all_there_is() -> None:
-    d, width = 48, 16
-    assert self_attention.project_first_count(1, d, width) == 3 * d * width + 2 * width

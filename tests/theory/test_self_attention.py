@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from coursework.theory import self_attention as sa
 from coursework.theory.cost import measure
 
-#: The same examples in every run: a failure here is a failure everywhere.
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 SIZE = st.integers(1, 12)
 

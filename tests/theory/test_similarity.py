@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coursework.theory import similarity
+from coursework.theory.checks import gaussian
 
-#: The same examples in every run: a failure here is a failure everywhere.
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
 
@@ -18,8 +18,8 @@ QUICK = settings(max_examples=40, deadline=None, derandomize=True)
     st.floats(0.01, 3.0),
 )  # fmt: skip
 def test_bridge_for_all_queries_and_keys(n: int, m: int, d: int, seed: int, scale: float) -> None:
-    q = scale * similarity.random_points(n, d, seed)
-    k = scale * similarity.random_points(m, d, seed + 1)
+    q = scale * gaussian(seed)(n, d)
+    k = scale * gaussian(seed + 1)(m, d)
     torch.testing.assert_close(
         similarity.rbf_regression(q, k), similarity.attention_weights(q, k), rtol=1e-8, atol=1e-10
     )
@@ -28,7 +28,7 @@ def test_bridge_for_all_queries_and_keys(n: int, m: int, d: int, seed: int, scal
 @QUICK
 @given(st.integers(2, 20), st.integers(1, 9), st.integers(0, 2**31))
 def test_kernels_have_no_negative_eigenvalue(n: int, d: int, seed: int) -> None:
-    x = similarity.random_points(n, d, seed)
+    x = gaussian(seed)(n, d)
     for gram in (similarity.rbf_kernel(x), similarity.exponential_kernel(x)):
         eigenvalues = torch.linalg.eigvalsh(gram)
         assert float(eigenvalues.min()) > -1e-12 * float(eigenvalues.max())
@@ -37,14 +37,14 @@ def test_kernels_have_no_negative_eigenvalue(n: int, d: int, seed: int) -> None:
 @QUICK
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31))
 def test_keys_of_equal_norm_need_no_weights(n: int, m: int, d: int, seed: int) -> None:
-    q = similarity.random_points(n, d, seed)
-    k = similarity.on_a_sphere(similarity.random_points(m, d, seed + 1))
-    plain = similarity.normalised(similarity.rbf(q, k, similarity.bandwidth(q)))
+    q = gaussian(seed)(n, d)
+    k = similarity.on_a_sphere(gaussian(seed + 1)(m, d))
+    plain = similarity.plain_regression(q, k)
     torch.testing.assert_close(plain, similarity.attention_weights(q, k), rtol=1e-7, atol=1e-9)
 
 
 def test_definition_by_loops() -> None:
-    q, k = similarity.random_points(3, 4, 0), similarity.random_points(5, 4, 1)
+    q, k = gaussian(0)(3, 4), gaussian(1)(5, 4)
     weights = similarity.rbf_regression(q, k)
     sigma2 = 2.0 * 4**0.5
     for i in range(3):

@@ -26,7 +26,23 @@ _ORDER = [module.__name__ for module in MODULES]
 
 CLAIMS = tuple(sorted(REGISTERED, key=lambda c: (_ORDER.index(c.check.__module__), c.question)))
 
+COLUMNS = ("claim", "cases", "measured", "at most", "holds", "wrong versions", "refuted")
+
 
 def of_question(question: str) -> list[Claim]:
     """The claims of one sub-question."""
     return [claim for claim in CLAIMS if claim.question == question]
+
+
+def rows(question: str) -> list[tuple[str, ...]]:
+    """Runs all checks of a sub-question: a row under :data:`COLUMNS` for each claim."""
+    found: list[tuple[str, ...]] = []
+    for claim in of_question(question):
+        check = claim.run()
+        refuted = sum(not claim.refute(name).holds for name in claim.wrong)
+        found.append((
+            claim.says, f"{check.cases:,}", f"{check.measured:.2g}", f"{check.bound:.2g}",
+            "yes" if check.holds else "NO", "; ".join(says for says, _ in claim.wrong.values()),
+            f"{refuted} of {len(claim.wrong)}",
+        ))  # fmt: skip
+    return found

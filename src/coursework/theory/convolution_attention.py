@@ -13,15 +13,15 @@ Sizes: tokens ``[n]``, bias and attention matrices ``[n, n]``, kernels ``[2r + 1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, claim, equal, wrong
+from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
 
-ASSIGNMENT_KERNEL = (2.0, 0.0, 1.0)  #: weights of x_{i-1}, x_i, x_{i+1}
+KERNEL = torch.tensor([2.0, 0.0, 1.0], dtype=torch.float64)  # weights of x_{i-1}, x_i, x_{i+1}
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,16 @@ def bias_matrix(n: int, bias: Mapping[int, float], elsewhere: float = -math.inf)
 
 
 def attend(x: Tensor, head: HeadParameters) -> tuple[Tensor, Tensor]:
-    """Self-attention of one head.
+    """Output ``[n]`` and attention matrix ``[n, n]`` of one head on the tokens ``[n]``.
 
-    Args:
-        x: Tokens ``[n]``.
-        head: Its parameters.
-
-    Returns:
-        The output ``[n]`` and the attention matrix ``[n, n]``. A row in which every score is
-        minus infinity has no softmax and is NaN, as it is in the formula.
+    A row in which every score is minus infinity has no softmax and is NaN, as it is in the formula.
     """
     scores = torch.outer(head.w_q * x, head.w_k * x)  # Q_i K_j, d_k = 1: [n, n]
     weights = torch.softmax(scores + bias_matrix(len(x), head.bias, head.elsewhere), dim=1)
     return weights @ (head.w_v * x), weights
 
 
-def convolution(x: Tensor, kernel: Tensor) -> Tensor:
+def convolution(x: Tensor, kernel: Tensor = KERNEL) -> Tensor:
     r"""The reference :math:`\sum_{j=-r}^{r} x_{i+j} w_{j+r+1}` with zeros outside, ``[n]``.
 
     ``conv1d`` does not flip its kernel, exactly like the formula of the question.
@@ -79,9 +73,6 @@ def head_for_kernel(kernel: Tensor) -> HeadParameters:
     The softmax weights have to be ``w / sum(w)``: the bias is their logarithm (minus infinity for a
     weight of zero) and the value weight restores the sum. Weight ``kernel[t]`` belongs to token
     ``j = i + t - r``, that is to offset ``i - j = r - t``.
-
-    Raises:
-        ValueError: For a negative weight, an even length, or weights that are all zero.
     """
     if len(kernel) % 2 == 0:
         raise ValueError("the kernel needs an odd number of weights")
@@ -95,8 +86,8 @@ def head_for_kernel(kernel: Tensor) -> HeadParameters:
     return HeadParameters(total, {radius - place: value for place, value in enumerate(logs)})
 
 
-def attention_convolution(x: Tensor, head: HeadParameters, radius: int) -> Tensor:
-    """Pad the tokens with ``radius`` zeros a side, attend, keep the real positions, ``[n]``."""
+def attention_convolution(x: Tensor, head: HeadParameters, radius: int = 1) -> Tensor:
+    """Pad the tokens with ``radius`` zeros per side, attend, keep the real positions, ``[n]``."""
     padded = torch.nn.functional.pad(x, (radius, radius))  # [n + 2r]
     output, _ = attend(padded, head)
     return output[radius : len(padded) - radius]
@@ -113,17 +104,11 @@ def signed_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     return result
 
 
-def random_tokens(n: int = 64, seed: int = 0) -> Tensor:
-    """Gaussian tokens, ``[n]``."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, generator=generator, dtype=torch.float64)
-
-
-def kernels(draws: int, seed: int = 0, *, signed: bool = False) -> list[Tensor]:
-    """Random kernels of 1 to 7 weights; about a third of the weights are zero, one never is."""
-    generator = torch.Generator().manual_seed(seed)
+def kernels(*, signed: bool) -> list[Tensor]:
+    """40 random kernels of 1 to 7 weights; about a third of the weights are zero, one never is."""
+    generator = torch.Generator().manual_seed(0)
     result = []
-    for draw in range(draws):
+    for draw in range(40):
         size = 1 + 2 * (draw % 4)
         weights = torch.randn(size, generator=generator, dtype=torch.float64)
         kept = torch.rand(size, generator=generator) > 1 / 3
@@ -132,64 +117,22 @@ def kernels(draws: int, seed: int = 0, *, signed: bool = False) -> list[Tensor]:
     return result
 
 
-def _error(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max())
-
-
-# P_1 = 2 inf, P_{-1} = inf: softmax of infinities is not a number.
-INFINITE_BIAS = HeadParameters(3.0, {1: 2 * math.inf, -1: math.inf})
-
-
-# The same read as a limit, P_1 = 2M and P_{-1} = M: the ratio of the weights is e^M, not 2.
-BIAS_2M_AND_M = HeadParameters(3.0, {1: 10.0, -1: 5.0})
-
-
-# The weights 2 and 1 themselves as biases, not their logarithms.
-BIAS_WITHOUT_LOGARITHM = replace(ASSIGNMENT, bias={1: 2.0, -1: 1.0})
-
-
-# The query not switched off.
-QUERY_NOT_ZERO = replace(ASSIGNMENT, w_q=1.0)
-
-
-# Softmax weights sum to one, the kernel to three.
-VALUES_NOT_SCALED = replace(ASSIGNMENT, w_v=1.0)
-
-
-# The kernel turned round, as a convolution in the sense of mathematics would have it.
-SIDES_SWAPPED = replace(ASSIGNMENT, bias={-1: math.log(2.0), 1: 0.0})
-
-
-# The token itself not shut out.
-MIDDLE_OPEN = replace(ASSIGNMENT, bias={1: math.log(2.0), 0: 0.0, -1: 0.0})
-
-
 @claim("1.4.1", "kernel", "W_Q = 0, W_V = 3, P₁ = ln 2, P₋₁ = 0, −∞ else: the kernel [2, 0, 1]")
-@wrong("infinite", "P₁ = 2∞, P₋₁ = ∞", head=INFINITE_BIAS)
-@wrong("limit", "P₁ = 2M, P₋₁ = M", head=BIAS_2M_AND_M)
-@wrong("logarithm", "P₁ = 2, P₋₁ = 1", head=BIAS_WITHOUT_LOGARITHM)
-@wrong("query", "W_Q = 1", head=QUERY_NOT_ZERO)
-@wrong("values", "W_V = 1", head=VALUES_NOT_SCALED)
-@wrong("sides", "the two sides swapped", head=SIDES_SWAPPED)
-@wrong("middle", "P₀ = 0", head=MIDDLE_OPEN)
-def check_kernel(
-    head: HeadParameters = ASSIGNMENT,
-    kernel: Iterable[float] = ASSIGNMENT_KERNEL,
-    draws: int = 20,
-    n: int = 64,
-    claim: str = "attention = convolution with [2, 0, 1] on padded tokens",
-) -> Check:
-    """1.4.1: the head equals the convolution at every position of the padded sequence."""
-    weights = torch.tensor(list(kernel), dtype=torch.float64)
-    differences = []
-    for seed in range(draws):
-        x = random_tokens(n, seed)
-        found = attention_convolution(x, head, len(weights) // 2)
-        differences.append(_error(found, convolution(x, weights)))
-    return equal(claim, differences)
+@wrong("infinite", "P₁ = 2∞, P₋₁ = ∞", head=HeadParameters(3.0, {1: 2 * math.inf, -1: math.inf}))
+@wrong("limit", "P₁ = 2M, P₋₁ = M", head=HeadParameters(3.0, {1: 10.0, -1: 5.0}))
+@wrong("logarithm", "P₁ = 2, P₋₁ = 1", head=HeadParameters(3.0, {1: 2.0, -1: 1.0}))
+@wrong("query", "W_Q = 1", head=replace(ASSIGNMENT, w_q=1.0))
+@wrong("values", "W_V = 1", head=replace(ASSIGNMENT, w_v=1.0))
+@wrong("sides", "the two sides swapped", head=HeadParameters(3.0, {-1: math.log(2.0), 1: 0.0}))
+@wrong("middle", "P₀ = 0", head=HeadParameters(3.0, {1: math.log(2.0), 0: 0.0, -1: 0.0}))
+def check_kernel(head: HeadParameters = ASSIGNMENT, kernel: Tensor = KERNEL) -> Check:
+    """The head equals the convolution at every position of the padded sequence."""
+    sequences = [gaussian(seed)(64) for seed in range(20)]
+    return equal(gap(attention_convolution(x, head), convolution(x, kernel)) for x in sequences)
 
 
 def sum_not_restored(x: Tensor, kernel: Tensor) -> Tensor:
+    """Wrong: softmax weights sum to one, the kernel need not."""
     head = replace(head_for_kernel(kernel), w_v=1.0)
     return attention_convolution(x, head, len(kernel) // 2)
 
@@ -201,22 +144,30 @@ def sum_not_restored(x: Tensor, kernel: Tensor) -> Tensor:
     candidate=lambda x, kernel: signed_convolution(x, kernel.clamp(min=0.0)),
 )
 @claim("1.4.1", "general", "every kernel without negative weights: one head", signed=False)
-@wrong("scale", "... with W_V = 1", candidate=sum_not_restored)
+@wrong("scale", "one head with W_V = 1", candidate=sum_not_restored)
 def check_general(
-    draws: int = 40,
-    n: int = 40,
-    *,
-    signed: bool,
-    candidate: Callable[[Tensor, Tensor], Tensor] = signed_convolution,
+    *, signed: bool, candidate: Callable[[Tensor, Tensor], Tensor] = signed_convolution
 ) -> Check:
-    """Every kernel: one head without negative weights, two heads with."""
-    differences = [
-        _error(
-            candidate(random_tokens(n, seed), kernel), convolution(random_tokens(n, seed), kernel)
-        )
-        for seed, kernel in enumerate(kernels(draws, signed=signed))
-    ]
-    return equal(f"every kernel, {'any signs, 2 heads' if signed else 'weights >= 0'}", differences)
+    """Random kernels: one head without negative weights, two heads with."""
+    cases = [(gaussian(seed)(40), kernel) for seed, kernel in enumerate(kernels(signed=signed))]
+    return equal(gap(candidate(x, kernel), convolution(x, kernel)) for x, kernel in cases)
+
+
+def head_weights(scores: Tensor, w_v: float) -> Tensor:
+    """What one head multiplies the tokens by in a row: softmax of its scores times w_v, ``[n]``."""
+    return torch.softmax(scores, dim=0) * w_v
+
+
+@claim("1.4.1", "sign", "whatever the scores are, the weights of one head all have one sign")
+@wrong("scores", "without softmax too", weights=lambda scores, w_v: scores * w_v)
+def check_one_sign(weights: Callable[[Tensor, float], Tensor] = head_weights) -> Check:
+    """Why mixed signs need two heads: no product of two weights of a row is negative."""
+    products = []
+    for seed in range(200):
+        drawn = gaussian(seed)(8)
+        found = weights(3.0 * drawn[:7], float(drawn[7]))
+        products.append(-float(torch.outer(found, found).min()))
+    return at_most(products, 0.0, rounding=0.0)
 
 
 def end_errors(x: Tensor) -> Tensor:
@@ -226,44 +177,21 @@ def end_errors(x: Tensor) -> Tensor:
     return errors
 
 
-def head_weights(bias: Tensor, w_v: float) -> Tensor:
-    """What one head with W_Q = 0 multiplies the tokens by: softmax of the bias times w_v, ``[n]``."""
-    return torch.softmax(bias, dim=0) * w_v
-
-
-@claim("1.4.1", "sign", "the weights of one head all have one sign")
-@wrong("scores", "... without softmax too", weights=lambda bias, w_v: bias * w_v)
-def check_one_sign(
-    n: int = 7, draws: int = 200, weights: Callable[[Tensor, float], Tensor] = head_weights
-) -> Check:
-    """Why mixed signs need two heads: whatever bias and W_V are, one head's weights have one sign.
-
-    Measured: the most negative product of two of its weights. It is not negative.
-    """
-    products = []
-    for seed in range(draws):
-        drawn = random_tokens(n + 1, seed)
-        found = weights(3.0 * drawn[:n], float(drawn[n]))
-        products.append(-float(torch.outer(found, found).min()))
-    return at_most("one head: no two weights of different sign", products, 0.0, rounding=0.0)
-
-
 @claim("1.4.1", "boundary", "unpadded: off by 2x₂ and xₙ₋₁ at the ends, exact inside")
-@wrong("none", "exact everywhere", errors=lambda x: torch.zeros_like(x))
-def check_boundary(
-    n: int = 64, draws: int = 20, errors: Callable[[Tensor], Tensor] = end_errors
-) -> Check:
-    """Without padding only the two ends are wrong, by exactly 2 x_2 and x_{n-1}.
+@wrong("none", "unpadded: exact everywhere", errors=lambda x: torch.zeros_like(x))
+def check_boundary(errors: Callable[[Tensor], Tensor] = end_errors) -> Check:
+    """Without padding the softmax has one token left at each end and gives it the whole weight.
 
-    At i = 1 the softmax has one token left and gives it the whole weight: 3 x_2 in place of x_2; at
-    i = n it gives 3 x_{n-1} in place of 2 x_{n-1}.
+    That is 3 x_2 in place of x_2 at i = 1, and 3 x_{n-1} in place of 2 x_{n-1} at i = n.
     """
-    differences = []
-    for seed in range(draws):
-        x = random_tokens(n, seed)
-        gap = attend(x, ASSIGNMENT)[0] - convolution(x, torch.tensor(ASSIGNMENT_KERNEL).double())
-        differences.append(_error(gap, errors(x)))
-    return equal("unpadded: off by 2 x_2 and x_(n-1) at the ends, exact inside", differences)
+    sequences = [gaussian(seed)(64) for seed in range(20)]
+    return equal(gap(attend(x, ASSIGNMENT)[0] - convolution(x), errors(x)) for x in sequences)
+
+
+def finite_bias_error(x: Tensor, size: float) -> float:
+    """The error with ``-size`` in place of minus infinity."""
+    head = replace(ASSIGNMENT, elsewhere=-size)
+    return gap(attention_convolution(x, head), convolution(x))
 
 
 def finite_bias_limit(n: int, size: float) -> float:
@@ -271,49 +199,22 @@ def finite_bias_limit(n: int, size: float) -> float:
     return 2.0 * (n - 2) * math.exp(-size)
 
 
-def finite_bias_error(
-    x: Tensor, size: float, limit: Callable[[int, float], float] = finite_bias_limit
-) -> tuple[float, float]:
-    """Error with ``-size`` in place of minus infinity, and its bound ``2 (n-2) e^-size max|x|``.
-
-    Here n is the length of the padded sequence.
-    """
-    head = HeadParameters(ASSIGNMENT.w_v, ASSIGNMENT.bias, elsewhere=-size)
-    reference = convolution(x, torch.tensor(ASSIGNMENT_KERNEL).double())
-    error = _error(attention_convolution(x, head, 1), reference)
-    return error, limit(len(x) + 2, size) * float(x.abs().max())
-
-
 @claim("1.4.1", "finite", "−M for −∞: error ≤ 2(n−2)e⁻ᴹ max|x|")
-@wrong(
-    "faster",
-    "the error falls like e⁻²ᴹ",
-    limit=lambda n, size: 2.0 * (n - 2) * math.exp(-2.0 * size),
-)
-def check_finite_bias(
-    sizes: Iterable[float] = (1.0, 5.0, 10.0, 20.0),
-    n: int = 64,
-    draws: int = 10,
-    limit: Callable[[int, float], float] = finite_bias_limit,
-) -> Check:
+@wrong("faster", "error ≤ 2(n−2)e⁻²ᴹ max|x|", limit=lambda n, size: finite_bias_limit(n, 2 * size))
+def check_finite_bias(limit: Callable[[int, float], float] = finite_bias_limit) -> Check:
     """A large finite bias does as well: error over its bound is at most one."""
     ratios = []
-    for size in sizes:
-        for seed in range(draws):
-            error, allowed = finite_bias_error(random_tokens(n, seed), size, limit)
-            ratios.append(error / allowed)
-    return at_most("error with -M for -inf <= 2(n-2) e^(-M) max|x|", ratios)
+    for size in (1.0, 5.0, 10.0, 20.0):
+        for seed in range(10):
+            x = gaussian(seed)(64)
+            allowed = limit(len(x) + 2, size) * float(x.abs().max())
+            ratios.append(finite_bias_error(x, size) / allowed)
+    return at_most(ratios)
 
 
 @claim("1.4.1", "limit", "biases 2M and M lead to the kernel [3, 0, 0]")
-@wrong("kernel", "... to [2, 0, 1]", target=(2.0, 0.0, 1.0))
-def check_large_bias_limit(
-    size: float = 50.0, n: int = 64, target: tuple[float, float, float] = (3.0, 0.0, 0.0)
-) -> Check:
-    """Where the biases 2M and M lead: to ``3 x_{i-1}``, the kernel [3, 0, 0], and not to [2, 0, 1].
-
-    Softmax sees differences only. Between 2M and M the ratio of the weights is e^M, not 2.
-    """
-    head = HeadParameters(w_v=3.0, bias={1: 2.0 * size, -1: size})
-    name = ", ".join(f"{weight:g}" for weight in target)
-    return check_kernel(head, target, n=n, claim=f"P = 2M, M with M = {size:g} gives [{name}]")
+@wrong("kernel", "they lead to [2, 0, 1]", target=(2.0, 0.0, 1.0))
+def check_large_bias_limit(target: tuple[float, float, float] = (3.0, 0.0, 0.0)) -> Check:
+    """Softmax sees differences only: between 2M and M (= 50) the ratio of the weights is e^M, not 2."""
+    head = HeadParameters(w_v=3.0, bias={1: 100.0, -1: 50.0})
+    return check_kernel(head, torch.tensor(target, dtype=torch.float64))

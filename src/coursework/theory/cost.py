@@ -2,7 +2,7 @@
 
 Seconds depend on the machine and on what else it does. Multiply-adds and tensor sizes do not, so
 claims about complexity are checked on them: PyTorch's flop counter sees every matrix product, and a
-dispatch mode sees every tensor come into being and go.
+dispatch mode sees every tensor when it is made and when it is released.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-
-__all__ = ["Cost", "log_log_slope", "measure", "peak_bytes", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +42,14 @@ def _has_memory(leaf: Any) -> bool:
 
 
 class _Tensors(TorchDispatchMode):
-    """Sees the size of every tensor that comes into being, and when its memory is released."""
+    """Sees the size of every tensor that is made, and when its memory is released."""
 
     def __init__(self) -> None:
         super().__init__()
         self.largest = self.peak = self._held = 0
         self._alive: set[int] = set()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if _has_memory(leaf)}
         for leaf in tree_leaves(result):

@@ -16,29 +16,20 @@ import torch
 from torch import Tensor
 
 from coursework.models.transformer import EncoderLayer, PositionalEncoding
-from coursework.theory.checks import Check, at_most, claim, equal, wrong
-from coursework.theory.cost import Cost, log_log_slope, measure
+from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
+from coursework.theory.cost import log_log_slope, measure
 
+# Cases (N, d, D): more tokens than features, fewer, and d < D.
 SIZES = ((64, 48, 16), (200, 32, 32), (128, 16, 64), (300, 64, 8), (8, 48, 16))
 
-
-"""Cases (N, d, D): more tokens than features, fewer, and d < D."""
-
-
 Layer = Callable[..., Tensor]
-
-
 Count = Callable[[int, int, int], int]
 
 
 def inputs(n: int, d: int, width: int, seed: int = 0) -> list[Tensor]:
     """X ``[N, d]`` and the three weight matrices ``[d, D]``."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(n, d), (d, width), (d, width), (d, width)]
-    return [
-        torch.randn(*shape, generator=generator, dtype=torch.float64) / shape[1] ** 0.5
-        for shape in shapes
-    ]
+    normal = gaussian(seed)
+    return [normal(rows, columns) / columns**0.5 for rows, columns in [(n, d), *[(d, width)] * 3]]
 
 
 def self_attention(
@@ -50,6 +41,11 @@ def self_attention(
         later = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=1)
         scores = scores.masked_fill(later, -torch.inf)
     return scores.softmax(dim=1) @ (x @ w_v)
+
+
+def masked(x: Tensor, *weights: Tensor) -> Tensor:
+    """The same with a causal mask."""
+    return self_attention(x, *weights, causal=True)
 
 
 def weights_merged(x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
@@ -86,26 +82,19 @@ def _orders(n: int, draws: int) -> list[Tensor]:
     "with positional encodings",
     layer=lambda x, *weights: self_attention(x + positions(x), *weights),
 )
-@wrong(
-    "causal",
-    "with a causal mask",
-    layer=lambda x, *weights: self_attention(x, *weights, causal=True),
-)
+@wrong("causal", "with a causal mask", layer=masked)
 @wrong(
     "first",
     "for the first token's output",
     layer=lambda x, *weights: self_attention(x, *weights)[:1].expand(len(x), -1),
 )
-def check_equivariance(
-    n: int = 30, d: int = 16, width: int = 8, draws: int = 10, layer: Layer = self_attention
-) -> Check:
-    """2(c): f(Pi X) = Pi f(X) for random permutations."""
+def check_equivariance(layer: Layer = self_attention) -> Check:
+    """f(Pi X) = Pi f(X) for random permutations."""
     differences = []
-    for seed, order in enumerate(_orders(n, draws)):
-        x, *weights = inputs(n, d, width, seed)
-        gap = layer(x[order], *weights) - layer(x, *weights)[order]
-        differences.append(float(gap.abs().max()))
-    return equal("f(Pi X) = Pi f(X)", differences)
+    for seed, order in enumerate(_orders(30, 10)):
+        x, *weights = inputs(30, 16, 8, seed)
+        differences.append(gap(layer(x[order], *weights), layer(x, *weights)[order]))
+    return equal(differences)
 
 
 def permuted_both(matrix: Tensor, order: Tensor) -> Tensor:
@@ -114,90 +103,63 @@ def permuted_both(matrix: Tensor, order: Tensor) -> Tensor:
 
 
 @claim("2(c)", "softmax", "softmax(ΠSΠᵀ) = Π softmax(S) Πᵀ")
-@wrong("rows", "= Π softmax(S)", expected=lambda matrix, order: matrix[order])
-def check_softmax_step(
-    n: int = 30,
-    draws: int = 10,
-    expected: Callable[[Tensor, Tensor], Tensor] = permuted_both,
-) -> Check:
+@wrong("rows", "softmax(ΠSΠᵀ) = Π softmax(S)", expected=lambda matrix, order: matrix[order])
+def check_softmax_step(expected: Callable[[Tensor, Tensor], Tensor] = permuted_both) -> Check:
     """The step of the proof: softmax(Pi S Pi^T) = Pi softmax(S) Pi^T."""
     differences = []
-    for seed, order in enumerate(_orders(n, draws)):
-        generator = torch.Generator().manual_seed(seed)
-        scores = torch.randn(n, n, generator=generator, dtype=torch.float64)
+    for seed, order in enumerate(_orders(30, 10)):
+        scores = gaussian(seed)(30, 30)
         found = permuted_both(scores, order).softmax(dim=1)
-        differences.append(float((found - expected(scores.softmax(dim=1), order)).abs().max()))
-    return equal("softmax(Pi S Pi^T) = Pi softmax(S) Pi^T", differences)
+        differences.append(gap(found, expected(scores.softmax(dim=1), order)))
+    return equal(differences)
 
 
 @claim("2(c)", "encoder", "a whole encoder layer is equivariant")
-@wrong("causal", "with a causal mask too", causal=True)
-def check_encoder_layer(n: int = 12, draws: int = 5, *, causal: bool = False) -> Check:
+@wrong("causal", "an encoder layer with a causal mask is too", causal=True)
+def check_encoder_layer(*, causal: bool = False) -> Check:
     """A whole encoder layer without dropout is equivariant as well (float64)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layer = EncoderLayer(16, 4, 32, dropout=0.0).double().eval()
     differences = []
     with torch.no_grad():
-        for seed, order in enumerate(_orders(n, draws)):
-            x = inputs(n, 16, 16, seed)[0]
-            gap = layer(x[order][None], causal=causal)[0] - layer(x[None], causal=causal)[0][order]
-            differences.append(float(gap.abs().max()))
-    return equal("encoder layer: f(Pi X) = Pi f(X)", differences)
+        for seed, order in enumerate(_orders(12, 5)):
+            x = inputs(12, 16, 16, seed)[0]
+            permuted = layer(x[order][None], causal=causal)[0]
+            differences.append(gap(permuted, layer(x[None], causal=causal)[0][order]))
+    return equal(differences)
 
 
-def _counted(layer: Layer, n: int, d: int, width: int) -> Cost:
-    return measure(layer, *inputs(n, d, width))
-
-
-def left_to_right_count(n: int, d: int, width: int) -> int:
-    return d * d * width + n * d * d + n * d * width + 2 * n * n * d
-
-
+@claim(
+    "2(c)",
+    "merged-count",
+    "d²D + Nd² + NdD + 2N²d with the weights merged",
+    layer=weights_merged,
+    formula=merged_count,
+)
+@wrong("bracket", "the count of projections first", formula=project_first_count)
 @claim("2(c)", "count", "3NdD + 2N²D multiply-adds, projections first")
 @wrong("projections", "2N²D", formula=lambda n, d, width: 2 * n * n * width)
-@wrong("bracket", "the other bracketing's count", formula=left_to_right_count)
+@wrong("bracket", "the other bracketing's count", formula=merged_count)
 def check_count(layer: Layer = self_attention, formula: Count = project_first_count) -> Check:
-    """2(c): the multiply-adds counted while the code runs are the formula, exactly."""
-    gaps = [float(_counted(layer, *size).multiply_adds - formula(*size)) for size in SIZES]
-    return equal("multiply-adds = 3NdD + 2N^2 D", gaps, tolerance=0.0)
-
-
-@claim("2(c)", "merged-count", "d²D + Nd² + NdD + 2N²d with the weights merged")
-@wrong("bracket", "the count of projections first", formula=project_first_count)
-def check_merged_count(layer: Layer = weights_merged, formula: Count = merged_count) -> Check:
-    """2(c): the same for the other bracketing."""
-    gaps = [float(_counted(layer, *size).multiply_adds - formula(*size)) for size in SIZES]
-    return equal("merged: multiply-adds = d^2 D + N d^2 + N d D + 2 N^2 d", gaps, tolerance=0.0)
+    """The multiply-adds counted while the code runs are the formula, exactly."""
+    counted = [measure(layer, *inputs(*size)).multiply_adds - formula(*size) for size in SIZES]
+    return equal(counted, tolerance=0.0)
 
 
 @claim("2(c)", "merged", "both bracketings give the same values")
-@wrong(
-    "causal",
-    "with a causal mask too",
-    candidate=lambda x, *weights: self_attention(x, *weights, causal=True),
-)
+@wrong("causal", "with a causal mask too", candidate=masked)
 def check_merged(candidate: Layer = weights_merged) -> Check:
     """Both bracketings give the same values: matrix products are associative."""
-    differences = []
-    for size in SIZES:
-        tensors = inputs(*size)
-        differences.append(float((self_attention(*tensors) - candidate(*tensors)).abs().max()))
-    return equal("both bracketings give the same values", differences)
+    cases = [inputs(*size) for size in SIZES]
+    return equal(gap(self_attention(*tensors), candidate(*tensors)) for tensors in cases)
 
 
 @claim("2(c)", "growth", "arithmetic and memory grow like N²")
-@wrong("linear", "like N", exponent=1.0)
-def check_growth(exponent: float = 2.0, layer: Layer = self_attention) -> Check:
+@wrong("linear", "they grow like N", exponent=1.0)
+def check_growth(exponent: float = 2.0) -> Check:
     """For N >> d: doubling N quadruples the multiply-adds and the largest tensor."""
     sizes = [512, 1024, 2048]
-    costs = [_counted(layer, n, 4, 4) for n in sizes]
-    slopes = [
-        log_log_slope(sizes, [cost.multiply_adds for cost in costs]),
-        log_log_slope(sizes, [cost.largest for cost in costs]),
-    ]
-    return at_most(
-        f"multiply-adds and memory grow like N^{exponent:g}",
-        [abs(slope - exponent) for slope in slopes],
-        0.02,
-    )
+    costs = [measure(self_attention, *inputs(n, 4, 4)) for n in sizes]
+    counts = [[c.multiply_adds for c in costs], [c.largest for c in costs]]
+    return at_most((abs(log_log_slope(sizes, count) - exponent) for count in counts), 0.02)

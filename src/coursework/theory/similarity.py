@@ -8,8 +8,8 @@ The bridge: with :math:`K_\sigma(q, k) = e^{-\lVert q-k\rVert^2/\sigma^2}` and
                  {\sum_l e^{\lVert k_l\rVert^2/\sigma^2} K_\sigma(q_i, k_l)}:
 
 softmax attention is kernel regression (Nadaraya and Watson) in which every key has an extra weight.
-The other checks are the differences: symmetry, positive semidefiniteness, who is most similar to whom,
-and what happens to the weights when a key leaves.
+The other checks are about the differences: symmetry, positive semidefiniteness, who is most similar to
+whom, and what happens to the weights when a key leaves.
 
 Sizes: queries ``[n, D]``, keys ``[m, D]``, weights ``[n, m]``; points ``[n, d]``, Gram matrices
 ``[n, n]``.
@@ -22,19 +22,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, at_most, claim, equal, wrong
+from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
 from coursework.theory.cost import log_log_slope
 
 Weights = Callable[[Tensor, Tensor], Tensor]
-
-
 Gram = Callable[[Tensor], Tensor]
 
-
-def random_points(n: int, d: int, seed: int) -> Tensor:
-    """Gaussian points, ``[n, d]``."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, d, generator=generator, dtype=torch.float64)
+D = 16  # dimension of all random points
 
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
@@ -57,10 +51,21 @@ def normalised(similarities: Tensor) -> Tensor:
     return similarities / similarities.sum(dim=1, keepdim=True)
 
 
+def plain_regression(q: Tensor, k: Tensor) -> Tensor:
+    """The weights of kernel regression, ``[n, m]``."""
+    return normalised(rbf(q, k, bandwidth(q)))
+
+
 def rbf_regression(q: Tensor, k: Tensor, squared_width: float | None = None) -> Tensor:
     """The weights of kernel regression with key weights exp(||k||^2 / sigma^2), ``[n, m]``."""
     width = bandwidth(q) if squared_width is None else squared_width
     return normalised(rbf(q, k, width) * torch.exp((k**2).sum(dim=1) / width))
+
+
+def query_weights(q: Tensor, k: Tensor) -> Tensor:
+    """Wrong: query weights in place of key weights."""
+    width = bandwidth(q)
+    return normalised(rbf(q, k, width) * torch.exp((q**2).sum(dim=1, keepdim=True) / width))
 
 
 def on_a_sphere(k: Tensor) -> Tensor:
@@ -80,53 +85,40 @@ def exponential_kernel(x: Tensor) -> Tensor:
 
 def attention_scores(x: Tensor) -> Tensor:
     """Scores (W_Q x)^T (W_K y) / sqrt(D) with two random matrices, ``[n, n]``."""
-    d, width = x.shape[1], 8
-    w_q, w_k = random_points(d, width, 101), random_points(d, width, 202)
-    return (x @ w_q) @ (x @ w_k).T / width**0.5
+    w_q, w_k = gaussian(101)(x.shape[1], 8), gaussian(202)(x.shape[1], 8)
+    return (x @ w_q) @ (x @ w_k).T / 8**0.5
 
 
-def query_weights(q: Tensor, k: Tensor) -> Tensor:
-    width = bandwidth(q)
-    return normalised(rbf(q, k, width) * torch.exp((q**2).sum(dim=1, keepdim=True) / width))
+def _pairs(draws: int) -> list[tuple[Tensor, Tensor]]:
+    return [(gaussian(seed)(40, D), gaussian(1000 + seed)(60, D)) for seed in range(draws)]
+
+
+def _points() -> list[Tensor]:
+    return [gaussian(seed)(60, D) for seed in range(5)]
 
 
 @claim("2(b)", "bridge", "softmax attention = RBF regression with key weights exp(‖k‖²/σ²)")
-@wrong(
-    "keys", "... without key weights", candidate=lambda q, k: normalised(rbf(q, k, bandwidth(q)))
-)
-@wrong("width", "... with σ² = 2", candidate=lambda q, k: rbf_regression(q, k, 2.0))
-@wrong("queries", "... with query weights instead", candidate=query_weights)
-def check_bridge(
-    n: int = 40, m: int = 60, d: int = 16, draws: int = 10, candidate: Weights = rbf_regression
-) -> Check:
-    """2(b): softmax attention = RBF regression with key weights."""
-    differences = []
-    for seed in range(draws):
-        q, k = random_points(n, d, seed), random_points(m, d, 1000 + seed)
-        differences.append(float((attention_weights(q, k) - candidate(q, k)).abs().max()))
-    return equal("softmax attention = RBF regression with key weights", differences)
+@wrong("keys", "without key weights", candidate=plain_regression)
+@wrong("width", "with σ² = 2", candidate=lambda q, k: rbf_regression(q, k, 2.0))
+@wrong("queries", "with query weights instead", candidate=query_weights)
+def check_bridge(candidate: Weights = rbf_regression) -> Check:
+    """Softmax attention = RBF regression with key weights."""
+    return equal(gap(attention_weights(q, k), candidate(q, k)) for q, k in _pairs(10))
 
 
 @claim("2(b)", "sphere", "keys of equal norm: plain RBF regression")
-@wrong("any", "for any keys", keys=lambda k: k)
-def check_equal_norms(
-    n: int = 40, m: int = 60, d: int = 16, draws: int = 10, keys: Gram = on_a_sphere
-) -> Check:
-    """2(b): with keys of equal norm the extra weights cancel, and it is the plain RBF kernel."""
-    differences = []
-    for seed in range(draws):
-        q, k = random_points(n, d, seed), keys(random_points(m, d, 1000 + seed))
-        plain = normalised(rbf(q, k, bandwidth(q)))
-        differences.append(float((attention_weights(q, k) - plain).abs().max()))
-    return equal("keys of equal norm: softmax attention = plain RBF regression", differences)
+@wrong("any", "plain RBF regression for any keys", keys=lambda k: k)
+def check_equal_norms(keys: Gram = on_a_sphere) -> Check:
+    """With keys of equal norm the extra weights cancel, and it is the plain RBF kernel."""
+    pairs = [(q, keys(k)) for q, k in _pairs(10)]
+    return equal(gap(attention_weights(q, k), plain_regression(q, k)) for q, k in pairs)
 
 
 @claim("2(b)", "symmetric", "the RBF kernel is symmetric")
-@wrong("attention", "so are attention scores", gram=attention_scores)
-def check_symmetric(n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_kernel) -> Check:
-    """A kernel does not care which argument comes first; attention does."""
-    matrices = (gram(random_points(n, d, seed)) for seed in range(draws))
-    return equal("similarity is symmetric", (float((g - g.T).abs().max()) for g in matrices))
+@wrong("attention", "attention scores are symmetric", gram=attention_scores)
+def check_symmetric(gram: Gram = rbf_kernel) -> Check:
+    """The order of its arguments does not matter to a kernel; to attention it does."""
+    return equal(gap(matrix, matrix.T) for matrix in map(gram, _points()))
 
 
 @claim(
@@ -135,36 +127,31 @@ def check_symmetric(n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_k
     "exp(xᵀy) on one shared space is positive semidefinite",
     gram=exponential_kernel,
 )
-@wrong("attention", "also with W_Q ≠ W_K", gram=attention_scores)
+@wrong("attention", "so are the scores for any W_Q and W_K", gram=attention_scores)
 @claim("2(b)", "semidefinite", "RBF Gram matrices have no negative eigenvalue")
-@wrong("attention", "nor have attention scores", gram=attention_scores)
-def check_semidefinite(n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_kernel) -> Check:
+@wrong("attention", "attention scores have none for any W_Q and W_K", gram=attention_scores)
+def check_semidefinite(gram: Gram = rbf_kernel) -> Check:
     """Gram matrices of a kernel have no negative eigenvalue (relative to the largest)."""
     ratios = []
-    for seed in range(draws):
-        matrix = gram(random_points(n, d, seed))
+    for matrix in map(gram, _points()):
         eigenvalues = torch.linalg.eigvalsh((matrix + matrix.T) / 2.0)
         ratios.append(float(-eigenvalues.min() / eigenvalues.abs().max()))
-    return at_most("no negative eigenvalue", ratios, 1e-12)
+    return at_most(ratios, 1e-12)
 
 
 @claim("2(b)", "itself", "RBF: every point is most similar to itself")
-@wrong("attention", "attention too", gram=attention_scores)
-def check_most_similar_to_itself(
-    n: int = 60, d: int = 16, draws: int = 5, gram: Gram = rbf_kernel
-) -> Check:
+@wrong("attention", "attention: every token scores itself highest", gram=attention_scores)
+def check_most_similar_to_itself(gram: Gram = rbf_kernel) -> Check:
     """Under the Gaussian kernel every point is most similar to itself. Share of rows where not."""
-    shares = []
-    for seed in range(draws):
-        best = gram(random_points(n, d, seed)).argmax(dim=1)
-        shares.append(float((best != torch.arange(n)).double().mean()))
-    return equal("every point is most similar to itself", shares, tolerance=0.0)
+    best = [gram(points).argmax(dim=1) for points in _points()]
+    shares = (float((found != torch.arange(len(found))).double().mean()) for found in best)
+    return equal(shares, tolerance=0.0)
 
 
-def relative_spread(d: int, n: int = 300, seed: int = 0) -> float:
-    """Standard deviation over mean of the distances between n uniform points in d dimensions."""
-    generator = torch.Generator().manual_seed(seed)
-    distances = torch.pdist(torch.rand(n, d, generator=generator, dtype=torch.float64))
+def relative_spread(d: int) -> float:
+    """Standard deviation over mean of the distances between 300 uniform points in d dimensions."""
+    generator = torch.Generator().manual_seed(0)
+    distances = torch.pdist(torch.rand(300, d, generator=generator, dtype=torch.float64))
     return float(distances.std() / distances.mean())
 
 
@@ -175,31 +162,15 @@ def check_concentration(exponent: float = -0.5) -> Check:
     """Distances concentrate: their relative spread falls like d^(-1/2), so a kernel turns flat."""
     dimensions = [8, 32, 128, 512]
     slope = log_log_slope(dimensions, [relative_spread(d) for d in dimensions])
-    return equal(
-        f"relative spread of distances ~ d^{exponent:g}", [slope - exponent], tolerance=0.05
-    )
+    return equal([slope - exponent], tolerance=0.05)
 
 
 @claim("2(b)", "context", "a key leaves: the ratios of the other weights stay")
-@wrong("weights", "the weights stay", weights_fixed=True)
-def check_context(
-    n: int = 40, m: int = 60, d: int = 16, draws: int = 5, *, weights_fixed: bool = False
-) -> Check:
-    """When a key leaves, the *ratios* of the other weights stay; the weights do not.
-
-    Args:
-        n: Queries.
-        m: Keys.
-        d: Dimension.
-        draws: Cases.
-        weights_fixed: Claim that the weights themselves stay, as they would for a kernel.
-    """
+@wrong("weights", "the weights stay", rescale=lambda weights: weights)
+def check_context(rescale: Gram = normalised) -> Check:
+    """When a key leaves, the *ratios* of the other weights stay; the weights do not."""
     differences = []
-    for seed in range(draws):
-        q, k = random_points(n, d, seed), random_points(m, d, 1000 + seed)
+    for q, k in _pairs(5):
         before, after = attention_weights(q, k)[:, 1:], attention_weights(q, k[1:])  # [n, m - 1]
-        if not weights_fixed:
-            before = normalised(before)
-        differences.append(float((before - after).abs().max()))
-    what = "the weights" if weights_fixed else "the ratios of the weights"
-    return equal(f"a key leaves: {what} stay", differences)
+        differences.append(gap(rescale(before), after))
+    return equal(differences)
