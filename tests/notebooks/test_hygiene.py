@@ -119,7 +119,7 @@ def test_every_question_has_a_section(notebook: tuple[str, Any]) -> None:
 
 def test_every_question_is_answered_on_the_sheet(notebook: tuple[str, Any]) -> None:
     source = "\n".join(cell.source for cell in code_cells(notebook[1]))
-    assert ".show()" in source
+    assert "page.answers()" in source
     for question in QUESTIONS:
         if question.notebook == notebook[0]:
             assert f'"{question.part}"' in source, question.part

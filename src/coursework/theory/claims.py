@@ -39,9 +39,10 @@ def rows(question: str) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     for claim in of_question(question):
         check = claim.run()
+        measured = "0" if abs(check.measured) < 1e-12 else f"{check.measured:.2g}"  # rounding is 0
         refuted = sum(not claim.refute(name).holds for name in claim.wrong)
         found.append((
-            claim.says, f"{check.cases:,}", f"{check.measured:.2g}", f"{check.bound:.2g}",
+            claim.says, f"{check.cases:,}", measured, f"{check.bound:.2g}",
             "yes" if check.holds else "NO", "; ".join(says for says, _ in claim.wrong.values()),
             f"{refuted} of {len(claim.wrong)}",
         ))  # fmt: skip
