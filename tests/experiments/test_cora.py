@@ -193,7 +193,7 @@ def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("models=gcn,mlp", "models.1 is 'mlp'; it should be 'gcn', 'gat', 'uniform' or 'grand'"),
+        ("models=gcn,mlp", "models.1 is 'mlp'; it should be 'gcn', 'gcn_glorot', "),
         ("models=", "models is "),
         ("models=gcn,gcn", "one twice"),
         ("train_nodes=0", "train_nodes is '0'"),
@@ -279,18 +279,51 @@ def test_words_are_row_normalised_and_empty_rows_stay_empty() -> None:
     assert torch.equal(inputs.adj.to_dense() != 0, mask)
 
 
+def weights_of_edges(run: base.Run, name: str) -> torch.Tensor:
+    """Attention weights of the first layer: `[E, K]`."""
+    layer, inputs = run.artefacts["models"][name].layer1, run.artefacts["inputs"]
+    with torch.no_grad():
+        return layer.edge_attention(layer.transform(inputs.x), inputs.edge_index)
+
+
 def test_control_weighs_all_neighbours_the_same(run: base.Run) -> None:
-    config = replace(SHORT, models=("uniform",))
-    control = train(config, seed=0)
-    inputs = control.artefacts["inputs"]
-    n, target = len(inputs.y), inputs.edge_index[1]
-    weights = cora.attention_weights(control.artefacts["models"]["uniform"], inputs)
-    degree = target.bincount(minlength=n)
-    assert torch.allclose(weights, (1 / degree[target]).unsqueeze(1).expand_as(weights))
-    learned = cora.attention_weights(run.artefacts["models"]["gat"], inputs)
-    sums = torch.zeros(n, learned.shape[1]).index_add(0, target, learned)
-    assert torch.allclose(sums, torch.ones_like(sums), atol=1e-5)
-    assert float((learned - weights).abs().max()) > 1e-3
+    control = train(replace(SHORT, models=("uniform",)), seed=0)
+    target = control.artefacts["inputs"].edge_index[1]
+    even = (1 / target.bincount().float())[target].unsqueeze(1)  # [E, 1]
+    weights = weights_of_edges(control, "uniform")
+    assert torch.allclose(weights, even.expand_as(weights))
+    assert float((weights_of_edges(run, "gat") - even).abs().max()) > 1e-3
+
+
+def test_control_changes_one_thing_at_a_time() -> None:
+    config, inputs = cora.Config(), cora.prepare(planetoid.load("Cora"))
+    built = {}
+    for name in ("gcn", "gcn_glorot", "gcn_elu", "gcn_both", "gat", "gat_linear"):
+        torch.manual_seed(0)
+        built[name] = cora.build(name, config, inputs)  # type: ignore[arg-type]
+    for name, network in built.items():
+        if not name.startswith("gcn"):
+            continue
+        glorot, elu = name in ("gcn_glorot", "gcn_both"), name in ("gcn_elu", "gcn_both")
+        assert isinstance(network.relu, torch.nn.ELU if elu else torch.nn.ReLU)
+        for key, plain in built["gcn"].state_dict().items():
+            assert torch.equal(network.state_dict()[key], plain) != (glorot and "weight" in key)
+    words, width = inputs.x.shape[1], 16
+    for name, bound in (("gat", (6 / (words + width)) ** 0.5), ("gat_linear", words**-0.5)):
+        largest = float(built[name].layer1.W.weight.detach().abs().max())
+        assert 0.9 * bound < largest <= bound
+
+
+def test_gcnii_learns_with_two_weight_decays_and_is_evaluated(tmp_path: Path) -> None:
+    config = base.override(cora.PRESETS["gcnii"], ["gcnii.layers=4", "gcnii.plan.epochs=30"])
+    run = train(config, seed=0, folder=tmp_path)
+    labels = run.artefacts["inputs"].y[torch.from_numpy(run.artefacts["split"].test)]
+    assert run.metrics["gcnii.test_accuracy"] > 2 * float(labels.bincount().max()) / len(labels)
+    assert cora.evaluate(tmp_path)["gcnii.test_accuracy"] == run.metrics["gcnii.test_accuracy"]
+    network = run.artefacts["models"]["gcnii"]
+    first, rest = cora.MODELS["gcnii"].parameters(config.gcnii, network)
+    assert first["weight_decay"] == 0.01
+    assert len(first["params"]) + len(rest["params"]) == len(list(network.parameters()))
 
 
 # ------------------------------------------------------------------------------------------------ GRAND

@@ -9,6 +9,7 @@ Letters: ``N`` nodes, ``F`` words, ``n`` training nodes, ``C`` classes, ``S`` vi
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -18,12 +19,15 @@ from torch import Tensor, nn
 from coursework.config import Count, Dropout, Index, Positive, Weight, config
 from coursework.errors import ConfigError
 from coursework.models.gat import GAT
-from coursework.models.gcn import GCN
+from coursework.models.gcn import GCN, sparse_kernels
+from coursework.models.gcnii import GCNII
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.sparse import feature_dropout
 from coursework.training.engine import Plan
 
-Model = Literal["gcn", "gat", "uniform", "grand"]
+Model = Literal[
+    "gcn", "gcn_glorot", "gcn_elu", "gcn_both", "gat", "gat_linear", "uniform", "grand", "gcnii"
+]
 Batch = dict[str, Tensor]
 ASSIGNMENT = Plan(
     epochs=100, learning_rate=0.01, weight_decay=5e-4, optimizer="adam", precision="32-true",
@@ -49,9 +53,7 @@ class GATConfig:
     heads: Count = 8  # of the first layer; the second has one
     alpha: float = 0.2  # slope of the leaky ReLU below zero
     dropout: Dropout = 0.5  # of the words, the hidden units and the attention weights
-    share_attention: bool = (
-        True  # one vector for all heads, as in the starter code, or one per head
-    )
+    share_attention: bool = True  # one vector for all heads, as the assignment has it
     bias: bool = False  # as in the authors' code; the equations have none
     drop_messages: bool = False  # also drop what is summed, as in the authors' code
     plan: Plan = ASSIGNMENT
@@ -79,24 +81,54 @@ class GRANDConfig:
     plan: Plan = ASSIGNMENT
 
 
-def gcn(numbers: GCNConfig, words: int, classes: int) -> nn.Module:
-    return GCN(words, numbers.hidden, classes, numbers.dropout)
+@config
+class GCNIIConfig:
+    """The deep network of Chen et al.; the defaults are the paper's for Cora."""
+
+    hidden: Count = 64
+    layers: Count = 64
+    alpha: Dropout = 0.1  # weight of the first layer in each later one
+    strength: Positive = 0.5  # lambda: layer l has the identity with weight 1 - log(1 + lambda / l)
+    dropout: Dropout = 0.6  # of the hidden units
+    input_dropout: Dropout = 0.6  # of the words
+    decay: Weight = 0.01  # weight decay of the convolutions; that of the plan is for the rest
+    plan: Plan = ASSIGNMENT
 
 
-def gat(numbers: GATConfig, words: int, classes: int) -> GAT:
-    return GAT(
+def gcn(
+    numbers: GCNConfig, words: int, classes: int, elu: bool = False, glorot: bool = False
+) -> nn.Module:
+    """The assignment's GCN, if wanted with two things of the GAT: its activation, its first weights."""
+    network = GCN(words, numbers.hidden, classes, numbers.dropout)
+    if elu:
+        network.relu = nn.ELU()  # type: ignore[assignment]
+    for layer in (network.gc1, network.gc2) if glorot else ():
+        nn.init.xavier_uniform_(layer.linear.weight)
+    return sparse_kernels(network)
+
+
+def gat(
+    numbers: GATConfig, words: int, classes: int, learned: bool = True, linear: bool = False
+) -> GAT:
+    """The GAT; without learned attention every neighbour has the same weight.
+
+    ``linear`` starts from the weights of ``nn.Linear``, as the assignment's layer does.
+    """
+    network = GAT(
         words, numbers.hidden, classes, numbers.dropout, numbers.alpha, numbers.heads,
         numbers.share_attention, numbers.bias, numbers.drop_messages,
     )  # fmt: skip
-
-
-def uniform(numbers: GATConfig, words: int, classes: int) -> GAT:
-    model = gat(numbers, words, classes)
-    for layer in (model.layer1, model.layer2):
-        for vector in (layer.a_l, layer.a_r):  # equal scores: each neighbour has the same weight
-            nn.init.zeros_(vector)
-            vector.requires_grad_(False)
-    return model
+    for layer in (network.layer1, network.layer2):
+        if linear:
+            layer.W.reset_parameters()
+        for vector in (layer.a_l, layer.a_r):
+            if linear:
+                bound = (2 * layer.n_hidden) ** -0.5
+                nn.init.uniform_(vector, -bound, bound)
+            if not learned:
+                nn.init.zeros_(vector)
+                vector.requires_grad_(False)
+    return network
 
 
 def grand(numbers: GRANDConfig, words: int, classes: int) -> nn.Module:
@@ -104,6 +136,24 @@ def grand(numbers: GRANDConfig, words: int, classes: int) -> nn.Module:
         words, numbers.hidden, classes, numbers.order, numbers.dropnode, numbers.input_dropout,
         numbers.dropout,
     )  # fmt: skip
+
+
+def gcnii(numbers: GCNIIConfig, words: int, classes: int) -> nn.Module:
+    return GCNII(
+        words, numbers.hidden, classes, numbers.layers, numbers.dropout, numbers.alpha,
+        numbers.strength,
+    )  # fmt: skip
+
+
+def all_parameters(numbers: Any, network: nn.Module) -> list[Any]:
+    return list(network.parameters())
+
+
+def gcnii_parameters(numbers: GCNIIConfig, network: GCNII) -> list[Any]:
+    """The convolutions with a weight decay of their own, and the two linear layers."""
+    rest = [*network.first.parameters(), *network.last.parameters()]
+    convolutions = list(network.convolutions.parameters())
+    return [{"params": convolutions, "weight_decay": numbers.decay}, {"params": rest}]
 
 
 def plain_loss(
@@ -115,7 +165,9 @@ def plain_loss(
     return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
 
 
-def gcn_loss(numbers: GCNConfig, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def gcn_loss(
+    numbers: GCNConfig | GCNIIConfig, network: nn.Module, batch: Batch
+) -> tuple[Tensor, Tensor]:
     """The same with dropped words; the other networks drop words themselves."""
     return plain_loss(numbers, network, batch, numbers.input_dropout)
 
@@ -140,25 +192,27 @@ class Kind(NamedTuple):
     graph: Literal["adj", "edge_index"]  # the form of the graph that it takes
     make: Callable[[Any, int, int], nn.Module]  # (numbers, words, classes) -> network
     loss: Callable[[Any, nn.Module, Batch], tuple[Tensor, Tensor]] = plain_loss
+    parameters: Callable[[Any, Any], list[Any]] = all_parameters  # groups of the optimiser
 
 
 MODELS: dict[Model, Kind] = {
     "gcn": Kind("gcn", "adj", gcn, gcn_loss),
+    "gcn_glorot": Kind("gcn", "adj", partial(gcn, glorot=True), gcn_loss),
+    "gcn_elu": Kind("gcn", "adj", partial(gcn, elu=True), gcn_loss),
+    "gcn_both": Kind("gcn", "adj", partial(gcn, elu=True, glorot=True), gcn_loss),
     "gat": Kind("gat", "edge_index", gat),
-    "uniform": Kind("gat", "edge_index", uniform),
+    "gat_linear": Kind("gat", "edge_index", partial(gat, linear=True)),
+    "uniform": Kind("gat", "edge_index", partial(gat, learned=False)),
     "grand": Kind("grand", "adj", grand, grand_loss),
+    "gcnii": Kind("gcnii", "adj", gcnii, gcn_loss, gcnii_parameters),
 }
 
 
 def class_weights(y: Tensor, num_classes: int, balance: float) -> Tensor | None:
-    """Weights of the classes, their inverse frequency to a power; the mean over the nodes is one.
+    """Inverse frequencies of the classes to a power, with mean one over the nodes; None if it is 0.
 
-    Where few nodes of a class are labelled, views that must agree agree on the common classes.
-
-    Shapes:
-        - y: labels ``[n]``
-        - output: ``[num_classes]``, or None where ``balance`` is 0; a class without a node counts as
-          if it had one
+    Where few nodes of a class are labelled, views that must agree agree on the common classes. A class
+    without a node counts as if it had one. ``y`` are labels ``[n]``, the output is ``[num_classes]``.
     """
     if balance == 0:
         return None
