@@ -1,16 +1,10 @@
-"""Problem 3(c) at scale: the plain networks on a graph that no full-graph step would fit comfortably.
+"""Problem 3(c) at scale: the plain networks on parts of a graph of a million nodes and ten million links.
 
-A generated graph of a million nodes and ten million links. Each node belongs to a community, linked
-nodes mostly to the same one; the target is a property of the community, the features are a noisy view
-of it, and neighbours therefore know what the node's own features hide. GCN and GAT learn from parts of
-the graph that PyG's own loaders hand out:
-
-* ``NeighborLoader`` where pyg-lib or torch-sparse is installed: some nodes with a sample of their
-  neighbourhood;
-* ``RandomNodeLoader`` otherwise: a random part of the nodes with the links among them. A part of 1/P
-  of the nodes keeps 1/P of the links of each, so the parts should be few and large.
-
-What is measured is the cost: seconds of an epoch and the peak of the memory of the process.
+The graph is generated. Each node belongs to a community, and most links stay within it; the target is a
+property of the community, the features are a noisy view of it, so neighbours know what the node's own
+features hide. GCN and GAT learn from parts that PyG's loaders hand out: sampled neighbourhoods
+(``NeighborLoader``) where pyg-lib or torch-sparse is installed, otherwise a random part of the nodes with
+the links among them (``RandomNodeLoader``). Measured are seconds per epoch and the peak of the memory.
 """
 
 from __future__ import annotations
@@ -88,7 +82,7 @@ def generate(config: Config, seed: int) -> Any:
 
 
 def can_sample_neighbours() -> bool:
-    """Whether PyG can sample neighbourhoods here (pyg-lib or torch-sparse is installed)."""
+    """Whether pyg-lib or torch-sparse is installed."""
     from torch_geometric import typing
 
     return bool(typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE)
@@ -146,7 +140,7 @@ def peak_memory() -> float:
 def fit_network(
     job: Job, name: ModelName, parts: Callable[[int], engine.Lazy]
 ) -> tuple[float, engine.Fit]:
-    """Train a network in parts; its test error, and the training."""
+    """Test error of a network that is trained in parts, and its training."""
     seeds.seed_everything(seeds.derive(job.seed, name) % 2**32)
     model = build(job.config, name)
 

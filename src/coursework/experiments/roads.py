@@ -7,7 +7,7 @@ Letters: `N` sensors, `E` directed edges, `T` points in time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,25 +27,21 @@ PLAN = engine.Plan(
 )
 
 
-@dataclass(frozen=True)
-class RoadTask:
-    """Speeds at road sensors, and what they will be."""
+class RoadTask(NamedTuple):
+    """Speeds at road sensors in km/h, and what they will be."""
 
     positions: np.ndarray  # places of the sensors on a unit square, `[N, 2]`
-    edge_index: (
-        Tensor  # roads from the sensor ahead (source) to the one behind it (target), `[2, E]`
-    )
-    x: Tensor  # the last three measured speeds and the speed limit, in km/h, `[T, N, 4]`
-    y: Tensor  # speed ten minutes later, in km/h, `[T, N]`
-    split: Split  # points in time for training, validation and test, in this order in time
+    edge_index: Tensor  # from the sensor ahead (source) to the one behind it (target), `[2, E]`
+    x: Tensor  # the last three measured speeds and the speed limit, `[T, N, 4]`
+    y: Tensor  # speed ten minutes later, `[T, N]`
+    split: Split  # points in time for training, validation and test, in this order
 
 
 def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
     """Sensors at random places `[N, 2]` and one-way roads `[2, E]` by Gabriel's rule.
 
-    Two sensors are linked if no third one lies in the circle that has them at its ends: a planar,
-    connected network much like a road map. All traffic flows towards larger first coordinates; the
-    edges lead against it.
+    Two sensors are linked if no third one lies in the circle that has them at its ends. Traffic flows
+    towards larger first coordinates; the edges lead against it.
     """
     positions = rng.random((num_sensors, 2))
     squared = ((positions[:, None] - positions[None]) ** 2).sum(-1)  # [N, N]
@@ -71,7 +67,6 @@ def road_task(
               \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam},
 
     the speed is the limit times :math:`1 - c_v`, and each measurement has an error of ``noise`` km/h.
-    What happens at v in ten minutes is therefore happening now at most two sensors ahead.
     """
     if num_sensors < 2 or num_times < 20:
         raise ConfigError(
@@ -94,8 +89,7 @@ def road_task(
     readings = [measured[now - back] for back in range(READINGS)]
     x = np.stack([*readings, np.broadcast_to(limit, readings[0].shape)], axis=2)  # [T, N, 4]
     y = speed[now + AHEAD]  # [T, N]
-    # The past trains, the future tests. Between the parts lies a gap as long as the readings and the
-    # ten minutes ahead reach, so that no speed is in two parts.
+    # between the parts lies a gap as long as readings and forecast reach: no speed is in two parts
     a, b, gap = int(0.6 * num_times), int(0.8 * num_times), AHEAD + READINGS - 1
     times = np.arange(num_times)
     split = Split(times[: a - gap], times[a : b - gap], times[b:])
@@ -112,12 +106,8 @@ def repeat_graph(edge_index: Tensor, num_nodes: int, times: int) -> Tensor:
 def road_comparison(
     task: RoadTask, *, seed: int = 0, plan: engine.Plan = PLAN, hidden: int = 16
 ) -> dict[str, float]:
-    """Mean absolute error on the future, in km/h, of three ways to predict.
-
-    ``no change`` says that the speed stays what was measured last; ``sensor alone`` is a network on the
-    sensor's own readings; ``with the graph`` is the same network that also reads the neighbours'. Both
-    networks keep the weights of their best epoch on the validation times.
-    """
+    """Mean absolute error on the future, in km/h: no change, a network on the sensor alone, and the
+    same network with the graph. Both keep the weights of their best epoch on the validation times."""
     fitted = task.x[torch.from_numpy(task.split.train)]
     mean, scale = fitted.mean((0, 1)), fitted.std((0, 1))
     parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
@@ -141,9 +131,7 @@ def road_comparison(
     result = {"no change": float((task.x[test][:, :, 0] - task.y[test]).abs().mean())}
     for name, uses_graph in (("sensor alone", False), ("with the graph", True)):
         seeds.seed_everything(seed)
-        model = GraphRegressor(
-            task.x.shape[2], hidden, num_layers=2, dropout=0.0, use_graph=uses_graph
-        )
+        model = GraphRegressor(4, hidden, num_layers=2, dropout=0.0, use_graph=uses_graph)
         engine.fit(
             model, plan, loss=loss, shard=False, log=None,
             batches=lambda epoch: [torch.zeros(1)] * 4,  # four steps over all training times
