@@ -94,6 +94,7 @@ def test_a_file_is_written_whole_or_not_at_all(
 
 
 def test_intervals() -> None:
+    assert pytest.approx(peer.norm.ppf(0.975)) == stats.Z
     assert stats.wilson(0, 10)[0] == 0
     assert stats.wilson(85, 100) == pytest.approx((0.7672, 0.9069), abs=1e-4)
     summary = stats.summarise([1.0, 2.0, 4.0])

@@ -26,15 +26,12 @@ from coursework.data.splits import Split
 from coursework.experiments import (
     base,
     cora,
-    cora_study,
     corpora,
     large_graph,
     ngrams,
     segmentation,
     sentiment,
-    sentiment_study,
     translation,
-    tweets,
     wikipedia,
     wikipedia_splits,
     wikipedia_study,
@@ -71,17 +68,21 @@ def config(experiment: str, *more: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An experiment, how its test part is poisoned, and the leaks that are planted.
+    """An experiment, how its test part is poisoned, and the leaks that are planted."""
 
-    Attributes:
-        learned: Runs it; what it learned and chose, and its test metrics (empty if it has none).
-        poison: Puts other contents into the test part.
-        plants: Name of a leak -> plants it.
-    """
+    learned: Callable[[], tuple[Any, Any]]  # what it learned and chose, and its test metrics
+    poison: Callable[[Patch], None]  # puts other contents into the test part
+    plants: dict[str, Callable[[Patch], None]]  # name of a leak -> plants it
 
-    learned: Callable[[], tuple[Any, Any]]
-    poison: Callable[[Patch], None]
-    plants: dict[str, Callable[[Patch], None]]
+
+def through(module: Any, name: str, change: Callable[[Any], Any]) -> Callable[[Patch], None]:
+    """A patch: what a function returns is changed."""
+
+    def patched(patch: Patch) -> None:
+        real = getattr(module, name)
+        patch.setattr(module, name, lambda *given, **more: change(real(*given, **more)))
+
+    return patched
 
 
 def with_some(training: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -98,44 +99,63 @@ def leaky(split: Split, kind: str) -> Split:
 
 KINDS = ("test rows in training", "chosen on test")
 
+
+def of_kinds(
+    module: Any, name: str, change: Callable[[Any, str], Any] = leaky
+) -> dict[str, Callable[[Patch], None]]:
+    """Both leaks, planted into the split that a function returns."""
+    return {kind: through(module, name, lambda x, kind=kind: change(x, kind)) for kind in KINDS}
+
+
+def metrics_of(name: str) -> Callable[[], tuple[Any, Any]]:
+    """An experiment that has no test part of its own to report on."""
+
+    def learned() -> tuple[Any, Any]:
+        run = base.get(name).train(base.Job(name, config(name), log=None))
+        return (curves(run), run.metrics), {}
+
+    return learned
+
+
+def weights_of(name: str, *more: str, where: str = "models") -> Callable[[], tuple[Any, Any]]:
+    """Weights, curves and validation metrics of an experiment, and its test metrics."""
+
+    def learned() -> tuple[Any, Any]:
+        run = base.get(name).train(base.Job(name, config(name, *more), log=None))
+        models = [
+            m for v in run.artefacts[where].values() for m in (v if isinstance(v, list) else [v])
+        ]
+        kept = {k: v for k, v in chosen(run).items() if k != "source"}
+        return ([digest(m) for m in models], curves(run), kept), on_test(run)
+
+    return learned
+
+
 # ----------------------------------------------------------------------------------------- sentiment
 
 
 def _sentiment() -> tuple[Any, Any]:
     run = sentiment.train(base.Job("sentiment", config("sentiment", "tweets=300"), log=None))
     classifier = run.artefacts["classifier"]
+    accuracy = run.metrics["validation_accuracy"]
     words = classifier.vocabulary.to_list()
-    return (
-        digest(classifier.model),
-        curves(run),
-        words,
-        run.metrics["validation_accuracy"],
-    ), on_test(run)
+    return (digest(classifier.model), curves(run), words, accuracy), on_test(run)
 
 
-def _other_tweets(rows_of: Callable[[int], np.ndarray]) -> Callable[[Patch], None]:
+def _other_tweets(wanted: Any) -> Callable[[Patch], None]:
     """Test tweets with the other label and other words."""
+    real = sentiment.split_rows
 
-    def poison(patch: Patch) -> None:
-        data = sentiment140.load_tokens()
+    def changed(data: Any) -> Any:
         labels, tokens = np.array(data.labels), np.array(data.tokens)
-        test = rows_of(len(labels))
+        test = real(len(labels), wanted).test
         labels[test] = 1 - labels[test]
         for row in test:
             place = slice(data.offsets[row], data.offsets[row + 1])
             tokens[place] = (tokens[place] + 7) % len(data.types)
-        changed = dataclasses.replace(data, labels=labels, tokens=tokens)
-        patch.setattr(sentiment140, "load_tokens", lambda: changed)
+        return dataclasses.replace(data, labels=labels, tokens=tokens)
 
-    return poison
-
-
-def _plant_split(kind: str, module: Any = sentiment) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = module.split_rows
-        patch.setattr(module, "split_rows", lambda n, c: leaky(real(n, c), kind))
-
-    return plant
+    return through(sentiment140, "load_tokens", changed)
 
 
 def _plant_vocabulary(patch: Patch) -> None:
@@ -147,33 +167,6 @@ def _plant_vocabulary(patch: Patch) -> None:
     )
 
 
-SENTIMENT = Case(
-    _sentiment,
-    _other_tweets(
-        lambda n, real=sentiment.split_rows: real(n, config("sentiment", "tweets=300")).test
-    ),  # type: ignore[misc]
-    {kind: _plant_split(kind) for kind in KINDS} | {"vocabulary of all tweets": _plant_vocabulary},
-)
-
-
-def _sentiment_study() -> tuple[Any, Any]:
-    run = sentiment_study.train(base.Job("sentiment_study", config("sentiment_study"), log=None))
-    return (curves(run), run.metrics), {}
-
-
-SENTIMENT_STUDY = Case(
-    _sentiment_study,
-    _other_tweets(
-        lambda n, real=sentiment.split_rows: real(n, config("sentiment_study").base).test
-    ),  # type: ignore[misc]
-    {kind: _plant_split(kind) for kind in KINDS},
-)
-
-
-def _tweets() -> tuple[Any, Any]:
-    return tweets.train(base.Job("tweets", config("tweets"), log=None)).metrics, {}
-
-
 def _poison_tweets(patch: Patch) -> None:
     data = sentiment140.load()
     labels = np.array(data.labels)
@@ -181,66 +174,31 @@ def _poison_tweets(patch: Patch) -> None:
     grouped = sentiment140.split_grouped(ngrams.text_keys(sentiment140.load_tokens())).test
     both = np.intersect1d(test, grouped)  # the experiment has two splits
     labels[both] = 1 - labels[both]
-    changed = dataclasses.replace(data, labels=labels)
-    tokens = dataclasses.replace(sentiment140.load_tokens(), labels=labels)
-    patch.setattr(sentiment140, "load", lambda: changed)
-    patch.setattr(sentiment140, "load_tokens", lambda: tokens)
+    for load in ("load", "load_tokens"):
+        through(sentiment140, load, lambda x: dataclasses.replace(x, labels=labels))(patch)
 
-
-def _plant_tweets(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = sentiment140.split
-        patch.setattr(sentiment140, "split", lambda n, seed=0: leaky(real(n, seed), kind))
-
-    return plant
-
-
-TWEETS = Case(_tweets, _poison_tweets, {kind: _plant_tweets(kind) for kind in KINDS})
 
 # --------------------------------------------------------------------------------------- translation
 
 
-def _translation(experiment: str) -> Callable[[], tuple[Any, Any]]:
-    def learned() -> tuple[Any, Any]:
-        run = translation.train(base.Job(experiment, config(experiment), log=None))
-        weights = [digest(m) for members in run.artefacts["networks"].values() for m in members]
-        return (weights, curves(run), chosen(run)), on_test(run)
-
-    return learned
-
-
-def _poison_pairs(patch: Patch) -> None:
-    """After the split, which reads all sentences: it is made of them."""
-    real = translation.prepare
-
-    def prepare(wanted: Any) -> Any:
-        corpus = real(wanted)
-        french, english = list(corpus.french), list(corpus.english)
-        for row in corpus.split.test:
-            french[row], english[row] = english[row], french[row]
-        return dataclasses.replace(corpus, french=french, english=english)
-
-    patch.setattr(translation, "prepare", prepare)
+def _turned(corpus: Any) -> Any:
+    """Test pairs the other way round; after the split, which is made of the sentences."""
+    french, english = list(corpus.french), list(corpus.english)
+    for row in corpus.split.test:
+        french[row], english[row] = english[row], french[row]
+    return dataclasses.replace(corpus, french=french, english=english)
 
 
-def _plant_pairs(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = translation.prepare
+def _translation(name: str) -> Case:
+    plants = of_kinds(
+        translation,
+        "prepare",
+        lambda corpus, kind: dataclasses.replace(corpus, split=leaky(corpus.split, kind)),
+    )
+    return Case(
+        weights_of(name, where="networks"), through(translation, "prepare", _turned), plants
+    )
 
-        def prepare(wanted: Any) -> Any:
-            corpus = real(wanted)
-            return dataclasses.replace(corpus, split=leaky(corpus.split, kind))
-
-        patch.setattr(translation, "prepare", prepare)
-
-    return plant
-
-
-PAIRS = {kind: _plant_pairs(kind) for kind in KINDS}
-TRANSLATIONS = {
-    name: Case(_translation(name), _poison_pairs, PAIRS)
-    for name in ("translation", "translation_ensemble", "translation_all")
-}
 
 # -------------------------------------------------------------------------------------------- graphs
 
@@ -255,26 +213,14 @@ def _wikipedia() -> tuple[Any, Any]:
     return (predicted, curves(run), chosen(run)), on_test(run)
 
 
-def _poison_pages(seed: int) -> Callable[[Patch], None]:
-    real = pages.load
-
-    def poison(patch: Patch) -> None:
-        graph = real("chameleon")
+def _other_pages(seed: int) -> Callable[[Patch], None]:
+    def changed(graph: Any) -> Any:
         test = torch.from_numpy(pages.split_random(graph.num_nodes, seed).test)
         y, traffic = graph.y.clone(), graph.traffic.clone()
         y[test], traffic[test] = 30.0, 1e13
-        changed = dataclasses.replace(graph, y=y, traffic=traffic)
-        patch.setattr(pages, "load", lambda *_: changed)
+        return dataclasses.replace(graph, y=y, traffic=traffic)
 
-    return poison
-
-
-def _plant_pages(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = wikipedia_splits.split_of
-        patch.setattr(wikipedia_splits, "split_of", lambda *given: leaky(real(*given), kind))
-
-    return plant
+    return through(pages, "load", changed)
 
 
 def _plant_scale(patch: Patch) -> None:
@@ -285,17 +231,7 @@ def _plant_scale(patch: Patch) -> None:
     )
 
 
-PAGES = {kind: _plant_pages(kind) for kind in KINDS} | {"scaled on all pages": _plant_scale}
-WIKIPEDIA = Case(_wikipedia, _poison_pages(0), PAGES)
-
-
-def _wikipedia_study() -> tuple[Any, Any]:
-    return wikipedia_study.train(
-        base.Job("wikipedia_study", config("wikipedia_study"), log=None)
-    ).metrics, {}
-
-
-WIKIPEDIA_STUDY = Case(_wikipedia_study, _poison_pages(wikipedia_study.FIRST_SEED), PAGES)
+PAGES = of_kinds(wikipedia_splits, "split_of") | {"scaled on all pages": _plant_scale}
 
 
 def _large_graph() -> tuple[Any, Any]:
@@ -303,151 +239,83 @@ def _large_graph() -> tuple[Any, Any]:
     return curves(run), {k: v for k, v in on_test(run).items() if "test_mae" in k}
 
 
-def _poison_large(patch: Patch) -> None:
-    real = large_graph.generate
-
-    def generate(*given: Any) -> Any:
-        data = real(*given)
-        data.y[data.part == 2] += 100
-        return data
-
-    patch.setattr(large_graph, "generate", generate)
+def _other_targets(data: Any) -> Any:
+    data.y[data.part == 2] += 100
+    return data
 
 
-def _plant_large(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = large_graph.generate
-
-        def generate(*given: Any) -> Any:
-            data = real(*given)
-            test = torch.nonzero(data.part == 2)[:, 0]
-            data.part[test[: len(test) // 2]] = 0 if kind == KINDS[0] else 1
-            return data
-
-        patch.setattr(large_graph, "generate", generate)
-
-    return plant
+def _leaky_parts(data: Any, kind: str) -> Any:
+    test = torch.nonzero(data.part == 2)[:, 0]
+    data.part[test[: len(test) // 2]] = KINDS.index(kind)
+    return data
 
 
-LARGE_GRAPH = Case(_large_graph, _poison_large, {kind: _plant_large(kind) for kind in KINDS})
-
-CORA_OPTIONS = (
-    "protocol=planetoid",
-    "gcn.plan.monitor=validation_loss",
-    "gcn.plan.mode=min",
-    "gat.plan.monitor=validation_loss",
-    "gat.plan.mode=min",
-)
+CORA_OPTIONS = ("protocol=planetoid", *(
+    f"{network}.plan.{choice}"
+    for network in ("gcn", "gat") for choice in ("monitor=validation_loss", "mode=min")
+))  # fmt: skip
 
 
-def _cora() -> tuple[Any, Any]:
-    run = cora.train(base.Job("cora", config("cora", *CORA_OPTIONS), log=None))
-    return ([digest(m) for m in run.artefacts["models"].values()], curves(run)), on_test(run)
-
-
-def _poison_citations(patch: Patch) -> None:
-    graph = planetoid.load("Cora")
+def _other_topics(graph: Any) -> Any:
     y = graph.y.clone()
     y[graph.test_mask] = (y[graph.test_mask] + 1) % graph.num_classes
-    changed = dataclasses.replace(graph, y=y)
-    patch.setattr(planetoid, "load", lambda _: changed)
+    return dataclasses.replace(graph, y=y)
 
 
-def _plant_nodes(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = cora.split_nodes
-        patch.setattr(cora, "split_nodes", lambda *given: leaky(real(*given), kind))
+def _leaky_masks(graph: Any, kind: str) -> Any:
+    mask = "train_mask" if kind == KINDS[0] else "val_mask"
+    return dataclasses.replace(graph, **{mask: graph.test_mask})
 
-    return plant
-
-
-CORA = Case(_cora, _poison_citations, {kind: _plant_nodes(kind) for kind in KINDS})
-
-
-def _cora_study() -> tuple[Any, Any]:
-    return cora_study.train(base.Job("cora_study", config("cora_study"), log=None)).metrics, {}
-
-
-def _plant_masks(kind: str) -> Callable[[Patch], None]:
-    def plant(patch: Patch) -> None:
-        real = planetoid.load
-
-        def load(name: Any) -> Any:
-            graph = real(name)
-            mask = "train_mask" if kind == KINDS[0] else "val_mask"
-            return dataclasses.replace(graph, **{mask: graph.test_mask})
-
-        patch.setattr(planetoid, "load", load)
-
-    return plant
-
-
-CORA_STUDY = Case(_cora_study, _poison_citations, {kind: _plant_masks(kind) for kind in KINDS})
 
 # -------------------------------------------------------------------------------------- segmentation
 
 
-def _segmentation() -> tuple[Any, Any]:
-    run = segmentation.train(
-        base.Job("segmentation", config("segmentation", "skips=true"), log=None)
-    )
-    kept = {k: v for k, v in chosen(run).items() if k != "source"}
-    return ([digest(m) for m in run.artefacts["models"].values()], curves(run), kept), on_test(run)
+def _other_digits(found: Any) -> Any:
+    labels = ((found.test.labels + 1) % 10).astype(np.uint8)
+    return dataclasses.replace(found, test=Pool(found.test.images, labels))
 
 
-def _poison_digits(patch: Patch) -> None:
-    real = m2nist.digit_pools
-
-    def pools(*given: Any) -> Any:
-        found = real(*given)
-        labels = ((found.test.labels + 1) % 10).astype(np.uint8)
-        return dataclasses.replace(found, test=Pool(found.test.images, labels))
-
-    patch.setattr(m2nist, "digit_pools", pools)
+def _both_pools(found: Any) -> Any:
+    parts = (found.train, found.test)
+    images, labels = (np.concatenate([getattr(p, k) for p in parts]) for k in ("images", "labels"))
+    return dataclasses.replace(found, train=Pool(images, labels))
 
 
-def _plant_digits(patch: Patch) -> None:
-    real = m2nist.digit_pools
-
-    def pools(*given: Any) -> Any:
-        found = real(*given)
-        both = Pool(
-            np.concatenate([found.train.images, found.test.images]),
-            np.concatenate([found.train.labels, found.test.labels]),
-        )
-        return dataclasses.replace(found, train=both)
-
-    patch.setattr(m2nist, "digit_pools", pools)
+def _validated_on_test(data: Any) -> Any:
+    return dataclasses.replace(data, validation=Canvases(data.test.images, data.test.masks))
 
 
-def _plant_canvases(patch: Patch) -> None:
-    real = segmentation.prepare
-
-    def prepare(wanted: Any) -> Any:
-        data = real(wanted)
-        return dataclasses.replace(data, validation=Canvases(data.test.images, data.test.masks))
-
-    patch.setattr(segmentation, "prepare", prepare)
-
-
-SEGMENTATION = Case(
-    _segmentation,
-    _poison_digits,
-    {KINDS[0]: _plant_digits, KINDS[1]: _plant_canvases},
-)
+SPLITS_OF_TWEETS = of_kinds(sentiment, "split_rows")
+CITATIONS = through(planetoid, "load", _other_topics)
 
 CASES = {
-    "sentiment": SENTIMENT,
-    "sentiment_study": SENTIMENT_STUDY,
-    "tweets": TWEETS,
-    **TRANSLATIONS,
-    "wikipedia": WIKIPEDIA,
-    "wikipedia_study": WIKIPEDIA_STUDY,
-    "large_graph": LARGE_GRAPH,
-    "cora": CORA,
-    "cora_study": CORA_STUDY,
-    "segmentation": SEGMENTATION,
-}
+    "sentiment": Case(
+        _sentiment, _other_tweets(config("sentiment", "tweets=300")),
+        SPLITS_OF_TWEETS | {"vocabulary of all tweets": _plant_vocabulary},
+    ),
+    "sentiment_study": Case(
+        metrics_of("sentiment_study"), _other_tweets(config("sentiment_study").base), SPLITS_OF_TWEETS,
+    ),
+    "tweets": Case(metrics_of("tweets"), _poison_tweets, of_kinds(sentiment140, "split")),
+    **{name: _translation(name) for name in ("translation", "translation_ensemble", "translation_all")},
+    "wikipedia": Case(_wikipedia, _other_pages(0), PAGES),
+    "wikipedia_study": Case(
+        metrics_of("wikipedia_study"), _other_pages(wikipedia_study.FIRST_SEED), PAGES,
+    ),
+    "large_graph": Case(
+        _large_graph, through(large_graph, "generate", _other_targets),
+        of_kinds(large_graph, "generate", _leaky_parts),
+    ),
+    "cora": Case(weights_of("cora", *CORA_OPTIONS), CITATIONS, of_kinds(cora, "split_nodes")),
+    "cora_study": Case(
+        metrics_of("cora_study"), CITATIONS, of_kinds(planetoid, "load", _leaky_masks),
+    ),
+    "segmentation": Case(
+        weights_of("segmentation", "skips=true"), through(m2nist, "digit_pools", _other_digits),
+        {KINDS[0]: through(m2nist, "digit_pools", _both_pools),
+         KINDS[1]: through(segmentation, "prepare", _validated_on_test)},
+    ),
+}  # fmt: skip
 # The others are as sharp, and seconds long each.
 EVERY_DAY = ("sentiment", "translation_all", "cora", "segmentation")
 

@@ -43,6 +43,12 @@ def test_every_target_has_tests_and_something_to_change() -> None:
             assert next(mutate.mutants(source, wanted), None) is not None, (name, function)
 
 
+def test_every_model_and_theory_module_is_a_target() -> None:
+    for folder in ("models", "theory"):
+        for path in (mutate.SOURCE / "coursework" / folder).glob("[!_]*.py"):
+            assert f"coursework.{folder}.{path.stem}" in mutate.targets()
+
+
 def test_every_explained_survivor_is_still_a_mutant() -> None:
     found: dict[str, set[tuple[str, str]]] = {}
     for module, code, what in mutate.explained():
