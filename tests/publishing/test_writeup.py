@@ -15,7 +15,7 @@ import pytest
 from coursework import settings
 from coursework.errors import ResultsError
 from coursework.experiments import segmentation
-from coursework.report import store
+from coursework.report import questions, store
 from coursework.stats import summarise
 from coursework_tools.publishing import writeup
 from coursework_tools.publishing.writeup import Listing
@@ -343,9 +343,23 @@ def test_what_is_left_out_and_what_is_marked(
 # -------------------------------------------------------------------------------------- the PDF
 
 
-def test_the_kept_document_is_fresh_and_small() -> None:
-    assert writeup.is_fresh(), "run `coursework report`"
-    assert 100_000 < writeup.target().stat().st_size < 4_000_000
+def test_the_kept_documents_are_fresh_and_small() -> None:
+    assert writeup.stale() == [], "run `coursework report`"
+    for document in writeup.DOCUMENTS:
+        assert 100_000 < writeup.target(document).stat().st_size < 4_000_000
+
+
+def test_each_course_has_a_document_of_its_own_questions() -> None:
+    assert set(writeup.DOCUMENTS.values()) - {""} == {q.homework for q in questions.QUESTIONS}
+    for document, homework in writeup.DOCUMENTS.items():
+        headings = json.loads(writeup.compiler(document).query("heading.where(level: 2)"))
+        found = {heading.get("label") for heading in headings} - {None}
+        slugs = {
+            "<q-" + re.sub(r"[^0-9a-z]+", "-", question.part).strip("-") + ">"
+            for question in questions.QUESTIONS
+            if homework in ("", question.homework)
+        }
+        assert found == slugs
 
 
 def test_figures_exist_and_have_a_caption_that_says_what_to_see() -> None:

@@ -23,11 +23,9 @@ def check() -> int:
     except (OSError, ValueError):  # missing or broken is stale
         stored = None
     stale = readme.stale() + ([] if stored == headline.condense() else ["headline.json"])
+    stale += writeup.stale()
     if stale:
-        raise ResultsError(f"{', '.join(stale)} is stale; run `coursework report`.")
-    if not writeup.is_fresh():
-        name = writeup.target().name
-        raise ResultsError(f"{name} is older than its sources; run `coursework report`.")
+        raise ResultsError(f"{', '.join(stale)}: older than the sources; run `coursework report`.")
     return len(names)
 
 
@@ -39,7 +37,8 @@ def update(say: Callable[[str], object]) -> None:
     say(str(headline.table()))
     say(f"{len(names)} results condensed into headline.json; README and docs are up to date")
     say("typesetting ...")
-    say(f"written to {writeup.write()}")
+    for path in writeup.write():
+        say(f"written to {path}")
 
 
 def _validated() -> list[str]:

@@ -1,4 +1,4 @@
-"""The writeup: ``writeup/solutions.typ`` typeset as ``writeup/solutions.pdf``.
+"""The writeup: ``writeup/solutions.typ`` typeset as ``solutions.pdf``, and once for each course.
 
 The Typst sources hold the words. Numbers come from the recorded results, code from the source files, and
 claims from :mod:`coursework.theory`: all three are read while the document is typeset, so that it cannot
@@ -27,6 +27,9 @@ from coursework.report.notebook import MARKER
 
 if TYPE_CHECKING:
     import typst
+
+# Documents by name: the homework set that each answers, or "" for both.
+DOCUMENTS = {"solutions": "", "csci5527": "CSCI5527 HW4", "csc413": "CSC413 A4"}
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -248,7 +251,7 @@ def _digest(values: dict[str, str], shown: list[str], names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def compiler() -> typst.Compiler:
+def compiler(document: str = "solutions") -> typst.Compiler:
     """Typst with everything handed in; also what can be asked about the document."""
     import typst
 
@@ -256,12 +259,14 @@ def compiler() -> typst.Compiler:
         str(folder() / "solutions.typ"),
         root=str(settings.repo_root()),
         ignore_system_fonts=True,
-        sys_inputs=inputs(),
+        sys_inputs=inputs() | {"course": DOCUMENTS[document]},
     )
 
 
-def typeset(form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80) -> Any:
-    """The document as bytes (``pdf``) or a list of bytes, one a page (``png``).
+def typeset(
+    document: str = "solutions", form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80
+) -> Any:
+    """A document as bytes (``pdf``) or a list of bytes, one a page (``png``).
 
     Raises:
         ResultsError: If something that it is made from is missing or wrong.
@@ -270,28 +275,29 @@ def typeset(form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80) -> Any:
 
     try:
         try:
-            return compiler().compile(format=form, ppi=ppi, timestamp=0)
+            return compiler(document).compile(format=form, ppi=ppi, timestamp=0)
         except typst.TypstError as error:
             # Where a floating figure meets the end of a frame, Typst 0.15 may fail to close the tags
             # that screen readers follow. A document without them is better than none.
             if "tags weren't properly closed" not in str(error):
                 raise
-            return compiler().compile(format=form, ppi=ppi, timestamp=0, pdf_tags=False)
+            return compiler(document).compile(format=form, ppi=ppi, timestamp=0, pdf_tags=False)
     except typst.TypstError as error:
         raise ResultsError(f"The writeup cannot be typeset: {error.diagnostic}".strip()) from error
 
 
-def target() -> Path:
-    """Where the document is kept."""
-    return folder() / "solutions.pdf"
+def target(document: str = "solutions") -> Path:
+    """Where a document is kept."""
+    return folder() / f"{document}.pdf"
 
 
-def write() -> Path:
-    """Typeset the document and put it into place."""
-    return files.write(target(), typeset())
+def write() -> list[Path]:
+    """Typeset all documents and put them into place."""
+    return [files.write(target(document), typeset(document)) for document in DOCUMENTS]
 
 
-def is_fresh() -> bool:
-    """Whether the kept document was made from what is there now."""
-    path = target()
-    return path.is_file() and f"inputs-{inputs()['digest']}".encode() in path.read_bytes()
+def stale() -> list[str]:
+    """Names of the kept documents that were not made from what is there now."""
+    sign = f"inputs-{inputs()['digest']}".encode()
+    paths = [target(document) for document in DOCUMENTS]
+    return [path.name for path in paths if not path.is_file() or sign not in path.read_bytes()]
