@@ -79,6 +79,17 @@ def test_size_and_kernel(notebook: tuple[str, Any]) -> None:
     assert notebook[1].metadata.kernelspec.name == "python3"
 
 
+SHORT = ["6_theory"]  # the others join when they have been shortened
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_enough_to_be_read_to_its_end(name: str) -> None:
+    document = load(name)
+    assert len(document.cells) <= 60
+    assert sum(len(cell.source.splitlines()) for cell in code_cells(document)) <= 400
+    assert (FOLDER / f"{name}.ipynb").stat().st_size <= 600_000
+
+
 def test_cells_are_thin(notebook: tuple[str, Any]) -> None:
     for cell in code_cells(notebook[1]):
         assert len(cell.source.splitlines()) <= 40, cell.source
