@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -66,6 +67,8 @@ def _start() -> None:
 def _texts(words: list[str] | None, file: Path | None) -> list[str]:
     from coursework.data.lines import read_lines
 
+    if file is not None and words:
+        raise ConfigError("Give texts in quotes or a file with --file, not both.")
     if file is not None:
         return read_lines(file, functools.partial(typer.echo, err=True))
     if words:
@@ -78,16 +81,25 @@ def _texts(words: list[str] | None, file: Path | None) -> list[str]:
 def predict_sentiment(
     texts: Annotated[list[str] | None, typer.Argument(help="Tweets, each in quotes.")] = None,
     file: Annotated[Path | None, typer.Option(help="A text file, one tweet per line.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what each word and sign adds to the log odds.")
+    ] = False,
     checkpoint: Checkpoint = None,
 ) -> None:
-    """Probability that a tweet is positive."""
-    from coursework.experiments import sentiment
+    """Probability that a tweet is positive.
+
+    The answer is positive, negative, undecided (between 0.4 and 0.6) or no known word. Emoticons and
+    common emoji count.
+    """
+    from coursework.experiments import sentiment, sentiment_errors
 
     lines = _texts(texts, file)
-    path = _checkpoint("sentiment", checkpoint)
-    for text, probability in zip(lines, sentiment.load(path).predict(lines), strict=True):
-        answer = "positive" if probability >= 0.5 else "negative"
+    classifier = sentiment.load(_checkpoint("sentiment", checkpoint))
+    for text, (probability, answer) in zip(lines, classifier.judge(lines), strict=True):
         typer.echo(f"{probability:.3f}  {answer}  {text[:100]}")
+        if explain and answer != "no known word":
+            parts = str(sentiment_errors.saliency(classifier, text))
+            typer.echo(textwrap.fill(parts, initial_indent=" " * 7, subsequent_indent=" " * 7))
 
 
 @predict_app.command("translate")

@@ -18,10 +18,7 @@ ORDERS, BITS = 3, 22  # words of the longest n-gram; logarithm of the number of 
 def take(
     tweets: TokenisedTweets, rows: np.ndarray, most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of some tweets end to end, int32 ``[total]``, and their numbers, int64 ``[n]``.
-
-    At most ``most`` tokens of each.
-    """
+    """The first ``most`` tokens of tweets end to end, int32 ``[total]``, and their numbers ``[n]``."""
     starts = tweets.offsets[rows]
     lengths = tweets.offsets[rows + 1] - starts
     lengths = lengths if most is None else np.minimum(lengths, most)

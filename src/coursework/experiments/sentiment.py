@@ -4,9 +4,9 @@ Data flow: all 1.6 million tweets come cleaned and tokenised as one flat array; 
 picks rows; the vocabulary is counted on training rows; batches are rows of *exactly* equal length, so
 there is neither padding nor packing (both cost more than they save on a CPU).
 
-Beside the network stand the baselines that it must beat on the same rows (:mod:`.ngrams`). With
-``members`` > 1 several networks that differ in their seed alone are averaged, and mixed with the linear
-model on n-grams by two weights that are fitted on validation tweets.
+The baselines (:mod:`.ngrams`) see the same rows. With ``members`` > 1 several networks that differ in
+their seed alone are averaged, and mixed with the linear model on n-grams by two weights that are fitted
+on validation tweets.
 
 Letters: ``B`` batch, ``T`` tokens of a tweet, ``V`` vocabulary.
 """
@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from coursework.config import Count, Dropout, config
 from coursework.data import cache, embeddings, sentiment140
 from coursework.data.splits import Split
-from coursework.data.text import PAD, UNK, Vocabulary, clean_tweet, tokenise
+from coursework.data.text import PAD, UNK, Vocabulary
 from coursework.errors import ConfigError, TrainingError
-from coursework.experiments import ngrams, word2vec
+from coursework.experiments import ngrams, sentiment_signs, word2vec
 from coursework.experiments.base import Job, Run, parameters, restore, run_folder
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.stats import wilson
@@ -84,16 +84,12 @@ PRESETS: dict[str, Config] = {
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tweets as ids of the vocabulary, end to end.
+    """Tweets as ids of the vocabulary, end to end; one without a word is read as one ``<pad>``."""
 
-    ``tokens`` int32 with one ``<pad>`` behind the last; ``starts`` and ``lengths`` int64 ``[n]`` (a tweet
-    without a word is read as that ``<pad>``); ``labels`` float32 ``[n]``, 0 or 1.
-    """
-
-    tokens: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
+    tokens: np.ndarray  # int32, with one <pad> behind the last tweet
+    starts: np.ndarray  # int64 [n]
+    lengths: np.ndarray  # int64 [n]
+    labels: np.ndarray  # float32 [n], 0 or 1
 
     @classmethod
     def of(cls, ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Encoded:
@@ -143,10 +139,7 @@ class Corpus:
 
 
 def split_rows(n: int, config: Config) -> Split:
-    """The 60/20/20 split of ``n`` tweets, or the beginning of each of its (shuffled) parts.
-
-    So a test tweet of a quick run is never a training tweet of a full one.
-    """
+    """The 60/20/20 split of ``n`` tweets, or the beginning of each of its (shuffled) parts."""
     split = sentiment140.split(n, seed=SPLIT_SEED)
     train, validation, test = split.train, split.validation, split.test
     if config.tweets is not None and config.tweets < n:
@@ -262,10 +255,7 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit, float | None]:
-    """One network on the training part; the best epoch is chosen on the validation part.
-
-    Also returns the share of words with a pre-trained vector.
-    """
+    """One network, its best epoch on validation, and the share of words with a pre-trained vector."""
     config, seed, training, validation = job.config, job.seed, corpus.training, corpus.validation
     seeds.seed_everything(seed)
     vectors, found = word_vectors(config, corpus, seed)
@@ -301,11 +291,7 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
 
 
 def train(job: Job) -> Run:
-    """Train the network (or all ``members``), then look at the test tweets once.
-
-    Artefacts: the ``classifier`` (of a single network), the test ``logits`` and ``labels``, the rows of
-    the ``split``.
-    """
+    """Train the network (or all ``members``), then look at the test tweets once."""
     config, corpus = job.config, prepare(job.config)
     if config.members > 1:
         return train_ensemble(job, corpus)
@@ -318,9 +304,9 @@ def train(job: Job) -> Run:
     seen, keys = (ngrams.text_keys(corpus.tweets, part) for part in rows)
     fresh = ~np.isin(keys, seen)
     if fresh.any():
-        new = scores(logits[fresh], test.labels[fresh])
-        metrics["test_accuracy_new_texts"] = new["accuracy"]
-    majority = float(training.labels.mean() >= 0.5)
+        new = scores(logits[fresh], test.labels[fresh])["accuracy"]
+        metrics["test_accuracy_new_texts"] = new
+    majority = training.labels.mean() >= 0.5
     metrics["majority.test_accuracy"] = float((test.labels == majority).mean())
     if config.baselines:
         for name, odds in linear_odds(corpus, "test")["test"].items():
@@ -346,7 +332,7 @@ def train(job: Job) -> Run:
 
 
 def train_ensemble(job: Job, corpus: Corpus) -> Run:
-    """Train the members (with ``resume`` finished ones are read), average, mix with the linear model.
+    """Train the members, average them, mix the mean with the linear model.
 
     A member is the run of the preset with that one network: after ``coursework train sentiment --preset
     full --seeds 3``, ``--preset best --resume`` trains nothing again.
@@ -399,7 +385,7 @@ def _run(
     job: Job, corpus: Corpus, metrics: dict[str, float], logits: np.ndarray,
     fits: dict[str, engine.Fit], notes: dict[str, Any],
 ) -> Run:  # fmt: skip
-    """The record, with what every kind of run has: sizes, confusion, intervals, curves."""
+    """The record, with what every run has: sizes, confusion, intervals, curves."""
     labels, n = corpus.test.labels, len(corpus.test)
     notes["sizes"] = dict(zip(("train", "validation", "test"), corpus.split.sizes, strict=True))
     notes["confusion"] = confusion(logits, labels).tolist()
@@ -418,25 +404,40 @@ def _run(
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network in eval mode with all that it takes to use it."""
+    """A trained network in eval mode, with what it takes to use it."""
 
     model: BiLSTMClassifier
     vocabulary: Vocabulary
     config: Config
     data: dict[str, Any]  # record of what it was trained on, with the number of tweets
 
-    def predict(self, texts: str | Sequence[str]) -> np.ndarray:
-        """Probability that each text is positive, float32 ``[n]``; texts are cleaned as tweets were."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        wrong = [type(text).__name__ for text in texts if not isinstance(text, str)]
-        if wrong:
-            raise ConfigError(f"predict takes a text or a list of texts, not type {wrong[0]}.")
-        most = self.config.max_length
-        rows = [self.vocabulary.encode(tokenise(clean_tweet(text))[:most]) for text in texts]
+    def read(self, text: str) -> sentiment_signs.Reading:
+        """The words of a text as the network reads them, and its signs."""
+        if not isinstance(text, str):
+            raise ConfigError(f"A tweet is a text, not of type {type(text).__name__}.")
+        return sentiment_signs.read(text, self.vocabulary, self.config.max_length)
+
+    def log_odds(self, readings: Sequence[sentiment_signs.Reading]) -> np.ndarray:
+        """Logit of the words, if one of them is known, plus the weight of the signs, float32 ``[n]``."""
+        rows = [self.vocabulary.encode(reading.tokens) for reading in readings]
         lengths = np.array([len(row) for row in rows], np.int64)
         ids = np.array([token for row in rows for token in row], np.int32)
-        encoded = Encoded.of(ids, lengths, np.zeros(len(rows)))
-        return 1 / (1 + np.exp(-logits_of(self.model, encoded)))
+        logits = logits_of(self.model, Encoded.of(ids, lengths, np.zeros(len(rows))))
+        known = np.array([reading.known for reading in readings], bool)
+        return np.where(known, logits, 0) + np.array([r.weight for r in readings], np.float32)
+
+    def predict(self, texts: str | Sequence[str]) -> np.ndarray:
+        """Probability that each text is positive, float32 ``[n]``; 0.5 where nothing is known of it."""
+        return np.array([p for p, _ in self.judge(texts)], np.float32)
+
+    def judge(self, texts: str | Sequence[str]) -> list[tuple[float, str]]:
+        """The same with a word: positive, negative, undecided or no known word."""
+        readings = [self.read(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        probabilities = (1 / (1 + np.exp(-self.log_odds(readings)))).tolist()
+        return [
+            (p, sentiment_signs.verdict(p, reading.known or bool(reading.signs)))
+            for p, reading in zip(probabilities, readings, strict=True)
+        ]
 
 
 def load(checkpoint: Path | str) -> Classifier:

@@ -1,8 +1,7 @@
 """What helps on tweets? One change at a time on a part of the training tweets, read on validation.
 
-Each variant differs from ``base`` in one thing, has the same seed and validation tweets, and its own
-vocabulary and word vectors. The test tweets are not looked at. ``size-...`` variants change the number
-of training tweets and nothing else: the learning curve.
+Every variant has the same seed and validation tweets, and its own vocabulary and word vectors; the test
+tweets are not looked at. ``size-...`` variants change the number of training tweets: the learning curve.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Problem 1(b): what the tweets look like, what each cleaning step is worth, what copies leak.
+"""Problem 1(b): what each cleaning step is worth, and what copies of tweets leak.
 
-Statistics that describe labels come from training rows. The ablation cleans one seeded subset in many
-ways and fits the same logistic regression on word 1- to 3-grams (:mod:`.ngrams`) each time; accuracies
-are of validation tweets, test tweets are never read. Every variant is measured on the same tweets, so
-differences have paired intervals.
+The ablation cleans one seeded subset in many ways and fits the same logistic regression on word 1- to
+3-grams (:mod:`.ngrams`) each time. Accuracies are of validation tweets, the same for every variant, so
+differences have paired intervals; test tweets are never read.
 """
 
 from __future__ import annotations
@@ -47,9 +46,6 @@ PRESETS: dict[str, Config] = {
 }
 
 
-# ------------------------------------------------------------------------------------------- exploration
-
-
 def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
     """Texts, or some of them, as an Arrow array of strings."""
     import pyarrow as pa
@@ -61,129 +57,11 @@ def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
     return array if rows is None else array.take(pa.array(rows))
 
 
-def characters(texts: Sequence[str]) -> np.ndarray:
-    """Number of characters of each text, ``[n]``."""
-    import pyarrow.compute as pc
-
-    return pc.utf8_length(as_arrow(texts)).to_numpy()
-
-
-class TellingWords(NamedTuple):
-    """Words by falling score: positive tweets use the first more, negative tweets the last."""
-
-    words: list[str]
-    scores: np.ndarray  # z-scores of the log odds ratios
-    counts: np.ndarray  # how often negative and positive tweets use them, int64 [n, 2]
-
-
-def telling_words(tweets: TokenisedTweets, rows: np.ndarray, prior: float = 1000.0) -> TellingWords:
-    r"""Log odds ratio with an informative Dirichlet prior (Monroe, Colaresi & Quinn 2008) on ``rows``.
-
-    With :math:`y_w^c` uses of word :math:`w` among the :math:`n^c` tokens of class :math:`c` and prior
-    counts :math:`\alpha_w`, in all :math:`\alpha_0` (the ``prior``), in proportion to the use of the word
-    (equations 16, 20 and 22),
-
-    .. math::
-        \delta_w = \log\frac{y_w^1 + \alpha_w}{n^1 + \alpha_0 - y_w^1 - \alpha_w}
-                 - \log\frac{y_w^0 + \alpha_w}{n^0 + \alpha_0 - y_w^0 - \alpha_w}, \qquad
-        z_w = \delta_w \Big/ \sqrt{\tfrac{1}{y_w^1 + \alpha_w} + \tfrac{1}{y_w^0 + \alpha_w}}
-    """
-    tokens, lengths = ngrams.take(tweets, rows)
-    label = np.repeat(tweets.labels[rows], lengths)
-    size = len(tweets.types)
-    counts = np.bincount(tokens + label.astype(np.int64) * size, minlength=2 * size)
-    counts = counts.reshape(2, size)  # [class, word]
-    used = np.flatnonzero(counts.sum(axis=0))
-    y = counts[:, used]
-    alpha = prior * y.sum(axis=0) / max(y.sum(), 1)  # [word]
-    total = y.sum(axis=1, keepdims=True) + prior
-    odds = np.log(y + alpha) - np.log(total - y - alpha)
-    z = (odds[1] - odds[0]) / np.sqrt((1 / (y + alpha)).sum(axis=0))
-    order = np.argsort(-z, kind="stable")
-    return TellingWords([tweets.types[i] for i in used[order]], z[order], y[:, order].T)
-
-
-_THREE_LETTERS = "(?i)" + "|".join(letter * 3 for letter in "abcdefghijklmnopqrstuvwxyz")
-# before the first letter that does not belong to a user name
-_NAMES = r"^(?:\s*@\w+\b)*[^A-Za-z@]*"
-ARTEFACTS = {"space at the end": r" $", "two spaces inside": r"\S {2,}\S"}
-"""What cutting the emoticon out left behind: the shadow of the label, not language."""
-FIRST_LETTER = {
-    "first letter upper case": _NAMES + "[A-Z]",
-    "first letter lower case": _NAMES + "[a-z]",
-}
-PATTERNS: dict[str, str] = {
-    "user mention": r"@\w",
-    "mention at the start": r"^\s*@\w",
-    "link": r"https?:/|www\.\w",
-    "hashtag": r"(?:^|\s)#\w*[A-Za-z]",
-    "elongation (sooo)": _THREE_LETTERS,
-    "word in CAPITALS": r"(?:^|\s)[A-Z]{2,}[.,!?]*(?:\s|$)",
-    "!": "!",
-    "?": r"\?",
-    "..": r"\.\.",
-    "left-over emoticon": r"(?:^|\s)(?:[:;=][-o'^]?[)(DPpdO3\]\[|*/\\]|<3|\^[_.]*\^|[)(][-']?[:;=])",
-    "all lower case": r"^[^A-Z]*[a-z][^A-Z]*$",
-    **FIRST_LETTER,
-    **ARTEFACTS,
-}
-"""Name of a feature -> regular expression (RE2) that finds it in the raw text."""
-
-
-class Association(NamedTuple):
-    """What one feature tells about the label."""
-
-    name: str
-    share: float  # of the tweets that have it
-    positive: float  # P(positive | feature), and the ends of its 95 % interval (Wilson)
-    low: float
-    high: float
-    without: float  # P(positive | no such feature)
-
-
 def has(array: pa.Array, pattern: str) -> np.ndarray:
     """Which texts a regular expression (RE2) finds something in, bool ``[n]``."""
     import pyarrow.compute as pc
 
     return pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False)
-
-
-def associations(
-    texts: Sequence[str], labels: np.ndarray, rows: np.ndarray, patterns: dict[str, str] = PATTERNS
-) -> list[Association]:
-    """What each feature that occurs in ``rows`` (give training rows) tells about the label."""
-    array, label = as_arrow(texts, rows), labels[rows]
-    found = []
-    for name, pattern in patterns.items():
-        mask = has(array, pattern)
-        n, hits = int(mask.sum()), int(label[mask].sum())
-        if n:
-            without = (int(label.sum()) - hits) / max(len(rows) - n, 1)
-            found.append(Association(name, n / len(rows), hits / n, *wilson(hits, n), without))
-    return found
-
-
-def duplicates(tweets: TokenisedTweets, split: Split) -> dict[str, float]:
-    """How often the same (cleaned) text occurs, with which labels, and across the split.
-
-    Shares: ``repeated`` tweets whose text occurs more than once, ``both_labels`` those whose text has
-    both labels, ``minority_label`` of the repeated ones that contradict the majority of their text,
-    ``test_in_train`` test tweets whose text is also a training text.
-    """
-    keys = ngrams.text_keys(tweets)
-    _, group, size = np.unique(keys, return_inverse=True, return_counts=True)
-    positive = np.bincount(group, weights=tweets.labels)
-    repeated, mixed = size > 1, (positive > 0) & (positive < size)
-    minority = np.minimum(positive, size - positive)[repeated].sum()
-    return {
-        "repeated": float(size[repeated].sum() / len(keys)),
-        "both_labels": float(size[mixed].sum() / len(keys)),
-        "minority_label": float(minority / max(size[repeated].sum(), 1)),
-        "test_in_train": float(np.isin(keys[split.test], keys[split.train]).mean()),
-    }
-
-
-# ---------------------------------------------------------------------------------------------- variants
 
 
 @dataclass(frozen=True)
@@ -198,6 +76,10 @@ class Variant:
 
 
 BASE = Variant("all steps", "the pipeline")
+_NAMES = r"^(?:\s*@\w+\b)*[^A-Za-z@]*"  # before the first letter that is in no user name
+FIRST_LETTER = _NAMES + "[A-Z]", _NAMES + "[a-z]"
+# what cutting the emoticon out left: the label's shadow, not language
+ARTEFACTS = r" $", r"\S {2,}\S"
 
 _EMOTICON = re.compile(
     r"<+/?3+|[>}]?[:;=][-o'~^]?[^:;=]|(?:[)(\]\[]|d)[-o'~^]?[:;=]"
@@ -245,14 +127,10 @@ def _mark_capitals(raw: str) -> str:
     return _CAPITALS.sub(rf"{_CAPITALS_MARK} \g<0> ", raw)
 
 
-def _with(name: str, function: Callable[[str], str], example: str) -> tuple[CleaningStep, ...]:
+def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]:
     """The pipeline with the function of one step replaced."""
-    return tuple(
-        replace(step, name=f"{name}*", function=function, example=example)
-        if step.name == name
-        else step
-        for step in CLEANING_STEPS
-    )
+    other = [replace(s, name=f"{s.name}*", function=function) for s in CLEANING_STEPS]
+    return tuple(o if s.name == name else s for s, o in zip(CLEANING_STEPS, other, strict=True))
 
 
 def _before(name: str, extra: CleaningStep) -> tuple[CleaningStep, ...]:
@@ -273,12 +151,12 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("word endings (Porter 1980)", "also removed", token=_stem),
     Variant("<user> and <url>", "also removed", token=_without(lambda t: t in (USER, URL))),
     Variant("left-over emoticons", "also removed", token=_without(_EMOTICON.fullmatch)),
-    Variant("user names", "also kept", _with("users", _keep_names, "@maria")),
-    Variant("domains of links", "also kept", _with("urls", _keep_domains, "http://bit.ly/x1")),
-    Variant("awww... as a word, not a link", "also kept", _with("urls", _strict_urls, "www.a.com")),
+    Variant("user names", "also kept", _with("users", _keep_names)),
+    Variant("domains of links", "also kept", _with("urls", _keep_domains)),
+    Variant("awww... as a word, not a link", "also kept", _with("urls", _strict_urls)),
     Variant("mark of words in CAPITALS", "also kept", _MARKED),
-    Variant("case of the first letter", "also kept", patterns=tuple(FIRST_LETTER.values())),
-    Variant("holes of cut-out emoticons", "also kept", patterns=tuple(ARTEFACTS.values())),
+    Variant("case of the first letter", "also kept", patterns=FIRST_LETTER),
+    Variant("holes of cut-out emoticons", "also kept", patterns=ARTEFACTS),
 )
 """What is tried beside the pipeline. The last one is the label's shadow: measured, and never used."""
 
@@ -287,13 +165,13 @@ VARIANTS: tuple[Variant, ...] = (
 
 
 class Ablation(NamedTuple):
-    """A row of the ablation, as it is recorded."""
+    """A row of the ablation, as it is recorded; the difference is to the whole pipeline."""
 
-    name: str  # of the variant
+    name: str
     kind: str
     accuracy: float  # on the validation tweets
-    difference: float  # to the whole pipeline, and the ends of its paired 95 % interval
-    low: float
+    difference: float
+    low: float  # ends of the paired 95 % interval of the difference
     high: float
     types: int  # distinct tokens of the training tweets
 
@@ -370,16 +248,12 @@ def leakage(
 
 
 def first(split: Split, train: int | None, validation: int | None) -> Split:
-    """The first training and validation rows (they are in random order; None: all), no test row."""
+    """The first training and validation rows (None: all), no test row."""
     return Split(split.train[:train], split.validation[:validation], split.test[:0])
 
 
 def train(job: Job) -> Run:
-    """Run the ablation of the cleaning and the comparison of the two splits.
-
-    Artefacts: the rows of the ``ablation`` and of the ``leakage``, the ``keys`` of all texts and both
-    ``splits``. There is no model to keep.
-    """
+    """Run the ablation of the cleaning and the comparison of both splits; there is no model to keep."""
     config, bits = job.config, job.config.bits
     data, tweets = sentiment140.load(), sentiment140.load_tokens()
     keys = ngrams.text_keys(tweets)
@@ -414,5 +288,5 @@ def train(job: Job) -> Run:
         "sizes": {name: list(split.sizes) for name, split in splits.items()},
         "intervals": intervals,
     }
-    artefacts = {"ablation": ablation, "leakage": leaks, "keys": keys, "splits": splits}
+    artefacts = {"leakage": leaks, "splits": splits}
     return job.run(metrics, data.source, notes=notes, artefacts=artefacts)

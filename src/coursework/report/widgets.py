@@ -34,7 +34,7 @@ SIDE = 28
 
 def tweet(classifier: Classifier, text: str) -> Figure:
     """How a classifier judges a tweet, and the part of its logit that each word contributes."""
-    from coursework.experiments import sentiment_errors
+    from coursework.experiments import sentiment_errors, sentiment_signs
 
     found = sentiment_errors.saliency(classifier, text)
     fig, ax = figures.subplots(figsize=(max(5.0, 0.7 * len(found.tokens)), 2.8))
@@ -47,7 +47,7 @@ def tweet(classifier: Classifier, text: str) -> Figure:
     ax.set_xticks(range(len(found.tokens)), [t.replace("$", r"\$") for t in found.tokens], rotation=45,
                   ha="right")  # fmt: skip
     probability = 1 / (1 + np.exp(-found.logit))
-    verdict = "positive" if probability >= 0.5 else "negative"
+    verdict = sentiment_signs.verdict(probability)
     ax.set(ylabel="part of the logit", title=f"P(positive) = {probability:.2f}, {verdict}")
     return fig
 
