@@ -64,7 +64,7 @@ METRICS: dict[str, Target] = {
         "sentiment", "", "scores", "confusion"
     ),
     "coursework.experiments.sentiment_errors": _experiment(
-        "sentiment_errors", "", "reliability", "noise_from_copies", "expected_ceiling"
+        "sentiment_errors", "", "reliability"
     ),
     "coursework.experiments.translation_scores": _experiment(
         "translation_scores", "", "score", "intervals", "paired_bootstrap"
