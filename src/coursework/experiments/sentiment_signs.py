@@ -122,12 +122,13 @@ def _known_form(word: str, tagged: bool, vocabulary: Vocabulary) -> list[str]:
         return [CONTRACTIONS[word]]
     if word in vocabulary:
         return [word]
-    runs = list(_RUN.finditer(word))
-    if 0 < len(runs) <= 4:  # haaappyyy: each run of letters once or twice, the most frequent word
-        forms = []
-        for lengths in product((2, 1), repeat=len(runs)):
-            left = iter(lengths)
-            forms.append(_RUN.sub(lambda run, left=left: run[1] * next(left), word))
+    start, *runs = _RUN.split(word)  # haaappyyy: h, a, pp, y and nothing
+    if 0 < len(runs) <= 8:  # each run of letters once or twice, the most frequent word
+        forms = [
+            start
+            + "".join(a * n + b for a, n, b in zip(runs[::2], lengths, runs[1::2], strict=True))
+            for lengths in product((2, 1), repeat=len(runs) // 2)
+        ]
         return [min(forms, key=lambda form: vocabulary.index.get(form, len(vocabulary)))]
     return (_segment(word, vocabulary) if tagged else []) or [word]
 
