@@ -231,10 +231,10 @@ def test_cache_gives_the_result_of_the_whole_sequence(fused: bool) -> None:
     for t in range(4):
         assert_same(own(x[:, t : t + 1], cache=growing)[0], whole[:, t : t + 1])
         assert_same(own(x[:, t : t + 1], memory, cache=fixed)[0], crossed[:, t : t + 1])
-    assert growing.keys is not None
-    assert growing.keys.shape == (2, 2, 4, 4)
-    assert fixed.keys is not None
-    assert fixed.keys.shape == (2, 2, 3, 4)
+    assert growing.held is not None
+    assert growing.held[0].shape == (2, 2, 4, 4)
+    assert fixed.held is not None
+    assert fixed.held[0].shape == (2, 2, 3, 4)
 
 
 def test_rows_of_a_cache_are_dropped_and_copied() -> None:

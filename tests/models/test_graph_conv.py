@@ -84,9 +84,7 @@ def test_aggregate_by_hand() -> None:
 
 def test_adjacency_has_targets_as_rows_and_adds_duplicates() -> None:
     dense = adjacency(torch.cat([HAND, HAND[:, :1]], dim=1), 4).to_dense()
-    expected = torch.tensor(
-        [[0.0, 1, 0, 0], [2, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]],
-    )
+    expected = torch.tensor([[0.0, 1, 0, 0], [2, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
     assert torch.equal(dense, expected)
 
 

@@ -168,7 +168,7 @@ def test_defaults() -> None:
     assert model.encoder.gru.input_size == model.encoder.gru.hidden_size == 128
     assert not model.encoder.gru.bidirectional
     assert model.encoder.dropout.p == model.decoder.dropout.p == 0.1
-    assert AttentionDecoder(13, 4, 6).embedding.padding_idx == 0
+    assert AttentionDecoder(13, 4, 6).embedding.table.padding_idx == 0
     assert small(src_pretrained=torch.randn(11, 4)).encoder.embedding.table.weight.requires_grad
 
 

@@ -165,35 +165,28 @@ def linear_attention(
 
 
 class KeyValueCache:
-    """Projected keys and values kept between the steps of a decoder.
+    """Projected keys and values `[B, h, M, d_k]`, kept between the steps of a decoder.
 
-    `growing` in self-attention, where each step appends its own; attention to the encoder projects
-    its keys and values once.
+    `growing` in self-attention, where each step appends its own; elsewhere they are projected once.
     """
 
     def __init__(self, growing: bool) -> None:
         self.growing = growing
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
+        self.held: tuple[Tensor, ...] | None = None
 
-    def stored(self) -> tuple[Tensor, Tensor] | None:
+    def stored(self) -> tuple[Tensor, ...] | None:
         """Keys and values that can be used as they are, if there are any."""
-        if self.growing or self.keys is None or self.values is None:
-            return None
-        return self.keys, self.values
+        return None if self.growing else self.held
 
-    def update(self, K: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
-        """Append `[B, h, M, d_k]` and `[B, h, M, d_v]`, and return all keys and values so far."""
-        if self.keys is not None and self.values is not None:
-            K = torch.cat([self.keys, K], dim=-2)  # [B, h, M_total, d_k]
-            V = torch.cat([self.values, V], dim=-2)  # [B, h, M_total, d_v]
-        self.keys, self.values = K, V
-        return K, V
+    def update(self, K: Tensor, V: Tensor) -> tuple[Tensor, ...]:
+        """Append keys and values, and return all so far."""
+        pairs = ((K,), (V,)) if self.held is None else zip(self.held, (K, V), strict=True)
+        self.held = tuple(torch.cat(pair, dim=-2) for pair in pairs)
+        return self.held
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order."""
-        if self.keys is not None and self.values is not None:
-            self.keys, self.values = self.keys[rows], self.values[rows]
+        self.held = None if self.held is None else tuple(x[rows] for x in self.held)
 
 
 class MultiHeadAttention(TorchWeights):
@@ -265,14 +258,11 @@ class MultiHeadAttention(TorchWeights):
         # The fused kernel reads as many values as there are keys, whether they are there or not.
         expect("value", value, "B M d_model", B=sizes["B"], M=sizes["M"], d_model=self.d_model)
         Q = self._split(self.W_Q(query))  # [B, h, N, d_k]
-        stored = None if cache is None else cache.stored()
-        if stored is not None:
-            K, V = stored  # 2 x [B, h, M, d_k]
-        else:
-            K = self._split(self.W_K(key))  # [B, h, M, d_k]
-            V = self._split(self.W_V(value))  # [B, h, M, d_k]
-            if cache is not None:
-                K, V = cache.update(K, V)
+        held = None if cache is None else cache.stored()
+        if held is None:
+            held = (self._split(self.W_K(key)), self._split(self.W_V(value)))
+            held = held if cache is None else cache.update(*held)
+        K, V = held  # 2 x [B, h, M, d_k]
         mask = _with_padding(mask, key_padding_mask, Q, K)  # [..., N, M]
         # solution:begin attend in each head, dropout on the weights, join the heads, W_O | dropout(x, p)
         p = self.dropout if self.training else 0.0
@@ -282,15 +272,13 @@ class MultiHeadAttention(TorchWeights):
         else:
             weights = attention_weights(Q, K, mask=mask, causal=causal)  # [B, h, N, M]
             heads = dropout(weights, p) @ V  # [B, h, N, d_k]
-        output: Tensor = self.W_O(heads.transpose(1, 2).flatten(2))  # [B, N, d_model]
-        return output, weights
+        return self.W_O(heads.transpose(1, 2).flatten(2)), weights  # [B, N, d_model]
         # solution:end
 
     def options(self) -> dict[str, Any]:
-        """Those of `nn.MultiheadAttention`, in our names."""
-        bias = self.W_O.bias is not None
-        sizes = {"d_model": self.d_model, "n_heads": self.n_heads}
-        return sizes | {"dropout": self.dropout, "bias": bias}
+        """The arguments of `nn.MultiheadAttention`, in our names."""
+        sizes = {"d_model": self.d_model, "n_heads": self.n_heads, "dropout": self.dropout}
+        return sizes | {"bias": self.W_O.bias is not None}
 
 
 def _kernel(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, p: float, causal: bool) -> Tensor:

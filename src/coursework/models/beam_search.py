@@ -1,8 +1,7 @@
 r"""Beam search: keep the `k` likeliest beginnings of a translation, and end with the likeliest.
 
-Greedy decoding takes the likeliest word at each step, and cannot take back a word that led nowhere.
-Beam search keeps `k` hypotheses. At each step every one of them is continued by every word, and of
-these `k V` the best `k` survive. Hypotheses of different lengths are compared by
+Each step continues every hypothesis by every word, and of these `k V` the best `k` survive. Greedy
+decoding is `k = 1`. Hypotheses of different lengths are compared by
 
 .. math::
 
@@ -11,8 +10,8 @@ these `k V` the best `k` survive. Hypotheses of different lengths are compared b
 (Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14), since each word costs probability and
 short outputs would win otherwise.
 
-Letters: `B` batch, `k` width of the beam, `R` rows that are decoded side by side, `S` source length,
-`L` length of the output, `V` vocabulary.
+Letters: `B` sentences, of which `A` are still decoded, `k` width of the beam, `R` rows that are
+decoded side by side, `S` source length, `L` length of the output, `V` vocabulary.
 """
 
 import math
@@ -30,11 +29,9 @@ class Decoding(Protocol):
 
     def step(self, words: Tensor) -> Tensor:
         """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
-        ...
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be taken several times or not at all."""
-        ...
 
 
 class Translatable(Protocol):
@@ -42,15 +39,12 @@ class Translatable(Protocol):
 
     def start(self, src: Tensor) -> Decoding:
         """Read the source sentences `[B, S]`; nothing is written yet."""
-        ...
 
 
 class Ensemble:
-    r"""Several models that translate as one: the mean of their probabilities of the next word.
+    r"""Several models in eval mode with one vocabulary: the mean of their probabilities of the next word.
 
     .. math:: P(w \mid y_{<t}, x) = \frac{1}{M} \sum_{m=1}^{M} P_m(w \mid y_{<t}, x)
-
-    The models are in eval mode and share one vocabulary.
     """
 
     def __init__(self, models: Sequence[Translatable]) -> None:
@@ -58,7 +52,7 @@ class Ensemble:
         self.models = list(models)
 
     def start(self, src: Tensor) -> "EnsembleDecoding":
-        """Let every model read the source sentences `[B, S]`."""
+        """See :meth:`Translatable.start`."""
         return EnsembleDecoding([model.start(src) for model in self.models])
 
 
@@ -69,12 +63,12 @@ class EnsembleDecoding:
         self.parts = parts
 
     def step(self, words: Tensor) -> Tensor:
-        """Append a word to each row and score the next: `[R]` -> log mean probability `[R, V]`."""
+        """Log of the mean probabilities `[R, V]`; else as :meth:`Decoding.step`."""
         scores = [part.step(words).double().log_softmax(dim=1) for part in self.parts]
         return torch.stack(scores).logsumexp(dim=0) - math.log(len(scores))  # [R, V]
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
+        """See :meth:`Decoding.select`."""
         for part in self.parts:
             part.select(rows)
 
@@ -104,32 +98,21 @@ def beam_search(
     pad: int = 0,
     alpha: float = 1.0,
 ) -> Beam:
-    r"""Translate a batch of sentences; the model is in eval mode.
+    r"""Translate a batch of sentences `[B, S]`; the model is in eval mode.
 
     A hypothesis that has ended stays in the beam as long as it is among the best `k`. A sentence is
-    done when no open hypothesis can overtake its best ended one: the probability of an open one only
-    falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. Sentences that are done leave
-    the batch, and those that remain cost no more than they must.
-
-    A `width` of 1 is greedy decoding. A hypothesis of `max_length` words is cut off. The start word
-    `sos` is not part of the output, the end word `eos` is; `pad` is never written within a sentence.
-    The length penalty has the exponent `alpha`; 0 compares plain probabilities.
-
-    Shapes:
-        - src: `[B, S]`
-        - output: see :class:`Beam`, L <= max_length
+    done, and leaves the batch, when no open hypothesis can overtake its best ended one: the probability
+    of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. A hypothesis of
+    `max_length` words is cut off. The output includes `eos`, not `sos`; `pad` only follows a sentence.
     """
     require(
         width > 0 and max_length > 0,
         f"width and max_length must be at least 1, but are {width} and {max_length}.",
     )
-    batch, device = expect("src", src, "B S")["B"], src.device
-    k = width
-    best = Beam(
-        torch.full((batch, max_length), pad, device=device),
-        torch.full((batch,), -torch.inf, dtype=torch.float64, device=device),
-        torch.full((batch,), -torch.inf, dtype=torch.float64, device=device),
-    )
+    k, batch, device = width, expect("src", src, "B S")["B"], src.device
+    nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
+    written = torch.full((batch, max_length), pad, device=device)
+    best = Beam(written, nothing.clone(), nothing.clone())
     if batch == 0:
         return best._replace(words=best.words[:, :1])
     alive = torch.arange(batch, device=device)  # [A], sentences that are still decoded
@@ -166,14 +149,13 @@ def beam_search(
         # Done: ended at its best, and out of reach of the open ones; or at the longest length.
         bound = log_p / length_penalty(max_length, alpha).to(device)  # [A, k]
         reachable = bound.masked_fill(ended, -torch.inf).amax(dim=1)  # [A]
-        best_ended = score.masked_fill(~ended, -torch.inf).amax(dim=1)  # [A]
+        candidates = score.masked_fill(~ended, -torch.inf)  # [A, k]
+        best_ended = candidates.amax(dim=1)  # [A]
         done = (best_ended >= reachable) & torch.isfinite(best_ended)  # [A]
-        if step == max_length:
-            # Cut off: what has ended goes first, then the likeliest beginning.
-            done = torch.ones_like(done)
+        done |= step == max_length
         if bool(done.any()):
-            candidates = score.masked_fill(~ended, -torch.inf)  # [A, k]
-            none = torch.isneginf(candidates).all(dim=1, keepdim=True)  # [A, 1]
+            # Where nothing has ended it is cut off: the likeliest beginning.
+            none = torch.isneginf(best_ended).unsqueeze(1)  # [A, 1]
             top = torch.where(none, score, candidates).argmax(dim=1)  # [A]
             rows = done.nonzero().squeeze(1)  # [D]
             best.words[alive[rows], :step] = written[rows, top[rows]]
@@ -183,8 +165,7 @@ def beam_search(
         if len(keep) == 0:
             break
         offset = torch.arange(len(alive), device=device).unsqueeze(1) * k  # [A, 1]
-        source = (offset + parent)[keep].flatten()  # [A' k], rows that go on
-        state.select(source)
+        state.select((offset + parent)[keep].flatten())  # [A' k], the rows that go on
         alive, log_p, ended, lengths = alive[keep], log_p[keep], ended[keep], lengths[keep]
         written, words = written[keep], word[keep].flatten()
     longest = int((best.words != pad).sum(dim=1).amax())

@@ -20,21 +20,11 @@ class BiLSTMClassifier(nn.Module):
         z &= [\max_t h_t \,\Vert\, \tfrac1T \sum_t h_t \,\Vert\, \overrightarrow{h}_T \,\Vert\,
               \overleftarrow{h}_1], \qquad \text{logit} = w^\top z + b
 
-    Maximum, mean and end states see different things (one strong word, the general tone, the whole
-    in order), and `z` costs nothing next to the recurrence.
+    Padding, at the right, never changes the result: sequences of unequal length are packed and pooled
+    over their own steps. The cell is :class:`.LSTM` (`"own"`) or `nn.LSTM` (`"builtin"`, a fused kernel);
+    a checkpoint of one loads into the other. Dropout acts between layers and before the output layer.
 
-    Padding, to the right of the sentence, never changes the result: sequences of unequal length are
-    packed and pooled over their own steps only. Batches of equal length take the plain path,
-    without packing. The cell is :class:`.LSTM` (`"own"`) or `nn.LSTM` (`"builtin"`, a fused kernel);
-    their parameters have the same names, so a checkpoint of one loads into the other. Dropout acts
-    between layers and before the output layer.
-
-    Shapes:
-        - tokens: `[B, T]` int64
-        - lengths: optional `[B]`; counted from the padding word if left out
-        - output: logits `[B]`
-
-    with `E` the embedding size and `H` the hidden size of each direction.
+    Letters: `B` batch, `T` steps, `E` embedding size, `H` hidden size of each direction.
     """
 
     def __init__(
@@ -68,11 +58,10 @@ class BiLSTMClassifier(nn.Module):
         self.output = nn.Linear(6 * hidden_size, 1)
 
     def features(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The pooled representation `z` of each sentence: `[B, T]` -> `[B, 6H]`."""
+        """The representation `z` of sentences `[B, T]` -> `[B, 6H]`; lengths are counted if left out."""
         if lengths is None:
             lengths = expect_words("tokens", tokens, "B T", self.padding_idx)  # [B]
-        embedded = self.embedding_dropout(self.embedding(tokens))  # [B, T, E]
-        return self.pool(embedded, lengths)
+        return self.pool(self.embedding_dropout(self.embedding(tokens)), lengths)
 
     def pool(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """The representation `z` of embedded sentences: `[B, T, E]`, `[B]` -> `[B, 6H]`."""
@@ -87,8 +76,7 @@ class BiLSTMClassifier(nn.Module):
         lengths = lengths.cpu().clamp(min=1)  # [B]
         if bool((lengths == steps).all()):
             states, (h_n, _) = self.lstm(embedded)  # [B, T, 2H], [2L, B, H]
-            highest = states.amax(dim=1)  # [B, 2H]
-            mean = states.mean(dim=1)  # [B, 2H]
+            highest, mean = states.amax(dim=1), states.mean(dim=1)  # 2 x [B, 2H]
         else:
             packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
             packed_states, (h_n, _) = self.lstm(packed)  # [2L, B, H]
@@ -103,9 +91,8 @@ class BiLSTMClassifier(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logit of the positive class for each sentence: `[B, T]` -> `[B]`."""
-        return self.score(self.features(tokens, lengths))  # [B]
+        return self.score(self.features(tokens, lengths))
 
     def score(self, pooled: Tensor) -> Tensor:
         """Logits of the representation: `[B, 6H]` -> `[B]`."""
-        logits: Tensor = self.output(self.dropout(pooled))  # [B, 1]
-        return logits.squeeze(1)  # [B]
+        return self.output(self.dropout(pooled)).squeeze(1)

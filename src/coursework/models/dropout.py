@@ -1,7 +1,7 @@
-r"""Dropout whose mask costs a fifth of PyTorch's on a CPU.
+"""Dropout whose mask costs a fifth of PyTorch's on a CPU: 64 random bits decide on four entries.
 
-`F.dropout` draws every entry of its mask there as a Bernoulli variable of its own, one after the other;
-in a small Transformer that is a fifth of a training step. Here 64 random bits decide on four entries.
+`F.dropout` draws every entry there as a Bernoulli variable of its own, a fifth of a training step of a
+small Transformer.
 """
 
 import torch
@@ -14,7 +14,7 @@ _LEVELS = 2**16
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    r"""Zero each entry with probability `p`, and scale the others so that the mean stays.
+    """Zero each entry with probability `p`, and scale the others so that the mean stays.
 
     The probability is rounded to a multiple of :math:`2^{-16}`, and the scale is that of the rounded
     one, so the mean is kept exactly. On other devices than a CPU this is `F.dropout`.

@@ -13,16 +13,10 @@ class WordEmbedding(nn.Module):
     .. math:: x_t = P\, E_{w_t}, \qquad
               E \in \mathbb{R}^{V \times w},\; P \in \mathbb{R}^{d \times w}
 
-    Without pre-trained vectors, and with vectors that are already of width `d`, there is no
-    projection (:math:`P = I`). With vectors of another width, such as 50, :math:`P` is learned.
-    The row of the padding word is zero and stays zero. Fresh vectors are drawn from N(0, std^2),
-    pre-trained ones are rescaled to it (rows of zeros are words without a vector and do not
-    count); without `std` they are drawn from N(0, 1), or left as they are.
-
-    Shapes:
-        - pretrained: `[V, w]`
-        - tokens: `[...]` int64
-        - output: `[..., d]`
+    :math:`P` is learned where pre-trained vectors have another width than `d`, else :math:`P = I`. The
+    row of the padding word is zero and stays zero. Fresh vectors are drawn from N(0, std^2) (std 1 if
+    None), pre-trained ones `[V, w]` are rescaled to `std` if it is given; rows of zeros, words without
+    a vector, do not count.
     """
 
     def __init__(
@@ -44,25 +38,22 @@ class WordEmbedding(nn.Module):
                 weight = weight * (std / known.std())
         if padding_idx is not None:
             weight[padding_idx] = 0.0
-        self.dim = dim
-        self.padding_idx = padding_idx
+        self.dim, width = dim, weight.shape[1]
         self.table = nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=padding_idx)
-        self.projection: nn.Linear | None = None
-        width = weight.shape[1]
-        if width != dim:
-            self.projection = nn.Linear(width, dim, bias=False)
+        self.projection = nn.Linear(width, dim, bias=False) if width != dim else None
+        if self.projection is not None:
             # Variance 1/w keeps the variance of an entry: E[(Px)_i^2] = w * (1/w) * E[x_j^2].
             nn.init.normal_(self.projection.weight, std=width**-0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Vectors of the words: `[...]` -> `[..., d]`."""
-        vectors: Tensor = self.table(tokens)  # [..., w]
+        vectors = self.table(tokens)  # [..., w]
         return vectors if self.projection is None else self.projection(vectors)  # [..., d]
 
     def logits(self, hidden: Tensor) -> Tensor:
         r"""Scores of all words with the same matrix, :math:`h P E^\top`: `[..., d]` -> `[..., V]`.
 
-        Weight tying (Press & Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4).
+        Weight tying: Press & Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4.
         """
         if self.projection is not None:
             hidden = hidden @ self.projection.weight  # [..., w]

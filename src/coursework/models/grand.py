@@ -1,9 +1,9 @@
-r"""Graph random neural network: Feng et al. 2020 (GRAND), https://arxiv.org/abs/2005.11079.
+"""Graph random neural network: Feng et al. 2020 (GRAND), https://arxiv.org/abs/2005.11079.
 
-With few labels a network learns to trust single neighbours. Here whole nodes are dropped at random, what
-is left is spread over the graph, and several such views of the same node must agree.
+With few labels a network learns to trust single neighbours. Here whole nodes are dropped at random,
+the rest is spread over the graph, and several such views of the same node must agree.
 
-Letters: `N` nodes, `F` input features per node, `H` hidden units, `C` classes, `S` views, `K` order.
+Letters: `N` nodes, `F` input features, `H` hidden units, `C` classes, `S` views, `K` order.
 """
 
 import torch
@@ -16,15 +16,9 @@ from coursework.models.sparse import FeatureLinear, feature_dropout, multiply
 
 
 def propagate(h: Tensor, adj: Tensor, order: int) -> Tensor:
-    r"""Mean of a signal and of what it becomes in 1, ..., K steps.
+    r"""Mean of a signal `[N, H]` and of what it becomes in 1, ..., K steps (equation 2 of the paper).
 
     .. math:: \bar H = \frac{1}{K+1} \sum_{k=0}^{K} \hat A^k H
-
-    (Equation 2 of the paper.) The mean over several steps reaches far and does not smooth away the near.
-
-    Shapes:
-        - h: `[N, H]`, adj: `[N, N]`
-        - output: `[N, H]`
     """
     total = step = h
     for _ in range(order):
@@ -34,20 +28,16 @@ def propagate(h: Tensor, adj: Tensor, order: int) -> Tensor:
 
 
 class GRAND(nn.Module):
-    r"""Random propagation, then a multi-layer perceptron.
+    r"""Random propagation, then a multi-layer perceptron: x `[N, F]`, adj `[N, N]` -> logits `[N, C]`.
 
     .. math:: Z^{(s)} = \mathrm{Dropout}\big(\mathrm{ReLU}(\bar A\,
               (\epsilon^{(s)} \odot X^{(s)} W^{(0)}) + b^{(0)})\big)\, W^{(1)} + b^{(1)},
               \qquad \bar A = \frac{1}{K+1} \sum_{k=0}^{K} \hat A^k
 
     :math:`\epsilon^{(s)}_v` is 0 with probability `dropnode`, for the node as a whole, and
-    :math:`1/(1-\text{dropnode})` else; :math:`X^{(s)}` are the features with some of them dropped.
-    Propagation is linear and acts on nodes, :math:`W^{(0)}` acts on features, so the two change places:
-    what is spread over the graph has `H` columns, not `F`.
-
-    Shapes:
-        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
-        - output: logits `[N, n_classes]`
+    :math:`1/(1-\text{dropnode})` else; :math:`X^{(s)}` are features, dense or sparse, some dropped.
+    Propagation acts on nodes, :math:`W^{(0)}` on features, so the two change places: what is spread has
+    `H` columns, not `F`.
     """
 
     def __init__(
@@ -64,9 +54,7 @@ class GRAND(nn.Module):
         require(order >= 0, f"order must not be negative, but is {order}.")
         probability("dropnode", dropnode, open_end=True)
         probability("input_dropout", input_dropout, open_end=True)
-        self.order = order
-        self.dropnode = dropnode
-        self.input_dropout = input_dropout
+        self.order, self.dropnode, self.input_dropout = order, dropnode, input_dropout
         self.linear1 = FeatureLinear(nfeat, n_hidden, bias=False)
         self.bias1 = nn.Parameter(torch.zeros(n_hidden))
         self.linear2 = nn.Linear(n_hidden, n_classes)
@@ -85,8 +73,7 @@ class GRAND(nn.Module):
             signals.append(h)
         spread = propagate(torch.cat(signals, dim=1), adj, self.order)  # [N, S*H]
         h = spread.unflatten(1, (samples, -1)).transpose(0, 1) + self.bias1  # [S, N, H]
-        logits: Tensor = self.linear2(self.dropout(torch.relu(h)))  # [S, N, C]
-        return logits
+        return self.linear2(self.dropout(torch.relu(h)))  # [S, N, C]
 
     def forward(self, x: Tensor, adj: Tensor, samples: int | None = None) -> Tensor:
         """Logits of the classes `[N, n_classes]`, or of `samples` views `[S, N, n_classes]`."""
@@ -94,17 +81,13 @@ class GRAND(nn.Module):
 
 
 def consistency_loss(logits: Tensor, temperature: float) -> Tensor:
-    r"""How far the views disagree with their sharpened mean.
+    r"""How far the views `[S, N, C]` disagree with their sharpened mean (equations 4 and 5).
 
     .. math:: \frac{1}{SN} \sum_{s,v} \big\lVert p^{(s)}_v - \tilde p_v \big\rVert^2, \qquad
               \tilde p_{vc} = \bar p_{vc}^{1/T} \Big/ \sum_{c'} \bar p_{vc'}^{1/T}
 
-    (Equations 4 and 5 of the paper.) The target :math:`\tilde p` is a constant for the gradient; a
-    temperature :math:`T` below one makes it surer than the views are.
-
-    Shapes:
-        - logits: `[S, N, C]`
-        - output: a number
+    The target :math:`\tilde p` is a constant for the gradient; a temperature :math:`T` below one makes
+    it surer than the views are.
     """
     expect("logits", logits, "S N C")
     require(temperature > 0, f"temperature must be positive, but is {temperature}.")

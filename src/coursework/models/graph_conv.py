@@ -1,10 +1,9 @@
 r"""Graph convolution from edge lists, and a regression network built on it.
 
 Convention of the whole project (and of PyTorch Geometric): `edge_index` is `[2, E]` int64, **row 0
-holds the sources, row 1 the targets**; information flows from source to target, so the neighbours
-:math:`\mathcal{N}(v)` of v are the sources of the edges that end in v. A matrix of the graph has
-the target as row: :math:`(A x)_v = \sum_{u \in \mathcal{N}(v)} x_u`. An edge that is listed twice
-counts twice, in a sum as in the matrix.
+holds the sources, row 1 the targets**; the neighbours :math:`\mathcal{N}(v)` of v are the sources of
+the edges that end in v. A matrix of the graph has the target as row:
+:math:`(A x)_v = \sum_{u \in \mathcal{N}(v)} x_u`. An edge that is listed twice counts twice.
 
 Letters: `N` nodes, `E` edges, `F` input features, `H` hidden units.
 """
@@ -32,15 +31,10 @@ Aggregation = Literal["mean", "sum"]
 def neighbours(
     edge_index: Tensor, node: int, direction: Literal["in", "out", "both"] = "in"
 ) -> Tensor:
-    r"""The distance-1 neighbours of a node, sorted, each once, without the node itself.
+    r"""The distance-1 neighbours of a node `[n]`, sorted, each once, without the node itself.
 
-    The direction `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v; `"out"` the
-    targets of edges that start in v; `"both"` their union. In an undirected graph, which stores each
-    edge in both directions, all three agree.
-
-    Shapes:
-        - edge_index: `[2, E]`
-        - output: `[number of neighbours]` int64
+    `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v, `"out"` the targets of edges
+    that start in v, `"both"` their union; in an undirected graph all three agree.
     """
     check_edge_index(edge_index)
     source, target = edge_index
@@ -64,16 +58,12 @@ def degrees(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 def aggregate(x: Tensor, edge_index: Tensor, reduction: Aggregation = "mean") -> Tensor:
-    r"""Sum or average the vectors of the neighbours, edge by edge.
+    r"""Sum or average the vectors `[N, F]` of the neighbours, edge by edge: `[N, F]`.
 
     .. math:: y_v = \sum_{u \in \mathcal{N}(v)} x_u \quad\text{or}\quad
               y_v = \frac{1}{|\mathcal{N}(v)|} \sum_{u \in \mathcal{N}(v)} x_u
 
     A node without neighbours receives zero.
-
-    Shapes:
-        - x: `[N, F]`, edge_index: `[2, E]`
-        - output: `[N, F]`
     """
     num_nodes = expect("x", x, "N F")["N"]
     check_edge_index(edge_index, num_nodes)
@@ -95,13 +85,8 @@ class PlainGraphConvolution(nn.Module):
 
     .. math:: h_v' = \sigma\Big(W_1 \operatorname*{agg}_{u \in \mathcal{N}(v)} h_u + W_2 h_v\Big)
 
-    (Hamilton, *Graph Representation Learning*, 2020, equation 5.7; GraphConv of Morris et al. 2019
-    for the sum.) The aggregation is written here with one `index_add`; nothing of a graph
-    library is used. With `identity` the weights start as :math:`W_1 = W_2 = I`.
-
-    Shapes:
-        - x: `[N, in_features]`, edge_index: `[2, E]`
-        - output: `[N, out_features]`
+    (Hamilton, *Graph Representation Learning*, 2020, equation 5.7; GraphConv of Morris et al. 2019 for
+    the sum.) Nothing of a graph library is used. With `identity` the weights start as :math:`W_1 = W_2 = I`.
     """
 
     def __init__(
@@ -121,9 +106,8 @@ class PlainGraphConvolution(nn.Module):
             f"Identity weights need equal widths, but in_features is {in_features} "
             f"and out_features is {out_features}.",
         )
-        self.in_features = in_features
+        self.in_features, self.activation = in_features, activation
         self.aggregation: Aggregation = aggregation
-        self.activation = activation
         self.W_1 = nn.Linear(in_features, out_features, bias=bias)
         self.W_2 = nn.Linear(in_features, out_features, bias=False)
         if identity:
@@ -137,7 +121,7 @@ class PlainGraphConvolution(nn.Module):
         expect("x", x, "N F", F=self.in_features)
         # solution:begin the equation of the class | aggregate
         gathered = aggregate(x, edge_index, self.aggregation)  # [N, in]
-        h: Tensor = self.W_1(gathered) + self.W_2(x)  # [N, out]
+        h = self.W_1(gathered) + self.W_2(x)  # [N, out]
         return h if self.activation is None else self.activation(h)
         # solution:end
 
@@ -155,25 +139,17 @@ class GraphRegressor(nn.Module):
         h_v' &= h_v + \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{LayerNorm}(z_v)))
                 \qquad\text{(no residual in the first layer)}
 
-    and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert h^{(L)}_v]` (jumping
-    knowledge, Xu et al. 2018, https://arxiv.org/abs/1806.03536). Separate matrices for the node and
-    its neighbourhood are those of GraphSAGE (Hamilton et al. 2017, https://arxiv.org/abs/1706.02216,
-    algorithm 1): on graphs where linked pages differ they must not be mixed. The mean says what the
-    neighbours are like, the sum how many there are; dividing it by :math:`\sqrt{d_v}` keeps hubs
-    from drowning the rest.
-
-    The matrices act before the sums (both are linear), so sparse features meet a sparse-dense
-    product in the first layer and are never made dense.
-
-    Without `use_graph` every neighbour term and the degree is dropped: an MLP on the features alone,
-    the baseline that shows what the graph adds. Without `jumping_knowledge` the output sees the last
-    layer only.
+    and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert h^{(L)}_v]` (jumping knowledge,
+    Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last layer only). Separate
+    matrices for node and neighbourhood are those of GraphSAGE (Hamilton et al. 2017,
+    https://arxiv.org/abs/1706.02216, algorithm 1): where linked pages differ they must not be mixed. The
+    mean says what the neighbours are like, the sum how many there are; :math:`\sqrt{d_v}` keeps hubs from
+    drowning the rest. The matrices act before the sums, so sparse features are never made dense. Without
+    `use_graph` it is an MLP on the features alone, the baseline that shows what the graph adds.
 
     Shapes:
-        - x: `[N, F]`, dense or sparse CSR
+        - x: `[N, F]`, dense or sparse CSR; extra: `[N, extra_features]`; output: `[N]`
         - graph: `edge_index` `[2, E]`, or :func:`.adjacency` of it, `[N, N]`, to build it only once
-        - extra: `[N, extra_features]`
-        - output: `[N]`
     """
 
     def __init__(
@@ -192,11 +168,8 @@ class GraphRegressor(nn.Module):
         require(num_layers > 0, f"num_layers must be at least 1, but is {num_layers}.")
         known = bool(aggregations) and set(aggregations) <= {"mean", "sum"}
         require(known, f"aggregations is {aggregations!r}; choose from mean and sum.")
-        self.in_features = in_features
-        self.hidden = hidden
-        self.extra_features = extra_features
-        self.use_graph = use_graph
-        self.jumping_knowledge = jumping_knowledge
+        self.in_features, self.hidden, self.extra_features = in_features, hidden, extra_features
+        self.use_graph, self.jumping_knowledge = use_graph, jumping_knowledge
         self.input_dropout = input_dropout
         self.aggregations = tuple(dict.fromkeys(aggregations))
         terms = 1 + len(self.aggregations) if use_graph else 1  # self, mean, sum
@@ -221,7 +194,7 @@ class GraphRegressor(nn.Module):
         if self.extra_features or extra is not None:
             expect("extra", extra, "N extra", N=num_nodes, extra=self.extra_features)
         adj, degree = self._prepare(graph, num_nodes)
-        z: Tensor = self.features(feature_dropout(x, self.input_dropout, self.training))  # [N, 3H]
+        z = self.features(feature_dropout(x, self.input_dropout, self.training))  # [N, 3H]
         columns = [] if extra is None else [extra]  # [N, extra]
         if degree is not None:
             columns.append(degree.log1p())  # [N, 1]
@@ -233,29 +206,26 @@ class GraphRegressor(nn.Module):
             h = h + self._activate(index, self._propagate(layer(h), adj, degree))  # [N, H]
             states.append(h)
         joined = torch.cat(states, dim=1) if self.jumping_knowledge else h  # [N, L*H] or [N, H]
-        prediction: Tensor = self.head(joined)  # [N, 1]
-        return prediction.squeeze(1)  # [N]
+        return self.head(joined).squeeze(1)  # [N]
 
     def _activate(self, index: int, z: Tensor) -> Tensor:
         """Normalisation, ReLU and dropout of one layer: `[N, H]` -> `[N, H]`."""
-        h: Tensor = self.dropout(torch.relu(self.norms[index](z)))
-        return h
+        return self.dropout(torch.relu(self.norms[index](z)))
 
     def _propagate(self, z: Tensor, adj: Tensor | None, degree: Tensor | None) -> Tensor:
-        """Add the node's own term and the sums over its neighbours: `[N, 3H]` -> `[N, H]`."""
+        """The own term and the scaled sums over the neighbours: `[N, 3H]` -> `[N, H]`."""
         if adj is None or degree is None:
             return z
-        hidden = self.hidden
-        own, messages = z.split([hidden, z.shape[1] - hidden], dim=1)  # [N, H], [N, 2H]
+        own, messages = z.tensor_split([self.hidden], dim=1)  # [N, H], [N, 2H]
         d = degree.clamp(min=1.0)  # [N, 1]
         scale = {"mean": 1 / d, "sum": d.rsqrt()}
-        sums = multiply(adj, messages).split(hidden, dim=1)  # 2 x [N, H], all still sums
+        sums = multiply(adj, messages).split(self.hidden, dim=1)  # 2 x [N, H], all still sums
         for aggregation, total in zip(self.aggregations, sums, strict=True):
             own = own + total * scale[aggregation]
         return own
 
     def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor | None, Tensor | None]:
-        """Adjacency matrix `[N, N]` and degrees `[N, 1]`; nothing for the features-only model."""
+        """Adjacency matrix `[N, N]` and degrees `[N, 1]`, if the graph is used."""
         if not self.use_graph:
             return None, None
         require(graph is not None, "The graph is missing: pass edge_index [2, E] or adjacency.")

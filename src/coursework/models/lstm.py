@@ -12,14 +12,14 @@ forget gate of Gers et al. (2000) and without peepholes:
     c_t &= f_t \odot c_{t-1} + i_t \odot g_t                     \quad\text{(5) cell state} \\
     h_t &= o_t \odot \tanh(c_t)                                  \quad\text{(6) hidden state}
 
-The four matrices are kept as the row blocks **i, f, g, o** of one matrix, with PyTorch's names, so
-a `state_dict` moves between these modules and `nn.LSTMCell` / `nn.LSTM` in both directions.
+The four matrices are the row blocks **i, f, g, o** of one matrix, under PyTorch's names: a
+`state_dict` moves between these modules and `nn.LSTMCell` / `nn.LSTM` in both directions.
 
 Letters: `B` batch, `T` time steps, `I` input size, `H` hidden size, `L` layers, `D` directions
 (1 or 2), `R` rows of a packed sequence (the sum of all lengths).
 """
 
-from typing import overload
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +34,9 @@ State = tuple[Tensor, Tensor]
 
 
 def lstm_update(gates: Tensor, c: Tensor) -> State:
-    """One step from the pre-activations of the four gates: equations (1) to (6).
+    """One step by equations (1) to (6): gates `[..., 4H]`, c `[..., H]` -> `(h, c)`, each `[..., H]`.
 
-    Shapes:
-        - gates: `[..., 4H]`, the sums inside the activations, blocks i, f, g, o
-        - c: `[..., H]`, the cell state before the step
-        - output: the states `(h, c)` after the step, each `[..., H]`
+    `gates` are the sums inside the activations, in blocks i, f, g, o.
     """
     # solution:begin cut the sums into the gates, then equations (1) to (6) | torch.sigmoid, torch.tanh
     i, f, g, o = gates.chunk(4, dim=-1)  # 4 x [..., H]
@@ -49,47 +46,42 @@ def lstm_update(gates: Tensor, c: Tensor) -> State:
     # solution:end
 
 
+def register_weights(
+    module: nn.Module, suffix: str, inputs: int, hidden: int, bias: bool, **kind: Any
+) -> None:
+    """Add the parameters of one cell, drawn as PyTorch does: equal seeds give equal weights."""
+    rows, bound = 4 * hidden, hidden**-0.5 if hidden > 0 else 0.0
+    shapes: dict[str, tuple[int, ...]]
+    shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden)}
+    if bias:
+        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+    for name, shape in shapes.items():
+        values = torch.empty(shape, **kind).uniform_(-bound, bound)
+        module.register_parameter(name + suffix, nn.Parameter(values))
+
+
 class LSTMCell(nn.Module):
     r"""One LSTM step, equations (1) to (6) of this module; a drop-in for `torch.nn.LSTMCell`.
 
-    Names and shapes of the parameters, the order of their blocks and their initialisation
-    :math:`U(-1/\sqrt{H}, 1/\sqrt{H})` are PyTorch's:
-
-    - `weight_ih`: `[4H, I]`, `weight_hh`: `[4H, H]`, rows :math:`i, f, g, o`
-    - `bias_ih`, `bias_hh`: `[4H]`
+    Names, shapes and order of the parameters and their start, :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`, are
+    PyTorch's: `weight_ih` `[4H, I]`, `weight_hh` `[4H, H]`, `bias_ih` and `bias_hh` `[4H]`.
 
     Shapes:
         - input: `[B, I]`, or `[I]` for one sample
-        - hx: optional pair `(h, c)` of `[B, H]` (or `[H]`); zeros if left out
-        - output: the pair `(h', c')`, as `hx`
+        - hx and output: the pair `(h, c)` of `[B, H]` (or `[H]`); `hx` is zero if left out
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.bias = bias
-        rows = 4 * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size, device=device, dtype=dtype))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size, device=device, dtype=dtype))
-        if bias:
-            self.bias_ih = nn.Parameter(torch.empty(rows, device=device, dtype=dtype))
-            self.bias_hh = nn.Parameter(torch.empty(rows, device=device, dtype=dtype))
-        else:
-            self.register_parameter("bias_ih", None)
-            self.register_parameter("bias_hh", None)
-        self.reset_parameters()
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor | None
+    bias_hh: Tensor | None
 
-    def reset_parameters(self) -> None:
-        r"""Draw every parameter from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`."""
-        _uniform_(self, self.hidden_size)
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, **kind: Any) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        if not bias:
+            self.bias_ih = self.bias_hh = None
+        register_weights(self, "", input_size, hidden_size, bias, **kind)
 
     def extra_repr(self) -> str:
         """The sizes, for `print(cell)`."""
@@ -115,14 +107,9 @@ class LSTM(nn.Module):
     r"""Layers of :class:`LSTMCell` run over time; parameters, shapes and order are `torch.nn.LSTM`'s.
 
     There is no `proj_size`, and under autocast the states stay in float32 where PyTorch rounds them.
-
-    Layer :math:`l > 1` reads the hidden states of layer :math:`l - 1`, with dropout between them. A
-    second direction reads time backwards and its states are appended to the features. The products
-    :math:`W_{i\cdot} x_t` do not wait for the recurrence, so each layer computes them for many
-    steps in one matrix product, and a step only adds :math:`W_{h\cdot} h_{t-1}`.
-
-    A batch of padded sequences is best passed as a `PackedSequence`; a plain tensor is the packed
-    sequence whose batch never shrinks, so one loop (:func:`scan`) serves both. Where it does not
+    The products :math:`W_{i\cdot} x_t` do not wait for the recurrence, so each layer computes them for
+    many steps at once, and a step only adds :math:`W_{h\cdot} h_{t-1}`. A plain tensor is the packed
+    sequence whose batch never shrinks, so one loop (:func:`scan`) serves both; where it does not
     shrink, :mod:`.lstm_backward` runs the same steps faster, with the backward pass written by hand.
 
     Shapes:
@@ -141,37 +128,18 @@ class LSTM(nn.Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        **kind: Any,
     ) -> None:
         super().__init__()
         require(num_layers > 0, f"num_layers must be at least 1, but is {num_layers}.")
         probability("dropout", dropout)
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = dropout
-        self.bidirectional = bidirectional
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
+        self.bidirectional, self.num_directions = bidirectional, 2 if bidirectional else 1
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * self.num_directions
             for suffix in self._suffixes(layer):
-                shapes: dict[str, tuple[int, ...]] = {
-                    "weight_ih": (4 * hidden_size, width),
-                    "weight_hh": (4 * hidden_size, hidden_size),
-                }
-                if bias:
-                    shapes |= {"bias_ih": (4 * hidden_size,), "bias_hh": (4 * hidden_size,)}
-                for name, shape in shapes.items():
-                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                    self.register_parameter(name + suffix, parameter)
-        self.reset_parameters()
-
-    @property
-    def num_directions(self) -> int:
-        """:math:`D`: 2 if bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
+                register_weights(self, suffix, width, hidden_size, bias, **kind)
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
@@ -187,25 +155,11 @@ class LSTM(nn.Module):
         """Endings of the parameter names of one layer, one for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
 
-    def reset_parameters(self) -> None:
-        r"""Draw every parameter from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`."""
-        _uniform_(self, self.hidden_size)
-
     def extra_repr(self) -> str:
         """The sizes, for `print(lstm)`."""
-        return (
-            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, "
-            f"bias={self.bias}, batch_first={self.batch_first}, dropout={self.dropout}, "
-            f"bidirectional={self.bidirectional}"
-        )
-
-    @overload
-    def forward(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]: ...
-
-    @overload
-    def forward(
-        self, input: PackedSequence, hx: State | None = None
-    ) -> tuple[PackedSequence, State]: ...
+        names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"{self.input_size}, {self.hidden_size}, {options}"
 
     def forward(
         self, input: Tensor | PackedSequence, hx: State | None = None
@@ -217,48 +171,33 @@ class LSTM(nn.Module):
         steps = expect("input", input, layout, "T I", I=self.input_size)["T"]
         require(steps > 0, "LSTM expects at least one time step, but the sequence is empty.")
         require(input.is_floating_point(), f"LSTM expects floating point, not {input.dtype}.")
-        batched = input.ndim == 3
-        if not batched:
-            x = input.unsqueeze(1)  # [T, 1, I]
+        if input.ndim == 2:  # a batch of one
+            at = 0 if self.batch_first else 1
             hx = None if hx is None else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))  # [L*D, 1, H]
-        else:
-            x = input.transpose(0, 1) if self.batch_first else input  # [T, B, I]
+            output, (h_n, c_n) = self(input.unsqueeze(at), hx)
+            return output.squeeze(at), (h_n.squeeze(1), c_n.squeeze(1))
+        x = input.transpose(0, 1) if self.batch_first else input  # [T, B, I]
         batch = x.shape[1]
-        rows, (h_n, c_n) = self._run(
-            x.reshape(steps * batch, self.input_size),  # [T*B, I]
-            [batch] * steps,
-            self._initial(hx, batch, x),
-        )
+        flat = x.reshape(steps * batch, self.input_size)  # [T*B, I]
+        rows, state = self._run(flat, [batch] * steps, self._initial(hx, batch, x))
         output = rows.view(steps, batch, rows.shape[-1])  # [T, B, D*H]
-        if not batched:
-            return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
-        return (output.transpose(0, 1) if self.batch_first else output), (h_n, c_n)
+        return (output.transpose(0, 1) if self.batch_first else output), state
 
     def _forward_packed(
         self, packed: PackedSequence, hx: State | None
     ) -> tuple[PackedSequence, State]:
-        """Run a packed batch: its rows are sorted by length, the states come in batch order."""
+        """A packed batch: its rows are sorted by length, the states come in batch order."""
         expect("packed data", packed.data, "R I", I=self.input_size)
         sizes: list[int] = packed.batch_sizes.tolist()
-        h_0, c_0 = self._initial(hx, sizes[0], packed.data)  # [L*D, B, H]
-        if packed.sorted_indices is not None:
-            h_0 = h_0.index_select(1, packed.sorted_indices)
-            c_0 = c_0.index_select(1, packed.sorted_indices)
-        rows, (h_n, c_n) = self._run(packed.data, sizes, (h_0, c_0))
-        if packed.unsorted_indices is not None:
-            h_n = h_n.index_select(1, packed.unsorted_indices)
-            c_n = c_n.index_select(1, packed.unsorted_indices)
-        output = PackedSequence(
-            rows, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
-        )
-        return output, (h_n, c_n)
+        state = _in_order(self._initial(hx, sizes[0], packed.data), packed.sorted_indices)
+        rows, state = self._run(packed.data, sizes, state)
+        return PackedSequence(rows, *packed[1:]), _in_order(state, packed.unsorted_indices)
 
     def _initial(self, hx: State | None, batch: int, like: Tensor) -> State:
-        """The given initial states after a check of their shape, or zeros: 2 x `[L*D, B, H]`."""
+        """The given initial states, checked, or zeros: 2 x `[L*D, B, H]`."""
         shape = (self.num_layers * self.num_directions, batch, self.hidden_size)
         if hx is None:
-            zeros = like.new_zeros(shape)
-            return zeros, zeros
+            return (like.new_zeros(shape),) * 2
         for name, state in zip(("h_0", "c_0"), hx, strict=True):
             expect(name, state, "L*D B H", **dict(zip(("L*D", "B", "H"), shape, strict=True)))
         return hx
@@ -266,8 +205,7 @@ class LSTM(nn.Module):
     def _run(self, rows: Tensor, sizes: list[int], initial: State) -> tuple[Tensor, State]:
         """All layers and directions over packed rows `[R, I]` -> `[R, D*H]`, 2 x `[L*D, B, H]`."""
         # solution:begin all layers, each in its directions | self._scan runs one of them
-        h_n: list[Tensor] = []
-        c_n: list[Tensor] = []
+        h_n, c_n = [], []
         for layer in range(self.num_layers):
             if layer > 0:
                 rows = F.dropout(rows, self.dropout, self.training)  # [R, D*H]
@@ -319,16 +257,15 @@ def scan(
 ) -> tuple[Tensor, State]:
     """One layer in one direction as a plain loop: the cell over time, with `W_i x_t` hoisted.
 
-    Rows of a packed sequence are sorted by length, longest first, so at step t the first
-    `sizes[t]` sequences are alive. Forwards, sequences leave at the end of the batch; backwards
-    they join there, each with its initial state.
+    Rows of a packed sequence are sorted by length, so at step t the first `sizes[t]` sequences are
+    alive. Forwards, sequences leave at the end of the batch; backwards they join there, each with its
+    initial state.
 
     Shapes:
         - rows: `[R, I]`, the inputs, step after step; sizes: `T` non-increasing numbers with sum `R`
         - weight_ih: `[4H, I]`; weight_hh: `[4H, H]`; bias: `[4H]`, the sum of both; state: 2 x `[B, H]`
         - output: the hidden states `[R, H]`, and the last states 2 x `[B, H]`
     """
-    # The input half of the gates, for all steps at once.
     steps = F.linear(rows, weight_ih, bias).split(sizes)  # T x [B_t, 4H]
     weight_hh_t = weight_hh.t()  # [H, 4H]
     outputs: list[Tensor] = []
@@ -351,13 +288,13 @@ def scan(
         h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
         outputs.append(h)
     if finished:
-        h = torch.cat([h, *(last[0] for last in reversed(finished))])  # [B, H]
-        c = torch.cat([c, *(last[1] for last in reversed(finished))])  # [B, H]
+        parts = zip((h, c), *reversed(finished), strict=True)
+        h, c = (torch.cat(part) for part in parts)  # [B, H]
     return torch.cat(outputs), (h, c)
 
 
-def _uniform_(module: nn.Module, hidden_size: int) -> None:
-    """Initialise as PyTorch does, in the same order, so that equal seeds give equal weights."""
-    bound = hidden_size**-0.5 if hidden_size > 0 else 0.0
-    for parameter in module.parameters():
-        nn.init.uniform_(parameter, -bound, bound)
+def _in_order(state: State, order: Tensor | None) -> State:
+    """The states of the sequences in this order."""
+    if order is None:
+        return state
+    return state[0].index_select(1, order), state[1].index_select(1, order)

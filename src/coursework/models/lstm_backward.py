@@ -12,11 +12,10 @@ from torch import Tensor
 Scan = Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
 
 CHUNK = 2**17
-"""Numbers (half a megabyte in float32) that the gates of as many time steps take as are worked on
-together. Between a quarter and four times of it the speed hardly changes."""
+"""Numbers of the gates that are worked on together: half a megabyte in float32 stays in the cache."""
 
 FEWEST = 8
-"""Time steps that are worked on together at least: each span adds to the gradients of all weights."""
+"""Time steps that a span has at least: each adds to the gradients of all weights."""
 
 
 def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
@@ -35,16 +34,15 @@ def run(
     reverse: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    r"""Equations (1) to (6) of :mod:`.lstm` for sequences of one length.
+    """Equations (1) to (6) of :mod:`.lstm` for sequences of one length, in preallocated memory.
 
-    With `keep`, the gates :math:`i, f, g, o`, the cell states and their tanh stay for the backward
-    pass. Without, a span writes over the gates of the one before, and a step over the cell state of
-    the one before, so that both stay in the processor's cache.
+    With `keep`, gates, cell states and their tanh stay for the backward pass. Without, a span writes
+    over the gates of the one before, and a step over the cell state, so both stay in the cache.
 
     Shapes:
         - x: `[T, B, I]`; weight_ih: `[4H, I]`; weight_hh: `[4H, H]`; bias: `[4H]`; state: 2 x `[B, H]`
-        - output: hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`;
-          without `keep` the cell states are the last one alone, `[1, B, H]`
+        - output: hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`
+          (the last ones alone, `[1, B, H]`, without `keep`)
     """
     (steps, batch), size = x.shape[:2], weight_hh.shape[1]
     parts = spans(steps, batch * 4 * size, reverse)
@@ -86,7 +84,7 @@ def through_time(
     c_0: Tensor,
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states `[T, B, H]` and last cell state `[B, H]`, kept for a backward pass if there is one."""
+    """Hidden states `[T, B, H]` and last cell state `[B, H]`, with a graph if gradients are wanted."""
     inputs = (x, weight_ih, weight_hh, bias, h_0, c_0)
     if torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in inputs):
         output, c = ThroughTime.apply(scan, reverse, *inputs)
@@ -98,9 +96,9 @@ def through_time(
 class ThroughTime(torch.autograd.Function):
     r"""One layer in one direction, with backpropagation through time written out.
 
-    Let :math:`\bar v` be the derivative of the loss by :math:`v`, and :math:`a_t = [a^i_t, a^f_t,
-    a^g_t, a^o_t]` what stands inside the activations. From the last step to the first (the full
-    gradient of Graves & Schmidhuber, 2005; the paper of 1997 truncates it):
+    Let :math:`\bar v` be the derivative of the loss by :math:`v`, :math:`y_t` the output, and
+    :math:`a_t = [a^i_t, a^f_t, a^g_t, a^o_t]` what stands inside the activations. From the last step to
+    the first (the full gradient of Graves & Schmidhuber, 2005; the paper of 1997 truncates it):
 
     .. math::
 
@@ -111,19 +109,13 @@ class ThroughTime(torch.autograd.Function):
         \bar a^i_t &= \bar c_t \odot g_t \odot i_t (1 - i_t), \quad
         \bar a^f_t = \bar c_t \odot c_{t-1} \odot f_t (1 - f_t) &&\text{(9)} \\
         \bar a^g_t &= \bar c_t \odot i_t \odot (1 - g_t^2), \quad
-        \bar a^o_t = \bar h_t \odot \tanh(c_t) \odot o_t (1 - o_t) &&\text{(10)}
+        \bar a^o_t = \bar h_t \odot \tanh(c_t) \odot o_t (1 - o_t) &&\text{(10)} \\
+        \bar W_i &= \sum_t \bar a_t x_t^\top, \quad \bar W_h = \sum_t \bar a_t h_{t-1}^\top, \quad
+        \bar b = \sum_t \bar a_t, \quad \bar x_t = W_i^\top \bar a_t &&\text{(11)}
 
-    with :math:`y_t` the output. Whatever :math:`\bar c_t` and :math:`\bar h_t` are multiplied by is
-    known beforehand and computed for a span of steps at once, and so are the gradients that nothing
-    waits for, each as a product over many steps instead of a sum of :math:`T` small ones:
-
-    .. math::
-
-        \bar W_i = \sum_t \bar a_t x_t^\top, \quad \bar W_h = \sum_t \bar a_t h_{t-1}^\top, \quad
-        \bar b = \sum_t \bar a_t, \quad \bar x_t = W_i^\top \bar a_t \qquad\text{(11)}
-
-    Where the gradient is to be differentiated again (`create_graph=True`), it is taken of the plain
-    loop `scan` instead, which autograd can follow to any order.
+    The factors of :math:`\bar c_t` and :math:`\bar h_t` are known beforehand and computed for a span of
+    steps at once, and so are the sums of (11), each as one product. For `create_graph=True` the gradient
+    is that of the plain loop `scan`, which autograd can differentiate again.
     """
 
     @staticmethod
@@ -203,10 +195,7 @@ class ThroughTime(torch.autograd.Function):
 
 
 def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Tensor:
-    """`factor` times the slope at `value`: `y (1 - y)` of the sigmoid, `1 - y^2` of tanh.
-
-    The kernels are those by which autograd differentiates `torch.sigmoid` and `torch.tanh`.
-    """
+    """`factor` times the slope at `value`, by the kernels of autograd for `sigmoid` and `tanh`."""
     kernel = torch.ops.aten.sigmoid_backward if kind == "sigmoid" else torch.ops.aten.tanh_backward
     return kernel.grad_input(factor, value, grad_input=out)
 
@@ -237,11 +226,6 @@ def _gradients_of_scan(
         x.flatten(0, 1), [x.shape[1]] * len(x), weight_ih, weight_hh, bias, (h_0, c_0), reverse
     )
     wanted = [k for k, is_needed in enumerate(needed) if is_needed]
-    found = torch.autograd.grad(
-        (rows.view_as(gradients[0]), c),
-        [fixed[k] for k in wanted],
-        gradients,
-        create_graph=True,
-    )
-    by_index = dict(zip(wanted, found, strict=True))
-    return [by_index.get(k) for k in range(len(inputs))]
+    leaves, ends = [fixed[k] for k in wanted], (rows.view_as(gradients[0]), c)
+    found = iter(torch.autograd.grad(ends, leaves, gradients, create_graph=True))
+    return [next(found) if is_needed else None for is_needed in needed]

@@ -1,12 +1,11 @@
-r"""Regression on a graph from labelled look-alikes, without a way for a label to reach itself.
+"""Regression on a graph from labelled look-alikes, without a way for a label to reach itself.
 
-The labels of other nodes say much about a node, but a network that is fed labels learns to copy its
-own. Two usual remedies hide a random part of them in every step (UniMP, Shi et al. 2021,
-https://arxiv.org/abs/2009.03509) or propagate residuals once the network is trained (Correct and
-Smooth, Huang et al. 2021, https://arxiv.org/abs/2010.13993). Here the labels enter **in the last step
-alone**, one hop away, along a list of candidates in which no node is its own candidate. So a label cannot
-come back to its node by any path, every known label may be shown in every step, and training sees what
-testing sees.
+A network that is fed labels learns to copy its own. Two usual remedies hide a random part of them
+in every step (UniMP, Shi et al. 2021, https://arxiv.org/abs/2009.03509) or propagate residuals
+after training (Correct and Smooth, Huang et al. 2021, https://arxiv.org/abs/2010.13993). Here labels
+enter **in the last step alone**, one hop away, along a list of candidates in which no node is its
+own: no label can come back to its node, every known one may be shown in every step, and training
+sees what testing sees.
 
 Letters: `N` nodes, `B` nodes asked for, `E` pairs (node, candidate), `F` features of a node, `D` features
 of a pair, `H` hidden width, `d_k` width of queries and keys.
@@ -53,9 +52,8 @@ class Candidates:
 
     def owners(self) -> Tensor:
         """Node of every pair, `[E]`."""
-        return torch.arange(len(self.pointers) - 1, device=self.pointers.device).repeat_interleave(
-            self.pointers.diff()
-        )
+        nodes = torch.arange(len(self.pointers) - 1, device=self.pointers.device)
+        return nodes.repeat_interleave(self.pointers.diff())
 
     def to(self, device: torch.device) -> Candidates:
         """The same on another device."""
@@ -85,16 +83,10 @@ class ResidualAttention(nn.Module):
                   \bigl(y_j - \lambda_i f_j - (1 - \lambda_i) f_i\bigr),
                   \qquad \lambda_i = \sigma(v^\top h_i + c)
 
-    The first summand is the guess; :math:`\alpha_{i0}`, the weight of nobody, leaves it as it is. With
-    :math:`\lambda_i = 1` the *residuals* of the look-alikes are added, as in kriging; with
-    :math:`\lambda_i = 0` the prediction moves towards their labels themselves, which is right for copies.
-
-    Without `residual`, :math:`\lambda_i = 0`; without `query`, :math:`W^Q, W^K` are left out, so that
-    the pair features alone decide.
-
-    Shapes:
-        - x: `[N, F]` dense or sparse CSR, labels and known: `[N]`, rows: `[B]`
-        - output: prediction `[B]` and guess `[B]`
+    :math:`\alpha_{i0}`, the weight of nobody, leaves the guess as it is. With :math:`\lambda_i = 1` the
+    *residuals* of the look-alikes are added, as in kriging; with :math:`\lambda_i = 0` (always, without
+    `residual`) the prediction moves towards their labels, which is right for copies. Without `query`,
+    :math:`W^Q, W^K` are left out: the pair features alone decide.
     """
 
     def __init__(
@@ -118,11 +110,7 @@ class ResidualAttention(nn.Module):
         self.input_dropout = input_dropout
         self.linear1 = FeatureLinear(features, hidden)
         self.rest = nn.Sequential(
-            nn.ReLU(),
-            Dropout(dropout),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            Dropout(dropout),
+            nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), Dropout(dropout)
         )
         self.guess = nn.Linear(hidden, 1)
         self.nobody = nn.Linear(hidden, 1)
@@ -140,10 +128,9 @@ class ResidualAttention(nn.Module):
     def attend(
         self, h: Tensor, candidates: Candidates, known: Tensor, rows: Tensor, group: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weights of the candidates that may be looked at.
+        """Visible pairs, their places in `rows` and their weights, each `[E']`; the weights of nobody `[B]`.
 
-        The numbers of the pairs, their places in `rows`, their weights, each `[E']`, and the weight
-        of nobody `[B]`; the weights of a row and of nobody sum to one.
+        The weights of a row and of nobody sum to one.
         """
         pairs, place = candidates.of(rows)
         other = candidates.nodes[pairs]
@@ -170,10 +157,9 @@ class ResidualAttention(nn.Module):
         *,
         group: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict some nodes (all by default); only labels that are `known` (boolean) are read.
+        """Prediction and guess `[B]` of some nodes (all by default), from labels that are `known` (boolean).
 
-        The own label is never used, known or not. With `group` `[N]`, candidates of the own group
-        are left out too.
+        The own label is never used. With `group` `[N]`, candidates of the own group are left out too.
         """
         n = len(candidates.pointers) - 1
         expect("x", x, "N F", N=n, F=self.linear1.in_features)

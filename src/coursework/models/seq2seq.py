@@ -1,8 +1,7 @@
-r"""Recurrent translation with additive attention: the network of the PyTorch translation tutorial.
+"""Recurrent translation with additive attention: the network of the PyTorch translation tutorial.
 
-An encoder GRU reads the source sentence, a decoder GRU writes the target sentence one word at a
-time and looks back at the encoder through the attention of Bahdanau et al. (2015),
-https://arxiv.org/abs/1409.0473.
+An encoder GRU reads the source sentence, a decoder GRU writes the target sentence word by word and
+looks back through the attention of Bahdanau et al. (2015), https://arxiv.org/abs/1409.0473.
 
 Letters: `B` batch, `S` source length, `T` target length, `E` embedding size, `H` hidden size, `H_e`
 width of the encoder's states (`H`, or `2H` if bidirectional), `V` vocabulary.
@@ -19,16 +18,12 @@ from coursework.models.embedding import WordEmbedding
 
 
 class GRUEncoder(nn.Module):
-    r"""Embed the source words and run a GRU over them.
+    r"""Embed the source words `[B, S]` and run a GRU over them.
 
     .. math:: h_t = \mathrm{GRU}(\mathrm{Dropout}(E_{w_t}), h_{t-1})
 
-    Padding stands at the right and is packed away: it changes neither the states nor the last
-    state. Bahdanau et al. also read backwards (section 3.2), the tutorial only forwards.
-
-    Shapes:
-        - src: `[B, S]` int64
-        - output: states `[B, S, H_e]` (zero at padding) and the start of the decoder `[B, H]`
+    Padding, at the right, is packed away: states there are zero, and the last state is that of the last
+    word. Bahdanau et al. also read backwards (section 3.2), the tutorial only forwards.
     """
 
     def __init__(
@@ -46,11 +41,11 @@ class GRUEncoder(nn.Module):
         self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained)
         self.dropout = Dropout(dropout)
         self.gru = nn.GRU(embedding_dim, hidden_size, batch_first=True, bidirectional=bidirectional)
-        self.output_size = hidden_size * (2 if bidirectional else 1)
+        self.output_size = hidden_size * (1 + bidirectional)
         self.bridge = nn.Linear(2 * hidden_size, hidden_size) if bidirectional else None
 
     def forward(self, src: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode: `[B, S]` -> `[B, S, H_e]`, `[B, H]`."""
+        """States and the start of the decoder: `[B, S]` -> `[B, S, H_e]`, `[B, H]`."""
         lengths = expect_words("src", src, "B S", self.pad_idx).cpu().clamp(min=1)  # [B]
         embedded = self.dropout(self.embedding(src))  # [B, S, E]
         if len(src) == 0:
@@ -60,10 +55,8 @@ class GRUEncoder(nn.Module):
             states, last = self.gru(embedded)  # [B, S, H_e], [D, B, H]
         else:
             packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-            packed_states, last = self.gru(packed)
-            states, _ = pad_packed_sequence(
-                packed_states, batch_first=True, total_length=src.shape[1]
-            )
+            states, last = self.gru(packed)
+            states, _ = pad_packed_sequence(states, batch_first=True, total_length=src.shape[1])
         if self.bridge is None:
             return states, last[-1]
         return states, torch.tanh(self.bridge(torch.cat([last[0], last[1]], dim=1)))
@@ -77,13 +70,8 @@ class BahdanauAttention(nn.Module):
         e_{tj} = v_a^\top \tanh(W_a s_{t-1} + U_a h_j), \qquad
         \alpha_t = \mathrm{softmax}(e_t), \qquad c_t = \sum_j \alpha_{tj} h_j
 
-    (Bahdanau et al. 2015, section 3.1, equations 5 and 6, and appendix A.1.2.) Padding words get
+    (Section 3.1, equations 5 and 6, and appendix A.1.2.) `mask` `[B, S]` is True at words; padding gets
     weight zero. :math:`U_a h_j` does not depend on t: compute it once with :meth:`project`.
-
-    Shapes:
-        - query: `[B, H]`, keys: `[B, S, H_e]`, projected: `[B, S, H]`
-        - mask: `[B, S]` boolean, True = a word, False = padding
-        - output: context `[B, H_e]`, weights `[B, S]`
     """
 
     def __init__(self, hidden_size: int, key_size: int | None = None) -> None:
@@ -94,8 +82,7 @@ class BahdanauAttention(nn.Module):
 
     def project(self, keys: Tensor) -> Tensor:
         """The part of the score that no step changes: `[B, S, H_e]` -> `[B, S, H]`."""
-        projected: Tensor = self.U_a(keys)
-        return projected
+        return self.U_a(keys)
 
     def forward(
         self,
@@ -104,13 +91,12 @@ class BahdanauAttention(nn.Module):
         mask: Tensor | None = None,
         projected: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The context vector and the attention weights."""
+        """Query `[B, H]`, keys `[B, S, H_e]` -> context `[B, H_e]`, weights `[B, S]`."""
         batch = expect("query", query, "B H", H=self.W_a.in_features)["B"]
         expect("keys", keys, "B S H_e", B=batch, H_e=self.U_a.in_features)
-        if projected is None:
-            projected = self.project(keys)  # [B, S, H]
+        projected = self.project(keys) if projected is None else projected  # [B, S, H]
         hidden = torch.tanh(self.W_a(query).unsqueeze(1) + projected)  # [B, S, H]
-        scores: Tensor = self.v_a(hidden).squeeze(2)  # [B, S]
+        scores = self.v_a(hidden).squeeze(2)  # [B, S]
         if mask is None:
             weights = scores.softmax(dim=1)  # [B, S]
         else:
@@ -129,11 +115,6 @@ class AttentionDecoder(nn.Module):
         c_t &= \mathrm{Attention}(s_{t-1}, h_{1..S}) \\
         s_t &= \mathrm{GRU}([\mathrm{Dropout}(E_{y_{t-1}}) \Vert c_t], s_{t-1}) \\
         \text{logits}_t &= W_o s_t + b_o
-
-    Shapes:
-        - tgt: `[B, T]` int64, the words that are read (the sentence behind the start word)
-        - states: `[B, S, H_e]`, start: `[B, H]`, mask: `[B, S]`, True = a word
-        - output: logits `[B, T, V]`, attention `[B, T, S]`
     """
 
     def __init__(
@@ -158,15 +139,17 @@ class AttentionDecoder(nn.Module):
     def step(
         self, embedded: Tensor, s: Tensor, states: Tensor, mask: Tensor, projected: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """One embedded word `[B, E]` further: `s` `[B, H]` -> new `s` `[B, H]`, weights `[B, S]`."""
+        """One embedded word `[B, E]` further: `s` `[B, H]` -> new `s`, weights `[B, S]`."""
         context, weights = self.attention(s, states, mask, projected)  # [B, H_e], [B, S]
-        s = self.gru(torch.cat([embedded, context], dim=1), s)  # [B, H]
-        return s, weights
+        return self.gru(torch.cat([embedded, context], dim=1), s), weights
 
     def forward(
         self, tgt: Tensor, states: Tensor, start: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Logits of the next word at every position, and where the decoder looked."""
+        """Words read `[B, T]` -> logits of the next ones `[B, T, V]`, attention `[B, T, S]`.
+
+        `states` and `start` are those of :class:`GRUEncoder`.
+        """
         expect_words("tgt", tgt, "B T", self.pad_idx, B=len(states))
         # Every input is known: embed all words and score all states in one product each.
         projected = self.attention.project(states)  # [B, S, H]
@@ -179,9 +162,7 @@ class AttentionDecoder(nn.Module):
 
 
 class Seq2Seq(nn.Module):
-    r"""Encoder, attention and decoder: from a source sentence to a target sentence.
-
-    Pre-trained embeddings may have any width; see :class:`.WordEmbedding`.
+    """Encoder, attention and decoder; pre-trained embeddings may have any width.
 
     Shapes:
         - src: `[B, S]` int64, padded at the right
@@ -212,15 +193,14 @@ class Seq2Seq(nn.Module):
     def attend(self, src: Tensor, tgt: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[B, T, V]` and the attention to the source `[B, T, S]` at every position."""
         states, start = self.encoder(src)  # [B, S, H_e], [B, H]
-        logits, weights = self.decoder(tgt, states, start, src != self.pad_idx)
-        return logits, weights
+        return self.decoder(tgt, states, start, src != self.pad_idx)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
         """Logits of the next target word at every position: `[B, T, V]`."""
         return self.attend(src, tgt)[0]
 
     def start(self, src: Tensor) -> "RecurrentDecoding":
-        """Read the sources `[B, S]`, for a search such as :func:`.beam_search.beam_search`."""
+        """See :meth:`.beam_search.Translatable.start`."""
         return RecurrentDecoding(self, src)
 
 
@@ -234,13 +214,12 @@ class RecurrentDecoding:
         self.projected = model.decoder.attention.project(self.states)  # [R, S, H]
 
     def step(self, words: Tensor) -> Tensor:
-        """Append a word to each row and score the next: `[R]` -> logits `[R, V]`."""
+        """See :meth:`.beam_search.Decoding.step`."""
         embedded = self.decoder.dropout(self.decoder.embedding(words))  # [R, E]
         self.s, _ = self.decoder.step(embedded, self.s, self.states, self.mask, self.projected)
-        logits: Tensor = self.decoder.output(self.s)
-        return logits  # [R, V]
+        return self.decoder.output(self.s)  # [R, V]
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
+        """See :meth:`.beam_search.Decoding.select`."""
         self.states, self.s = self.states[rows], self.s[rows]
         self.mask, self.projected = self.mask[rows], self.projected[rows]

@@ -17,8 +17,7 @@ Value = TypeVar("Value")
 def _remembered(x: Tensor, name: str, make: Callable[[Tensor], Value]) -> Value:
     """`make(x)`, kept with the tensor until it is written to.
 
-    So a check that passes over all edges, and on a GPU waits for all that was queued before, is done
-    once and not in every layer and step.
+    So a check that passes over all edges, and on a GPU waits for what was queued before, is done once.
     """
     if x.is_inference():  # its versions are not counted
         return make(x)
@@ -27,18 +26,6 @@ def _remembered(x: Tensor, name: str, make: Callable[[Tensor], Value]) -> Value:
         value = make(x)
         setattr(x, name, (x._version, value))
     return value  # type: ignore[return-value]
-
-
-def _ends(edge_index: Tensor) -> tuple[int, int]:
-    """The smallest and the largest id."""
-    low, high = torch.aminmax(edge_index)
-    return int(low), int(high)
-
-
-def _without_repeats(edge_index: Tensor) -> Tensor | None:
-    """The edges, each once; None if that changes nothing."""
-    unique = edge_index.unique(dim=1)  # [2, E']
-    return None if unique.shape == edge_index.shape else unique
 
 
 def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
@@ -52,7 +39,10 @@ def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
     )
     if edge_index.numel() == 0 or num_nodes is None:
         return
-    low, high = _remembered(edge_index, "_coursework_ends", _ends)
+    ends = _remembered(
+        edge_index, "_coursework_ends", lambda e: torch.stack(torch.aminmax(e)).tolist()
+    )
+    low, high = ends
     require(
         low >= 0 and high < num_nodes,
         f"edge_index names nodes {low} to {high}, but the graph has nodes 0 to {num_nodes - 1}.",
@@ -63,25 +53,20 @@ def simple(edge_index: Tensor) -> Tensor:
     """The same edges, each once: `[2, E]` -> `[2, E']`."""
     if edge_index.numel() == 0:
         return edge_index
-    unique = _remembered(edge_index, "_coursework_simple", _without_repeats)
-    return edge_index if unique is None else unique
+    unique = _remembered(edge_index, "_coursework_simple", lambda e: e.unique(dim=1))
+    return edge_index if unique.shape == edge_index.shape else unique
 
 
 def is_edge_index(graph: Tensor) -> bool:
-    """Whether a graph is given as an edge index `[2, E]` int64, and not as a matrix.
-
-    A graph of two nodes makes `[2, 2]` ambiguous: only an int64 tensor is read as edges.
-    """
+    """Whether a graph is an edge index `[2, E]`, not a matrix: of two rows, only int64 means edges."""
     expect("graph", graph, "N M")
     return graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
 
 
 def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """The entries of a matrix that are not zero, as edges and their weights.
+    """The entries that are not zero of a matrix `[N, N]`, as edges `[2, E]` and weights `[E]`.
 
-    Shapes:
-        - adj: `[N, N]`, dense or sparse, of any type, row target, column source
-        - output: `[2, E]` int64 (row 0 sources, row 1 targets), and `[E]`
+    The matrix may be dense or sparse and of any type; its rows are targets, its columns sources.
     """
     require(
         adj.shape == (num_nodes, num_nodes) and not adj.is_meta,
@@ -107,9 +92,7 @@ def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
 def sparse_csr(row: Tensor, column: Tensor, values: Tensor | None, size: tuple[int, int]) -> Tensor:
     """A sparse CSR matrix from its entries; entries at the same place are added.
 
-    Shapes:
-        - row, column: `[E]` int64, values: `[E]` (ones if None)
-        - output: `size`, layout `torch.sparse_csr`
+    row, column `[E]` int64, values `[E]` (ones if None).
     """
     if values is None:
         values = torch.ones(len(row), device=row.device)
@@ -143,16 +126,14 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
         dtype = torch.promote_types(b.dtype, torch.float32)
         a, b = a.to(dtype), b.to(dtype)
         if a.layout == torch.sparse_csr and not a.requires_grad:
-            product: Tensor = _ConstantTimes.apply(a, b)
-            return product
+            return _ConstantTimes.apply(a, b)
         return torch.sparse.mm(a, b)
 
 
 class _ConstantTimes(torch.autograd.Function):
     """A constant CSR matrix times a dense one; the backward pass remembers how to transpose it.
 
-    `torch.sparse.mm` sorts the entries anew in every backward pass, a quarter of a training step on
-    a graph with 400,000 edges.
+    `torch.sparse.mm` sorts the entries in every backward pass, a quarter of a training step on 400,000 edges.
     """
 
     @staticmethod

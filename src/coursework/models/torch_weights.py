@@ -33,8 +33,7 @@ def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def options_of(module: nn.Module) -> dict[str, Any]:
     """The arguments that make a module of ours compute what a module of PyTorch's computes.
 
-    Raises:
-        ValueError: No module of ours computes that.
+    Raises ValueError if no module of ours computes that.
     """
     if isinstance(module, nn.MultiheadAttention):
         require(
@@ -84,7 +83,7 @@ class TorchWeights(nn.Module):
     """A module that mirrors one of PyTorch's, so that weights can move both ways."""
 
     def options(self) -> dict[str, Any]:
-        """The options of a layer as in :func:`options_of`; a stack has only those of its layers."""
+        """The arguments of a layer as in :func:`options_of`; none of a stack."""
         return {}
 
     @classmethod

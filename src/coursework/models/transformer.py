@@ -11,6 +11,7 @@ PyTorch's kernel; without it they are those of :func:`.attention.attention`.
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -62,8 +63,7 @@ class PositionalEncoding(nn.Module):
             f"PositionalEncoding was made for {length} positions, but the sequence needs {end}; "
             f"raise max_length.",
         )
-        output: Tensor = self.dropout(x + self.encoding[offset:end])  # [B, T, d]
-        return output
+        return self.dropout(x + self.encoding[offset:end])  # [B, T, d]
 
 
 class FeedForward(nn.Module):
@@ -88,14 +88,13 @@ class FeedForward(nn.Module):
         self.linear1 = nn.Linear(d_model, d_ff, bias=bias)
         self.linear2 = nn.Linear(d_ff, d_model, bias=bias)
         self.dropout = Dropout(dropout)
-        self.activation: str = activation
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Two linear maps at every position: `[..., d_model]` -> the same."""
         # solution:begin linear1, activation, dropout, linear2 | _ACTIVATIONS[self.activation]
         hidden = _ACTIVATIONS[self.activation](self.linear1(x))  # [..., d_ff]
-        output: Tensor = self.linear2(self.dropout(hidden))  # [..., d_model]
-        return output
+        return self.linear2(self.dropout(hidden))  # [..., d_model]
         # solution:end
 
 
@@ -147,7 +146,7 @@ class EncoderLayer(TorchWeights):
         key_padding_mask: Tensor | None = None,
         causal: bool = False,
     ) -> Tensor:
-        """Transform a sequence: `[B, S, d_model]` -> `[B, S, d_model]`."""
+        """Transform a sequence: `[B, S, d_model]` -> the same."""
 
         # solution:begin the two sub-layers, each wrapped by self._residual | hand the masks on
         def attend(y: Tensor) -> Tensor:
@@ -165,29 +164,19 @@ class EncoderLayer(TorchWeights):
         # solution:begin post-norm, or pre-norm if self.norm_first | self.dropout
         if self.norm_first:
             return x + self.dropout(sublayer(norm(x)))
-        output: Tensor = norm(x + self.dropout(sublayer(x)))
-        return output
+        return norm(x + self.dropout(sublayer(x)))
         # solution:end
 
     def options(self) -> dict[str, Any]:
-        """Those of PyTorch's layer, in our names."""
+        """The arguments of PyTorch's layer, in our names."""
         return self.self_attention.options() | {
             "activation": self.feed_forward.activation,
             "norm_first": self.norm_first,
         }
 
 
-class DecoderCache:
-    """What one decoder layer keeps between the steps of a translation."""
-
-    def __init__(self) -> None:
-        self.own = KeyValueCache(growing=True)
-        self.memory = KeyValueCache(growing=False)
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows of the batch, in this order."""
-        self.own.select(rows)
-        self.memory.select(rows)
+Cache = tuple[KeyValueCache, KeyValueCache]
+"""What one decoder layer keeps between the steps of a translation: of the target, of the memory."""
 
 
 class DecoderLayer(EncoderLayer):
@@ -209,13 +198,13 @@ class DecoderLayer(EncoderLayer):
         key_padding_mask: Tensor | None = None,
         memory_key_padding_mask: Tensor | None = None,
         causal: bool = True,
-        cache: DecoderCache | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Transform the target given the memory: `[B, T, d_model]`, `[B, S, d_model]` -> as `x`.
 
         With a `cache`, `x` is the newest position alone, which sees all earlier ones without `causal`.
         """
-        own, other = (None, None) if cache is None else (cache.own, cache.memory)
+        own, other = cache or (None, None)
         self_attention = partial(self.self_attention, cache=own)
         cross_attention = partial(self.cross_attention, cache=other)
 
@@ -239,34 +228,21 @@ class DecoderLayer(EncoderLayer):
 
 
 class Encoder(TorchWeights):
-    """A stack of :class:`EncoderLayer`, with a last LayerNorm as in `nn.Transformer`."""
+    """A stack of :class:`EncoderLayer`, arguments as there, with a last LayerNorm as in `nn.Transformer`."""
 
     layer: type[EncoderLayer] = EncoderLayer
 
-    def __init__(
-        self,
-        n_layers: int,
-        d_model: int,
-        n_heads: int,
-        d_ff: int,
-        dropout: float = 0.1,
-        activation: Activation = "relu",
-        norm_first: bool = False,
-        fused: bool = False,
-    ) -> None:
+    def __init__(self, n_layers: int, d_model: int, *sizes: Any, **options: Any) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            self.layer(d_model, n_heads, d_ff, dropout, activation, norm_first, fused=fused)
-            for _ in range(n_layers)
-        )
+        layers = (self.layer(d_model, *sizes, **options) for _ in range(n_layers))
+        self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor, **masks: Any) -> Tensor:
-        """Run all layers: `[B, S, d_model]` -> `[B, S, d_model]`."""
+        """Run all layers: `[B, S, d_model]` -> the same."""
         for layer in self.layers:
             x = layer(x, **masks)
-        output: Tensor = self.norm(x)
-        return output
+        return self.norm(x)
 
 
 class Decoder(Encoder):
@@ -275,13 +251,12 @@ class Decoder(Encoder):
     layer = DecoderLayer
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, memory: Tensor, *, caches: list[DecoderCache] | None = None, **masks: Any
+        self, x: Tensor, memory: Tensor, *, caches: list[Cache] | None = None, **masks: Any
     ) -> Tensor:
         """Run all layers: `[B, T, d_model]`, `[B, S, d_model]` -> `[B, T, d_model]`."""
         for index, layer in enumerate(self.layers):
             x = layer(x, memory, cache=None if caches is None else caches[index], **masks)
-        output: Tensor = self.norm(x)
-        return output
+        return self.norm(x)
 
 
 class Transformer(TorchWeights):
@@ -355,7 +330,7 @@ class Transformer(TorchWeights):
         # Without padding the attention needs no mask, which is faster.
         mask = padding if bool(padding.any()) else None
         x = self.position(self.src_embedding(src) * math.sqrt(self.d_model))  # [B, S, d]
-        memory: Tensor = self.encoder(x, key_padding_mask=mask)  # [B, S, d]
+        memory = self.encoder(x, key_padding_mask=mask)  # [B, S, d]
         return memory, mask
         # solution:end
 
@@ -364,7 +339,7 @@ class Transformer(TorchWeights):
         tgt: Tensor,
         memory: Tensor,
         memory_padding: Tensor | None,
-        caches: list[DecoderCache] | None = None,
+        caches: list[Cache] | None = None,
         offset: int = 0,
     ) -> Tensor:
         """Decoder states of the target words: `[B, T]` -> `[B, T, d_model]`."""
@@ -372,16 +347,12 @@ class Transformer(TorchWeights):
         decoder = partial(self.decoder, causal=caches is None, caches=caches)
         # solution:begin embed the words, add the positions from offset on, run the decoder | decoder
         y = self.position(self.tgt_embedding(tgt) * math.sqrt(self.d_model), offset)  # [B, T, d]
-        hidden: Tensor = decoder(y, memory, memory_key_padding_mask=memory_padding)
-        return hidden
+        return decoder(y, memory, memory_key_padding_mask=memory_padding)  # [B, T, d]
         # solution:end
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all target words: `[..., d_model]` -> `[..., tgt_vocab]`."""
-        if self.output is None:
-            return self.tgt_embedding.logits(hidden)
-        scores: Tensor = self.output(hidden)
-        return scores
+        return self.tgt_embedding.logits(hidden) if self.output is None else self.output(hidden)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
         """Logits of the next target word at every position: `[B, T, tgt_vocab]`."""
@@ -403,7 +374,8 @@ class TransformerDecoding:
         self.model = model
         self.memory, self.padding = model.encode(src)  # [R, S, d], [R, S] or None
         layers = model.decoder.layers
-        self.caches = [DecoderCache() for _ in layers] if cached else None
+        pairs: list[Cache] = [(KeyValueCache(True), KeyValueCache(False)) for _ in layers]
+        self.caches = pairs if cached else None
         self.words = src.new_empty(len(src), 0)  # [R, t], read so far
 
     def step(self, words: Tensor) -> Tensor:
@@ -418,8 +390,8 @@ class TransformerDecoding:
         return self.model.logits(hidden[:, -1])  # [R, V]
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
+        """See :meth:`.beam_search.Decoding.select`."""
         self.words, self.memory = self.words[rows], self.memory[rows]
         self.padding = None if self.padding is None else self.padding[rows]
-        for cache in self.caches or ():
+        for cache in chain(*(self.caches or ())):
             cache.select(rows)

@@ -14,12 +14,7 @@ from coursework.models.checks import expect, require
 
 
 class Block(nn.Sequential):
-    """3 x 3 convolution, batch normalisation, ReLU, `convolutions` times in a row.
-
-    Shapes:
-        - x: `[B, C_in, H, W]`
-        - output: `[B, C_out, H, W]`
-    """
+    """3 x 3 convolution, batch normalisation, ReLU, `convolutions` times: `[B, C_in, H, W]` -> `C_out`."""
 
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
         enough = convolutions > 0
@@ -40,12 +35,9 @@ class Block(nn.Sequential):
 class Down(nn.Module):
     """A step of the contracting path: block, then 2 x 2 max pooling.
 
-    The block is computed once and used twice. (Computing it separately for the skip, as is often
-    seen, doubles the cost and updates the batch statistics twice.)
-
-    Shapes:
-        - x: `[B, C_in, H, W]` with even H and W
-        - output: the pair (pooled `[B, C_out, H/2, W/2]`, skip `[B, C_out, H, W]`)
+    `[B, C_in, H, W]` with even H and W -> pooled `[B, C_out, H/2, W/2]`, skip `[B, C_out, H, W]`. The block
+    is computed once and used twice; computing it again for the skip, as is often seen, doubles the
+    cost and updates the batch statistics twice.
     """
 
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:
@@ -65,8 +57,8 @@ class Down(nn.Module):
             f"{size['H']} x {size['W']}.",
         )
         # solution:begin the features before and after pooling
-        skip: Tensor = self.block(x)  # [B, C_out, H, W]
-        pooled: Tensor = self.pool(skip)  # [B, C_out, H/2, W/2]
+        skip = self.block(x)  # [B, C_out, H, W]
+        pooled = self.pool(skip)  # [B, C_out, H/2, W/2]
         return pooled, skip
         # solution:end
 
@@ -74,18 +66,14 @@ class Down(nn.Module):
 class Up(nn.Module):
     """A step of the expanding path: 2 x 2 transposed convolution, concatenation, block.
 
-    Shapes:
-        - x: `[B, C_in, H, W]`, from below; upsampling keeps its channels
-        - skip_connection: `[B, C_skip, 2H, 2W]`
-        - output: `[B, C_out, 2H, 2W]`
+    `[B, C_in, H, W]` from below, skip `[B, C_skip, 2H, 2W]` -> `[B, C_out, 2H, 2W]`.
     """
 
     def __init__(
         self, in_channels: int, skip_channels: int, out_channels: int, convolutions: int = 1
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        self.skip_channels = skip_channels
+        self.in_channels, self.skip_channels = in_channels, skip_channels
         # solution:begin self.upsample (keeps its channels) and self.block | nn.ConvTranspose2d
         self.upsample = nn.ConvTranspose2d(in_channels, in_channels, kernel_size=2, stride=2)
         self.block = Block(in_channels + skip_channels, out_channels, convolutions)
@@ -104,8 +92,7 @@ class Up(nn.Module):
         # solution:begin upsample, concatenate the skip connection behind, block | torch.cat
         x = self.upsample(x)  # [B, C_in, 2H, 2W]
         x = torch.cat([x, skip_connection], dim=1)  # [B, C_in + C_skip, 2H, 2W]
-        output: Tensor = self.block(x)  # [B, C_out, 2H, 2W]
-        return output
+        return self.block(x)  # [B, C_out, 2H, 2W]
         # solution:end
 
 
@@ -113,20 +100,12 @@ class UNet(nn.Module):
     """Contract, then expand with skip connections: one score for each class at each pixel.
 
     The default is the network of the assignment: down 64 and 128, bottleneck 64, up 32 and 32, a
-    1 x 1 convolution to the 11 classes, one convolution a block; 252,875 parameters.
+    1 x 1 convolution to the 11 classes, one convolution a block; 252,875 parameters. `down` lists the
+    channels from the top, `up` from the bottom.
 
-    Any height and width are accepted: an image whose sides are not multiples of `2^levels` is
-    padded at the right and bottom by repeating its last column and row (so that batch
-    normalisation and borders see no artificial edge), and the scores are cut back.
-
-    `disable_skip_connections` sets all skip connections to zero. The network keeps all its
-    parameters, but the first convolution of every :class:`Up` reads `skip_channels` channels of
-    zeros, so their weights receive no gradient. `down` lists the channels of the contracting path
-    from the top, `up` those of the expanding path from the bottom.
-
-    Shapes:
-        - x: `[B, in_channels, H, W]`
-        - output: logits `[B, out_channels, H, W]`
+    An image whose sides are not multiples of `2^levels` is padded at the right and bottom by repeating
+    its last column and row (batch normalisation sees no artificial edge), and the scores are cut back.
+    `disable_skip_connections` sets all skips to zero; the weights that read them get no gradient.
     """
 
     def __init__(
@@ -145,8 +124,7 @@ class UNet(nn.Module):
             f"The paths down and up need the same number of levels, at least one, "
             f"but down is {tuple(down)} and up is {tuple(up)}.",
         )
-        self.in_channels = in_channels
-        self.disable_skip_connections = disable_skip_connections
+        self.in_channels, self.disable_skip_connections = in_channels, disable_skip_connections
         # solution:begin self.downs, self.bottleneck, self.ups, self.output | nn.ModuleList
         channels = [in_channels, *down]
         self.downs = nn.ModuleList(
@@ -162,7 +140,7 @@ class UNet(nn.Module):
         # solution:end
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of every class for every pixel: `[B, C, H, W]` -> `[B, classes, H, W]`."""
+        """Logits for every pixel: `[B, in_channels, H, W]` -> `[B, out_channels, H, W]`."""
         size = expect("images", x, "B C H W", C=self.in_channels)
         require(size["H"] * size["W"] > 0, f"An image must have pixels, but is {list(x.shape)}.")
         # solution:begin pad, contract, bottleneck, expand with the skip connections, scores, cut back
@@ -178,6 +156,6 @@ class UNet(nn.Module):
         x = self.bottleneck(x)
         for up in self.ups:
             x = up(x, skips.pop())
-        logits: Tensor = self.output(x)  # [B, classes, H', W']
+        logits = self.output(x)  # [B, classes, H', W']
         return logits[:, :, :height, :width]  # [B, classes, H, W]
         # solution:end
