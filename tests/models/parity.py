@@ -55,3 +55,9 @@ def shake(module: nn.Module) -> None:
     for parameter in module.parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter)
+
+
+def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:
+    """Distinct directed edges, self-loops possible."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(n, (2, edges), generator=generator).unique(dim=1)
