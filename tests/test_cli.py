@@ -267,7 +267,15 @@ def test_kept_checkpoint_answers_to_anything(tmp_path: Path) -> None:
     file.write_bytes("\n".join(texts).encode())
     result = call("predict", "sentiment", "--file", str(file))
     assert result.code == 0, result.out
-    values = [float(p) for p in re.findall(r"([01]\.\d{3}) (?:positive|negative)", result.out)]
-    assert len(values) == len(texts)
-    assert values[0] > 0.8 > 0.2 > values[1]
-    assert all(0 <= value <= 1 for value in values)
+    found = re.findall(r"([01]\.\d{3}) +(positive|negative|undecided|no known word)", result.out)
+    assert len(found) == len(texts)
+    assert float(found[0][0]) > 0.8 > 0.2 > float(found[1][0])
+    assert [answer for _, answer in found[:4]] == [
+        "positive", "negative", "no known word", "positive",
+    ]  # fmt: skip
+    assert call("predict", "sentiment", "--file", str(file), "hello").code == 2
+    explained = call("predict", "sentiment", "--explain", "see you tomorrow :(", "zxqv").out
+    assert re.search(
+        r"negative  see you tomorrow :\(\n +\(start\) .*tomorrow .*:\( -3\.00\n", explained
+    )
+    assert re.search(r"no known word +zxqv\s*$", explained)

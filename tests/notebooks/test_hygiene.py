@@ -79,7 +79,7 @@ def test_size_and_kernel(notebook: tuple[str, Any]) -> None:
     assert notebook[1].metadata.kernelspec.name == "python3"
 
 
-SHORT = ["6_theory"]  # the others join when they have been shortened
+SHORT = ["1_lstm_sentiment", "6_theory"]  # the others join when they have been shortened
 
 
 @pytest.mark.parametrize("name", SHORT)

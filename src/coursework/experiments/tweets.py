@@ -133,13 +133,9 @@ def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]
     return tuple(o if s.name == name else s for s, o in zip(CLEANING_STEPS, other, strict=True))
 
 
-def _before(name: str, extra: CleaningStep) -> tuple[CleaningStep, ...]:
-    """The pipeline with one more step before another."""
-    at = [step.name for step in CLEANING_STEPS].index(name)
-    return (*CLEANING_STEPS[:at], extra, *CLEANING_STEPS[at:])
-
-
-_MARKED = _before("lower case", CleaningStep("capitals", _mark_capitals, "NOT"))
+_LOWER = next(i for i, step in enumerate(CLEANING_STEPS) if step.name == "lower case")
+_MARK = CleaningStep("capitals", _mark_capitals, "NOT")
+_MARKED = (*CLEANING_STEPS[:_LOWER], _MARK, *CLEANING_STEPS[_LOWER:])
 VARIANTS: tuple[Variant, ...] = (
     *(
         Variant(step.name, "step left out", tuple(s for s in CLEANING_STEPS if s is not step))
