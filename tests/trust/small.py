@@ -38,7 +38,7 @@ SMALL: dict[str, tuple[str, ...]] = {
         "base.attention_batch=256", "base.plan.epochs=2",
     ),
     "large_graph": ("nodes=1200", "links=6000", "communities=6", "plan.epochs=2", "hidden=8"),
-    "cora": ("models=gcn,gat", "epochs_long=none", "gcn.plan.epochs=8", "gat.plan.epochs=8"),
+    "cora": ("models=gcn,gat", "epochs_long=none", "gcn.plan.epochs=5", "gat.plan.epochs=5"),
     "cora_study": ("depths=2", "removed=0.5", "hidden=8", "plan.epochs=6"),
     "segmentation": (
         "down=4,8", "up=8,4", "bottleneck=8", "canvases=24", "batch_size=8", "plan.epochs=2",

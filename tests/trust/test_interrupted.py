@@ -16,7 +16,7 @@ from coursework.experiments.base import EXPERIMENTS
 from coursework.training import checkpoints
 
 SEED = os.environ.get("TRUST_SEED", "0")
-EVERY_DAY = ("sentiment", "cora")
+EVERY_DAY = ("cora",)
 AT_NIGHT = [e for e in EXPERIMENTS if e not in (*EVERY_DAY, *small.WITHOUT_CHECKPOINTS)]
 
 

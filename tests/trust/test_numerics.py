@@ -21,15 +21,6 @@ PLAN = engine.Plan(epochs=3, learning_rate=0.01, clip_norm=1.0, precision="32-tr
 BAD_STEP = 6  # of 3 epochs of 4 batches: the second batch of the second epoch
 
 
-class Rows(list[Tensor]):
-    """Batches that know their samples."""
-
-    groups: list[np.ndarray]
-
-    def rows(self, index: int) -> np.ndarray:
-        return self.groups[index]
-
-
 def fit(folder: Path | None, where: str, value: float, plan: engine.Plan = PLAN) -> Any:
     """A line through points, until one step goes wrong."""
     seeds.seed_everything(0)
@@ -37,11 +28,9 @@ def fit(folder: Path | None, where: str, value: float, plan: engine.Plan = PLAN)
     x = torch.randn(20, 3)
     step = 0
 
-    def batches(epoch: int) -> Rows:
-        order = np.random.default_rng(epoch).permutation(20)
-        found = Rows(x[torch.from_numpy(rows)] for rows in np.array_split(order, 4))
-        found.groups = np.array_split(order, 4)
-        return found
+    def batches(epoch: int) -> engine.Lazy:
+        groups = np.array_split(np.random.default_rng(epoch).permutation(20), 4)
+        return engine.Lazy(groups, lambda rows: x[torch.from_numpy(rows)])
 
     def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
         nonlocal step
@@ -73,7 +62,7 @@ def test_it_stops_names_the_step_and_keeps_what_is_good(
     ):
         fit(tmp_path, where, value, plan)
     last = checkpoints.load(tmp_path / "last.pt")
-    assert (last["epoch"], last["position"]) == (1, 1)
+    assert (last["fit"]["epoch"], last["fit"]["position"]) == (1, 1)
     assert all(torch.isfinite(tensor).all() for tensor in last["model"].values())
     kept = checkpoints.load(tmp_path / "bad_batch.pt")
     assert (kept["epoch"], kept["batch"]) == (1, 1)

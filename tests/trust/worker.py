@@ -26,15 +26,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning_fabric  # noqa: F401
 import small
 import torch
 
 import coursework  # noqa: F401
 from coursework.experiments import base
-from coursework.training import checkpoints, engine
+from coursework.training import checkpoints, engine, seeds
 
 PARTS = 6
-TIMES = re.compile(r"seconds|peak_gib")  # what a second run cannot repeat
+TIMES = re.compile(r"seconds|peak_gib|resumed_from")  # what a second run cannot repeat
 
 
 class Moments:
@@ -121,8 +122,9 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Run the tasks one after the other."""
     tasks = json.loads(sys.argv[1])
+    seeds.seed_everything(0)  # what a training imports is imported here, once for all
     for task in tasks:
-        base.get(task["experiment"])  # imported here, once for all
+        base.get(task["experiment"])
     whole: dict[str, int] = {}
     for task in tasks:
         task["whole"] = whole.get(task["experiment"])
