@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from coursework import settings
 from coursework.data import sentiment140
 from coursework.data.splits import Split
 from coursework.data.text import CLEANING_STEPS, clean_tweet, tokenise
@@ -71,6 +72,14 @@ def test_variants_are_named_once_and_change_something() -> None:
     assert "maria" in changed["user names"]
     assert "bit" in changed["domains of links"]
     assert "awww" in changed["awww... as a word, not a link"]
+
+
+def test_chapter_shows_the_steps_as_they_are() -> None:
+    chapter = (settings.repo_root() / "writeup" / "1_sentiment.typ").read_text(encoding="utf-8")
+    for step in CLEANING_STEPS:
+        after = " ".join(step.function(step.example).split()).replace('"', '\\"')
+        row = f'([{step.name}], raw("{step.example}"), raw("{after}")),'
+        assert row in chapter, row
 
 
 def test_logistic_regression_learns_and_needs_the_signal() -> None:
