@@ -1,11 +1,12 @@
 """The LSTM from scratch against PyTorch's: outputs, gradients, weights, and every form of input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import assert_all_same, assert_same, normal
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -15,94 +16,73 @@ from coursework.models.lstm_backward import ThroughTime
 
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 TOLERANCE = {torch.float32: (2e-6, 1e-5), torch.float64: (1e-12, 1e-12)}  # forward, gradients
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
+BIAS = pytest.mark.parametrize("bias", [True, False])
+STATE = pytest.mark.parametrize("with_state", [True, False])
+REVERSE = pytest.mark.parametrize("reverse", [True, False])
 INPUT, HIDDEN = 5, 7
 
 
-def assert_same(own: Tensor, reference: Tensor, atol: float) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
+def pair(kind: str, *sizes: int, **options: object) -> tuple[nn.Module, nn.Module]:
+    """Our module and PyTorch's, with the same weights."""
+    torch.manual_seed(0)
+    reference = getattr(nn, kind)(*(sizes or (INPUT, HIDDEN)), **options)
+    own = {"LSTM": LSTM, "LSTMCell": LSTMCell}[kind](*(sizes or (INPUT, HIDDEN)), **options)
+    own.load_state_dict(reference.state_dict())
+    return own, reference
 
 
-def assert_same_gradients(own: nn.Module, reference: nn.Module, atol: float) -> None:
-    expected = dict(reference.named_parameters())
-    found = dict(own.named_parameters())
-    assert found.keys() == expected.keys()
-    for name, parameter in found.items():
-        assert parameter.grad is not None, name
-        assert_same(parameter.grad, expected[name].grad, atol)
+def outcome(
+    module: nn.Module,
+    x: Tensor,
+    state: Sequence[Tensor] = (),
+    lengths: Sequence[int] | None = None,
+    twice: bool = False,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs and last states; gradients of them by input, states and weights, of both orders if `twice`."""
+    leaves = [value.clone().requires_grad_() for value in (x, *state)]
+    read: Tensor | PackedSequence = leaves[0]
+    if lengths is not None:
+        read = pack_padded_sequence(leaves[0], lengths, enforce_sorted=False)
+    first, last = module(read, tuple(leaves[1:]) or None)
+    if isinstance(first, PackedSequence):
+        assert pad_packed_sequence(first)[1].tolist() == list(lengths or ())
+        first = first.data
+    outputs = [first, *(last if isinstance(last, tuple) else (last,))]
+    loss = sum(((k + 1) * y).sin().sum() for k, y in enumerate(outputs))
+    leaves += [p for _, p in sorted(module.named_parameters())]
+    found = torch.autograd.grad(loss, leaves, create_graph=twice)
+    second = torch.autograd.grad(sum(g.square().sum() for g in found), leaves) if twice else ()
+    return outputs, [*found, *second]
 
 
-def leaf(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=dtype)
-
-
-def twice(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Two leaves with equal values, one for each implementation."""
-    return tensor.clone().requires_grad_(), tensor.clone().requires_grad_()
-
-
-def second_derivatives(module: nn.Module, x: Tensor, state: tuple[Tensor, Tensor]) -> list[Tensor]:
-    """Of the squared norm of all gradients, by the inputs and the parameters."""
-    inputs = [value.clone().requires_grad_() for value in (x, *state)]
-    leaves = [*inputs, *(p for _, p in sorted(module.named_parameters()))]
-    out, last = module(inputs[0], (inputs[1], inputs[2]))
-    ends = last if isinstance(last, tuple) else (last,)
-    value = out.sin().sum() + sum((end * end).sum() for end in ends)
-    first = torch.autograd.grad(value, leaves, create_graph=True)
-    return list(torch.autograd.grad(sum((g * g).sum() for g in first), leaves))
+def assert_parity(
+    modules: tuple[nn.Module, nn.Module], *given: object, atol: tuple[float, float] = (1e-12, 1e-12),
+    **options: object,
+) -> None:  # fmt: skip
+    mine, theirs = (outcome(module, *given, **options) for module in modules)  # type: ignore[arg-type]
+    for own, reference, tolerance in zip(mine, theirs, atol, strict=True):
+        assert_all_same(own, reference, tolerance)
 
 
 # --- the cell --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("with_state", [True, False])
-@pytest.mark.parametrize("bias", [True, False])
+@DTYPES
+@STATE
+@BIAS
 @pytest.mark.parametrize("batch", [(), (1,), (4,)])
 def test_cell_matches_pytorch(
     batch: tuple[int, ...], bias: bool, with_state: bool, dtype: torch.dtype
 ) -> None:
-    forward, backward = TOLERANCE[dtype]
-    reference = nn.LSTMCell(INPUT, HIDDEN, bias=bias, dtype=dtype)
-    own = LSTMCell(INPUT, HIDDEN, bias=bias, dtype=dtype)
-    own.load_state_dict(reference.state_dict())
-    x, x_ref = twice(leaf(*batch, INPUT, dtype=dtype, seed=1))
-    h, h_ref = twice(leaf(*batch, HIDDEN, dtype=dtype, seed=2))
-    c, c_ref = twice(leaf(*batch, HIDDEN, dtype=dtype, seed=3))
-    out = own(x, (h, c) if with_state else None)
-    out_ref = reference(x_ref, (h_ref, c_ref) if with_state else None)
-    for mine, theirs in zip(out, out_ref, strict=True):
-        assert mine.shape == theirs.shape
-        assert_same(mine, theirs, forward)
-    weight = leaf(*batch, HIDDEN, dtype=dtype, seed=4)
-    (out[0] * weight + out[1].sin()).sum().backward()
-    (out_ref[0] * weight + out_ref[1].sin()).sum().backward()
-    assert_same_gradients(own, reference, backward)
-    leaves = [(x, x_ref), (h, h_ref), (c, c_ref)] if with_state else [(x, x_ref)]
-    for mine, theirs in leaves:
-        assert_same(mine.grad, theirs.grad, backward)
-
-
-def test_cell_reproduces_the_example_of_the_documentation() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rnn = nn.LSTMCell(10, 20)
-    own = LSTMCell(10, 20)
-    own.load_state_dict(rnn.state_dict())
-    sequence = torch.randn(2, 3, 10, generator=generator)  # time, batch, input
-    hx = torch.randn(3, 20, generator=generator)
-    cx = torch.randn(3, 20, generator=generator)
-    state, state_ref = (hx, cx), (hx, cx)
-    output, output_ref = [], []
-    for x in sequence:
-        state, state_ref = own(x, state), rnn(x, state_ref)
-        output.append(state[0])
-        output_ref.append(state_ref[0])
-    assert torch.stack(output).shape == (2, 3, 20)
-    assert_same(torch.stack(output), torch.stack(output_ref), 2e-6)
+    modules = pair("LSTMCell", bias=bias, dtype=dtype)
+    x = normal(*batch, INPUT, seed=1, dtype=dtype)
+    state = [normal(*batch, HIDDEN, seed=k, dtype=dtype) for k in (2, 3)] if with_state else []
+    assert_parity(modules, x, state, atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("hidden", [HIDDEN, 1, 0])
-@pytest.mark.parametrize("bias", [True, False])
+@BIAS
 def test_cell_weights_move_both_ways_and_start_equal(bias: bool, hidden: int) -> None:
     torch.manual_seed(3)
     reference = nn.LSTMCell(INPUT, hidden, bias=bias)
@@ -117,8 +97,8 @@ def test_cell_weights_move_both_ways_and_start_equal(bias: bool, hidden: int) ->
 
 
 def test_scan_reads_forwards_unless_told_otherwise() -> None:
-    x, h, c = (leaf(2, 3, dtype=torch.float64, seed=seed) for seed in range(3))
-    weights = [leaf(12, 3, dtype=torch.float64, seed=seed) for seed in (3, 4)]
+    x, h, c = (normal(2, 3, seed=seed) for seed in range(3))
+    weights = [normal(12, 3, seed=seed) for seed in (3, 4)]
     default, forwards, backwards = (
         scan(x, [1, 1], *weights, None, (h[:1], c[:1]), *reverse)[0]
         for reverse in ((), (False,), (True,))
@@ -134,21 +114,16 @@ def test_update_by_hand() -> None:
     assert h.item() == pytest.approx(0.5 * torch.tanh(torch.tensor(1.0)).item())
 
 
-@pytest.mark.parametrize("bias", [True, False])
+@BIAS
 def test_cell_can_be_differentiated_twice(bias: bool) -> None:
-    reference = nn.LSTMCell(INPUT, HIDDEN, bias=bias, dtype=torch.float64)
-    own = LSTMCell(INPUT, HIDDEN, bias=bias, dtype=torch.float64)
-    own.load_state_dict(reference.state_dict())
-    x, h, c = (leaf(2, n, dtype=torch.float64, seed=n) for n in (INPUT, HIDDEN, HIDDEN))
-    mine, theirs = (second_derivatives(module, x, (h, c)) for module in (own, reference))
-    assert max(g.abs().max().item() for g in mine) > 1.0
-    for a, b in zip(mine, theirs, strict=True):
-        assert_same(a, b, 1e-12)
+    modules = pair("LSTMCell", bias=bias, dtype=torch.float64)
+    x, h, c = (normal(2, n, seed=n) for n in (INPUT, HIDDEN, HIDDEN))
+    assert_parity(modules, x, (h, c), twice=True)
 
 
 def test_cell_passes_numeric_checks_of_both_derivatives() -> None:
     cell = LSTMCell(2, 3, dtype=torch.float64)
-    values = [leaf(2, n, dtype=torch.float64, seed=n).requires_grad_() for n in (2, 3, 3)]
+    values = [normal(2, n, seed=n).requires_grad_() for n in (2, 3, 3)]
     weights = [p.detach().clone().requires_grad_() for p in cell.parameters()]
     names = [name for name, _ in cell.named_parameters()]
 
@@ -162,26 +137,11 @@ def test_cell_passes_numeric_checks_of_both_derivatives() -> None:
 
 
 def test_cell_reads_a_view() -> None:
-    reference, own = nn.LSTMCell(INPUT, HIDDEN), LSTMCell(INPUT, HIDDEN)
-    own.load_state_dict(reference.state_dict())
-    x = leaf(INPUT, 4, dtype=torch.float32, seed=1).t()
-    state = (leaf(4, 2 * HIDDEN, dtype=torch.float32, seed=2)[:, ::2], torch.ones(1).expand(4, 7))
+    x = normal(INPUT, 4, seed=1).t()
     assert not x.is_contiguous()
-    for mine, theirs in zip(own(x, state), reference(x, state), strict=True):
-        assert_same(mine, theirs, 2e-6)
-
-
-@pytest.mark.parametrize("shape", [(INPUT + 1,), (2, INPUT + 1), (2, 2, INPUT)])
-def test_cell_rejects_a_wrong_input(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="input must have shape"):
-        LSTMCell(INPUT, HIDDEN)(torch.zeros(shape))
-
-
-def test_cell_rejects_a_wrong_state() -> None:
-    with pytest.raises(ValueError, match="c must have shape"):
-        LSTMCell(INPUT, HIDDEN)(
-            torch.zeros(2, INPUT), (torch.zeros(2, HIDDEN), torch.zeros(3, HIDDEN))
-        )
+    state = (normal(4, 2 * HIDDEN, seed=2)[:, ::2], torch.ones(1).double().expand(4, 7))
+    own, reference = pair("LSTMCell", dtype=torch.float64)
+    assert_all_same(own(x, state), reference(x, state))
 
 
 # --- the layer -------------------------------------------------------------------------------
@@ -198,35 +158,35 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("steps", "batch"), [(6, 3), (1, 1)])
-@pytest.mark.parametrize("with_state", [True, False])
+@DTYPES
+@pytest.mark.parametrize("shape", [(6, 3), (1, 1), (4, 0), (4,)])
+@STATE
 @pytest.mark.parametrize("options", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
 def test_layer_matches_pytorch(
-    options: dict, with_state: bool, steps: int, batch: int, dtype: torch.dtype
+    options: dict, with_state: bool, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    forward, backward = TOLERANCE[dtype]
-    torch.manual_seed(0)
-    reference = nn.LSTM(INPUT, HIDDEN, dtype=dtype, **options)
-    own = LSTM(INPUT, HIDDEN, dtype=dtype, **options)
-    own.load_state_dict(reference.state_dict())
-    shape = (batch, steps, INPUT) if options.get("batch_first") else (steps, batch, INPUT)
-    x, x_ref = twice(leaf(*shape, dtype=dtype, seed=1))
-    states = options.get("num_layers", 1) * (2 if options.get("bidirectional") else 1)
-    h, h_ref = twice(leaf(states, batch, HIDDEN, dtype=dtype, seed=2))
-    c, c_ref = twice(leaf(states, batch, HIDDEN, dtype=dtype, seed=3))
-    out, (h_n, c_n) = own(x, (h, c) if with_state else None)
-    out_ref, (h_n_ref, c_n_ref) = reference(x_ref, (h_ref, c_ref) if with_state else None)
-    for mine, theirs in ((out, out_ref), (h_n, h_n_ref), (c_n, c_n_ref)):
-        assert mine.shape == theirs.shape
-        assert_same(mine, theirs, forward)
-    weight = leaf(*out.shape, dtype=dtype, seed=4)
-    ((out * weight).sum() + h_n.sin().sum() + c_n.cos().sum()).backward()
-    ((out_ref * weight).sum() + h_n_ref.sin().sum() + c_n_ref.cos().sum()).backward()
-    assert_same_gradients(own, reference, backward)
-    leaves = [(x, x_ref), (h, h_ref), (c, c_ref)] if with_state else [(x, x_ref)]
-    for mine, theirs in leaves:
-        assert_same(mine.grad, theirs.grad, backward)
+    modules = pair("LSTM", dtype=dtype, **options)
+    rows = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
+    state = [normal(rows, *shape[1:], HIDDEN, seed=k, dtype=dtype) for k in (2, 3)]
+    shape = shape[::-1] if options.get("batch_first") else shape
+    x = normal(*shape, INPUT, seed=1, dtype=dtype)
+    assert_parity(modules, x, state if with_state else (), atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("lengths", [[5, 3, 3, 1], [2, 6, 1, 4], [3, 3], [1]])
+@STATE
+def test_layer_reads_packed_sequences(
+    lengths: list[int], with_state: bool, bidirectional: bool
+) -> None:
+    options = {"num_layers": 2, "bidirectional": bidirectional, "dtype": torch.float64}
+    modules = pair("LSTM", **options)
+    x = normal(max(lengths), len(lengths), INPUT, seed=1)
+    state = [normal(2 + 2 * bidirectional, len(lengths), HIDDEN, seed=k) for k in (2, 3)]
+    assert_parity(modules, x, state if with_state else (), lengths=lengths)
+    packed = pack_padded_sequence(x, sorted(lengths)[::-1])  # sorted: no order to restore
+    (mine, last), (theirs, last_ref) = (module(packed) for module in modules)
+    assert_all_same([mine.data, *last], [theirs.data, *last_ref])
 
 
 def test_spans_are_as_long_as_their_numbers_fit_the_cache() -> None:
@@ -245,73 +205,12 @@ def test_spans_are_as_long_as_their_numbers_fit_the_cache() -> None:
 def test_spans_of_steps_change_nothing(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Spans of one, of two and of four of the seven steps, against all in one.
     own = LSTM(INPUT, HIDDEN, bidirectional=True, dtype=torch.float64)
-    x = leaf(7, 3, INPUT, dtype=torch.float64, seed=1)
-    state = [leaf(2, 3, HIDDEN, dtype=torch.float64, seed=seed).requires_grad_() for seed in (2, 3)]
-    leaves = [x.requires_grad_(), *state, *own.parameters()]
-
-    def run() -> list[Tensor]:
-        out, (h, c) = own(x, (state[0], state[1]))
-        value = (out.sin().sum() + h.square().sum() + c.cos().sum()).sum()
-        return [out, h, c, *torch.autograd.grad(value, leaves)]
-
-    whole = run()
+    given = (own, normal(7, 3, INPUT, seed=1), [normal(2, 3, HIDDEN, seed=k) for k in (2, 3)])
+    whole = outcome(*given)
     monkeypatch.setattr(lstm_backward, "CHUNK", numbers)
     monkeypatch.setattr(lstm_backward, "FEWEST", 1)
-    for one, other in zip(run(), whole, strict=True):
-        assert_same(one, other, 1e-12)
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_layer_without_a_batch(batch_first: bool) -> None:
-    reference = nn.LSTM(INPUT, HIDDEN, num_layers=2, bidirectional=True, batch_first=batch_first)
-    own = LSTM(INPUT, HIDDEN, num_layers=2, bidirectional=True, batch_first=batch_first)
-    own.load_state_dict(reference.state_dict())
-    x = leaf(4, INPUT, dtype=torch.float32, seed=1)
-    state = (
-        leaf(4, HIDDEN, dtype=torch.float32, seed=2),
-        leaf(4, HIDDEN, dtype=torch.float32, seed=3),
-    )
-    for hx in (None, state):
-        out, (h_n, c_n) = own(x, hx)
-        out_ref, (h_ref, c_ref) = reference(x, hx)
-        assert out.shape == out_ref.shape == (4, 2 * HIDDEN)
-        for mine, theirs in ((out, out_ref), (h_n, h_ref), (c_n, c_ref)):
-            assert_same(mine, theirs, 2e-6)
-
-
-@pytest.mark.parametrize("bidirectional", [True, False])
-@pytest.mark.parametrize(
-    ("lengths", "enforce_sorted"),
-    [([5, 3, 3, 1], True), ([2, 6, 1, 4], False), ([3, 3], False), ([1], True)],
-)
-@pytest.mark.parametrize("with_state", [True, False])
-def test_layer_reads_packed_sequences(
-    lengths: list[int], enforce_sorted: bool, with_state: bool, bidirectional: bool
-) -> None:
-    dtype = torch.float64
-    reference = nn.LSTM(INPUT, HIDDEN, num_layers=2, bidirectional=bidirectional, dtype=dtype)
-    own = LSTM(INPUT, HIDDEN, num_layers=2, bidirectional=bidirectional, dtype=dtype)
-    own.load_state_dict(reference.state_dict())
-    x, x_ref = twice(leaf(max(lengths), len(lengths), INPUT, dtype=dtype, seed=1))
-    states = 4 if bidirectional else 2
-    h, h_ref = twice(leaf(states, len(lengths), HIDDEN, dtype=dtype, seed=2))
-    c, c_ref = twice(leaf(states, len(lengths), HIDDEN, dtype=dtype, seed=3))
-    results = []
-    for module, sequence, hx in ((own, x, (h, c)), (reference, x_ref, (h_ref, c_ref))):
-        packed = pack_padded_sequence(sequence, lengths, enforce_sorted=enforce_sorted)
-        output, (h_n, c_n) = module(packed, hx if with_state else None)
-        assert isinstance(output, PackedSequence)
-        padded, found = pad_packed_sequence(output)
-        assert found.tolist() == lengths
-        (padded.sin().sum() + h_n.sum() + c_n.square().sum()).backward()
-        results.append((output.data, padded, h_n, c_n))
-    for mine, theirs in zip(*results, strict=True):
-        assert_same(mine, theirs, 1e-12)
-    assert_same_gradients(own, reference, 1e-12)
-    assert_same(x.grad, x_ref.grad, 1e-12)
-    if with_state:
-        assert_same(h.grad, h_ref.grad, 1e-12)
-        assert_same(c.grad, c_ref.grad, 1e-12)
+    for cut, expected in zip(outcome(*given), whole, strict=True):
+        assert_all_same(cut, expected)
 
 
 @pytest.mark.parametrize("options", CONFIGURATIONS.values(), ids=CONFIGURATIONS.keys())
@@ -339,19 +238,9 @@ def test_any_layer_is_pytorchs(
     sizes: tuple[int, int, int, int], layers: int, flags: tuple[bool, bool, bool], seed: int
 ) -> None:
     steps, batch, width, hidden = sizes
-    torch.manual_seed(seed)
     options = dict(zip(("bias", "batch_first", "bidirectional"), flags, strict=True))
-    reference = nn.LSTM(width, hidden, layers, dtype=torch.float64, **options)
-    own = LSTM(width, hidden, layers, dtype=torch.float64, **options)
-    own.load_state_dict(reference.state_dict())
-    x, x_ref = twice(leaf(steps, batch, width, dtype=torch.float64, seed=seed))
-    (out, (h, c)), (out_ref, (h_ref, c_ref)) = own(x), reference(x_ref)
-    (out.sin().sum() + (h * c).sum()).backward()
-    (out_ref.sin().sum() + (h_ref * c_ref).sum()).backward()
-    assert_same(out, out_ref, 1e-12)
-    assert_same(c, c_ref, 1e-12)
-    assert_same(x.grad, x_ref.grad, 1e-12)
-    assert_same_gradients(own, reference, 1e-12)
+    modules = pair("LSTM", width, hidden, layers, dtype=torch.float64, **options)
+    assert_parity(modules, normal(steps, batch, width, seed=seed))
 
 
 def through_time(*values: Tensor | None, reverse: bool = False) -> tuple[Tensor, Tensor]:
@@ -360,12 +249,12 @@ def through_time(*values: Tensor | None, reverse: bool = False) -> tuple[Tensor,
 
 def through_time_inputs(bias: bool = True) -> list[Tensor]:
     shapes = [(3, 2, 2), (12, 2), (12, 3), (12,), (2, 3), (2, 3)]  # T 3, B 2, I 2, H 3
-    values = [leaf(*shape, dtype=torch.float64, seed=i) for i, shape in enumerate(shapes)]
+    values = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
     return [value.requires_grad_() for i, value in enumerate(values) if bias or i != 3]
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("reverse", [True, False])
+@BIAS
+@REVERSE
 def test_through_time_passes_numeric_checks_of_both_derivatives(reverse: bool, bias: bool) -> None:
     def call(x: Tensor, w_i: Tensor, w_h: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
         b, h, c = rest if bias else (None, *rest)
@@ -375,7 +264,7 @@ def test_through_time_passes_numeric_checks_of_both_derivatives(reverse: bool, b
     assert torch.autograd.gradgradcheck(call, through_time_inputs(bias), fast_mode=True)
 
 
-@pytest.mark.parametrize("reverse", [True, False])
+@REVERSE
 @pytest.mark.parametrize("used", ["output", "c", "both"])
 def test_through_time_is_the_plain_loop(used: str, reverse: bool) -> None:
     results = []
@@ -389,8 +278,7 @@ def test_through_time_is_the_plain_loop(used: str, reverse: bool) -> None:
         parts = {"output": output.cos().sum(), "c": c.sin().sum()}
         loss = sum(parts.values()) if used == "both" else parts[used]
         results.append([output, c, *torch.autograd.grad(loss, leaves)])
-    for mine, theirs in zip(*results, strict=True):
-        assert_same(mine, theirs, 1e-13)
+    assert_all_same(*results, 1e-13)
 
 
 @pytest.mark.parametrize("needed", range(6))
@@ -410,7 +298,7 @@ def test_layer_trains_with_some_weights_frozen() -> None:
     layer.load_state_dict(whole.state_dict())
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_("hh" in name)
-    x = leaf(4, 3, INPUT, dtype=torch.float32, seed=1)
+    x = normal(4, 3, INPUT, dtype=torch.float32, seed=1)
     for module in (layer, whole):
         module(x)[0].square().sum().backward()
     for name, parameter in layer.named_parameters():
@@ -421,31 +309,21 @@ def test_layer_trains_with_some_weights_frozen() -> None:
     assert not LSTM(INPUT, HIDDEN).requires_grad_(False)(x)[0].requires_grad
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {"bias": False}],
-    ids=["plain", "stacked", "no bias"],
-)
-def test_layer_can_be_differentiated_twice(options: dict) -> None:
-    reference = nn.LSTM(INPUT, HIDDEN, dtype=torch.float64, **options)
-    own = LSTM(INPUT, HIDDEN, dtype=torch.float64, **options)
-    own.load_state_dict(reference.state_dict())
-    x = leaf(3, 3, INPUT, dtype=torch.float64, seed=1)
+@pytest.mark.parametrize("lengths", [None, [2, 4, 1]])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
+def test_layer_can_be_differentiated_twice(options: dict, lengths: list[int] | None) -> None:
+    modules = pair("LSTM", dtype=torch.float64, **options)
     rows = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
-    state = tuple(leaf(rows, 3, HIDDEN, dtype=torch.float64, seed=seed) for seed in (2, 3))
-    mine, theirs = (second_derivatives(module, x, state) for module in (own, reference))
-    assert max(g.abs().max().item() for g in mine) > 1.0
-    for a, b in zip(mine, theirs, strict=True):
-        assert_same(a, b, 1e-11)  # sums of squared gradients: values up to 1e3
+    given = normal(4, 3, INPUT, seed=1), [normal(rows, 3, HIDDEN, seed=k) for k in (2, 3)]
+    atol = (1e-12, 1e-11)  # sums of squared gradients: values up to 1e3
+    assert_parity(modules, *given, lengths=lengths, twice=True, atol=atol)
 
 
 def test_second_derivatives_where_one_input_depends_on_another() -> None:
     # The first state is computed from the recurrent weights: a partial derivative by the weights
     # that follows that path as well counts it twice.
-    reference = nn.LSTM(3, 4, dtype=torch.float64)
-    own = LSTM(3, 4, dtype=torch.float64)
-    own.load_state_dict(reference.state_dict())
-    x, found = leaf(3, 2, 3, dtype=torch.float64, seed=1), []
+    own, reference = pair("LSTM", 3, 4, dtype=torch.float64)
+    x, found = normal(3, 2, 3, seed=1), []
     for module in (own, reference):
         weight = module.weight_hh_l0
         state = weight.sin()[:2].unsqueeze(0)
@@ -453,13 +331,12 @@ def test_second_derivatives_where_one_input_depends_on_another() -> None:
             module(x, (state, state.cos()))[0].sum(), [weight], create_graph=True
         )
         found.append((first, *torch.autograd.grad(first.square().sum(), [weight])))
-    for mine, theirs in zip(*found, strict=True):
-        assert_same(mine, theirs, 1e-12)
+    assert_all_same(*found, 1e-12)
 
 
 def test_layer_keeps_what_a_second_backward_needs() -> None:
     layer = LSTM(INPUT, HIDDEN, bidirectional=True)
-    x = leaf(4, 3, INPUT, dtype=torch.float32, seed=1)
+    x = normal(4, 3, INPUT, dtype=torch.float32, seed=1)
     loss = layer(x)[0].sin().sum()
     leaves = list(layer.parameters())
     first = torch.autograd.grad(loss, leaves, retain_graph=True)
@@ -468,7 +345,7 @@ def test_layer_keeps_what_a_second_backward_needs() -> None:
 
 
 def test_changing_the_output_in_place_is_noticed() -> None:
-    output, _ = LSTM(INPUT, HIDDEN)(leaf(4, 3, INPUT, dtype=torch.float32, seed=1))
+    output, _ = LSTM(INPUT, HIDDEN)(normal(4, 3, INPUT, dtype=torch.float32, seed=1))
     output.mul_(2.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.sum().backward()
@@ -476,7 +353,7 @@ def test_changing_the_output_in_place_is_noticed() -> None:
 
 def test_layer_leaves_its_arguments_alone() -> None:
     layer = LSTM(INPUT, HIDDEN, 2, bidirectional=True)
-    values = [leaf(4, 3, n, dtype=torch.float32, seed=n) for n in (INPUT, HIDDEN, HIDDEN)]
+    values = [normal(4, 3, n, dtype=torch.float32, seed=n) for n in (INPUT, HIDDEN, HIDDEN)]
     before = [value.clone() for value in values]
     output, (_, c_n) = layer(values[0], (values[1], values[2]))
     (output.sum() + c_n.sum()).backward()
@@ -484,28 +361,23 @@ def test_layer_leaves_its_arguments_alone() -> None:
 
 
 def test_layer_reads_views() -> None:
-    reference = nn.LSTM(INPUT, HIDDEN, batch_first=True, dtype=torch.float64)
-    own = LSTM(INPUT, HIDDEN, batch_first=True, dtype=torch.float64)
-    own.load_state_dict(reference.state_dict())
+    own, reference = pair("LSTM", batch_first=True, dtype=torch.float64)
     results = []
     for module in (own, reference):
-        x = leaf(INPUT, 4, 6, dtype=torch.float64, seed=1).requires_grad_()
-        state = leaf(1, HIDDEN, 4, dtype=torch.float64, seed=2).requires_grad_()
+        x = normal(INPUT, 4, 6, seed=1).requires_grad_()
+        state = normal(1, HIDDEN, 4, seed=2).requires_grad_()
         h = state.transpose(1, 2)  # [1, B, H]
         output, _ = module(x.permute(1, 2, 0)[:, ::2], (h, h.flip(-1)))  # [B, T, I] with gaps
-        output.select(1, 1).expand(3, -1, -1).sum().backward()
-        results.append((output, x.grad, state.grad))
-    for mine, theirs in zip(*results, strict=True):
-        assert_same(mine, theirs, 1e-12)
-    assert_same_gradients(own, reference, 1e-12)
+        value = output.select(1, 1).expand(3, -1, -1).sum()
+        results.append([output, *torch.autograd.grad(value, [x, state, *module.parameters()])])
+    assert_all_same(*results)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@DTYPES
 def test_layer_draws_the_dropout_masks_of_pytorch(dtype: torch.dtype) -> None:
     options = {"num_layers": 3, "dropout": 0.5, "bidirectional": True, "dtype": dtype}
-    reference, own = nn.LSTM(INPUT, HIDDEN, **options), LSTM(INPUT, HIDDEN, **options)
-    own.load_state_dict(reference.state_dict())
-    x, outputs = leaf(6, 3, INPUT, dtype=dtype, seed=1), []
+    own, reference = pair("LSTM", **options)
+    x, outputs = normal(6, 3, INPUT, dtype=dtype, seed=1), []
     for module in (own, reference):
         torch.manual_seed(7)
         outputs.append(module(x)[0])
@@ -515,31 +387,9 @@ def test_layer_draws_the_dropout_masks_of_pytorch(dtype: torch.dtype) -> None:
     assert_same(plain, reference.eval()(x)[0], TOLERANCE[dtype][0])
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.2, 0.7])
-def test_dropout_zeroes_its_share_and_scales_the_rest(probability: float) -> None:
-    # The second layer is a window on the first: gates i and o open, f shut, g = tanh(unit). So its
-    # output is tanh(tanh(unit)) of what dropout left of each unit.
-    size, steps, batch = 20, 10, 50
-    layer = LSTM(size, size, num_layers=2, dropout=probability, dtype=torch.float64)
-    with torch.no_grad():
-        for parameter in (layer.weight_ih_l1, layer.weight_hh_l1, layer.bias_hh_l1):
-            parameter.zero_()
-        layer.weight_ih_l1[2 * size : 3 * size] = torch.eye(size)
-        layer.bias_ih_l1.copy_(torch.tensor([1e3, -1e3, 0.0, 1e3]).repeat_interleave(size))
-        torch.manual_seed(0)
-        x = torch.randn(steps, batch, size, dtype=torch.float64)
-        seen = torch.atanh(torch.atanh(layer(x)[0]))
-        whole = torch.atanh(torch.atanh(layer.eval()(x)[0]))  # what the first layer sends
-    kept = seen != 0
-    share = kept.double().mean().item()
-    spread = (probability * (1 - probability) / kept.numel()) ** 0.5
-    assert abs(share - (1 - probability)) <= 5 * spread
-    assert_same(seen[kept], whole[kept] / (1 - probability), 1e-9)
-
-
 def test_layer_works_under_autocast_and_functional_transforms() -> None:
     layer = LSTM(INPUT, HIDDEN)
-    x = leaf(4, 3, INPUT, dtype=torch.float32, seed=1)
+    x = normal(4, 3, INPUT, dtype=torch.float32, seed=1)
     exact, _ = layer(x)
     with torch.autocast("cpu", torch.bfloat16):
         rounded, _ = layer(x)
@@ -555,63 +405,12 @@ def test_layer_works_under_autocast_and_functional_transforms() -> None:
         assert_same(found[name], parameter.grad, 1e-5)
 
 
-def test_packed_sequences_can_be_differentiated_twice() -> None:
-    reference = nn.LSTM(INPUT, HIDDEN, bidirectional=True, dtype=torch.float64)
-    own = LSTM(INPUT, HIDDEN, bidirectional=True, dtype=torch.float64)
-    own.load_state_dict(reference.state_dict())
-    found = []
-    for module in (own, reference):
-        x = leaf(4, 3, INPUT, dtype=torch.float64, seed=1).requires_grad_()
-        packed = pack_padded_sequence(x, [2, 4, 1], enforce_sorted=False)
-        (first,) = torch.autograd.grad(module(packed)[0].data.sin().sum(), [x], create_graph=True)
-        found.append(torch.autograd.grad(first.square().sum(), [x, module.weight_hh_l0_reverse]))
-    for mine, theirs in zip(*found, strict=True):
-        assert_same(mine, theirs, 1e-12)
-
-
-def test_a_packed_batch_is_each_sequence_alone() -> None:
-    layer = LSTM(INPUT, HIDDEN, 2, bidirectional=True, dtype=torch.float64)
-    x, lengths = leaf(5, 3, INPUT, dtype=torch.float64, seed=1), [2, 5, 3]
-    packed, (h_n, c_n) = layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
-    padded, _ = pad_packed_sequence(packed)
-    for row, length in enumerate(lengths):
-        alone, (h, c) = layer(x[:length, row])
-        assert_same(padded[:length, row], alone, 1e-12)
-        assert_same(h_n[:, row], h, 1e-12)
-        assert_same(c_n[:, row], c, 1e-12)
-        assert not padded[length:, row].any()
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_an_empty_batch_has_an_empty_output(batch_first: bool) -> None:
-    own = LSTM(INPUT, HIDDEN, 2, batch_first=batch_first)
-    reference = nn.LSTM(INPUT, HIDDEN, 2, batch_first=batch_first)
-    x = torch.zeros((0, 4, INPUT) if batch_first else (4, 0, INPUT))
-    (output, (h_n, c_n)), (expected, (h_ref, _)) = own(x), reference(x)
-    assert output.shape == expected.shape
-    assert h_n.shape == c_n.shape == h_ref.shape
-
-
-def test_layer_is_the_cell_over_time() -> None:
-    cell = LSTMCell(INPUT, HIDDEN, dtype=torch.float64)
-    layer = LSTM(INPUT, HIDDEN, dtype=torch.float64)
-    layer.load_state_dict({f"{name}_l0": value for name, value in cell.state_dict().items()})
-    x = leaf(4, 2, INPUT, dtype=torch.float64, seed=1)
-    output, (h_n, c_n) = layer(x)
-    state = None
-    for t in range(4):
-        state = cell(x[t], state)
-        assert_same(output[t], state[0], 1e-12)
-    assert_same(h_n[0], state[0], 1e-12)
-    assert_same(c_n[0], state[1], 1e-12)
-
-
 @PROPERTY
 @given(steps=st.integers(2, 7), cut=st.integers(1, 6), seed=st.integers(0, 2**16))
 def test_layer_is_causal_and_can_be_continued(steps: int, cut: int, seed: int) -> None:
     cut = min(cut, steps - 1)
     layer = LSTM(INPUT, HIDDEN, num_layers=2, dtype=torch.float64)
-    x = leaf(steps, 2, INPUT, dtype=torch.float64, seed=seed)
+    x = normal(steps, 2, INPUT, seed=seed)
     whole, last = layer(x)
     changed = x.clone()
     changed[cut:] += 1.0
@@ -622,40 +421,29 @@ def test_layer_is_causal_and_can_be_continued(steps: int, cut: int, seed: int) -
     assert_same(end[1], last[1], 1e-12)
 
 
+LAYER, FIRST = LSTM(INPUT, HIDDEN), LSTM(INPUT, HIDDEN, batch_first=True)
+X, WIDE = torch.zeros(3, 2, INPUT), torch.zeros(3, 2, INPUT + 1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT + 1)),
-            r"input must have shape \[T, B, I\]",
-        ),
-        (
-            lambda: LSTM(INPUT, HIDDEN, batch_first=True)(torch.zeros(3, 2, INPUT + 1)),
-            r"input must have shape \[B, T, I\]",
-        ),
-        (
-            lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT), (torch.zeros(1, 2, HIDDEN),) * 3),
-            "longer",
-        ),
-        (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(INPUT)), "input must have shape"),
-        (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, 2, INPUT)), "at least one time step"),
-        (lambda: LSTM(INPUT, HIDDEN)(torch.zeros(0, INPUT)), "at least one time step"),
-        (
-            lambda: LSTM(INPUT, HIDDEN, batch_first=True)(torch.zeros(2, 0, INPUT)),
-            "at least one time step",
-        ),
-        (
-            lambda: LSTM(INPUT, HIDDEN)(torch.zeros(3, 2, INPUT), (torch.zeros(1, 3, HIDDEN),) * 2),
-            "h_0 must have",
-        ),
+        *((lambda shape=shape: LSTMCell(INPUT, HIDDEN)(torch.zeros(shape)), "input must have shape")
+          for shape in ((INPUT + 1,), (2, INPUT + 1), (2, 2, INPUT))),
+        (lambda: LSTMCell(INPUT, HIDDEN)(X[0], (torch.zeros(2, HIDDEN), torch.zeros(3, HIDDEN))),
+         "c must have shape"),
+        (lambda: LAYER(WIDE), r"input must have shape \[T, B, I\]"),
+        (lambda: FIRST(WIDE), r"input must have shape \[B, T, I\]"),
+        (lambda: LAYER(X[0, 0]), "input must have shape"),
+        (lambda: LAYER(X, (torch.zeros(1, 2, HIDDEN),) * 3), "longer"),
+        (lambda: LAYER(X, (torch.zeros(1, 3, HIDDEN),) * 2), "h_0 must have"),
+        *((lambda layer=layer, x=x: layer(x), "at least one time step")
+          for layer, x in ((LAYER, X[:0]), (LAYER, X[:0, 0]), (FIRST, X[:, :0]))),
         (lambda: LSTM(INPUT, HIDDEN, num_layers=0), "num_layers must be at least 1"),
         (lambda: LSTM(INPUT, HIDDEN, dropout=1.5), "dropout must be a probability"),
-        (
-            lambda: LSTM(INPUT, HIDDEN)(pack_padded_sequence(torch.zeros(3, 1, INPUT + 1), [3])),
-            "packed data must have",
-        ),
+        (lambda: LAYER(pack_padded_sequence(WIDE[:, :1], [3])), "packed data must have"),
     ],
-)
-def test_layer_rejects_wrong_arguments(call: Callable[..., object], message: str) -> None:
+)  # fmt: skip
+def test_wrong_arguments(call: Callable[..., object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import assert_all_same, assert_same, gradients, train
 from torch import Tensor, nn
 
 from coursework.models.unet import Block, Down, UNet, Up
@@ -14,74 +15,23 @@ from coursework.models.unet import Block, Down, UNet, Up
 PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
 
 
-def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
-
 def small(**options: object) -> UNet:
     torch.manual_seed(0)
     return UNet(**{"down": (4, 6), "bottleneck": 5, "up": (3, 2), "out_channels": 3} | options)
-
-
-def plain_unet(x: Tensor, layers: nn.ModuleList, skips_on: bool) -> Tensor:
-    """The network of the assignment, written out layer by layer."""
-    (c1, b1, c2, b2, c3, b3, t1, c4, b4, t2, c5, b5, last) = layers
-    first = F.relu(b1(c1(x)))
-    second = F.relu(b2(c2(F.max_pool2d(first, 2))))
-    bottom = F.relu(b3(c3(F.max_pool2d(second, 2))))
-    if not skips_on:
-        first, second = first * 0, second * 0
-    up = F.relu(b4(c4(torch.cat([t1(bottom), second], dim=1))))
-    up = F.relu(b5(c5(torch.cat([t2(up), first], dim=1))))
-    return last(up)
-
-
-@pytest.mark.parametrize("disable", [True, False])
-@pytest.mark.parametrize("training", [True, False])
-def test_matches_a_construction_from_plain_layers(training: bool, disable: bool) -> None:
-    def block(c_in: int, c_out: int) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, 3, padding=1), nn.BatchNorm2d(c_out)]
-
-    torch.manual_seed(0)
-    layers = nn.ModuleList(
-        [
-            *block(1, 4),
-            *block(4, 6),
-            *block(6, 5),
-            nn.ConvTranspose2d(5, 5, 2, stride=2),
-            *block(5 + 6, 3),
-            nn.ConvTranspose2d(3, 3, 2, stride=2),
-            *block(3 + 4, 2),
-            nn.Conv2d(2, 3, 1),
-        ]
-    ).double()
-    own = small(disable_skip_connections=disable).double()
-    # Both list their parameters from input to output, so weights are copied in order.
-    for mine, theirs in zip(own.parameters(), layers.parameters(), strict=True):
-        assert mine.shape == theirs.shape
-        mine.data.copy_(theirs)
-    own.train(training)
-    layers.train(training)
-    x = torch.randn(2, 1, 8, 12, dtype=torch.float64)
-    output, expected = own(x), plain_unet(x, layers, skips_on=not disable)
-    assert_same(output, expected)
-    output.sin().sum().backward()
-    expected.sin().sum().backward()
-    for mine, theirs in zip(own.parameters(), layers.parameters(), strict=True):
-        assert_same(mine.grad, theirs.grad, 1e-10)
 
 
 class Level(nn.Module):
     """An independent U-Net: each level holds the one below it, all of it from `torch.nn`."""
 
     def __init__(
-        self, c_in: int, down: list[int], bottleneck: int, up: list[int], convolutions: int
+        self, c_in: int, down: list[int], bottleneck: int, up: list[int], n: int, disable: bool
     ) -> None:
         super().__init__()
+        self.disable = disable
 
         def block(first: int, last: int) -> nn.Sequential:
             layers = []
-            for i in range(convolutions):
+            for i in range(n):
                 layers.append(nn.Conv2d(last if i else first, last, 3, padding="same"))
                 layers.append(nn.BatchNorm2d(last))
                 layers.append(nn.ReLU())
@@ -90,7 +40,7 @@ class Level(nn.Module):
         self.before = block(c_in, down[0])
         below = up[-2] if len(up) > 1 else bottleneck
         if len(down) > 1:
-            self.below: nn.Module = Level(down[0], down[1:], bottleneck, up[:-1], convolutions)
+            self.below: nn.Module = Level(down[0], down[1:], bottleneck, up[:-1], n, disable)
         else:
             self.below = block(down[0], bottleneck)
         self.grow = nn.ConvTranspose2d(below, below, 2, stride=2)
@@ -99,7 +49,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         left = self.before(x)
         right = self.grow(self.below(nn.MaxPool2d(2)(left)))
-        return self.after(torch.cat([right, left], dim=1))
+        return self.after(torch.cat([right, left * (not self.disable)], dim=1))
 
     def layers(self) -> list[nn.Module]:
         """Layers with parameters in the order of the data, as our network lists them."""
@@ -113,19 +63,21 @@ class Level(nn.Module):
 @pytest.mark.parametrize(
     "options",
     [
-        {"down": (64, 128), "bottleneck": 64, "up": (32, 32), "convolutions": 1},
+        {},
         {"down": (4, 6, 8), "bottleneck": 10, "up": (7, 5, 3), "convolutions": 2},
         {"down": (3, 4, 5, 6), "bottleneck": 7, "up": (6, 5, 4, 3), "convolutions": 1},
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("disable", [True, False])
 def test_matches_an_independent_recursive_network(
-    options: dict[str, object], training: bool
+    options: dict[str, object], training: bool, disable: bool
 ) -> None:
     torch.manual_seed(1)
-    own = UNet(1, 11, **options).double().train(training)
-    down, up = list(options["down"]), list(options["up"])
-    tree = Level(1, down, options["bottleneck"], up, options["convolutions"])
+    own = UNet(disable_skip_connections=disable, **options).double().train(training)
+    default = {"down": (64, 128), "bottleneck": 64, "up": (32, 32), "convolutions": 1}
+    down, bottleneck, up, convolutions = (default | options).values()
+    tree = Level(1, list(down), bottleneck, list(up), convolutions, disable)
     layers = [part for part in tree.layers() if list(part.parameters())]
     last = nn.Conv2d(up[-1], 11, 1)
     peers = [p for part in [*layers, last] for p in part.parameters()]
@@ -136,10 +88,7 @@ def test_matches_an_independent_recursive_network(
     x = torch.randn(2, 1, 16, 32, dtype=torch.float64)
     output, expected = own(x), reference(x)
     assert_same(output, expected, 1e-10)
-    output.sin().sum().backward()
-    expected.sin().sum().backward()
-    for mine, theirs in zip(own.parameters(), peers, strict=True):
-        assert_same(mine.grad, theirs.grad, 1e-8)
+    assert_all_same(gradients(output, [*own.parameters()]), gradients(expected, peers), 1e-8)
     second = own(x), reference(x)  # also the running statistics are the same
     assert_same(*second, 1e-10)
 
@@ -150,12 +99,6 @@ def test_default_is_the_network_of_the_assignment() -> None:
     without = UNet(disable_skip_connections=True)
     assert sum(p.numel() for p in without.parameters()) == 252_875
     assert model(torch.zeros(1, 1, 64, 84)).shape == (1, 11, 64, 84)
-
-
-def test_deeper_network_by_configuration() -> None:
-    model = UNet(3, 4, down=(4, 6, 8), bottleneck=10, up=(8, 6, 4), convolutions=2)
-    assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 2 * 7 + 1
-    assert model(torch.zeros(2, 3, 16, 24)).shape == (2, 4, 16, 24)
 
 
 def test_a_block_has_one_convolution_unless_told_otherwise() -> None:
@@ -190,20 +133,6 @@ def test_any_size_is_padded_and_cut_back(height: int, width: int) -> None:
     padded = x[:, :, [min(i, height - 1) for i in range(height + -height % 4)]]
     padded = padded[:, :, :, [min(j, width - 1) for j in range(width + -width % 4)]]
     assert_same(output, model(padded)[:, :, :height, :width])
-
-
-def test_disabled_skips_carry_nothing_and_get_no_gradient() -> None:
-    on, off = small(), small(disable_skip_connections=True)
-    off.load_state_dict(on.state_dict())
-    x = torch.randn(2, 1, 8, 8)
-    assert not torch.allclose(on(x), off(x))
-    off(x).sin().sum().backward()
-    on(x).sin().sum().backward()
-    for up_on, up_off in zip(on.ups, off.ups, strict=True):
-        weights = up_off.block[0].weight.grad
-        assert weights[:, up_off.in_channels :].abs().max() == 0
-        assert weights[:, : up_off.in_channels].abs().max() > 0
-        assert up_on.block[0].weight.grad[:, up_on.in_channels :].abs().max() > 0
 
 
 def test_gradient_reaches_the_features_past_zeroed_skips_by_the_pooling_only() -> None:
@@ -282,54 +211,36 @@ def test_an_image_is_judged_alone_in_eval_mode() -> None:
         assert not torch.allclose(model(batch)[:1], model(batch[:1]))
 
 
-def test_a_network_with_skips_can_be_the_one_without() -> None:
-    off = small(disable_skip_connections=True).eval()
-    on = small().eval()
-    on.load_state_dict(off.state_dict())
-    with torch.no_grad():
-        for up in on.ups:
-            up.block[0].weight[:, up.in_channels :] = 0.0
-    x = torch.randn(2, 1, 8, 8)
-    assert_same(on(x), off(x), 1e-6)
-
-
 def test_skip_connections_bring_the_detail_back() -> None:
     """Copying the input needs each pixel; past the bottleneck only the skips have kept it."""
     torch.manual_seed(0)
     images = (torch.rand(4, 1, 8, 8) > 0.5).float()
     targets = images.long().squeeze(1)
-    losses = {}
-    for disable in (True, False):
-        model = small(disable_skip_connections=disable, out_channels=2)
-        optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
-        for _ in range(30):
-            loss = F.cross_entropy(model(images), targets)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        losses[disable] = loss.item()
-    assert losses[False] < 0.1 < losses[True]
+    models = [small(disable_skip_connections=off, out_channels=2) for off in (False, True)]
+    on, off = (
+        train(model, lambda model=model: F.cross_entropy(model(images), targets), 30, 0.03)
+        for model in models
+    )
+    assert on < 0.1 < off
+
+
+def zeros(*shape: int) -> Tensor:
+    return torch.zeros(1, *shape)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Down(1, 2)(torch.zeros(1, 8, 8)), "x must have shape"),
-        (lambda: Down(1, 2)(torch.zeros(1, 1, 7, 8)), "both must be even, but the input is 7 x 8"),
+        (lambda: Down(1, 2)(zeros(8, 8)), "x must have shape"),
+        (lambda: Down(1, 2)(zeros(1, 7, 8)), "both must be even, but the input is 7 x 8"),
+        (lambda: Down(1, 2)(zeros(1, 8, 7)), "both must be even, but the input is 8 x 7"),
         (lambda: Down(1, 2, convolutions=0), "at least one convolution"),
-        (
-            lambda: Up(2, 1, 3)(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 8, 8)),
-            "x must have shape",
-        ),
-        (
-            lambda: Up(2, 1, 3)(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 8, 8)),
-            "skip_connection must have shape",
-        ),
-        (
-            lambda: Up(2, 1, 3)(torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 8, 9)),
-            "8 x 8, but is 8 x 9",
-        ),
-        (lambda: small()(torch.zeros(1, 2, 8, 8)), "images must have shape"),
+        (lambda: Up(2, 1, 3)(zeros(1, 4, 4), zeros(1, 8, 8)), "x must have shape"),
+        (lambda: Up(2, 1, 3)(zeros(2, 4, 4), zeros(2, 8, 8)), "skip_connection must have shape"),
+        (lambda: Up(2, 1, 3)(zeros(2, 4, 4), zeros(1, 8, 9)), "8 x 8, but is 8 x 9"),
+        (lambda: Up(2, 1, 3)(zeros(2, 4, 4), torch.zeros(2, 1, 8, 8)), "batches of 1 and 2"),
+        (lambda: small()(zeros(2, 8, 8)), "images must have shape"),
+        (lambda: small()(zeros(1, 0, 4)), "must have pixels"),
         (lambda: UNet(down=(4,), up=(4, 4)), "same number of levels"),
         (lambda: UNet(down=(), up=()), "at least one"),
     ],

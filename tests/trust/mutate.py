@@ -85,7 +85,6 @@ METRICS: dict[str, Target] = {
 
 ELSEWHERE = {
     "models/lstm_backward": "lstm",
-    "models/sparse": "graph_conv",
     "models/torch_weights": "transformer",
     "models/checks": "guards",
 }
