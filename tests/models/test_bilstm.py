@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from parity import assert_all_same, assert_same, gradients, train, words
+from torch import nn
 
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.lstm import LSTM
@@ -14,31 +15,19 @@ from coursework.models.lstm import LSTM
 PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 
 
-def assert_same(own: Tensor, reference: Tensor, atol: float) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
-
-def sentences(*lengths: int, steps: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(1, 30, (len(lengths), steps), generator=generator)
-    for row, length in enumerate(lengths):
-        tokens[row, length:] = 0
-    return tokens
-
-
 @pytest.mark.parametrize("lengths", [(6, 6, 6), (6, 2, 4)])
 def test_classifier_is_the_same_with_either_cell(lengths: tuple[int, ...]) -> None:
     builtin = BiLSTMClassifier(30, 4, 6, num_layers=2).double().eval()
     own = BiLSTMClassifier(30, 4, 6, num_layers=2, cell="own").double().eval()
     own.load_state_dict(builtin.state_dict())
-    tokens = sentences(*lengths, steps=6)
+    tokens = words(30, *lengths)
     logits, logits_ref = own(tokens), builtin(tokens)
     assert logits.shape == (3,)
     assert_same(logits, logits_ref, 1e-12)
-    logits.sin().sum().backward()
-    logits_ref.sin().sum().backward()
-    for mine, theirs in zip(own.parameters(), builtin.parameters(), strict=True):
-        assert_same(mine.grad, theirs.grad, 1e-12)
+    found, expected = (
+        gradients(y, [*m.parameters()]) for y, m in ((logits, own), (logits_ref, builtin))
+    )
+    assert_all_same(found, expected)
 
 
 @PROPERTY
@@ -55,7 +44,7 @@ def test_classifier_does_not_see_padding(
     model = BiLSTMClassifier(30, 4, 6, cell=cell).double().eval()
     with torch.no_grad():
         model.embedding.table.weight[0] = 100.0  # whatever stands at padding must not matter
-    tokens = sentences(*lengths, steps=max(lengths), seed=seed)
+    tokens = words(30, *lengths, seed=seed)
     wider = torch.nn.functional.pad(tokens, (0, extra))
     logits = model(tokens)
     assert_same(model(wider), logits, 1e-12)
@@ -77,7 +66,7 @@ def test_classifier_has_the_layers_that_are_asked_for() -> None:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_classifier_pools_what_it_says(layers: int) -> None:
     model = BiLSTMClassifier(30, 4, 6, layers).double().eval()
-    tokens = sentences(5, steps=5)
+    tokens = words(30, 5)
     states, _ = model.lstm(model.embedding(tokens))  # [1, 5, 12]
     expected = torch.cat(
         [states[0].amax(0), states[0].mean(0), states[0, -1, :6], states[0, 0, 6:]]
@@ -87,7 +76,7 @@ def test_classifier_pools_what_it_says(layers: int) -> None:
 
 def test_classifier_survives_an_empty_sentence() -> None:
     model = BiLSTMClassifier(30, 4, 6).eval()
-    logits = model(sentences(3, 0, steps=3))
+    logits = model(words(30, 3, 0))
     assert logits.isfinite().all()
     assert_same(logits[1:], model(torch.zeros(1, 1, dtype=torch.int64)), 1e-6)
 
@@ -98,33 +87,31 @@ def test_classifier_starts_from_pretrained_vectors() -> None:
     assert torch.equal(model.embedding.table.weight[1:], vectors[1:])
     assert model.embedding.projection is None
     narrow = BiLSTMClassifier(30, 4, 6, pretrained=torch.randn(30, 3))
-    assert narrow(sentences(4, steps=4)).shape == (1,)
+    assert narrow(words(30, 4)).shape == (1,)
 
 
 def test_classifier_overfits_one_batch() -> None:
     torch.manual_seed(0)
     model = BiLSTMClassifier(30, 8, 8, dropout=0.0)
-    tokens, labels = sentences(5, 3, 4, 5, steps=5), torch.tensor([1.0, 0.0, 0.0, 1.0])
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(30):
-        loss = nn.functional.binary_cross_entropy_with_logits(model(tokens), labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert loss.item() < 0.01
+    tokens, labels = words(30, 5, 3, 4, 5), torch.tensor([1.0, 0.0, 0.0, 1.0])
+    loss = nn.functional.binary_cross_entropy_with_logits
+    assert train(model, lambda: loss(model(tokens), labels), 30, 0.03) < 0.01
+
+
+TOKENS, MODEL = words(30, 3), BiLSTMClassifier(30, 4, 6)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: BiLSTMClassifier(30, 4, 6, cell="gru"), "cell must be 'builtin' or 'own'"),
-        (lambda: BiLSTMClassifier(30, 4, 6)(sentences(3, steps=3)[0]), "tokens must have shape"),
-        (
-            lambda: BiLSTMClassifier(30, 4, 6)(sentences(3, steps=3), torch.tensor([3, 3])),
-            "lengths must have shape",
-        ),
+        (lambda: BiLSTMClassifier(30, 4, 6, cell="gru"), "cell must be 'builtin' or 'own'"),  # type: ignore[arg-type]
+        (lambda: MODEL(TOKENS[0]), "tokens must have shape"),
+        (lambda: MODEL(torch.tensor([[0, 0, 3], [1, 2, 3]])), "in front of a word"),
+        (lambda: MODEL(TOKENS, torch.tensor([3, 3])), "lengths must have shape"),
+        (lambda: MODEL(TOKENS, torch.tensor([4])), "lengths must be from 0 to 3"),
+        (lambda: MODEL(TOKENS, torch.tensor([-1])), "lengths must be from 0 to 3"),
     ],
 )
-def test_classifier_rejects_wrong_arguments(call: Callable[..., object], message: str) -> None:
+def test_wrong_arguments(call: Callable[..., object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -64,8 +64,5 @@ def test_tied_logits_are_products_with_the_embedded_words(width: int) -> None:
     hidden = torch.randn(2, 3, 4)
     expected = hidden @ embedding(torch.arange(7)).T
     torch.testing.assert_close(embedding.logits(hidden), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="pretrained must have shape"):
         WordEmbedding(7, 4, pretrained=torch.zeros(6, 4))

@@ -222,6 +222,8 @@ def test_layer_weights_move_both_ways_and_start_equal(options: dict) -> None:
     assert list(own.state_dict()) == list(reference.state_dict())
     assert all(torch.equal(own.state_dict()[k], v) for k, v in reference.state_dict().items())
     nn.LSTM(INPUT, HIDDEN, **options).load_state_dict(own.state_dict())
+    mine, theirs = ([[w.shape for w in row] for row in m.all_weights] for m in (own, reference))
+    assert mine == theirs
 
 
 # The layer has a backward pass of its own for sequences of one length; these tests are for it.
@@ -349,6 +351,16 @@ def test_changing_the_output_in_place_is_noticed() -> None:
     output.mul_(2.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         output.sum().backward()
+
+
+@REVERSE
+def test_without_gradients_the_layer_keeps_less_and_says_the_same(reverse: bool) -> None:
+    layer, x = LSTM(3, 40, bidirectional=reverse), torch.randn(70, 30, 3)  # several spans of steps
+    expected, states = layer(x)
+    with torch.no_grad():
+        output, found = layer(x)
+    assert expected.requires_grad
+    assert_all_same([output, *found], [expected, *states], 1e-5)
 
 
 def test_layer_leaves_its_arguments_alone() -> None:

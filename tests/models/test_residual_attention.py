@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parity import normal, train
 from torch import Tensor
 
 from coursework.models.residual_attention import Candidates, ResidualAttention
 from coursework.models.sparse import sparse_csr
 
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def candidates(n: int, seed: int = 0, width: int = 3) -> Candidates:
@@ -168,40 +166,42 @@ def test_learns_to_copy_twins() -> None:
     features = torch.tensor([1.0, 0.0]).repeat(n).unsqueeze(1)
     c = Candidates(torch.arange(n + 1) * 2, nodes, features)
     net = ResidualAttention(1, 1, 8, 4, 8, dropout=0.0, input_dropout=0.0)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     known, x = torch.ones(n, dtype=torch.bool), torch.zeros(n, 1)
-    for _ in range(150):
-        loss = (net(x, c, y, known)[0] - y).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert float(loss.detach()) < 0.1
+    assert train(net, lambda: (net(x, c, y, known)[0] - y).abs().mean(), 150, 0.02) < 0.1
     assert float((y - y.median()).abs().mean()) > 0.5
 
 
-def test_wrong_arguments() -> None:
-    c = candidates(5)
-    with pytest.raises(dataclasses.FrozenInstanceError):  # checked once, right for ever
-        c.nodes = c.nodes + 1  # type: ignore[misc]
-    with pytest.raises(ValueError, match="its own candidate"):
-        Candidates(torch.tensor([0, 1, 1]), torch.tensor([0]), torch.zeros(1, 1))
-    with pytest.raises(ValueError, match="rise from 0"):
-        dataclasses.replace(c, pointers=c.pointers + 1)
-    for pointers in ([], [0, 3, 1, 2, 2, len(c.nodes)]):
-        with pytest.raises(ValueError, match="rise from 0"):
-            dataclasses.replace(c, pointers=torch.tensor(pointers, dtype=torch.long))
-    for nodes in (c.nodes + 5, torch.full_like(c.nodes, 5), c.nodes - 1):
-        with pytest.raises(ValueError, match="node number from 0 to 4"):
-            dataclasses.replace(c, nodes=nodes)
-    with pytest.raises(ValueError, match="features must have shape"):
-        dataclasses.replace(c, features=c.features[1:])
-    with pytest.raises(ValueError, match="must have shape .* with N = 5"):
-        model()(normal(4, 5), c, normal(5), torch.ones(5, dtype=torch.bool))
-    with pytest.raises(ValueError, match="boolean"):
-        model()(normal(5, 5), c, normal(5), torch.ones(5))
-    with pytest.raises(ValueError, match="at least 1"):
-        ResidualAttention(0, 3)
-    with pytest.raises(ValueError, match=r"in \[0, 1\)"):
-        ResidualAttention(2, 3, dropout=1.0)
-    with pytest.raises(ValueError, match=r"in \[0, 1\)"):
-        ResidualAttention(2, 3, input_dropout=1.0)
+C, ALL = candidates(5), torch.ones(5, dtype=torch.bool)
+
+
+def changed(**parts: Tensor) -> Candidates:
+    return dataclasses.replace(C, **parts)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Candidates(torch.tensor([0, 1, 1]), torch.tensor([0]), torch.zeros(1, 1)),
+         "its own candidate"),
+        (lambda: changed(pointers=C.pointers + 1), "rise from 0"),
+        (lambda: changed(pointers=torch.zeros(0, dtype=torch.long)), "rise from 0"),
+        (lambda: changed(pointers=torch.tensor([0, 3, 1, 2, 2, len(C.nodes)])), "rise from 0"),
+        (lambda: changed(nodes=C.nodes + 5), "node number from 0 to 4"),
+        (lambda: changed(nodes=torch.full_like(C.nodes, 5)), "node number from 0 to 4"),
+        (lambda: changed(nodes=C.nodes - 1), "node number from 0 to 4"),
+        (lambda: changed(features=C.features[1:]), "features must have shape"),
+        (lambda: model()(normal(4, 5), C, normal(5), ALL), "must have shape .* with N = 5"),
+        (lambda: model()(normal(5, 5), C, normal(5), torch.ones(5)), "boolean"),
+        (lambda: ResidualAttention(0, 3), "at least 1"),
+        (lambda: ResidualAttention(2, 3, dropout=1.0), r"in \[0, 1\)"),
+        (lambda: ResidualAttention(2, 3, input_dropout=1.0), r"in \[0, 1\)"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_candidates_are_checked_once_and_right_for_ever() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        C.nodes = C.nodes + 1  # type: ignore[misc]
