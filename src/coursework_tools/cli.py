@@ -1,6 +1,4 @@
-"""The whole command line: that of the solutions, and ``run | report | bench | grade | site``, and for
-students ``student | check``.
-"""
+"""The whole command line: adds ``run | report | bench | grade | site | student | check``."""
 
 from __future__ import annotations
 

@@ -31,7 +31,9 @@ def chromium() -> str | None:
 @pytest.fixture
 def open_browser() -> Iterator[Callable[..., Any]]:
     """Opens headless windows; all of them are closed after the test."""
-    webdriver = pytest.importorskip("selenium.webdriver")
+    pytest.importorskip("selenium")
+    from selenium import webdriver
+
     driver = shutil.which("chromedriver")
     binary = chromium()
     if binary is None or driver is None:

@@ -95,8 +95,9 @@ def _lstm_loops(ours: LSTM, what: str, x: Tensor) -> list[Pair]:
         return torch.stack(outputs)
 
     def hoisted(x: Tensor) -> Tensor:
-        rows, sizes, bias = x.flatten(0, 1), [x.shape[1]] * len(x), cell.bias_ih + cell.bias_hh
-        return scan(rows, sizes, cell.weight_ih, cell.weight_hh, bias, (zeros, zeros))[0]
+        w, sizes = dict(cell.named_parameters()), [x.shape[1]] * len(x)
+        bias, state = w["bias_ih"] + w["bias_hh"], (zeros, zeros)
+        return scan(x.flatten(0, 1), sizes, w["weight_ih"], w["weight_hh"], bias, state)[0]
 
     against = "forward and backward, against a loop of LSTMCell"
     plain = what.replace("layer", "loop with hoisted inputs")
