@@ -84,7 +84,11 @@ def attention_weights(
     similarity: Similarity = "dot",
     causal: bool = False,
 ) -> Tensor:
-    r"""The weights :math:`\mathrm{softmax}(s\, Q K^\top)` of :func:`attention`: `[..., N, M]`."""
+    r"""The weights :math:`\mathrm{softmax}(s\, Q K^\top)` of :func:`attention`: `[..., N, M]`.
+
+    The default `scale` :math:`s` is :math:`1/\sqrt{d_k}` for the dot product, 1 for the cosine
+    :math:`q^\top k / (|q| |k|)`. With `causal`, query i may attend to keys j <= i only.
+    """
     width = expect("Q", Q, "... N d_k")["d_k"]
     expect("K", K, "... M d_k", d_k=width)
     require(width > 0, "Queries and keys must have a width d_k of at least 1, but it is 0.")
@@ -102,23 +106,13 @@ def attention_weights(
     # solution:end
 
 
-def attention(
-    Q: Tensor,
-    K: Tensor,
-    V: Tensor,
-    *,
-    mask: Tensor | None = None,
-    scale: float | None = None,
-    similarity: Similarity = "dot",
-    causal: bool = False,
-) -> tuple[Tensor, Tensor]:
+def attention(Q: Tensor, K: Tensor, V: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
     r"""Each query receives the average of the values, weighted by its similarity to the keys.
 
     .. math:: \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{d_k}}\Big) V
 
-    (Equation 1 of the paper; :math:`O(NM(d_k + d_v))` time, :math:`O(NM)` memory.) The default
-    `scale` is :math:`1/\sqrt{d_k}` for the dot product, 1 for the cosine
-    :math:`q^\top k / (|q| |k|)`. With `causal`, query i may attend to keys j <= i only.
+    (Equation 1 of the paper; :math:`O(NM(d_k + d_v))` time, :math:`O(NM)` memory.) `options`
+    are those of :func:`attention_weights`: `mask`, `scale`, `similarity`, `causal`.
 
     Shapes:
         - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
@@ -126,9 +120,7 @@ def attention(
     """
     expect("V", V, "... M d_v", M=expect("K", K, "... M d_k")["M"])
     # solution:begin the weights, then the weighted sum of the values
-    weights = attention_weights(
-        Q, K, mask=mask, scale=scale, similarity=similarity, causal=causal
-    )  # [..., N, M]
+    weights = attention_weights(Q, K, **options)  # [..., N, M]
     return weights @ V, weights  # [..., N, d_v], [..., N, M]
     # solution:end
 

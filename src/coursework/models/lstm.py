@@ -241,7 +241,7 @@ class LSTM(nn.Module):
             return scan(rows, sizes, weight_ih, weight_hh, bias, state, reverse)
         x = rows.view(len(sizes), sizes[0], rows.shape[-1])  # [T, B, I]
         # solution:begin the cell over the steps of x, from the last to the first if reverse | lstm_update
-        output, c = through_time(scan, x, weight_ih, weight_hh, bias, *state, reverse)
+        output, c = through_time(scan, reverse, x, weight_ih, weight_hh, bias, *state)
         return output.flatten(0, 1), (output[0 if reverse else -1], c)
         # solution:end
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 Scan = Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor]
+"""x `[T, B, I]`, weight_ih `[4H, I]`, weight_hh `[4H, H]`, bias `[4H]`, h_0 and c_0 `[B, H]`."""
 
 CHUNK = 2**17
 """Numbers of the gates that are worked on together: half a megabyte in float32 stays in the cache."""
@@ -25,25 +27,14 @@ def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
     return found[::-1] if backwards else found
 
 
-def run(
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    state: tuple[Tensor, Tensor],
-    reverse: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def run(inputs: Inputs, reverse: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Equations (1) to (6) of :mod:`.lstm` for sequences of one length, in preallocated memory.
 
-    With `keep`, gates, cell states and their tanh stay for the backward pass. Without, a span writes
-    over the gates of the one before, and a step over the cell state, so both stay in the cache.
-
-    Shapes:
-        - x: `[T, B, I]`; weight_ih: `[4H, I]`; weight_hh: `[4H, H]`; bias: `[4H]`; state: 2 x `[B, H]`
-        - output: hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`
-          (the last ones alone, `[1, B, H]`, without `keep`)
+    Hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`. With `keep`
+    they stay for the backward pass. Without, a span writes over the gates of the one before, and a
+    step over the cell state (of which `[1, B, H]` is left), so both stay in the cache.
     """
+    x, weight_ih, weight_hh, bias, h, c = inputs
     (steps, batch), size = x.shape[:2], weight_hh.shape[1]
     parts = spans(steps, batch * 4 * size, reverse)
     longest = max(span.stop - span.start for span in parts)
@@ -55,7 +46,6 @@ def run(
     by_step = list(zip(*(part.unbind() for part in (gates, both, i, f, g, o)), strict=True))
     c_rows, s_rows, h_rows = cells.unbind(), squashed.unbind(), output.unbind()
     weight_hh_t = weight_hh.t().contiguous()  # [H, 4H], packed sooner in each of T products
-    h, c = state  # [B, H]
     for span in parts:
         first = span.start if keep else 0  # row of the gates of the first step
         sums = gates[first : first + span.stop - span.start].flatten(0, 1)  # [S*B, 4H]
@@ -74,22 +64,11 @@ def run(
     return output, gates, cells, squashed
 
 
-def through_time(
-    scan: Scan,
-    x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    h_0: Tensor,
-    c_0: Tensor,
-    reverse: bool,
-) -> tuple[Tensor, Tensor]:
+def through_time(scan: Scan, reverse: bool, *inputs: Any) -> tuple[Tensor, Tensor]:
     """Hidden states `[T, B, H]` and last cell state `[B, H]`, with a graph if gradients are wanted."""
-    inputs = (x, weight_ih, weight_hh, bias, h_0, c_0)
     if torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in inputs):
-        output, c = ThroughTime.apply(scan, reverse, *inputs)
-        return output, c
-    output, _, cells, _ = run(x, weight_ih, weight_hh, bias, (h_0, c_0), reverse, keep=False)
+        return ThroughTime.apply(scan, reverse, *inputs)
+    output, _, cells, _ = run(inputs, reverse, keep=False)
     return output, cells[0]
 
 
@@ -119,21 +98,11 @@ class ThroughTime(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        scan: Scan,
-        reverse: bool,
-        x: Tensor,
-        weight_ih: Tensor,
-        weight_hh: Tensor,
-        bias: Tensor | None,
-        h_0: Tensor,
-        c_0: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states `[T, B, H]` and the last cell state `[B, H]`; shapes as in :func:`run`."""
-        output, *kept = run(x, weight_ih, weight_hh, bias, (h_0, c_0), reverse, keep=True)
+    def forward(ctx: Any, scan: Scan, reverse: bool, *inputs: Any) -> tuple[Tensor, Tensor]:
+        """Hidden states `[T, B, H]` and the last cell state `[B, H]`."""
+        output, *kept = run(inputs, reverse, keep=True)
         ctx.scan, ctx.reverse = scan, reverse
-        ctx.save_for_backward(x, weight_ih, weight_hh, bias, h_0, c_0, *kept, output)
+        ctx.save_for_backward(*inputs, *kept, output)
         return output, kept[1][0 if reverse else -1].clone()
 
     @staticmethod
@@ -202,21 +171,20 @@ def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Te
 
 def _before(states: Tensor, first: Tensor, span: slice, reverse: bool) -> Tensor:
     """The state before each step of a span, from those after each step: `[S, B, H]`."""
-    if reverse:
-        if span.stop < len(states):
-            return states[span.start + 1 : span.stop + 1]
-        return torch.cat([states[span.start + 1 :], first.unsqueeze(0)])
-    if span.start > 0:
-        return states[span.start - 1 : span.stop - 1]
-    return torch.cat([first.unsqueeze(0), states[: span.stop - 1]])
+    step = 1 if reverse else -1
+    found = states[max(span.start + step, 0) : span.stop + step]
+    if len(found) == span.stop - span.start:
+        return found
+    ends = [found, first.unsqueeze(0)]
+    return torch.cat(ends if reverse else ends[::-1])
 
 
 def _gradients_of_scan(
     scan: Scan,
     reverse: bool,
-    inputs: list[Tensor | None],
+    inputs: list[Any],
     needed: tuple[bool, ...],
-    gradients: tuple[Tensor, ...],
+    gradients: tuple[Any, ...],
 ) -> list[Tensor | None]:
     """The gradients of :class:`ThroughTime` by the plain loop, as a graph of their own."""
     # Aliases: where one input was computed from another, each is to be varied with the other fixed.
