@@ -1,9 +1,13 @@
 """What the tests of the models share: tensors, comparisons, short trainings."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from coursework.models.beam_search import beam_search
 
 TOLERANCE = {torch.float32: (5e-6, 2e-5), torch.float64: (1e-12, 1e-12)}  # outputs, gradients
 
@@ -61,3 +65,48 @@ def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:
     """Distinct directed edges, self-loops possible."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(n, (2, edges), generator=generator).unique(dim=1)
+
+
+# --- translation models: (src, tgt) -> logits, and model.start(src) decodes word by word -----
+
+
+def check_future(model: nn.Module, steps: int, cut: int, seed: int) -> None:
+    cut = min(cut, steps - 1)
+    src, tgt = words(11, 4, seed=seed), words(13, steps, seed=seed)
+    changed = tgt.clone()
+    changed[:, cut:] = (changed[:, cut:] - 3 + 1) % 10 + 3
+    before, after = model(src, tgt), model(src, changed)
+    assert_same(after[:, :cut], before[:, :cut])
+    assert not torch.allclose(after[:, cut], before[:, cut])
+
+
+def check_padding(model: nn.Module, lengths: list[int], extra: int, seed: int) -> None:
+    src, tgt = words(11, *lengths, seed=seed), words(13, *([4] * len(lengths)), seed=seed)
+    logits = model(src, tgt)
+    assert logits.shape == (len(lengths), 4, 13)
+    assert_same(model(F.pad(src, (0, extra)), tgt), logits)
+    assert_same(model(src, F.pad(tgt, (0, extra)))[:, :4], logits)
+    for row, length in enumerate(lengths):
+        assert_same(model(src[row : row + 1, :length], tgt[row : row + 1])[0], logits[row])
+
+
+def check_steps(model: Any, state: Any, src: Tensor) -> None:
+    tgt, rows = words(13, 4, 4), torch.tensor([1, 1, 0])
+    whole = model(src, tgt)
+    for t in range(3):
+        assert_same(state.step(tgt[:, t]), whole[:, t])
+    state.select(rows)
+    assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
+
+
+def check_overfit(model: Any, steps: int, lr: float) -> None:
+    src, out = words(11, 5, 4, 3), words(13, 5, 3, 4)
+    out[torch.arange(3), torch.tensor([4, 2, 3])] = 2  # the end word
+    tgt = F.pad(out, (1, 0), value=1)[:, :-1]
+
+    def loss() -> Tensor:
+        return F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
+
+    assert train(model, loss, steps, lr) < 0.05
+    found = beam_search(model.eval(), src, width=1, max_length=5, sos=1, eos=2)
+    assert torch.equal(found.words, out)

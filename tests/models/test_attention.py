@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -249,7 +250,56 @@ def test_rows_of_a_cache_are_dropped_and_copied() -> None:
     assert_all_same(stored, (K[rows], V[rows]), 0.0)
 
 
-HEADS, X = MultiHeadAttention(8, 2), torch.zeros(1, 5, 8)
+HEADS, X = MultiHeadAttention(8, 2).eval(), normal(1, 5, 8, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.from_numpy(np.triu(np.full((5, 5), -np.inf), 1)),
+        torch.zeros(5, 5).half(),
+        torch.full((5, 5), -torch.inf),
+        torch.ones(1, 2, 1, 5).bool(),
+    ],
+)
+def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:
+    slow, fast = (HEADS(X, mask=mask, fused=fused)[0] for fused in (False, True))
+    assert_same(fast, slow, 1e-6)
+    rounded = MultiHeadAttention(8, 2).bfloat16()(X.bfloat16(), mask=mask)[0]
+    assert rounded.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": X[0]}, "query must have shape"),
+        ({"key": X[..., :7]}, "key must have shape"),
+        ({"key": torch.ones(2, 5, 8)}, "key must have shape"),
+        ({"value": torch.ones(1, 100_000, 8)}, "value must have shape"),
+        ({"value": X[:, :3]}, "value must have shape"),
+        ({"mask": torch.ones(5, 5).long()}, "boolean or floating point, but is torch.int64"),
+        ({"mask": np.zeros((5, 5))}, "must be a tensor, but is a ndarray"),
+        ({"mask": torch.zeros(6, 5)}, "must broadcast to the scores"),
+        ({"mask": torch.zeros(1, 1, 1, 5, 5)}, "must broadcast to the scores"),
+        ({"key_padding_mask": torch.zeros(1, 5)}, "must be boolean"),
+        ({"key_padding_mask": padding_mask(4)}, "key_padding_mask must have shape"),
+    ],
+)
+def test_what_does_not_fit_is_refused_on_both_paths(
+    change: dict, message: str, fused: bool
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        HEADS(**{"query": X} | change, fused=fused)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_empty_and_shapeless_attention(fused: bool) -> None:
+    assert HEADS(X[:0], fused=fused)[0].shape == (0, 5, 8)
+    nothing, _ = HEADS(X, X[:, :0], fused=fused)
+    assert_same(nothing, HEADS.W_O.bias.expand(1, 5, 8), 1e-6)
+    on_meta = MultiHeadAttention(8, 2).to("meta")
+    assert on_meta(X.to("meta"), causal=True, fused=fused)[0].shape == (1, 5, 8)
 
 
 @pytest.mark.parametrize(
@@ -263,9 +313,6 @@ HEADS, X = MultiHeadAttention(8, 2), torch.zeros(1, 5, 8)
         (lambda: linear_attention(X, X, X[:, :2]), "V must have shape"),
         (lambda: MultiHeadAttention(8, 3), "multiple of n_heads"),
         (lambda: MultiHeadAttention(0, 1), "multiple of n_heads"),
-        (lambda: HEADS(X[0]), "query must have shape"),
-        (lambda: HEADS(X, X[..., :7]), "key must have shape"),
-        (lambda: HEADS(X, key_padding_mask=padding_mask(4) > 0), "key_padding_mask must have shape"),
         (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 4)), "can be copied only"),
         (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 2, kdim=4)), "can be copied only"),
     ],

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from itertools import product
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -33,51 +32,6 @@ FORMS: dict[str, Callable[[Tensor], Tensor]] = {
 DTYPES = (torch.bool, torch.int32, torch.int64, torch.uint8, torch.float64)
 SENTENCES = {"recurrent": Seq2Seq(9, 9, 4, 4).eval(), "transformer": Transformer(9, 9, 8, 2).eval()}
 WORDS = torch.ones(2, 3, dtype=torch.int64)
-
-
-@pytest.mark.parametrize(
-    "mask",
-    [
-        torch.from_numpy(np.triu(np.full((4, 4), -np.inf), 1)),
-        torch.zeros(4, 4).half(),
-        torch.full((4, 4), -torch.inf),
-        torch.ones(2, 1, 4).bool(),
-    ],
-)
-def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:
-    slow, fast = (HEADS(X, mask=mask, fused=fused)[0] for fused in (False, True))
-    torch.testing.assert_close(fast, slow)
-    assert HEADS.bfloat16()(X.bfloat16(), mask=mask)[0].dtype == torch.bfloat16
-    HEADS.float()
-
-
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"mask": torch.ones(4, 4).long()}, "boolean or floating point, but is torch.int64"),
-        ({"mask": np.zeros((4, 4))}, "must be a tensor, but is a ndarray"),
-        ({"mask": torch.zeros(5, 4)}, "must broadcast to the scores"),
-        ({"key_padding_mask": torch.zeros(1, 4)}, "must be boolean"),
-        ({"value": torch.randn(1, 100_000, 8)}, "value must have shape"),
-        ({"value": torch.randn(1, 3, 8)}, "value must have shape"),
-        ({"key": torch.randn(2, 4, 8)}, "key must have shape"),
-    ],
-)
-def test_what_does_not_fit_is_refused_on_both_paths(
-    change: dict, message: str, fused: bool
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        HEADS(X, fused=fused, **change)
-
-
-@pytest.mark.parametrize("fused", [True, False])
-def test_empty_and_shapeless_attention(fused: bool) -> None:
-    assert HEADS(X[:0], fused=fused)[0].shape == (0, 4, 8)
-    nothing, _ = HEADS(X, X[:, :0], fused=fused)
-    torch.testing.assert_close(nothing, HEADS.W_O.bias.expand(1, 4, 8))
-    on_meta = MultiHeadAttention(8, 2).to("meta")
-    assert on_meta(X.to("meta"), causal=True, fused=fused)[0].shape == (1, 4, 8)
 
 
 @pytest.mark.parametrize(("form", "dtype"), list(product(FORMS, DTYPES)))

@@ -7,10 +7,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parity import assert_same, train, words
-from torch import Tensor
+from parity import assert_same, check_future, check_overfit, check_padding, check_steps, words
 
-from coursework.models.beam_search import beam_search
 from coursework.models.seq2seq import AttentionDecoder, BahdanauAttention, GRUEncoder, Seq2Seq
 
 PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
@@ -94,13 +92,9 @@ def test_padding_changes_nothing(
     lengths: list[int], extra: int, bidirectional: bool, seed: int
 ) -> None:
     model = small(bidirectional=bidirectional)
+    check_padding(model, lengths, extra, seed)
     src = words(11, *lengths, seed=seed)
     tgt = words(13, *([4] * len(lengths)), seed=seed)
-    logits = model(src, tgt)
-    assert logits.shape == (len(lengths), 4, 13)
-    assert_same(model(F.pad(src, (0, extra)), tgt), logits)
-    for row, length in enumerate(lengths):
-        assert_same(model(src[row : row + 1, :length], tgt[row : row + 1])[0], logits[row])
     _, weights = model.attend(F.pad(src, (0, extra)), tgt)
     assert_same(weights[:, :, : src.shape[1]], model.attend(src, tgt)[1])
     assert weights[:, :, src.shape[1] :].abs().sum() == 0
@@ -110,26 +104,13 @@ def test_padding_changes_nothing(
 @PROPERTY
 @given(steps=st.integers(2, 6), cut=st.integers(1, 5), seed=st.integers(0, 2**16))
 def test_the_future_has_no_influence(steps: int, cut: int, seed: int) -> None:
-    cut = min(cut, steps - 1)
-    model = small()
-    src, tgt = words(11, 4, seed=seed), words(13, steps, seed=seed)
-    changed = tgt.clone()
-    changed[:, cut:] = (changed[:, cut:] - 3 + 1) % 10 + 3
-    before, after = model(src, tgt), model(src, changed)
-    assert_same(after[:, :cut], before[:, :cut])
-    assert not torch.allclose(after[:, cut], before[:, cut])
+    check_future(small(), steps, cut, seed)
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_words_one_by_one_are_the_whole_sentence(bidirectional: bool) -> None:
-    model = small(bidirectional=bidirectional)
-    src, tgt = words(11, 5, 3), words(13, 4, 4)
-    whole, state = model(src, tgt), model.start(src)
-    for t in range(3):
-        assert_same(state.step(tgt[:, t]), whole[:, t])
-    rows = torch.tensor([1, 1, 0])
-    state.select(rows)
-    assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
+    model, src = small(bidirectional=bidirectional), words(11, 5, 3)
+    check_steps(model, model.start(src), src)
 
 
 def test_pretrained_vectors_of_another_width() -> None:
@@ -153,17 +134,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_overfits_one_batch(bidirectional: bool) -> None:
     torch.manual_seed(0)
-    model = Seq2Seq(11, 13, 16, 24, dropout=0.0, bidirectional=bidirectional)
-    src, out = words(11, 5, 4, 3), words(13, 5, 3, 4)
-    out[torch.arange(3), torch.tensor([4, 2, 3])] = 2  # the end word
-    tgt = F.pad(out, (1, 0), value=1)[:, :-1]
-
-    def loss() -> Tensor:
-        return F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
-
-    assert train(model, loss, 60, 0.02) < 0.05
-    found = beam_search(model.eval(), src, width=1, max_length=5, sos=1, eos=2)
-    assert torch.equal(found.words, out)
+    check_overfit(Seq2Seq(11, 13, 16, 24, 0.0, bidirectional=bidirectional), 60, 0.02)
 
 
 SRC, TGT = words(11, 4), words(13, 3)

@@ -5,24 +5,25 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parity import (
     TOLERANCE,
     assert_all_same,
     assert_same,
+    check_future,
+    check_overfit,
+    check_padding,
+    check_steps,
     gradients,
     normal,
     padding_mask,
     shake,
-    train,
     words,
 )  # fmt: skip
 from torch import Tensor, nn
 
 from coursework.models.attention import causal_mask
-from coursework.models.beam_search import beam_search
 from coursework.models.torch_weights import our_names
 from coursework.models.transformer import (
     Decoder,
@@ -235,27 +236,13 @@ def test_padding_changes_nothing(
     lengths: list[int], extra: int, norm_first: bool, fused: bool, seed: int
 ) -> None:
     model = small(norm_first=norm_first, fused=fused)
-    src = words(11, *lengths, seed=seed)
-    tgt = words(13, *([4] * len(lengths)), seed=seed)
-    logits = model(src, tgt)
-    assert logits.shape == (len(lengths), 4, 13)
-    assert_same(model(F.pad(src, (0, extra)), tgt), logits)
-    assert_same(model(src, F.pad(tgt, (0, extra)))[:, :4], logits)
-    for row, length in enumerate(lengths):
-        assert_same(model(src[row : row + 1, :length], tgt[row : row + 1])[0], logits[row])
+    check_padding(model, lengths, extra, seed)
 
 
 @PROPERTY
 @given(steps=st.integers(2, 6), cut=st.integers(1, 5), seed=st.integers(0, 2**16))
 def test_the_future_has_no_influence(steps: int, cut: int, seed: int) -> None:
-    cut = min(cut, steps - 1)
-    model = small()
-    src, tgt = words(11, 4, seed=seed), words(13, steps, seed=seed)
-    changed = tgt.clone()
-    changed[:, cut:] = (changed[:, cut:] - 3 + 1) % 10 + 3
-    before, after = model(src, tgt), model(src, changed)
-    assert_same(after[:, :cut], before[:, :cut])
-    assert not torch.allclose(after[:, cut], before[:, cut])
+    check_future(small(), steps, cut, seed)
 
 
 def test_defaults() -> None:
@@ -309,17 +296,11 @@ def test_words_are_scaled_and_numbered_before_the_layers() -> None:
 def test_words_one_by_one_are_the_whole_sentence(
     cached: bool | None, lengths: tuple[int, ...], fused: bool
 ) -> None:
-    model = small(fused=fused)
-    src, tgt = words(11, *lengths), words(13, 4, 4)
-    whole = model(src, tgt)
+    model, src = small(fused=fused), words(11, *lengths)
     state = model.start(src) if cached is None else model.start(src, cached)
     assert (state.caches is None) == (cached is False)
     assert (state.padding is None) == (lengths == (4, 4))
-    for t in range(3):
-        assert_same(state.step(tgt[:, t]), whole[:, t])
-    rows = torch.tensor([1, 1, 0])
-    state.select(rows)
-    assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
+    check_steps(model, state, src)
     assert TransformerDecoding(model, src).caches is not None
 
 
@@ -348,17 +329,7 @@ def test_pretrained_vectors_of_another_width() -> None:
 
 def test_overfits_one_batch() -> None:
     torch.manual_seed(0)
-    model = Transformer(11, 13, 16, 2, 1, 1, 32, dropout=0.0)
-    src, out = words(11, 5, 4, 3), words(13, 5, 3, 4)
-    out[torch.arange(3), torch.tensor([4, 2, 3])] = 2  # the end word
-    tgt = F.pad(out, (1, 0), value=1)[:, :-1]
-
-    def loss() -> Tensor:
-        return F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
-
-    assert train(model, loss, 80, 0.01) < 0.05
-    found = beam_search(model.eval(), src, width=1, max_length=5, sos=1, eos=2)
-    assert torch.equal(found.words, out)
+    check_overfit(Transformer(11, 13, 16, 2, 1, 1, 32, dropout=0.0), 80, 0.01)
 
 
 def layer(**options: object) -> nn.TransformerEncoderLayer:
