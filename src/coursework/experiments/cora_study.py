@@ -1,7 +1,7 @@
 """What depth and missing citations do to a graph network, read on the validation nodes of the public split.
 
-* **Depth.** The same GCN with 2 to 32 layers, with and without the initial residual connection: its
-  accuracy, and how far the hidden rows of two nodes still differ.
+* **Depth.** A plain GCN, one with the initial residual connection, and GCNII, which adds the identity
+  mapping: their accuracy, and how far the hidden rows of two nodes still differ.
 * **Missing citations.** GCN and GAT trained on the graph without a random share of its links; without
   any, both are networks on the words alone.
 
@@ -19,19 +19,28 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, config
+from coursework.config import Count, Dropout, Positive, config
 from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import cora
 from coursework.experiments.base import Job, Run
 from coursework.experiments.cora_models import plain_loss
 from coursework.models.gat import GAT
-from coursework.models.gcn import GCN, DeepGCN, add_self_loops, normalise_adjacency, spread
+from coursework.models.gcn import (
+    GCN,
+    DeepGCN,
+    add_self_loops,
+    normalise_adjacency,
+    sparse_kernels,
+    spread,
+)
+from coursework.models.gcnii import GCNII
 from coursework.training import seeds
 from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads
 
 PLAN = replace(cora.EARLY_STOP, epochs=300)
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @config
@@ -39,17 +48,10 @@ class Config:
     """Every number but the seed."""
 
     dataset: Literal["Cora", "CiteSeer"] = "Cora"
-    depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 4, 8, 16, 32)  # numbers of layers
-    initial: Annotated[float, Field(gt=0, lt=1)] = (
-        0.2  # weight of the first layer in each later one
-    )
-    removed: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (
-        0.0,
-        0.25,
-        0.5,
-        0.75,
-        1.0,
-    )  # of links
+    depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 4, 8, 16, 32, 64)  # numbers of layers
+    initial: Annotated[float, Field(gt=0, lt=1)] = 0.2  # weight of the first layer in later ones
+    strength: Positive = 0.5  # lambda of GCNII
+    removed: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the links
     hidden: Count = 64  # width of all networks
     heads: Count = 8  # of the GAT
     dropout: Dropout = 0.5  # of words and hidden units
@@ -71,12 +73,7 @@ PRESETS: dict[str, Config] = {
 
 
 def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
-    """The graph without a random share of its links, both directions of a link together.
-
-    Shapes:
-        - edge_index: `[2, E]`, each link in both directions
-        - output: `[2, E']`
-    """
+    """The graph ``[2, E]`` without a random share of its links, both directions of a link together."""
     one, other = edge_index
     pairs = edge_index[:, one < other]
     order = torch.randperm(pairs.shape[1], generator=seeds.generator(seed, "links"))
@@ -87,14 +84,14 @@ def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
 def train(job: Job) -> Run:
     """Train every network once; the seed decides weights, dropout and the links that are removed.
 
-    Metrics are ``depth.L.plain.validation_accuracy``, ``depth.L.initial...`` and the same with ``spread``,
+    Metrics are ``depth.L.KIND.validation_accuracy`` and ``.spread`` with the kinds plain, initial and gcnii,
     and ``removed.P.gcn.validation_accuracy`` and ``removed.P.gat...`` with P in per cent.
     """
     config: Config = job.config
     graph = planetoid.load(config.dataset)
     inputs = cora.prepare(graph)
     split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
-    words, classes, n = inputs.x.shape[1], inputs.num_classes, len(graph.y)
+    sizes, n = (inputs.x.shape[1], config.hidden, inputs.num_classes), len(graph.y)
     metrics: dict[str, float] = {}
     loss = partial(plain_loss, None, input_dropout=config.dropout)
 
@@ -107,21 +104,25 @@ def train(job: Job) -> Run:
         job.say(f"{name}: validation accuracy {accuracy:.4f}")
         return model
 
+    def gcn() -> nn.Module:
+        return sparse_kernels(GCN(*sizes, config.dropout))
+
+    gat = partial(GAT, *sizes, config.dropout, 0.2, config.heads)
     with limited_threads(1):
         for depth in config.depths:
-            for kind, initial in (("plain", 0.0), ("initial", config.initial)):
-                name = f"depth.{depth}.{kind}"
-                make = partial(
-                    DeepGCN, words, config.hidden, classes, depth, config.dropout, initial
-                )
-                deep: DeepGCN = fit(name, make, inputs.adj)
+            deep = (*sizes, depth, config.dropout)
+            for kind, make in (
+                ("plain", partial(DeepGCN, *deep)),
+                ("initial", partial(DeepGCN, *deep, config.initial)),
+                ("gcnii", partial(GCNII, *deep, config.initial, config.strength)),
+            ):
+                model = fit(f"depth.{depth}.{kind}", make, inputs.adj)
                 with torch.no_grad():
-                    rows = deep.hidden(inputs.x, inputs.adj)
-                    metrics[f"{name}.spread"] = float(spread(rows))
-        gcn = partial(GCN, words, config.hidden, classes, config.dropout)
-        gat = partial(GAT, words, config.hidden, classes, config.dropout, 0.2, config.heads)
+                    rows = model.hidden(inputs.x, inputs.adj)
+                    metrics[f"depth.{depth}.{kind}.spread"] = float(spread(rows))
         for share in config.removed:
             rest = without_links(graph.edge_index, share, job.seed)
-            fit(f"removed.{100 * share:.0f}.gcn", gcn, normalise_adjacency(rest, n))
-            fit(f"removed.{100 * share:.0f}.gat", gat, add_self_loops(rest, n))
+            name = f"removed.{100 * share:.0f}"
+            fit(f"{name}.gcn", gcn, normalise_adjacency(rest, n))
+            fit(f"{name}.gat", gat, add_self_loops(rest, n))
     return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})
