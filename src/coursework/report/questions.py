@@ -24,6 +24,7 @@ class Number:
     metric: str
     label: str  # what the number is, in a few words
     percent: bool = False  # shown as a percentage (of a fraction)
+    points: bool = False  # shown as percentage points (a difference of fractions)
     bar: float | str | None = None  # what it has to beat: a number, or a metric of the same result
     bar_label: str = ""  # what the bar is
     less: bool = False  # smaller is better
@@ -55,6 +56,8 @@ class Measured:
         return "holds" if self.bar is None or self._better(self.value) else "fails"
 
     def _format(self, value: float) -> str:
+        if self.number.points:
+            return f"{100 * value:+.2f}"
         return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
 
     def value_text(self) -> str:
@@ -62,9 +65,9 @@ class Measured:
         if self.value is None:
             return "not recorded yet"
         text = self._format(self.value)
-        if self.low is None or self.high is None:
-            return text
-        return f"{text} [{self._format(self.low)}, {self._format(self.high)}]"
+        if self.low is not None and self.high is not None:
+            text += f" [{self._format(self.low)}, {self._format(self.high)}]"
+        return f"{text} points" if self.number.points else text
 
     def bar_text(self) -> str:
         """The bar and whether it is met."""
