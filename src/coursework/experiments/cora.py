@@ -82,21 +82,19 @@ class Config:
     def __post_init__(self) -> None:
         if len(set(self.models)) < len(self.models):
             raise ConfigError(f"models is {self.models}, which has one twice.")
-        if self.validation_nodes and self.protocol != "random140":
-            raise ConfigError(
-                "validation_nodes belongs to random140; planetoid has its own 500 nodes."
-            )
+        if self.validation_nodes and self.protocol == "planetoid":
+            raise ConfigError("validation_nodes belongs to random140; planetoid has its own 500.")
         if self.validates and (self.watch > 1 or self.epochs_long):
             raise ConfigError(
                 "watch and epochs_long are for random140 without validation nodes; with them a training "
                 "validates every epoch and stops by itself."
             )
-        for name in () if self.validates else self.models:
-            if (monitor := self.numbers(name).plan.monitor) is not None:
-                raise ConfigError(
-                    f"The plan of {name} monitors {monitor!r}, but random140 has no validation nodes to "
-                    "choose an epoch with; set monitor to none, or validation_nodes."
-                )
+        monitors = {self.numbers(name).plan.monitor for name in self.models}
+        if not self.validates and monitors != {None}:
+            raise ConfigError(
+                "A plan has a monitor, but random140 has no validation nodes to choose an epoch with; "
+                "set monitor to none, or validation_nodes."
+            )
 
     @property
     def validates(self) -> bool:
@@ -365,28 +363,19 @@ def train(job: Job) -> Run:
 
 
 def paired(job: Job, first: Run | None = None) -> list[Run]:
-    """Runs on ``splits`` splits, every model on each of them; ``first`` is the first, if it exists.
-
-    The splits after the first are trained without ``epochs_long``.
-    """
-    runs = [first if first is not None else train(job)]
+    """Runs on ``splits`` splits with all models on each, those after ``first`` without ``epochs_long``."""
+    first = first if first is not None else train(job)
     watch = 1 if job.config.validates else LAST
     short = replace(job.config, epochs_long=None, watch=watch)
-    for number in range(1, job.config.splits):
-        runs.append(
-            train(Job(job.experiment, short, job.preset, runs[0].seed + number, log=job.log))
-        )
-    return runs
+    later = range(first.seed + 1, first.seed + job.config.splits)
+    return [first, *(train(Job(job.experiment, short, job.preset, s, log=job.log)) for s in later)]
 
 
 def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
     """Every tenth epoch, rounded: what a figure needs, in a results file of reasonable size."""
     keys = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    return [
-        {key: round(row[key], 4) for key in keys if key in row}
-        for row in history
-        if row["epoch"] % LAST == 0 or row is history[-1]
-    ]
+    rows = [row for row in history if row["epoch"] % LAST == 0 or row is history[-1]]
+    return [{key: round(row[key], 4) for key in keys if key in row} for row in rows]
 
 
 def _seconds(*rows: Mapping[str, float]) -> float:

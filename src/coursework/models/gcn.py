@@ -81,6 +81,12 @@ def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
     return sparse_csr(target, source, values, (num_nodes, num_nodes))
 
 
+def check_sizes(features: int, input: Tensor, adj: Tensor) -> None:
+    """Refuse an input without that many features, and a matrix of another number of nodes."""
+    nodes = expect("input", input, "N F", F=features)["N"]
+    expect("adj, the matrix of normalise_adjacency,", adj, "N N", N=nodes)
+
+
 class GraphConvolution(nn.Module):
     r"""One graph convolution: transform each node, then add up the neighbourhood.
 
@@ -106,15 +112,10 @@ class GraphConvolution(nn.Module):
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
         """Convolve: `[N, F]`, `[N, N]` -> `[N, F']`."""
-        self.check(input, adj)
+        check_sizes(self.in_features, input, adj)
         # solution:begin transform the nodes, then sum over the neighbours | torch.spmm takes a sparse adj
         return torch.spmm(adj, self.linear(input))  # [N, F']
         # solution:end
-
-    def check(self, input: Tensor, adj: Tensor) -> None:
-        """Refuse features and matrices of other sizes than the layer's."""
-        nodes = expect("input", input, "N F", F=self.in_features)["N"]
-        expect("adj, the matrix of normalise_adjacency,", adj, "N N", N=nodes)
 
 
 class SparseGraphConvolution(GraphConvolution):
@@ -124,7 +125,7 @@ class SparseGraphConvolution(GraphConvolution):
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
         """Convolve: `[N, F]`, `[N, N]` -> `[N, F']`."""
-        self.check(input, adj)
+        check_sizes(self.in_features, input, adj)
         return multiply(adj, linear(input, self.linear.weight, self.linear.bias))  # [N, F']
 
 

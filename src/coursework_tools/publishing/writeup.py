@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # Documents by name: the homework set that each answers, or "" for both.
 DOCUMENTS = {"solutions": "", "csci5527": "CSCI5527 HW4", "csc413": "CSC413 A4"}
 
+_GUARDS = ("require", "expect", "probability", "check_")  # functions that only check arguments
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 _RESULTS = re.compile(
@@ -126,6 +127,9 @@ def _only_raises(node: ast.stmt) -> bool:
     """Whether a statement does nothing but check arguments and raise."""
     if isinstance(node, ast.If) and node.orelse:
         return False
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        return isinstance(called, ast.Name) and called.id.startswith(_GUARDS)
     return isinstance(node, ast.Raise) or (
         isinstance(node, ast.If | ast.For) and all(map(_only_raises, node.body))
     )
