@@ -261,7 +261,7 @@ def fit_network(
     inputs: Inputs,
     split: Split,
     every: int = 1,
-    parameters: Callable[[nn.Module], list[Any]] | None = None,
+    parameters: Callable[[nn.Module], Any] = nn.Module.parameters,
 ) -> tuple[nn.Module, engine.Fit]:
     """One network on the full graph: one batch, one step an epoch, watched ``every`` so many epochs."""
     seeds.seed_everything(job.seed)
@@ -290,8 +290,7 @@ def fit_network(
 
     fit = engine.fit(
         model, plan, batches=batches, loss=counted, validate=validate, shard=False,
-        parameters=None if parameters is None else parameters(model),
-        line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
+        parameters=parameters(model), line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
         log_every=max(1, plan.epochs // LINES), **job.loop(variant=variant),
     )  # fmt: skip
     return model, fit
@@ -300,10 +299,9 @@ def fit_network(
 def train(job: Job) -> Run:
     """Train all models on one split.
 
-    Metrics are ``<variant>.test_accuracy``, ``.test_loss`` and ``.seconds_per_epoch`` for the variants
-    ``gcn``, ``gat``, ``gcn.long``, ..., and the differences of COMPARED where the models are there; with
-    validation nodes also validation accuracy and loss, and the epoch that was chosen. Artefacts:
-    ``models``, ``fits``, ``inputs``, ``split``, ``graph``, and ``correct`` (variant -> bool ``[n]``).
+    Metrics: ``<variant>.test_accuracy``, ``.test_loss``, ``.seconds_per_epoch`` (``gcn``, ``gat.long``, ...),
+    the differences of COMPARED, and with validation nodes ``.validation_...`` and ``.best_epoch``.
+    Artefacts: ``models``, ``fits``, ``inputs``, ``split``, ``graph``, ``correct`` (variant -> bool ``[n]``).
     """
     config: Config = job.config
     graph = planetoid.load(config.dataset)

@@ -110,10 +110,7 @@ def gcn(
 def gat(
     numbers: GATConfig, words: int, classes: int, learned: bool = True, linear: bool = False
 ) -> GAT:
-    """The GAT; without learned attention every neighbour has the same weight.
-
-    ``linear`` starts from the weights of ``nn.Linear``, as the assignment's layer does.
-    """
+    """The GAT; if wanted with equal weights, or starting like ``nn.Linear``, as the assignment's does."""
     network = GAT(
         words, numbers.hidden, classes, numbers.dropout, numbers.alpha, numbers.heads,
         numbers.share_attention, numbers.bias, numbers.drop_messages,
@@ -122,12 +119,11 @@ def gat(
         if linear:
             layer.W.reset_parameters()
         for vector in (layer.a_l, layer.a_r):
-            if linear:
+            if not learned:
+                nn.init.zeros_(vector).requires_grad_(False)
+            elif linear:
                 bound = (2 * layer.n_hidden) ** -0.5
                 nn.init.uniform_(vector, -bound, bound)
-            if not learned:
-                nn.init.zeros_(vector)
-                vector.requires_grad_(False)
     return network
 
 
@@ -143,10 +139,6 @@ def gcnii(numbers: GCNIIConfig, words: int, classes: int) -> nn.Module:
         words, numbers.hidden, classes, numbers.layers, numbers.dropout, numbers.alpha,
         numbers.strength,
     )  # fmt: skip
-
-
-def all_parameters(numbers: Any, network: nn.Module) -> list[Any]:
-    return list(network.parameters())
 
 
 def gcnii_parameters(numbers: GCNIIConfig, network: GCNII) -> list[Any]:
@@ -165,9 +157,7 @@ def plain_loss(
     return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
 
 
-def gcn_loss(
-    numbers: GCNConfig | GCNIIConfig, network: nn.Module, batch: Batch
-) -> tuple[Tensor, Tensor]:
+def gcn_loss(numbers: Any, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """The same with dropped words; the other networks drop words themselves."""
     return plain_loss(numbers, network, batch, numbers.input_dropout)
 
@@ -192,7 +182,7 @@ class Kind(NamedTuple):
     graph: Literal["adj", "edge_index"]  # the form of the graph that it takes
     make: Callable[[Any, int, int], nn.Module]  # (numbers, words, classes) -> network
     loss: Callable[[Any, nn.Module, Batch], tuple[Tensor, Tensor]] = plain_loss
-    parameters: Callable[[Any, Any], list[Any]] = all_parameters  # groups of the optimiser
+    parameters: Callable[[Any, Any], Any] = lambda _, network: network.parameters()  # in groups
 
 
 MODELS: dict[Model, Kind] = {
