@@ -71,7 +71,7 @@ def test_stored_pictures_carry_their_text(name: str) -> None:
 
 
 def test_names_are_found_where_a_function_shows_the_figure() -> None:
-    assert alt.names('plot("gcn", "4_gcn_training")') == ["4_gcn_training"]
+    assert alt.names('plot("gcn", "4_gat_training")') == ["4_gat_training"]
     assert alt.names("figures.show(fig, '1_new', run.source)") == ["1_new"]
     assert alt.text("1_new_thing") == "Figure 1 new thing"
 
