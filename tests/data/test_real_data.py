@@ -14,8 +14,9 @@ import torch
 from coursework import settings
 from coursework.data import eng_fra, m2nist, mnist, planetoid, sentiment140, sources, wikipedia
 from coursework.data.text import clean_tweet, tokenise
-from coursework.experiments import segmentation
+from coursework.experiments import digits, segmentation
 from coursework.experiments import segmentation_measures as measures
+from coursework.report import questions
 from coursework.training import checkpoints
 
 pytestmark = pytest.mark.real_data
@@ -45,6 +46,24 @@ def test_mnist(real: Need) -> None:
     assert time.process_time() - begun < 0.4  # 5,000 canvases a second
     np.testing.assert_array_equal(canvases.images > 0, canvases.masks != m2nist.BACKGROUND)
     assert 0.93 < (canvases.masks == m2nist.BACKGROUND).mean() < 0.96
+
+
+def test_digits_of_2a_are_as_the_answers_say(real: Need) -> None:
+    real("mnist")
+    data = mnist.load()
+    weights = digits.attend(digits.draw(data, seed=0)).weights
+    own = int((weights.argmax(dim=1) == torch.arange(10)).sum())
+    measured = digits.measure(data, draws=500, seed=0)
+    dot, cosine = (round(100 * measured[name].own_class) for name in ("scaled", "cosine"))
+    longest = round(100 * measured["scaled"].longest_picked)
+    (question,) = [q for q in questions.QUESTIONS if q.part == "2(a)"]
+    chapter = (settings.repo_root() / "writeup" / "2_attention.typ").read_text(encoding="utf-8")
+    for said in (f"{own} of 10 targets", f"{dot} % of the rows"):
+        assert said in question.answer
+        assert said in chapter
+    assert f"cosine {cosine} %" in question.answer
+    assert f"finds the own class in {cosine} % of the rows" in chapter
+    assert f"the longest source is picked in {longest} % of the rows" in chapter
 
 
 KEPT = settings.checkpoints_dir() / "segmentation.pt"

@@ -175,6 +175,7 @@ def test_texts_behave_like_a_list() -> None:
     assert texts[np.array([3, 1])] == [strings[3], strings[1]]
     assert texts.to_arrow().to_pylist() == strings
     assert "é€😀" in texts
+    assert repr(texts) == "Texts(5)"
     with pytest.raises(IndexError):
         texts[5]
 

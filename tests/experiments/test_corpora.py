@@ -54,7 +54,7 @@ def test_a_long_text_is_cut_into_sentences_and_pieces(standin: Path) -> None:
     subwords = corpora.prepare("all", vocabulary=150).source
     sentences = ["Je suis fatigué.", "Elle est contente.", "Es-tu prêt ?"]
     assert subwords.read(" ".join(sentences)) == subwords.encode(sentences)
-    words = " ".join(["je", "suis"] * 250)
+    words = " ".join(["Je", "suis"] * 250)
     pieces = subwords.read(words)
     assert all(0 < len(piece) <= corpora.LONGEST_INPUT for piece in pieces)
     assert [i for piece in pieces for i in piece] == subwords.encode([words])[0]

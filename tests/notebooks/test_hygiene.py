@@ -79,7 +79,8 @@ def test_size_and_kernel(notebook: tuple[str, Any]) -> None:
     assert notebook[1].metadata.kernelspec.name == "python3"
 
 
-SHORT = ["1_lstm_sentiment", "6_theory"]  # the others join when they have been shortened
+# the others join when they have been shortened
+SHORT = ["1_lstm_sentiment", "2_attention_translation", "6_theory"]
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -28,9 +28,9 @@ def test_every_permutation(data: st.DataObject, n: int, d: int, width: int, seed
 @given(SIZE, SIZE, SIZE)
 def test_counts_are_the_formulas_for_every_size(n: int, d: int, width: int) -> None:
     tensors = sa.inputs(n, d, width)
-    first, merged = measure(sa.self_attention, *tensors), measure(sa.weights_merged, *tensors)
+    first, second = measure(sa.self_attention, *tensors), measure(sa.left_to_right, *tensors)
     assert first.multiply_adds == sa.project_first_count(n, d, width)
-    assert merged.multiply_adds == sa.merged_count(n, d, width)
+    assert second.multiply_adds == sa.left_to_right_count(n, d, width)
 
 
 def test_definition_by_loops() -> None:

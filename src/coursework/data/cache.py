@@ -28,8 +28,10 @@ LOCK_TIMEOUT = 1800.0  # seconds; a first download on a slow line takes minutes
 def unwritable(path: Path, error: OSError) -> DataError:
     """The error for a cache that cannot be written (no permission, disk full)."""
     reason = error.strerror or str(error) or type(error).__name__
-    remedy = "free some space or point COURSEWORK_CACHE to a folder that can be written"
-    return DataError(f"The cache {path} cannot be written ({reason}); {remedy}.")
+    return DataError(
+        f"The cache {path} cannot be written ({reason}); free some space or point COURSEWORK_CACHE "
+        "to a folder that can be written."
+    )
 
 
 @contextlib.contextmanager
@@ -43,8 +45,10 @@ def lock(name: str) -> Iterator[None]:
         holder = FileLock(path, timeout=LOCK_TIMEOUT)
         holder.acquire()
     except Timeout as error:
-        what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 60:.0f} minutes"
-        raise DataError(f"{what}; wait for it, or end it and delete {path}.") from error
+        raise DataError(
+            f"Another process has been working on {name} for more than {LOCK_TIMEOUT / 60:.0f} minutes; "
+            f"wait for it, or end it and delete {path}."
+        ) from error
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -91,27 +95,38 @@ def _read(folder: Path, mmap: bool) -> Arrays | None:
 
 
 def arrays(name: str, key: str, build: Callable[[], Arrays], *, mmap: bool = True) -> Arrays:
-    """Arrays from the cache, or built and stored there; ``key`` comes from :func:`key_of`.
+    """Arrays from the cache, or built and stored there.
 
-    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array and ``index.json`` with their sizes;
-    where those differ it is built again. With ``mmap`` the files are mapped into memory.
+    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array and ``index.json`` with their
+    sizes. It is filled under a temporary name and renamed when it is complete; a folder whose files do
+    not have the noted sizes is built again.
+
+    Args:
+        name: Name of the parsed form, e.g. ``"sentiment140-tokens"``.
+        key: What it depends on, see :func:`key_of`.
+        build: Makes the arrays.
+        mmap: Map the files into memory instead of reading them.
     """
     folder = settings.cache_dir() / "parsed" / f"{name}-{key}"
-    if (found := _read(folder, mmap)) is not None:
+    found = _read(folder, mmap)
+    if found is not None:
         return found
     with lock(f"parsed-{name}-{key}"):
-        if (found := _read(folder, mmap)) is not None:  # another process has built it meanwhile
+        found = _read(folder, mmap)  # another process may have built it meanwhile
+        if found is not None:
             return found
         built = build()
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         try:
             temporary.mkdir(parents=True)
             sizes = {}
-            for part, array in built.items():
-                np.save(temporary / f"{part}.npy", array, allow_pickle=False)
-                sizes[part] = (temporary / f"{part}.npy").stat().st_size
+            for array_name, array in built.items():
+                file = temporary / f"{array_name}.npy"
+                np.save(file, array, allow_pickle=False)
+                sizes[array_name] = file.stat().st_size
             files.write(temporary / "index.json", json.dumps(sizes, sort_keys=True))
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(folder)
             os.replace(temporary, folder)
         except OSError as error:
             raise unwritable(folder, error) from error

@@ -19,7 +19,10 @@ RETRIES = 2  # after a failed download, one and two seconds later
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A raw file, relative to the data root, the cache or the package; no ``url``: no download."""
+    """A raw file; ``path`` is relative to the data root, the cache or the package.
+
+    ``url`` is empty for a file that cannot be downloaded.
+    """
 
     path: str
     url: str

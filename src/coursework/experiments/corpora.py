@@ -1,7 +1,6 @@
 """The two corpora of problem 2(e), behind one interface: sentence pairs, split, as ids of words or subwords.
 
-* ``subset``: the short sentences of the PyTorch tutorial in its normal form (lower case, no accents, no
-  apostrophes), as words; each language has a vocabulary.
+* ``subset``: the short sentences of the PyTorch tutorial in its normal form, as words of each language.
 * ``all``: all 135,842 pairs as people write them, in subwords that both languages share.
 
 Pairs that share a sentence, directly or through other pairs, are on one side of the split; a random split
@@ -17,7 +16,7 @@ import dataclasses
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -31,6 +30,7 @@ from coursework.data.subwords import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Subwords
 from coursework.data.text import EOS, PAD, SOS, UNK, Vocabulary
 from coursework.errors import DataError
 from coursework.experiments import word2vec
+from coursework.experiments.french import WORD, cased, sentences, typed
 from coursework.training import engine, seeds
 
 __all__ = ["EOS_ID", "PAD_ID", "SOS_ID", "UNK_ID"]
@@ -38,13 +38,7 @@ __all__ = ["EOS_ID", "PAD_ID", "SOS_ID", "UNK_ID"]
 Part = Literal["train", "validation", "test"]
 Pair = tuple[str, str]  # French and English
 SPECIALS = (PAD, UNK, SOS, EOS)  # ids 0 to 3, in words as in subwords
-LONGEST_INPUT = (
-    100  # words or subwords that are translated at a time, about the longest in training
-)
-_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
-
-
-# ------------------------------------------------------------------------------------ words, subwords
+LONGEST_INPUT = 100  # words or subwords that are translated at a time: few in training are longer
 
 
 @dataclass(frozen=True)
@@ -55,9 +49,8 @@ class Words:
     form: ClassVar[str] = (
         "lower case, no accents, apostrophes as spaces (the tutorial's normal form)"
     )
-    margin: ClassVar[int] = (
-        5  # a translation has at most 1.5 times the length of its source, and this many more
-    )
+    # a translation has at most 1.5 times the length of its source, and this many more
+    margin: ClassVar[int] = 5
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -80,24 +73,18 @@ class Words:
         return self.vocabulary.decode(ids)
 
     def read(self, text: str) -> list[list[int]]:
-        """Ids of a sentence as people write it, with capitals, accents, apostrophes."""
-        words = eng_fra.normalise(_checked(text)).split()
-        if not any(word.isalpha() for word in words):
-            raise DataError("The sentence has no French word in it; write one in Latin letters.")
-        if len(words) > LONGEST_INPUT:
-            raise DataError(
-                f"The sentence has {len(words)} words; translate at most {LONGEST_INPUT} at a time."
-            )
-        return [self.vocabulary.encode(words)]
+        """Ids of a text as people type it, with capitals, accents, apostrophes."""
+        (ids,) = self.encode([eng_fra.normalise(typed(text))])
+        return [ids[i : i + LONGEST_INPUT] for i in range(0, len(ids), LONGEST_INPUT)]
 
-    @property
-    def words(self) -> list[str]:
-        """All words, the special ones first."""
-        return self.vocabulary.to_list()
+    def doubts(self, text: str) -> Iterator[str]:
+        """What a reader of the translation has to know."""
+        if text.strip() and not any(i > EOS_ID for ids in self.read(text) for i in ids):
+            yield f"No word of {text!r} is known; it was not translated."
 
     def stored(self) -> list[str]:
-        """What a checkpoint keeps; see :func:`language`."""
-        return self.words
+        """What a checkpoint keeps (see :func:`language`): all words, the special ones first."""
+        return self.vocabulary.to_list()
 
 
 class Pieces(Subwords):
@@ -112,14 +99,36 @@ class Pieces(Subwords):
         return max(1, 640 // beam)
 
     def read(self, text: str) -> list[list[int]]:
-        """Ids of a text, sentence by sentence, since the networks learn from single sentences.
+        """Ids of a text as people type it: sentences in known letters, long ones cut between words."""
+        return [ids for s in self._sentences(text) if self._letters(s) for ids in self._cut(s)]
 
-        More than 100 subwords without an end of a sentence are cut between two words.
-        """
-        text = unicodedata.normalize("NFC", _checked(text)).replace("’", "'")
-        text = "".join(c if c.isprintable() else " " for c in text)
-        cut = [ids for s in _SENTENCE_END.split(text.strip()) for ids in self._cut(s)]
-        return [ids for ids in cut if ids]
+    def doubts(self, text: str) -> Iterator[str]:
+        """What a reader of the translation has to know."""
+        for sentence in sentences(typed(text)):
+            usual = cased(sentence, self._count)
+            words = WORD.findall(usual)
+            if not self._letters(usual):
+                yield f"No letter of {sentence!r} is known; it was not translated."
+            elif len("".join(words)) > 5 and not any(self._whole(word) for word in words):
+                yield f"No word of {sentence!r} is known as a whole; its translation may be invented."
+
+    def _sentences(self, text: str) -> list[str]:
+        return [cased(sentence, self._count) for sentence in sentences(typed(text))]
+
+    def _count(self, word: str) -> int:
+        return len(self.encode([word])[0])
+
+    def _whole(self, word: str) -> bool:
+        return len(word) > 1 and min(self._count(word), self._count(word.lower())) == 1
+
+    def _letters(self, sentence: str) -> bool:
+        """Whether a letter is known, unless there is none."""
+        (ids,) = self.encode([sentence])
+        return UNK_ID not in ids or any(
+            WORD.search(piece)
+            for i, piece in zip(ids, self.pieces(ids), strict=True)
+            if i != UNK_ID
+        )
 
     def _cut(self, sentence: str) -> list[list[int]]:
         (ids,) = self.encode([sentence])
@@ -144,15 +153,6 @@ def language(stored: list[str] | Tensor) -> Language:
     if isinstance(stored, Tensor):
         return Pieces(Subwords.from_tensor(stored).proto)
     return Words(Vocabulary.from_list(stored, SPECIALS))
-
-
-def _checked(text: str) -> str:
-    if not isinstance(text, str):
-        raise DataError(f"A sentence must be text, not {type(text).__name__}.")
-    return text
-
-
-# --------------------------------------------------------------------------------------------- corpus
 
 
 @dataclass(frozen=True)
@@ -180,11 +180,7 @@ class Corpus:
         return Batches(*ids, group, size, word_dropout, seed)
 
     def references(self, name: Part) -> list[list[str]] | None:
-        """All English sentences that the data have for each French one of a part, its own first.
-
-        A split by component has them all on one side. None for the subset, which is scored against the
-        own reference alone.
-        """
+        """All English sentences of the data for each French one, its own first; None for the subset."""
         if not self.several:
             return None
         known: dict[str, dict[str, None]] = {}
@@ -199,14 +195,7 @@ def prepare(
     pairs: int | None = None,
     vocabulary: int = 4000,
 ) -> Corpus:
-    """Load and split the sentence pairs, and learn the vocabularies from the training pairs.
-
-    Args:
-        corpus: Which pairs; see the module.
-        split: ``random`` leaks: it shows what sharing sentences is worth.
-        pairs: Number of training pairs, None for all; the other parts stay the same.
-        vocabulary: Number of subwords.
-    """
+    """Load and split the pairs, and learn the vocabularies from (the first ``pairs``) training pairs."""
     data, subset = eng_fra.load(), corpus == "subset"
     raw = zip(data.french, data.english, strict=True)
     chosen = eng_fra.tutorial_pairs(data) if subset else list(raw)
@@ -224,9 +213,10 @@ def prepare(
     return Corpus(data, french, english, parts, source, target, several=not subset)
 
 
-def learn(
-    french: Sequence[str], english: Sequence[str], size: int | None
-) -> tuple[Language, Language]:
+Sides = tuple[Language, Language]
+
+
+def learn(french: Sequence[str], english: Sequence[str], size: int | None) -> Sides:
     """The words of both languages, or ``size`` subwords for both together."""
     if size is None:
         counts = [Counter(" ".join(side).split()) for side in (french, english)]
@@ -251,8 +241,6 @@ def shared_with_training(pairs: Sequence[Pair], split: Split) -> dict[str, float
     shares = {"french": french, "english": english, "either": french | english}
     return {side: float(share.mean()) for side, share in shares.items()}
 
-
-# -------------------------------------------------------------------------------------------- batches
 
 Batch = dict[str, Tensor]  # source [B, S], read [B, T] from the start word, write [B, T] to the end
 Groups = list[np.ndarray]  # rows of each batch
@@ -324,29 +312,26 @@ class Batches:
         return ids.masked_fill(hidden & (ids > EOS_ID), UNK_ID)
 
 
-# --------------------------------------------------------------------------------------- word vectors
-
-
 def word_vectors(
     corpus: Corpus, width: int, seed: int
 ) -> tuple[tuple[Tensor, Tensor], dict[str, Any]]:
-    """Pre-trained vectors ``[V, w]`` of both languages, and what is recorded of them.
+    """Vectors ``[V, w]`` of both languages, and what is recorded of them.
 
-    GloVe (50 dimensions) for the English words, spaCy's vectors (300 dimensions) for the French ones; for
-    subwords word2vec vectors of ``width``, trained on the training sentences of both languages.
+    For words: GloVe (English, width 50) and spaCy's vectors (French, width 300). For subwords, which those
+    do not have: word2vec of ``width`` on the training sentences themselves.
     """
     if isinstance(corpus.source, Pieces):
         vectors = subword_vectors(corpus, width, seed)
         return (vectors, vectors), {}
     spelling = accented_forms(corpus.data, corpus.part("train")[0])
-    french = embeddings.french([spelling.get(word, word) for word in corpus.source.words])
-    english = embeddings.glove(cast(Words, corpus.target).words)
+    french = embeddings.french([spelling.get(word, word) for word in corpus.source.stored()])
+    english = embeddings.glove(cast(Words, corpus.target).stored())
     filled, notes = [], {}
     for name, known in (("french", french), ("english", english)):
-        found = np.array(known.found, dtype=bool)  # [V]
+        found = torch.tensor(known.found)  # [V]
         found[: len(SPECIALS)] = False
-        table = torch.from_numpy(np.array(known.vectors, dtype=np.float32))  # [V, w]
-        filled.append(fill(table, torch.from_numpy(found), seeds.generator(seed, "vectors", name)))
+        table = torch.tensor(known.vectors, dtype=torch.float32)  # [V, w]
+        filled.append(fill(table, found, seeds.generator(seed, "vectors", name)))
         coverage = {"coverage": float(known.found[len(SPECIALS) :].mean())}
         notes[name] = coverage | known.source.as_record()
     return (filled[0], filled[1]), notes
@@ -358,11 +343,10 @@ def subword_vectors(corpus: Corpus, width: int, seed: int) -> Tensor:
         [str(i) for i in ids] for side in corpus.part("train") for ids in corpus.source.encode(side)
     ]
     learned = word2vec.skip_gram(sentences, word2vec.Config(dim=width, seed=seed))
-    found = torch.tensor([str(i) in learned for i in range(len(corpus.source))])  # [V]
-    table = torch.zeros(len(found), width)  # [V, w]
-    for i in found.nonzero().flatten().tolist():
-        table[i] = torch.from_numpy(np.array(learned[str(i)]))
-    return fill(table, found, seeds.generator(seed, "vectors"))
+    ids = list(map(str, range(len(corpus.source))))
+    found = torch.tensor([i in learned for i in ids])  # [V]
+    table = torch.tensor(np.array([learned[i] if i in learned else [0.0] * width for i in ids]))
+    return fill(table.float(), found, seeds.generator(seed, "vectors"))
 
 
 def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:
@@ -374,11 +358,7 @@ def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dict[str, str]:
-    """Word in normal form -> its most frequent spelling with accents, in raw forms of the sentences.
-
-    The normal form drops accents (``etes``), but word vectors are looked up by the real spelling
-    (``êtes``).
-    """
+    """Word in normal form -> its most frequent spelling with accents: ``etes`` -> ``êtes``."""
     wanted = set(sentences)
     counts: dict[str, Counter[str]] = {}
     for english, raw in zip(data.english, data.french, strict=True):

@@ -1,14 +1,12 @@
 r"""Problem 2(a): attention between ten target digits and ten source digits, one image per class.
 
-No parameter is learned here. The images are vectors :math:`t_i, s_j \in [0, 1]^{784}`; the queries
-are the targets, keys and values are the sources:
+No parameter is learned. The images are vectors :math:`t_i, s_j \in [0, 1]^{784}`; the queries are the
+targets, keys and values are the sources:
 
 .. math:: A = \mathrm{softmax}(c\, T S^\top), \qquad O = A S
 
-with :math:`c = 1/\sqrt{784}` (:data:`VARIANTS`: ``scaled``), :math:`c = 1` (``unscaled``), and
-variants that take the length of the vectors out of the comparison. One draw shows little, so
-:func:`measure` repeats it many times and counts how often the largest weight of a row belongs to
-the target's own class, and how much the choice depends on the norm of the source.
+with :math:`c = 1/\sqrt{784}` (:data:`VARIANTS`: ``scaled``), :math:`c = 1` (``unscaled``), and variants
+that do not reward the length of the vectors. One draw shows little, so :func:`measure` repeats it.
 
 Letters: `R` draws, `C` = 10 classes, `P` = 784 pixels.
 """
@@ -17,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +31,7 @@ if TYPE_CHECKING:
 CLASSES = 10
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """How the similarity of two images is measured."""
 
     formula: str  # in LaTeX
@@ -64,45 +61,32 @@ class Draw:
     target_rows: np.ndarray
 
 
-@dataclass(frozen=True)
-class Attended:
+class Attended(NamedTuple):
     """What attention made of a draw."""
 
     outputs: Tensor  # [C, 28, 28], the weighted sums of the sources as images
     weights: Tensor  # [C targets, C sources]; rows sum to one
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """One similarity over many draws, each with ten rows of weights."""
 
-    own_class: (
-        float  # share of rows whose largest weight is on the target's own class (0.1 by chance)
-    )
-    own_weight: float  # average weight on the own class (0.1 if all weights were equal)
+    own_class: float  # share of rows whose largest weight is on the own class (0.1 by chance)
     largest_weight: float  # average of the largest weight of a row (0.1 diffuse, 1 one-hot)
     effective_sources: float  # average of exp(entropy) of a row: how many sources share the weight
     longest_picked: float  # share of rows that pick the source with the largest norm
-    # correlation, over all draws and sources, of how often a source is picked by targets of *other*
-    # classes and its norm relative to the other nine
+    # correlation of how often a source is picked by targets of other classes with its relative norm
     norm_correlation: float
 
 
-def _rows_by_class(labels: np.ndarray) -> list[np.ndarray]:
-    rows = [np.flatnonzero(labels == digit) for digit in range(CLASSES)]
-    for digit, of_class in enumerate(rows):
-        if len(of_class) < 2:
-            raise DataError(
-                f"There are {len(of_class)} images of the digit {digit}; a source and another "
-                "target need two."
-            )
-    return rows
-
-
-def _draw_rows(by_class: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Rows of ten sources and of ten other images as targets."""
-    pairs = np.array([rng.choice(rows, size=2, replace=False) for rows in by_class])  # [C, 2]
-    return pairs[:, 0], pairs[:, 1]
+def _draw_rows(data: MNIST, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """Rows of ten sources and of ten other images as targets: ``[R, 2, C]``."""
+    by_class = [np.flatnonzero(data.train_labels == digit) for digit in range(CLASSES)]
+    for digit, rows in enumerate(by_class):
+        if len(rows) < 2:
+            raise DataError(f"There are {len(rows)} images of the digit {digit}, but 2 are needed.")
+    chosen = [[rng.choice(rows, 2, replace=False) for rows in by_class] for _ in range(draws)]
+    return np.array(chosen).swapaxes(1, 2)
 
 
 def _images(data: MNIST, rows: np.ndarray) -> Tensor:
@@ -111,18 +95,12 @@ def _images(data: MNIST, rows: np.ndarray) -> Tensor:
 
 def draw(data: MNIST, seed: int = 0) -> Draw:
     """One image of each class as source, and one other image of each class as target."""
-    rng = seeds.numpy_generator(seed, "digits")
-    source_rows, target_rows = _draw_rows(_rows_by_class(data.train_labels), rng)
-    return Draw(_images(data, source_rows), _images(data, target_rows), source_rows, target_rows)
+    ((sources, targets),) = _draw_rows(data, seeds.numpy_generator(seed, "digits"), 1)
+    return Draw(_images(data, sources), _images(data, targets), sources, targets)
 
 
 def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tensor, Tensor]:
-    """Attention of vectorised targets to vectorised sources.
-
-    Shapes:
-        - targets, sources: `[..., C, P]`
-        - output: `[..., C, P]`, weights: `[..., C, C]`
-    """
+    """Attention of vectorised targets to sources: twice `[..., C, P]` -> `[..., C, P]`, `[..., C, C]`."""
     if variant not in VARIANTS:
         raise ConfigError(f"There is no similarity {variant!r}; choose from {', '.join(VARIANTS)}.")
     chosen = VARIANTS[variant]
@@ -142,8 +120,7 @@ def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tens
 
 def attend(images: Draw, variant: str = "scaled") -> Attended:
     """Attention of the ten targets to the ten sources of a draw."""
-    T, S = images.targets.flatten(1), images.sources.flatten(1)  # [C, P]
-    output, weights = attend_vectors(T, S, variant)  # [C, P], [C, C]
+    output, weights = attend_vectors(images.targets.flatten(1), images.sources.flatten(1), variant)
     return Attended(output.reshape(images.sources.shape), weights)
 
 
@@ -151,14 +128,10 @@ def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]
     """Every variant on the same many draws."""
     if draws < 1:
         raise ConfigError(f"draws is {draws}; at least one draw is needed.")
-    rng = seeds.numpy_generator(seed, "digits", "many")
-    by_class = _rows_by_class(data.train_labels)
-    rows = np.array([_draw_rows(by_class, rng) for _ in range(draws)])  # [R, 2, C]
-    S = _images(data, rows[:, 0]).flatten(2)  # [R, C, P]
-    T = _images(data, rows[:, 1]).flatten(2)  # [R, C, P]
+    rows = _draw_rows(data, seeds.numpy_generator(seed, "digits", "many"), draws)  # [R, 2, C]
+    S, T = (_images(data, rows[:, side]).flatten(2) for side in (0, 1))  # [R, C, P]
     norms = S.norm(dim=2)  # [R, C]
     relative = (norms - norms.mean(1, keepdim=True)) / norms.std(1, keepdim=True)  # [R, C]
-    own = torch.arange(CLASSES)  # [C]
     result = {}
     for name in VARIANTS:
         _, weights = attend_vectors(T, S, name)  # [R, C, C]
@@ -166,12 +139,10 @@ def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]
         # How often a source is picked by the targets of the nine other classes: [R, C].
         one_hot = torch.nn.functional.one_hot(picked, CLASSES).float()  # [R, C, C]
         by_others = one_hot.sum(1) - one_hot.diagonal(dim1=1, dim2=2)  # [R, C]
-        entropy = torch.special.entr(weights).sum(2)  # [R, C]
         result[name] = Measured(
-            own_class=float((picked == own).float().mean()),
-            own_weight=float(weights.diagonal(dim1=1, dim2=2).mean()),
+            own_class=float((picked == torch.arange(CLASSES)).float().mean()),
             largest_weight=float(weights.amax(dim=2).mean()),
-            effective_sources=float(entropy.exp().mean()),
+            effective_sources=float(torch.special.entr(weights).sum(2).exp().mean()),
             longest_picked=float((picked == norms.argmax(1, keepdim=True)).float().mean()),
             norm_correlation=_correlation(by_others, relative),
         )

@@ -28,21 +28,9 @@ from torch import Tensor
 from coursework.config import Count, Dropout, Weight, config
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
+from coursework.experiments import translation_scores as scoring
 from coursework.experiments.base import Job, Run, parameters, restore, run_folder
-from coursework.experiments.corpora import (
-    PAD_ID,
-    UNK_ID,
-    Batch,
-    Corpus,
-    Part,
-)
-from coursework.experiments.translation_scores import (
-    intervals,
-    nearest_in_memory,
-    paired_bootstrap,
-    score,
-    signatures,
-)
+from coursework.experiments.corpora import PAD_ID, UNK_ID, Batch, Corpus, Part
 from coursework.experiments.translator import Network, Translator, decode
 from coursework.models.beam_search import Ensemble
 from coursework.models.seq2seq import Seq2Seq
@@ -122,20 +110,10 @@ def prepare(config: Config) -> Corpus:
     return corpora.prepare(config.corpus, config.split, config.pairs, config.vocabulary)
 
 
-# ---------------------------------------------------------------------- model, loss, scores of a model
-
-
 def build(
     config: Config, kind: Kind, words: tuple[int, int], vectors: Sequence[Tensor] | None = None
 ) -> Network:
-    """An untrained network; seed before.
-
-    Args:
-        config: Sizes.
-        kind: Which network.
-        words: Number of source and of target words.
-        vectors: Pre-trained vectors of both, `[V, w]`.
-    """
+    """An untrained network for so many source and target words; seed before."""
     source, target = (None, None) if vectors is None else vectors
     shared = config.corpus == "all"  # one embedding for both languages
     if kind == "rnn":
@@ -192,9 +170,6 @@ def translate(
     return [corpus.target.decode(ids) for ids in found]
 
 
-# -------------------------------------------------------------------------------------------- training
-
-
 def fit_network(
     job: Job, kind: Kind, corpus: Corpus, vectors: tuple[Tensor, Tensor] | None
 ) -> tuple[Network, engine.Fit]:
@@ -212,7 +187,7 @@ def fit_network(
         scores = teacher_forced(config, model, corpus, "validation")
         if config.corpus == "subset":  # translating thousands of sentences would take too long
             found = translate(model, corpus, "validation")
-            scores["bleu"] = score(found, corpus.part("validation")[1])["bleu"]
+            scores["bleu"] = scoring.score(found, corpus.part("validation")[1])["bleu"]
         return named("validation_", scores)
 
     fit = engine.fit(
@@ -314,17 +289,17 @@ def describe(corpus: Corpus, translations: Mapping[str, list[str]]) -> dict[str,
         "vocabulary": {"french": len(corpus.source), "english": len(corpus.target)},
         "test_words_unknown": ids.count(UNK_ID) / len(ids),
         "text": corpus.source.form,
-        "signatures": signatures(),
+        "signatures": scoring.signatures(),
         "intervals": {
             f"{prefix_of(name)}{key}": span
             for name, found in ours.items()
-            for key, span in intervals(found, english).items()
+            for key, span in scoring.intervals(found, english).items()
         },
     }
     if len(ours) == 2:
         one, two = ours
         name = "beam_against_greedy_p" if "beam" in ours else "paired_bootstrap_p"
-        notes[name] = paired_bootstrap(ours[one], ours[two], english)
+        notes[name] = scoring.paired_bootstrap(ours[one], ours[two], english)
     if several := corpus.references("test"):
         notes["several_references"] = sum(len(references) > 1 for references in several)
     if "beam" in ours:
@@ -342,14 +317,14 @@ def score_networks(
     memory = list(zip(corpora.letters_only(seen), known, strict=True))
     translations = {
         "copy": french,
-        "memory": nearest_in_memory(memory, corpora.letters_only(french)),
+        "memory": scoring.nearest_in_memory(memory, corpora.letters_only(french)),
     }
     metrics: dict[str, float] = {}
     for kind, (model,) in networks.items():
         prefix = "" if whole else f"{kind}."
         forced = teacher_forced(config, model, corpus, "validation")
         greedy = translate(model, corpus, "validation")
-        scores = forced | score(greedy, corpus.part("validation")[1])
+        scores = forced | scoring.score(greedy, corpus.part("validation")[1])
         metrics |= named(f"{prefix}validation_", scores)
         forced = teacher_forced(config, model, corpus, "test")
         if whole:
@@ -359,7 +334,7 @@ def score_networks(
         by_beam = translate(model, corpus, "test", config.beam, config.alpha)
         translations["beam" if whole else kind] = by_beam
     for name, found in translations.items():
-        metrics |= named(prefix_of(name), score(found, english, corpus.references("test")))
+        metrics |= named(prefix_of(name), scoring.score(found, english, corpus.references("test")))
     return metrics, translations
 
 
@@ -374,20 +349,17 @@ def score_ensembles(
         english = corpus.part(part)[1]
         for kind, models in networks.items():
             found = translate(Ensemble(models), corpus, part, config.beam, config.alpha)
-            scores = score(found, english)
+            scores = scoring.score(found, english)
             metrics |= named(f"{kind}.{part}_", scores)
             translations[kind] = found  # in the end those of the test pairs
             for how, beam in (("greedy", 1), ("beam", config.beam)):
                 alone = [
-                    score(translate(model, corpus, part, beam, config.alpha), english)
+                    scoring.score(translate(model, corpus, part, beam, config.alpha), english)
                     for model in models
                 ]
                 means = {key: float(np.mean([one[key] for one in alone])) for key in scores}
                 metrics |= named(f"{kind}.one.{how}.{part}_", means)
     return metrics, translations
-
-
-# --------------------------------------------------------------------------------------- trained models
 
 
 def load(checkpoint: Path | str) -> Translator:
@@ -414,7 +386,7 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
             f"({corpus.data.source.label}); evaluate it where its data are."
         )
     found = translate(trained.model, corpus, "test", config.beam, config.alpha)
-    scores = score(found, corpus.part("test")[1], corpus.references("test"))
+    scores = scoring.score(found, corpus.part("test")[1], corpus.references("test"))
     if config.corpus == "all":
         return named(prefix_of("beam"), scores)
     forced = teacher_forced(config, trained.model, corpus, "test")

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from coursework.experiments.translation import (
-    Config,
-    RecurrentConfig,
-    TransformerConfig,
-    evaluate,
-    load,
-    predict,
-    train,
-)
+from coursework.config import override
+from coursework.experiments import translation
+from coursework.experiments.translation import evaluate, load, predict, train
 from coursework.training.engine import Plan
 
 __all__ = ["PRESETS", "evaluate", "load", "predict", "train"]
@@ -25,40 +19,30 @@ PLAN = Plan(
     epochs=10, learning_rate=1.5e-3, weight_decay=0.01, schedule="one-cycle", warmup=0.08,
     clip_norm=1.0, monitor="validation_loss",
 )  # fmt: skip
-FULL = Config(
+FULL = translation.Config(
     corpus="all",
     word_dropout=0.0,
     batch_size=3000,
     rnn=None,
-    transformer=TransformerConfig(decoder_layers=2, d_ff=768, dropout=0.1, plan=PLAN),
+    transformer=translation.TransformerConfig(decoder_layers=2, d_ff=768, dropout=0.1, plan=PLAN),
     beam=5,
 )
-_BRIEF = dataclasses.replace(
-    FULL,
-    transformer=TransformerConfig(
-        decoder_layers=2, d_ff=768, dropout=0.1, plan=dataclasses.replace(PLAN, epochs=3)
-    ),
-)
+_BRIEF = override(FULL, ["transformer.plan.epochs=3"])
 _RNN = dataclasses.replace(
     FULL,
     transformer=None,
-    rnn=RecurrentConfig(
+    rnn=translation.RecurrentConfig(
         dropout=0.1,
         label_smoothing=0.1,
         plan=dataclasses.replace(PLAN, epochs=3, learning_rate=1e-3),
     ),
 )
-PRESETS: dict[str, Config] = {
-    "quick": dataclasses.replace(
+PRESETS: dict[str, translation.Config] = {
+    "quick": override(
         FULL,
-        pairs=4000,
-        vocabulary=1000,
-        batch_size=1500,
-        transformer=TransformerConfig(
-            width=64, heads=2, encoder_layers=1, decoder_layers=1, d_ff=128, dropout=0.1,
-            plan=dataclasses.replace(PLAN, epochs=2, learning_rate=5e-3),
-        ),
-        beam=2,
+        ["pairs=4000", "vocabulary=1000", "batch_size=1500", "beam=2", "transformer.width=64",
+         "transformer.heads=2", "transformer.encoder_layers=1", "transformer.decoder_layers=1",
+         "transformer.d_ff=128", "transformer.plan.epochs=2", "transformer.plan.learning_rate=5e-3"],
     ),
     "full": FULL,
     "brief": _BRIEF,

@@ -20,13 +20,7 @@ def score(
     references: Sequence[str],
     several: Sequence[Sequence[str]] | None = None,
 ) -> dict[str, float]:
-    """BLEU, chrF2 and the share of exact matches.
-
-    Args:
-        hypotheses: Translations.
-        references: One reference each.
-        several: All references of each; they add ``bleu_multi``, ``chrf_multi`` and ``match_multi``.
-    """
+    """BLEU, chrF2 and the share of exact matches, also against ``several`` references of each."""
     pairs = list(zip(hypotheses, references, strict=True))
     scores = {
         k: float(m().corpus_score(hypotheses, [references]).score) for k, m in METRICS.items()
@@ -82,11 +76,7 @@ def paired_bootstrap(
 
 
 def nearest_in_memory(train: Sequence[Pair], sentences: Sequence[str]) -> list[str]:
-    """Baseline: the translation of the training sentence that shares most words.
-
-    Similarity is the Jaccard index of the sets of words; of equally near sentences the first in the
-    training order is taken.
-    """
+    """Baseline: the translation of the training sentence with the largest Jaccard index of words."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     def sizes(texts: Sequence[str]) -> np.ndarray:
@@ -94,10 +84,8 @@ def nearest_in_memory(train: Sequence[Pair], sentences: Sequence[str]) -> list[s
 
     bags = CountVectorizer(analyzer=str.split, binary=True, dtype=np.float32)
     known = [french for french, _ in train]
-    memory, wanted = (
-        bags.fit_transform(known),
-        bags.transform(sentences),
-    )  # [train, words], [n, words]
+    memory = bags.fit_transform(known)  # [train, words]
+    wanted = bags.transform(sentences)  # [n, words]
     of_memory, of_wanted = sizes(known), sizes(sentences)
     nearest: list[int] = []
     for start in range(0, len(sentences), 256):  # a block at a time: the whole does not fit

@@ -5,6 +5,7 @@ Letters: ``B`` batch, ``S`` source length, ``L`` length of the output, ``h`` hea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from coursework.errors import ConfigError, DataError
 from coursework.experiments.corpora import EOS_ID, SOS_ID, Language, pad
+from coursework.experiments.french import typed
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.transformer import DecoderLayer, Transformer
@@ -29,15 +31,7 @@ def decode(
     beam: int = 1,
     alpha: float = 1.0,
 ) -> list[list[int]]:
-    """Translate sentences given as ids, in their order; neither side has marks of beginning and end.
-
-    Args:
-        model: A trained network, or several that translate as one.
-        rows: Ids of each source.
-        target: Language of the translations; it limits their length.
-        beam: Width of the beam; 1 is greedy.
-        alpha: Exponent of the length penalty.
-    """
+    """Translate sentences given as ids, in their order; neither side has marks of beginning and end."""
     members = cast("list[Network]", model.models if isinstance(model, Ensemble) else [model])
     for member in members:
         member.eval()
@@ -96,24 +90,26 @@ class Translator:
     target: Language
 
     def __call__(self, sentences: Sequence[str], beam: int | None = None) -> list[str]:
-        """Translate texts as people write them.
+        """Translate texts as people type them, with a beam of 1 to 64 (the config's by default).
 
-        Args:
-            sentences: French texts.
-            beam: Width of the beam; the config's by default, 1 is greedy.
-
-        Raises:
-            DataError: If the network cannot read one of them.
-            ConfigError: If the beam is not between 1 and 64.
+        A text in letters that the network does not know stays as it is; stderr says so.
         """
         width = self.config.beam if beam is None else beam
         if not 1 <= width <= 64:
             raise ConfigError(f"The beam is {width}; take a width from 1 to 64.")
+        if isinstance(sentences, str):
+            raise DataError("Give a list of texts, not a single one: translator(['Bonjour.']).")
         texts = [self.source.read(sentence) for sentence in sentences]
+        for sentence in sentences:
+            for doubt in self.source.doubts(sentence):
+                print(doubt, file=sys.stderr)
         rows = [ids for parts in texts for ids in parts]
         found = decode(self.model, rows, self.target, width, self.config.alpha)
         translated = iter([self.target.decode(ids) for ids in found])
-        return [" ".join(next(translated) for _ in parts) for parts in texts]
+        return [
+            " ".join(next(translated) for _ in parts) if parts else typed(sentence)
+            for sentence, parts in zip(sentences, texts, strict=True)
+        ]
 
     def align(self, sentence: str, beam: int | None = None) -> Alignment:
         """Translate one sentence, and show where the decoder looked."""

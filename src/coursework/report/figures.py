@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,17 @@ def _display(fig: Figure, description: str) -> None:
 
     data, metadata = get_ipython().display_formatter.format(fig)
     data["text/plain"] = description
+    data["image/png"] = _with_palette(data["image/png"])
     picture = metadata.setdefault("image/png", {})
     picture["alt"] = description
     display(data, metadata=metadata, raw=True)
+
+
+def _with_palette(picture: str) -> str:
+    """A PNG (base64) with 128 colours: a third of its size and the same to the eye."""
+    from PIL import Image
+
+    written = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        image.convert("RGB").quantize(128).save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()

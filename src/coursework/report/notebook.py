@@ -119,13 +119,19 @@ class Page:
         form: Form = spread,
         caption: str = "",
     ) -> Table:
-        """A table of one recorded result (see :func:`.tables.grid`); its caption says where it is from.
+        """A table of recorded results (see :func:`.tables.grid`), with where they are from.
+
+        A row is (label, key), or (label, key, name of its own result).
 
         Raises:
             ResultsError: If there is no such result, or a row or column is not in it.
         """
-        record = store.read(name)
-        return grid(record, rows, columns, form, f"{caption} ({provenance(record)})".strip())
+        records = [store.read(row[2] if len(row) > 2 else name) for row in rows]
+        own = [(label, key, record) for (label, key, *_), record in zip(rows, records, strict=True)]
+        if all(record["name"] == name for record in records):
+            return grid(None, own, columns, form, f"{caption} ({provenance(records[0])})".strip())
+        columns = [*columns, ("recorded", lambda record, _: provenance(record, brief=True))]
+        return grid(None, own, columns, form, f"{caption} (recorded)")
 
     def live(self, part: str, result: str, value: str, source: Source | str = EXACT) -> None:
         """Hand over what this run found on a sub-question; a part may have several results.
@@ -178,14 +184,14 @@ def _recorded(question: questions.Question) -> tuple[str, str]:
     return words, "; ".join(values) or "–"
 
 
-def provenance(record: Any) -> str:
-    """Seeds, data, machine and commit of a record, for a caption."""
+def provenance(record: Any, brief: bool = False) -> str:
+    """Seeds, data, machine and commit of a record, for a caption or a cell."""
     seeds, data = len(record["seeds"]), record["data"]
     kind = "STAND-IN data" if data["standin"] else "real data"
-    return (
-        f"recorded, {kind}; {seeds} seed{'s' if seeds > 1 else ''}; {record['name']}.json, "
-        f"{store.device_of(record)}, commit {record['commit'][:7]}"
-    )
+    count, commit = f"{seeds} seed{'s' if seeds > 1 else ''}", record["commit"][:7]
+    if brief:
+        return f"{count}, {kind}, {record['machine']['processor']}, {commit}"
+    return f"recorded, {kind}; {count}; {record['name']}.json, {store.device_of(record)}, commit {commit}"
 
 
 def _complete(notebook: str, rows: list[Answer]) -> None:

@@ -3,8 +3,8 @@ r"""2(c): cost and permutation equivariance of self-attention.
 .. math:: X_{new} = \mathrm{softmax}\big(X W^Q (W^K)^T X^T\big)\, X W^V,
           \qquad X \in \mathbb R^{N \times d},\; W^Q, W^K, W^V \in \mathbb R^{d \times D}
 
-Cost: :math:`3NdD + 2N^2D` multiply-adds with the projections first; :math:`d^2D + Nd^2 + NdD + 2N^2d`
-with the weights merged. Symmetry: permuted tokens give permuted outputs, unless something else knows
+Cost: :math:`3NdD + 2N^2D` multiply-adds with the projections first, :math:`3NdD + 2N^2d` from left to
+right. Symmetry: permuted tokens give permuted outputs, unless something else knows
 the positions.
 """
 
@@ -48,9 +48,9 @@ def masked(x: Tensor, *weights: Tensor) -> Tensor:
     return self_attention(x, *weights, causal=True)
 
 
-def weights_merged(x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
-    """The same values with W^Q (W^K)^T multiplied first, ``[N, D]``."""
-    scores = (x @ (w_q @ w_k.T)) @ x.T  # [N, N]
+def left_to_right(x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:
+    """The same values, each product in the order in which it is written, ``[N, D]``."""
+    scores = ((x @ w_q) @ w_k.T) @ x.T  # [N, N]
     return (scores.softmax(dim=1) @ x) @ w_v
 
 
@@ -59,9 +59,9 @@ def project_first_count(n: int, d: int, width: int) -> int:
     return 3 * n * d * width + 2 * n * n * width
 
 
-def merged_count(n: int, d: int, width: int) -> int:
-    """d^2 D + N d^2 + N d D + 2 N^2 d."""
-    return d * d * width + n * d * d + n * d * width + 2 * n * n * d
+def left_to_right_count(n: int, d: int, width: int) -> int:
+    """3NdD + 2N^2 d."""
+    return 3 * n * d * width + 2 * n * n * d
 
 
 def positions(x: Tensor) -> Tensor:
@@ -132,24 +132,24 @@ def check_encoder_layer(*, causal: bool = False) -> Check:
 
 @claim(
     "2(c)",
-    "merged-count",
-    "d²D + Nd² + NdD + 2N²d with the weights merged",
-    layer=weights_merged,
-    formula=merged_count,
+    "left-count",
+    "3NdD + 2N²d multiply-adds from left to right",
+    layer=left_to_right,
+    formula=left_to_right_count,
 )
 @wrong("bracket", "the count of projections first", formula=project_first_count)
 @claim("2(c)", "count", "3NdD + 2N²D multiply-adds, projections first")
 @wrong("projections", "2N²D", formula=lambda n, d, width: 2 * n * n * width)
-@wrong("bracket", "the other bracketing's count", formula=merged_count)
+@wrong("bracket", "the other bracketing's count", formula=left_to_right_count)
 def check_count(layer: Layer = self_attention, formula: Count = project_first_count) -> Check:
     """The multiply-adds counted while the code runs are the formula, exactly."""
     counted = [measure(layer, *inputs(*size)).multiply_adds - formula(*size) for size in SIZES]
     return equal(counted, tolerance=0.0)
 
 
-@claim("2(c)", "merged", "both bracketings give the same values")
+@claim("2(c)", "left", "both bracketings give the same values")
 @wrong("causal", "with a causal mask too", candidate=masked)
-def check_merged(candidate: Layer = weights_merged) -> Check:
+def check_brackets(candidate: Layer = left_to_right) -> Check:
     """Both bracketings give the same values: matrix products are associative."""
     cases = [inputs(*size) for size in SIZES]
     return equal(gap(self_attention(*tensors), candidate(*tensors)) for tensors in cases)
