@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from coursework import console, settings
 from coursework.config import Count, as_record, config, override
-from coursework.data.lines import read_lines
 from coursework.data.sources import Source
+from coursework.data.text import read_lines
 from coursework.errors import ConfigError
 from coursework.experiments import base
 from coursework_tools.cli import app

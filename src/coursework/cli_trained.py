@@ -65,7 +65,7 @@ def _start() -> None:
 
 
 def _texts(words: list[str] | None, file: Path | None) -> list[str]:
-    from coursework.data.lines import read_lines
+    from coursework.data.text import read_lines
 
     if file is not None and words:
         raise ConfigError("Give texts in quotes or a file with --file, not both.")

@@ -13,6 +13,15 @@ from typing import Any
 
 CONTENT = b"The quick brown fox jumps over the lazy dog.\n" * 4000  # 180 kB
 
+SENT = {
+    "wrong": CONTENT[::-1],
+    "page": b"<html>please log in</html>",
+    "endless": CONTENT + CONTENT,
+    "same-size": b"<html>".ljust(len(CONTENT)),
+    "one-bit": CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]),
+    "last-byte": CONTENT[:-1],
+    "empty": b"",
+}
 REDIRECTS = {
     "redirect": "good/file.bin",
     "redirect-twice": "redirect",
@@ -61,14 +70,10 @@ class Server:
 
         kind = handler.path.strip("/").split("/")[0]
         first = self.asked[handler.path] == 1
-        if kind == "missing":
+        if kind in SENT:
+            send(SENT[kind])
+        elif kind == "missing":
             send(b"not here", status=404)
-        elif kind == "wrong":
-            send(CONTENT[::-1])
-        elif kind == "page":
-            send(b"<html>please log in</html>")
-        elif kind == "endless":
-            send(CONTENT + CONTENT)
         elif kind == "breaks" or (kind == "breaks-once" and first):
             send(CONTENT[: len(CONTENT) // 2], length=len(CONTENT))
         elif kind == "fails-once" and first:
@@ -91,14 +96,6 @@ class Server:
             handler.end_headers()
         elif kind.startswith("status-"):
             send(b"", status=int(kind.removeprefix("status-")))
-        elif kind == "same-size":
-            send(b"<html>".ljust(len(CONTENT)))
-        elif kind == "one-bit":
-            send(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
-        elif kind == "last-byte":
-            send(CONTENT[:-1])
-        elif kind == "empty":
-            send(b"")
         elif kind == "breaks-late":
             send(CONTENT[:-1], length=len(CONTENT))
         elif kind == "breaks-twice":

@@ -82,22 +82,6 @@ def test_bad_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str)
         eng_fra.load()
 
 
-PAIRS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("stuvwxyz")), max_size=25)
-
-
-@given(PAIRS, st.integers(0, 4))
-@settings(deadline=None)
-def test_no_sentence_is_on_two_sides(pairs: list[tuple[str, str]], seed: int) -> None:
-    split = eng_fra.split_by_component(pairs, seed, (0.5, 0.25, 0.25))
-    sides = [[pairs[i] for i in rows] for rows in (split.train, split.validation, split.test)]
-    assert sum(map(len, sides)) == len(pairs)
-    for column in (0, 1):
-        sentences = [{pair[column] for pair in side} for side in sides]
-        assert not sentences[0] & sentences[1]
-        assert not sentences[0] & sentences[2]
-        assert not sentences[1] & sentences[2]
-
-
 def test_random_split_leaks_and_the_other_does_not(standin: Path) -> None:
     data = eng_fra.load()
     assert data.source.is_standin

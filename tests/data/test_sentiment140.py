@@ -53,8 +53,7 @@ def in_zip(path: Path, content: bytes, member: str = MEMBER) -> Path:
 
 
 def in_gzip(path: Path, content: bytes) -> Path:
-    path.write_bytes(gzip.compress(content))
-    return path
+    return plain(path, gzip.compress(content))
 
 
 def plain(path: Path, content: bytes) -> Path:
@@ -155,13 +154,6 @@ def test_wrong_number_of_tweets(small: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not list((small / "parsed").iterdir()) if (small / "parsed").exists() else True
 
 
-def test_unwritable_cache(small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("COURSEWORK_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(DataError, match="COURSEWORK_CACHE"):
-        sentiment140.load_tokens()
-
-
 def test_texts_behave_like_a_list() -> None:
     strings = ["", "a", "é€😀", "long " * 10, ""]
     raw = b"".join(s.encode() for s in strings)
@@ -175,7 +167,6 @@ def test_texts_behave_like_a_list() -> None:
     assert texts[np.array([3, 1])] == [strings[3], strings[1]]
     assert texts.to_arrow().to_pylist() == strings
     assert "é€😀" in texts
-    assert repr(texts) == "Texts(5)"
     with pytest.raises(IndexError):
         texts[5]
 

@@ -35,12 +35,9 @@ def test_random_split_is_a_partition(n: int, parts: tuple[int, int, int], seed: 
     assert split.sizes[1:] == (round(n * fractions[1]), round(n * fractions[2]))
 
 
-def test_random_split_is_exact_and_seeded() -> None:
-    split = random_split(1_600_000, (0.6, 0.2, 0.2), 0)
-    assert split.sizes == (960_000, 320_000, 320_000)
-    again = random_split(1_600_000, (0.6, 0.2, 0.2), 0)
+def test_random_split_is_seeded() -> None:
+    split, again, other = (random_split(9000, (0.6, 0.2, 0.2), seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(split.test, again.test)
-    other = random_split(1_600_000, (0.6, 0.2, 0.2), 1)
     assert (split.test != other.test).mean() > 0.99
 
 
@@ -59,9 +56,7 @@ def test_groups_stay_together(groups: list[int], parts: tuple[int, int, int], se
     split = group_split(ids, shares(parts), seed)
     assert_whole(split, len(ids))
     sides = [set(ids[rows].tolist()) for rows in (split.train, split.validation, split.test)]
-    assert not sides[0] & sides[1]
-    assert not sides[0] & sides[2]
-    assert not sides[1] & sides[2]
+    assert len(set.union(*sides)) == sum(map(len, sides))
     largest = max(np.bincount(ids), default=0) if len(ids) else 0
     for size, share in zip(split.sizes, shares(parts), strict=True):
         assert abs(size - share * len(ids)) <= largest + 1e-9

@@ -105,23 +105,17 @@ def test_tweets_can_be_told_but_not_perfectly(standin: Path) -> None:
 def test_french_agrees(standin: Path) -> None:
     data = eng_fra.load()
     pairs = set(zip(data.english, data.french, strict=True))
-    assert len(pairs) == len(data)
-    assert 1000 <= len(data) <= 2500
+    assert len(pairs) == len(data) == len(eng_fra.tutorial_pairs(data))
     for pair in [
         ("She is happy.", "Elle est heureuse."),
-        ("He is happy.", "Il est heureux."),
         ("They're very tall.", "Elles sont très grandes."),
         ("We are tired.", "Nous sommes fatigués."),
-        ("We are tired.", "Nous sommes fatiguées."),
         ("You are not ready.", "Tu n'es pas prêt."),
-        ("I am not proud.", "Je ne suis pas fière."),
         ("She is an actor.", "Elle est actrice."),
     ]:
         assert pair in pairs
     assert ("She is happy.", "Elle est heureux.") not in pairs
-    assert len(eng_fra.tutorial_pairs(data)) == len(data)
-    assert len(set(data.english)) < len(data)
-    assert len(set(data.french)) < len(data)
+    assert len(set(data.english)) < len(data) > len(set(data.french))
 
 
 @pytest.mark.parametrize("name", ["Cora", "CiteSeer"])
@@ -174,6 +168,5 @@ def test_pages_can_be_learned_and_have_twins(standin: Path, name: str) -> None:
 
 
 def test_three_page_networks_differ() -> None:
-    traffic = [standins.pages(name).traffic for name in wikipedia.NAMES]
-    assert (traffic[0] != traffic[1]).any()
-    assert (traffic[1] != traffic[2]).any()
+    traffic = [standins.pages(name)[2].tolist() for name in wikipedia.NAMES]
+    assert traffic[0] != traffic[1] != traffic[2] != traffic[0]

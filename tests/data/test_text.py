@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,8 @@ from coursework.data.text import (
     CLEANING_STEPS,
     PAD,
     UNK,
+    CleaningStep,
+    Pieces,
     Vocabulary,
     clean_tweet,
     tokenise,
@@ -114,15 +117,71 @@ def test_bulk_is_equal_to_tweet_by_tweet(tweets: list[str], chunk: int) -> None:
     assert types == [t for _, t in sorted(zip(-counts, types, strict=True))]
 
 
-def test_bulk_does_not_depend_on_the_chunk() -> None:
+BITS = st.lists(
+    st.sampled_from(
+        [
+            *"aBoODxw3'-.,!?@:_/#\"(",
+            "www",
+            "awww.",
+            "..",
+            "!!!!",
+            "can't",
+            "@me",
+            "https://",
+            "http://a.b",
+            "sooo",
+            "NOT",
+        ]
+    ),
+    min_size=1,
+    max_size=5,
+).map("".join)
+SHOUT = CleaningStep("shout", lambda t: t.replace("NOT", "NEVER"), "NOT")
+
+
+@given(BITS, st.sets(st.integers(0, len(CLEANING_STEPS) - 1)), st.booleans())
+@settings(deadline=None, max_examples=500)
+def test_the_fast_path_gives_the_same_tokens(piece: str, dropped: set[int], extra: bool) -> None:
+    steps = tuple(step for i, step in enumerate(CLEANING_STEPS) if i not in dropped)
+    steps = (SHOUT, *steps) if extra else steps
+    assert text._piece_tokeniser(steps)(piece) == tokenise(clean_tweet(piece, steps))
+
+
+@pytest.mark.parametrize("steps", [CLEANING_STEPS, CLEANING_STEPS[::-1], CLEANING_STEPS[3:], ()])
+def test_pieces_are_cleaned_with_the_steps_that_are_given(steps: tuple[CleaningStep, ...]) -> None:
+    tweets = ["@Me SOOO http://x.yz good!!!!", "", "fish &amp; chips", "  two   spaces "]
+    tokens, offsets, types = Pieces.of(tweets, chunk=3).tokenise(steps)
+    for i, tweet in enumerate(tweets):
+        row = [types[t] for t in tokens[offsets[i] : offsets[i + 1]]]
+        assert row == tokenise(clean_tweet(tweet, steps))
+
+
+def some_tweets(n: int = 60) -> list[str]:
     rng = np.random.default_rng(0)
-    words = ["good", "bad", "@me", "http://x.com", "Soooo", "can't", "!!", ":)", ""]
-    tweets = [" ".join(rng.choice(words, 6)) for _ in range(500)]
-    whole = tokenise_many(tweets)
-    for other in (tokenise_many(tweets, chunk=7), tokenise_many(iter(tweets), chunk=499)):
-        np.testing.assert_array_equal(whole[0], other[0])
-        np.testing.assert_array_equal(whole[1], other[1])
-        assert whole[2] == other[2]
+    words = ["good", "bad", "@me", "http://x.com", "Soooo", "can't", "!!", ":)", "é", "", "&lt;3"]
+    return [" ".join(rng.choice(words, rng.integers(0, 7))) for _ in range(n)]
+
+
+def assert_equal(a: tuple, b: tuple) -> None:  # type: ignore[type-arg]
+    for left, right in zip(a[:2], b[:2], strict=True):
+        np.testing.assert_array_equal(left, right)
+        assert left.dtype == right.dtype
+    assert a[2] == b[2]
+
+
+def test_processes_do_not_change_the_result() -> None:
+    tweets = some_tweets()
+    one = tokenise_many(tweets, chunk=7, processes=1)
+    assert_equal(tokenise_many(tweets, chunk=7, processes=2), one)
+    assert_equal(tokenise_many(tweets, chunk=50, processes=1), one)
+
+
+def test_few_texts_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    parallel = joblib.Parallel
+    monkeypatch.setattr(joblib, "Parallel", lambda n: started.append(n) or parallel(n))
+    assert len(tokenise_many(some_tweets())[1]) == 61
+    assert started == [1]
 
 
 def test_vocabulary_order_limits_and_round_trip() -> None:

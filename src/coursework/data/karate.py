@@ -37,7 +37,7 @@ def load() -> KarateClub:
     ).hexdigest()
     if data.edge_index.shape != (2, 156) or digest != source.sha256:
         raise DataError(
-            "The karate club of the installed torch_geometric is not the known graph of 34 nodes and 156 "
-            "directed edges; run: pip install torch-geometric==2.8.1"
+            "The karate club of the installed torch_geometric is not the known graph; "
+            "run: pip install torch-geometric==2.8.1"
         )
     return KarateClub(data.x, data.edge_index, data.y, source)

@@ -1,14 +1,14 @@
-"""Multi-digit canvases in the manner of M2NIST, composed from MNIST: images to segment.
+"""Multi-digit canvases in the manner of M2NIST (a Kaggle data set), composed from MNIST: images to segment.
 
-M2NIST (a Kaggle data set of 5,000 images) has up to three digits on a black canvas of 64x84 pixels; the
-mask gives each pixel its digit, and 10 where there is none. It is not loaded but composed anew: digit
-``i`` stands at ``x0`` in ``[28 i, 28 i + 9]`` and ``y0`` in ``[0, 36]``, and is left out where it does not
-fit; so the third digit of three is there one time in ten.
+Up to three digits stand on a black canvas of 64x84 pixels; the mask gives each pixel its digit, and 10
+where there is none. Digit ``i`` stands at ``x0`` in ``[28 i, 28 i + 9]`` and ``y0`` in ``[0, 36]``, and is
+left out where it does not fit; so the third digit of three is there one time in ten.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from coursework.data.mnist import MNIST
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
 
+T = TypeVar("T")
 BACKGROUND = 10
 NUM_CLASSES = 11
 SIDE = 28  # pixels of a digit's side
@@ -44,49 +45,29 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Pools:
-    """Three disjoint pools: no digit is on canvases of two parts."""
+class Parts(Generic[T]):
+    """Three parts without a digit in common."""
 
-    train: Pool
-    validation: Pool
-    test: Pool
+    train: T
+    validation: T
+    test: T
     source: Source
 
 
-@dataclass(frozen=True)
-class M2NIST:
-    """Composed canvases of the three parts."""
-
-    train: Canvases
-    validation: Canvases
-    test: Canvases
-    source: Source
-
-
-@dataclass(frozen=True)
-class Variant:
-    """How canvases differ from those of M2NIST; see :func:`compose`."""
-
-    overlap: bool = False
-    rotation: float = 0.0
-    noise: float = 0.0
-
+Pools = Parts[Pool]
 
 # digits side by side as in M2NIST, one on top of the other, rotated, noisy, all at once
-VARIANTS: dict[str, Variant] = {
-    "plain": Variant(),
-    "overlap": Variant(overlap=True),
-    "rotation": Variant(rotation=15.0),
-    "noise": Variant(noise=25.0),
-    "all": Variant(overlap=True, rotation=15.0, noise=25.0),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "overlap": {"overlap": True},
+    "rotation": {"rotation": 15.0},
+    "noise": {"noise": 25.0},
+    "all": {"overlap": True, "rotation": 15.0, "noise": 25.0},
 }
 
 
 def digit_pools(mnist: MNIST | None = None) -> Pools:
-    """Divide the digits: the first five sixths of the training digits, the rest of them, the test digits.
-
-    With the real data these are 50,000, 10,000 and 10,000 digits.
-    """
+    """The first five sixths of the training digits (50,000), the rest of them (10,000), the test digits."""
     mnist = _mnist.load() if mnist is None else mnist
     n = len(mnist.train_images) * 5 // 6
     return Pools(
@@ -101,18 +82,14 @@ def warp(
     digits: np.ndarray,
     rng: np.random.Generator,
     *,
-    rotation: float = 0.0,
-    zoom: float = 0.0,
+    rotation: float = 0,
+    zoom: float = 0,
     shift: int = 0,
 ) -> np.ndarray:
     """Rotate, stretch and move every digit by its own random amount, about the middle of its frame.
 
-    Args:
-        digits: uint8 ``[k, 28, 28]``; the result, interpolated bilinearly, has the same form.
-        rng: Source of all randomness.
-        rotation: Largest angle to either side, in degrees.
-        zoom: Largest relative change of height and of width, drawn independently.
-        shift: Largest move up or down, by whole pixels; what leaves the frame is lost.
+    ``rotation`` is the largest angle in degrees, ``zoom`` the largest relative change of height and of width,
+    ``shift`` the largest move up or down in whole pixels. Digits and result are uint8 ``[k, 28, 28]``.
     """
     k = len(digits)
     if k == 0:
@@ -149,26 +126,14 @@ def compose(
 ) -> Canvases:
     """Compose ``n`` canvases from digits drawn with replacement; the defaults are those of M2NIST.
 
-    What goes beyond M2NIST (``rotation``, ``zoom``, ``shift``, ``noise``) draws random numbers only where
-    it is used, so plain canvases do not depend on it.
-
-    Args:
-        images: Digits, uint8 ``[m, 28, 28]``.
-        labels: Their labels 0..9, ``[m]``.
-        n: Number of canvases.
-        rng: Source of all randomness.
-        height, width: Pixels, at least 28 each.
-        max_digits: Most digits on a canvas.
-        min_digits: Fewest digits on a canvas; a digit that does not fit is left out all the same.
-        overlap: Place digits anywhere, later ones on top, instead of side by side.
-        rotation, zoom, shift: See :func:`warp`.
-        noise: Standard deviation of the normal noise that is added to every pixel, in grey levels; masks
-            stay those of the clean canvas.
+    ``images`` are uint8 ``[m, 28, 28]``. With ``overlap`` digits stand anywhere, later ones on top.
+    ``noise`` is the standard deviation of the noise on every pixel, in grey levels; masks stay clean.
+    What goes beyond M2NIST draws random numbers only where it is used: plain canvases never change.
     """
     if height < SIDE or width < SIDE or max_digits < 1 or len(images) == 0:
+        what = f"A canvas of {height}x{width} with up to {max_digits} of {len(images)} digits"
         raise ConfigError(
-            f"A canvas of {height}x{width} with up to {max_digits} of {len(images)} digits cannot be "
-            f"composed; give at least {SIDE}x{SIDE} pixels and one digit."
+            f"{what} is impossible; give at least {SIDE}x{SIDE} pixels and one digit."
         )
     canvases = np.zeros((n, height, width), np.uint8)  # [n, H, W]
     masks = np.full((n, height, width), BACKGROUND, np.uint8)  # [n, H, W]
@@ -179,11 +144,8 @@ def compose(
     )
     for i in range(max_digits):
         drawn = rng.integers(0, len(images), n)
-        left = (
-            rng.integers(0, width - SIDE + 1, n)
-            if overlap
-            else rng.integers(28 * i, 28 * i + 10, n)
-        )
+        low, high = (0, width - SIDE + 1) if overlap else (28 * i, 28 * i + 10)
+        left = rng.integers(low, high, n)
         top = rng.integers(0, height - SIDE + 1, n)
         pasted = np.flatnonzero((counts > i) & (left + SIDE <= width))
         place = (pasted, top[pasted], left[pasted])
@@ -205,27 +167,20 @@ def compose(
 
 def load(
     n_train: int, n_validation: int, n_test: int, seed: int = 0, *, overlap: bool = False
-) -> M2NIST:
-    """Compose the three parts from disjoint digits.
-
-    Each part has its own random stream, so the test canvases do not depend on ``n_train``.
-    """
+) -> Parts[Canvases]:
+    """Compose the three parts from disjoint digits, each with its own random stream."""
     pools = digit_pools()
-    parts = [
+    wanted = ((pools.train, n_train), (pools.validation, n_validation), (pools.test, n_test))
+    train, validation, test = (
         compose(pool.images, pool.labels, n, np.random.default_rng([seed, stream]), overlap=overlap)
-        for stream, (pool, n) in enumerate(
-            ((pools.train, n_train), (pools.validation, n_validation), (pools.test, n_test))
-        )
-    ]
-    return M2NIST(parts[0], parts[1], parts[2], pools.source)
+        for stream, (pool, n) in enumerate(wanted)
+    )
+    return Parts(train, validation, test, pools.source)
 
 
 def vary(pool: Pool, name: str, n: int, seed: int = 0) -> Canvases:
-    """Canvases of one of :data:`VARIANTS`; those of ``plain`` are the test canvases of :func:`load`.
-
-    The ``noise`` canvases are the ``plain`` ones with noise on them.
-    """
+    """Canvases of one of :data:`VARIANTS`; ``plain`` gives the test canvases of :func:`load`."""
     if name not in VARIANTS:
         raise ConfigError(f"There is no variant {name!r}; choose from {', '.join(VARIANTS)}.")
     rng = np.random.default_rng([seed, 2])
-    return compose(pool.images, pool.labels, n, rng, **asdict(VARIANTS[name]))
+    return compose(pool.images, pool.labels, n, rng, **VARIANTS[name])

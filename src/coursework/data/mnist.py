@@ -10,7 +10,6 @@ import numpy as np
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
-from coursework.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,10 @@ def read_idx(path: Path) -> np.ndarray:
 def validate(images: np.ndarray, labels: np.ndarray, where: str) -> None:
     """Check shapes and ranges of images and labels."""
     if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
-        raise DataError(
-            f"{where} has images of shape {images.shape} and labels of shape {labels.shape} instead of "
-            "(n, 28, 28) and (n,); fetch the official files again."
-        )
+        found = f"images of shape {images.shape} and labels of shape {labels.shape}"
+        raise archives.wrong(f"{where} has {found} instead of (n, 28, 28) and (n,)")
     if len(labels) and labels.max() > 9:
-        raise DataError(
-            f"{where} has the label {labels.max()} beyond 9; fetch the official files again."
-        )
+        raise archives.wrong(f"{where} has the label {labels.max()} beyond 9")
 
 
 def load() -> MNIST:
@@ -58,14 +53,13 @@ def load() -> MNIST:
         from coursework.data import standins
 
         return MNIST(*standins.digits(), source)
-    train_images, train_labels, test_images, test_labels = map(read_idx, source.files)
-    for images, labels, count in (
-        (train_images, train_labels, 60_000),
-        (test_images, test_labels, 10_000),
-    ):
-        validate(images, labels, "MNIST")
-        if len(images) != count:
-            raise DataError(
-                f"MNIST has {len(images):,} images instead of {count:,}; fetch the official files again."
-            )
-    return MNIST(train_images, train_labels, test_images, test_labels, source)
+    images, labels, test_images, test_labels = map(read_idx, source.files)
+    data = MNIST(images, labels, test_images, test_labels, source)
+    validate(data.train_images, data.train_labels, "MNIST")
+    validate(data.test_images, data.test_labels, "MNIST")
+    sizes = len(data.train_images), len(data.test_images)
+    if sizes != (60_000, 10_000):
+        raise archives.wrong(
+            f"MNIST has {sizes} training and test images instead of 60,000 and 10,000"
+        )
+    return data

@@ -1,8 +1,7 @@
 """Cora and CiteSeer in the Planetoid form: citation graphs with words as features and a fixed split.
 
-The files are pickles, which can run code when they are read. They are compared with their pinned
-checksums first, and read by an unpickler that knows nothing but arrays, sparse matrices, lists and
-dictionaries.
+The files are pickles, which can run code when they are read. So their checksums are compared first, and
+the unpickler knows nothing but arrays, sparse matrices, lists and dictionaries.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
-from coursework.errors import ConfigError, DataError
+from coursework.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +61,7 @@ class _Sparse:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads arrays, sparse matrices, lists and dictionaries; refuses to build anything else."""
+    """Builds arrays, sparse matrices, lists and dictionaries, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
@@ -75,10 +74,9 @@ class _Unpickler(pickle.Unpickler):
             ("collections", "defaultdict"): defaultdict,
             ("__builtin__", "list"): list,
         }
-        try:
-            return known[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed") from None
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        return known[module, name]
 
 
 def _unpickle(path: Path) -> Any:
@@ -93,13 +91,8 @@ def distinct(keys: np.ndarray) -> np.ndarray:
     return ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
 
 
-def symmetric_edges(
-    edges: np.ndarray, n: int, *, by: Literal["row", "column"] = "row"
-) -> np.ndarray:
-    """Both directions of each pair in ``edges`` ``[m, 2]``, without duplicates and self-loops, sorted.
-
-    Returns int64 ``[2, E]``, sorted ``by`` the first node or the second.
-    """
+def symmetric_edges(edges: np.ndarray, n: int, *, by: str = "row") -> np.ndarray:
+    """Both directions of each pair of ``edges`` ``[m, 2]``, once each, no loops: int64 ``[2, E]``."""
     edges = np.asarray(edges, np.int64).reshape(-1, 2)
     edges = edges[edges[:, 0] != edges[:, 1]]
     first, second = np.concatenate([edges, edges[:, ::-1]]).T
@@ -109,12 +102,9 @@ def symmetric_edges(
 
 
 def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
-    """Words, edges, classes, training papers and test papers from the eight files.
-
-    ``allx`` has all papers but the test papers, ``tx`` those in the order of ``test.index``.
-    """
-    allx, tx, ally, ty, y = (_unpickle(files[part]) for part in ("allx", "tx", "ally", "ty", "y"))
-    graph = _unpickle(files["graph"])
+    """Words, edges, classes, training and test papers; ``tx`` is in the order of ``test.index``."""
+    parts = ("allx", "tx", "ally", "ty", "y", "graph")
+    allx, tx, ally, ty, y, graph = (_unpickle(files[part]) for part in parts)
     try:
         test = np.array(files["test.index"].read_text(encoding="utf-8").split(), dtype=np.int64)
         first = len(allx)
@@ -126,23 +116,19 @@ def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
         labels = np.zeros((n, ally.shape[1]), np.float32)
         x[:first], labels[:first] = allx, ally
         x[test], labels[test] = tx, ty
-        pairs = [(a, b) for a, others in graph.items() for b in others]
-        edges = np.array(pairs, dtype=np.int64)
+        edges = np.array([(a, b) for a, others in graph.items() for b in others], dtype=np.int64)
         if edges.min() < 0 or edges.max() >= n:
             raise ValueError("an edge names a paper that is not there")
         train = np.arange(len(y))  # the training papers come first
     except (ValueError, AttributeError, IndexError, TypeError, OverflowError) as error:
-        raise DataError(
-            f"The files of {name} do not fit together ({error}); fetch them again."
+        raise archives.wrong(
+            f"The files of {name} do not fit together ({error})", "them"
         ) from error
     return x, edges, labels.argmax(axis=1).astype(np.int64), train, test
 
 
 def load(name: Name = "Cora") -> CitationGraph:
-    """A citation graph with its public split: 20 papers a class, 500 for validation, 1,000 for test.
-
-    Equal to what PyG's ``Planetoid`` gives, edge by edge.
-    """
+    """A citation graph with its public split, edge by edge what PyG's ``Planetoid`` gives."""
     if name not in _FACTS:
         raise ConfigError(f"There is no citation graph {name!r}; choose Cora or CiteSeer.")
     import torch
@@ -151,9 +137,8 @@ def load(name: Name = "Cora") -> CitationGraph:
     if source.is_standin:
         x, edges, y, parts = _standin(name)
     else:
-        x, edges, y, train, test = _read(
-            name, {path.name.split(".", 2)[2]: path for path in source.files}
-        )
+        files = {path.name.split(".", 2)[2]: path for path in source.files}
+        x, edges, y, train, test = _read(name, files)
         parts = (train, np.arange(len(train), len(train) + _N_VALIDATION), test)
     n, classes = len(x), int(y.max()) + 1
     masks = torch.zeros(3, n, dtype=torch.bool)
@@ -164,28 +149,18 @@ def load(name: Name = "Cora") -> CitationGraph:
     counts = tuple(masks.sum(1).tolist())
     expected = (20 * classes, _N_VALIDATION, _N_TEST)
     if not source.is_standin and (found != _FACTS[name] or counts != expected):
-        raise DataError(
-            f"{name} has nodes, edges, features, classes {found} and masks {counts} instead of "
-            f"{_FACTS[name]}; fetch its files again."
-        )
-    return CitationGraph(
-        name,
-        torch.from_numpy(x),
-        edge_index,
-        torch.from_numpy(y),
-        masks[0],
-        masks[1],
-        masks[2],
-        classes,
-        source,
-    )
+        numbers = f"nodes, edges, features, classes {found} and masks {counts}"
+        raise archives.wrong(f"{name} has {numbers} instead of {_FACTS[name]} and {expected}")
+    words, labels = torch.from_numpy(x), torch.from_numpy(y)
+    first, second, third = masks
+    return CitationGraph(name, words, edge_index, labels, first, second, third, classes, source)
 
 
 def _standin(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
     from coursework.data import standins
 
-    graph = standins.citations(name)
-    order = np.random.default_rng(0).permutation(len(graph.y))
-    train = np.concatenate([order[graph.y[order] == c][:20] for c in range(graph.num_classes)])
+    x, edges, y = standins.citations(name.lower())
+    order = np.random.default_rng(0).permutation(len(y))
+    train = np.concatenate([order[y[order] == c][:20] for c in range(y.max() + 1)])
     rest = order[~np.isin(order, train)]
-    return graph.x.astype(np.float32), graph.edges, graph.y, (train, rest[:150], rest[150:])
+    return x.astype(np.float32), edges, y, (train, rest[:150], rest[150:])

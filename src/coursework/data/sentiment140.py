@@ -1,23 +1,19 @@
 """Sentiment140: 1.6 million tweets labelled by the emoticon that was then cut out of them.
 
-The official file has six columns (label, id, date, query, user, text), is read as latin-1 and
-HTML-unescaped once; a data root may have the two columns ``label, text`` of it in UTF-8. Both give the
-same texts. Id, date and user are not used: the labels were crawled at different times, so they give the
-label away.
+The official file has six columns (label, id, date, query, user, text), is read as latin-1 and HTML-unescaped
+once; a data root may have two of them (label, text) in UTF-8, which give the same texts. Id, date and user
+are not used: the labels were crawled at different times, so they give the label away.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import gzip
 import html
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,10 +32,7 @@ _VERSION = 1  # raise it when the reading, the cleaning or the tokenising change
 
 
 class Texts(Sequence[str]):
-    """Many strings that are decoded when they are read.
-
-    Text ``i`` is ``raw[offsets[i]:offsets[i + 1]]``, UTF-8 bytes.
-    """
+    """Strings that are decoded when they are read; text i is ``raw[offsets[i]:offsets[i + 1]]``, in UTF-8."""
 
     def __init__(self, raw: np.ndarray, offsets: np.ndarray) -> None:
         import pyarrow as pa
@@ -50,15 +43,10 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._array)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice | np.ndarray | list[int]) -> list[str]: ...
-    def __getitem__(self, index: Any) -> str | list[str]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int | np.integer):
             return str(self._array[int(index)])
-        rows: list[str] = self._array.take(np.arange(len(self))[index]).to_pylist()
-        return rows
+        return self._array.take(np.arange(len(self))[index]).to_pylist()
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), 50_000):
@@ -67,9 +55,6 @@ class Texts(Sequence[str]):
     def to_arrow(self) -> pa.Array:
         """The same strings as an Arrow array, without a copy."""
         return self._array
-
-    def __repr__(self) -> str:
-        return f"Texts({len(self):,})"
 
 
 @dataclass(frozen=True)
@@ -83,15 +68,11 @@ class Sentiment140:
 
 @dataclass(frozen=True)
 class TokenisedTweets:
-    """Cleaned and tokenised tweets."""
+    """Cleaned and tokenised tweets: tweet i has ``tokens[offsets[i]:offsets[i + 1]]``."""
 
-    tokens: (
-        np.ndarray
-    )  # of all tweets end to end as indices into ``types``, int32, mapped into memory
-    offsets: np.ndarray  # tweet i has ``tokens[offsets[i]:offsets[i + 1]]``, int64 [N + 1]
-    types: list[
-        str
-    ]  # distinct tokens of all tweets, the most frequent first: not a learned vocabulary
+    tokens: np.ndarray  # of all tweets as indices into ``types``, int32, mapped into memory
+    offsets: np.ndarray  # int64 [N + 1]
+    types: list[str]  # distinct tokens, the most frequent first: not a learned vocabulary
     labels: np.ndarray  # int8 [N]: 0 negative, 1 positive
     source: Source
 
@@ -99,103 +80,75 @@ class TokenisedTweets:
         return len(self.labels)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The CSV file inside whatever it comes in; of an archive only its one known member."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            archives.check_names(archive, path)
-            archives.check_size(archive.getinfo(MEMBER).file_size, path, MEMBER)
-            with archive.open(MEMBER) as file:
-                yield file
-    else:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file  # type: ignore[misc]
-
-
 def _table(path: Path) -> tuple[pa.Table, bool]:
     """First and last column as strings; whether it is the official file with six columns."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    with _opened(path) as file:
-        lines = io.TextIOWrapper(file, "latin-1", newline="")
-        n_columns = len(next(csv.reader(lines), []))
-    if n_columns not in (2, 6):
+    if path.suffix == ".zip":
+        raw = archives.member(path, MEMBER)
+    else:
+        raw = archives.gunzip(path) if path.suffix == ".gz" else path.read_bytes()
+    lines = io.TextIOWrapper(io.BytesIO(raw), "latin-1", newline="")
+    names = [f"f{i}" for i in range(len(next(csv.reader(lines), [])))]
+    official = len(names) == 6
+    if not official and len(names) != 2:
         raise DataError(
-            f"{path} has {n_columns} columns; Sentiment140 has six (the official file) or two (label, "
+            f"{path} has {len(names)} columns; Sentiment140 has six (the official file) or two (label, "
             "text): put the official file there."
         )
-    names = [f"f{i}" for i in range(n_columns)]
-    with _opened(path) as file:
-        table = arrow_csv.read_csv(
-            file,
-            read_options=arrow_csv.ReadOptions(
-                column_names=names,
-                encoding="latin-1" if n_columns == 6 else "utf-8",
-                block_size=1 << 24,
-            ),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=[names[0], names[-1]],
-                column_types=dict.fromkeys(names, pa.string()),
-                strings_can_be_null=False,
-            ),
-        )
-    return table, n_columns == 6
+    encoding = "latin-1" if official else "utf-8"
+    table = arrow_csv.read_csv(
+        pa.BufferReader(raw),
+        arrow_csv.ReadOptions(column_names=names, encoding=encoding, block_size=1 << 24),
+        arrow_csv.ParseOptions(newlines_in_values=True),
+        arrow_csv.ConvertOptions(
+            include_columns=[names[0], names[-1]],
+            column_types=dict.fromkeys(names, pa.large_string()),
+            strings_can_be_null=False,
+        ),
+    )
+    return table, official
 
 
-def read_csv(path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
+def read_csv(path: Path) -> tuple[pa.Array, np.ndarray]:
     """Texts and labels (0 or 1, int8) from the official six columns or the two of a data root."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with archives.reading(path, csv.Error, pa.ArrowException):
         table, official = _table(path)
-    column, texts = table.column(0), table.column(1)
-    strange = pc.unique(column.filter(pc.invert(pc.is_in(column, pa.array(["0", "4"])))))
-    if len(strange):
+    column, texts = (part.combine_chunks() for part in table.columns)
+    labels = pc.index_in(column, value_set=pa.array(["0", "4"], column.type))
+    if labels.null_count:
+        strange = column[labels.is_null().index(True).as_py()].as_py()
         raise DataError(
-            f"{path} has the label {strange[0].as_py()[:20]!r} besides 0 (negative) and 4 (positive); put "
-            "the official file there."
+            f"{path} has the label {strange[:20]!r} besides 0 (negative) and 4 (positive); put the "
+            "official file there."
         )
     if official:
         escaped = pc.match_substring(texts, "&")
-        plain = pa.array([html.unescape(t) for t in texts.filter(escaped).to_pylist()], pa.string())
-        texts = pc.replace_with_mask(texts.combine_chunks(), escaped.combine_chunks(), plain)
-        texts = texts if isinstance(texts, pa.ChunkedArray) else pa.chunked_array([texts])
-    return texts, pc.equal(column, "4").to_numpy().astype(np.int8)
+        plain = [html.unescape(text) for text in texts.filter(escaped).to_pylist()]
+        texts = pc.replace_with_mask(texts, escaped, pa.array(plain, texts.type))
+    return texts, labels.to_numpy().astype(np.int8)
 
 
 def _parsed(source: Source) -> cache.Arrays:
-    """Texts and labels as arrays."""
-    import pyarrow as pa
-
     texts, labels = read_csv(source.files[0])
-    counts = np.bincount(labels, minlength=2).tolist()
-    if counts != [_N_TWEETS // 2, _N_TWEETS // 2]:
-        raise DataError(
-            f"{source.files[0]} has {counts[0]:,} negative and {counts[1]:,} positive tweets instead of "
-            f"{_N_TWEETS // 2:,} each; put the official file there."
-        )
-    whole = texts.cast(pa.large_string()).combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):
-        whole = whole.chunk(0)
-    _, offsets, raw = whole.buffers()
-    n = len(whole)
-    starts = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + n + 1]
-    return {
-        "bytes": np.frombuffer(raw, np.uint8)[starts[0] : starts[-1]],
-        "offsets": starts - starts[0],
-        "labels": labels,
-    }
+    half, counts = _N_TWEETS // 2, np.bincount(labels, minlength=2).tolist()
+    if counts != [half, half]:
+        found = f"{counts[0]:,} negative and {counts[1]:,} positive tweets instead of {half:,} each"
+        raise DataError(f"{source.files[0]} has {found}; put the official file there.")
+    _, offsets, raw = texts.buffers()
+    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    content = np.frombuffer(raw, np.uint8)[starts[0] : starts[-1]]
+    return {"bytes": content, "offsets": starts - starts[0], "labels": labels}
 
 
 def load() -> Sentiment140:
     """All 1,600,000 tweets in the official order, negative ones first; 4,000 generated as a stand-in.
 
-    The first call reads the CSV file (seconds) and keeps texts and labels as array files in the cache;
-    later calls map those.
+    The first call reads the CSV file and leaves arrays in the cache, which later calls map.
     """
     source = sources.find("sentiment140")
     if source.is_standin:
@@ -205,35 +158,26 @@ def load() -> Sentiment140:
         return Sentiment140(list(generated), labels.copy(), source)
     key = cache.key_of(source.sha256, _VERSION)
     arrays = cache.arrays("sentiment140-texts", key, lambda: _parsed(source))
-    return Sentiment140(
-        Texts(arrays["bytes"], arrays["offsets"]), np.asarray(arrays["labels"]), source
-    )
+    texts = Texts(arrays["bytes"], arrays["offsets"])
+    return Sentiment140(texts, np.asarray(arrays["labels"]), source)
 
 
 def load_tokens() -> TokenisedTweets:
-    """All tweets cleaned and tokenised, see :mod:`coursework.data.text`.
-
-    The first call takes ten to twenty seconds for all tweets; later calls map the arrays that it left
-    in the cache, in less than two seconds.
-    """
+    """All tweets cleaned and tokenised: ten to twenty seconds once, then from the cache."""
     source = sources.find("sentiment140")
-    if source.is_standin:
-        data = load()
-        tokens, offsets, types = text.tokenise_many(data.texts)
-        return TokenisedTweets(tokens, offsets, types, data.labels, source)
 
     def build() -> cache.Arrays:
         data = load()
-        assert isinstance(data.texts, Texts)
-        tokens, offsets, types = text.tokenise_many(data.texts.to_arrow())
+        texts = data.texts.to_arrow() if isinstance(data.texts, Texts) else data.texts
+        tokens, offsets, types = text.tokenise_many(texts)
         table = np.frombuffer("\n".join(types).encode("utf-8"), np.uint8)
         return {"tokens": tokens, "offsets": offsets, "types": table, "labels": data.labels}
 
-    arrays = cache.arrays("sentiment140-tokens", cache.key_of(source.sha256, _VERSION), build)
+    key = cache.key_of(source.sha256, _VERSION)
+    arrays = build() if source.is_standin else cache.arrays("sentiment140-tokens", key, build)
     types = arrays["types"].tobytes().decode("utf-8").split("\n")
-    return TokenisedTweets(
-        arrays["tokens"], arrays["offsets"], types, np.asarray(arrays["labels"]), source
-    )
+    labels = np.asarray(arrays["labels"])
+    return TokenisedTweets(arrays["tokens"], arrays["offsets"], types, labels, source)
 
 
 def split(n: int, seed: int = 0) -> Split:
@@ -242,8 +186,5 @@ def split(n: int, seed: int = 0) -> Split:
 
 
 def split_grouped(keys: np.ndarray, seed: int = 0) -> Split:
-    """60 : 20 : 20 with equal texts (equal ``keys``) on one side, so no test text is a training text.
-
-    The parts miss their shares by less than the number of copies of one text.
-    """
+    """60 : 20 : 20 with equal texts (equal ``keys``) on one side, so no test text is a training text."""
     return group_split(keys, FRACTIONS, seed)

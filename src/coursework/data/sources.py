@@ -1,16 +1,15 @@
 """Where the raw files come from, and whether they are what they should be.
 
-The data sets and their files are listed in ``registry.toml``. The first source that has a data set is
-used:
+The data sets and their files are listed in ``registry.toml``. The first source that has one is used:
 
 1. the data root (``COURSEWORK_DATA``), never written to;
 2. the cache (``COURSEWORK_CACHE``, by default ``data/cache``), laid out like the data root;
-3. an installed package, for the data sets that one carries;
+3. an installed package;
 4. the official download, into the cache;
-5. a generated stand-in, announced on stdout, for the data sets that have one.
+5. a generated stand-in, announced on stdout.
 
-Every file has a pinned SHA-256 and is compared with it before it is read. A file with a wrong checksum
-is an error that says what to do; no other source replaces it silently.
+Every file is compared with its pinned SHA-256 before it is read. A file with a wrong checksum is an error
+that says what to do; no other source replaces it silently.
 """
 
 from __future__ import annotations
@@ -35,10 +34,7 @@ Kind = Literal["data root", "cache", "package", "download", "stand-in"]
 
 @dataclass(frozen=True)
 class Package:
-    """A package that carries data: its module, how to install it, its files.
-
-    ``sha256`` is the digest of the data where its files differ between versions of the package.
-    """
+    """A package that carries data; ``sha256`` is of the data, where files differ between its versions."""
 
     module: str
     install: str
@@ -89,9 +85,9 @@ def _files(rows: list[tuple[str, int, str]], where: Mapping[str, Any]) -> tuple[
     folder, url, mirrors = where.get("folder", ""), where.get("url"), where.get("mirrors", ())
     return tuple(
         RemoteFile(
-            folder + name, url + name if url else "", sha256, size, tuple(m + name for m in mirrors)
+            folder + name, url + name if url else "", sha, size, tuple(m + name for m in mirrors)
         )
-        for name, size, sha256 in rows
+        for name, size, sha in rows
     )
 
 
@@ -99,12 +95,11 @@ def _read_registry(path: Path) -> dict[str, DatasetInfo]:
     registry = {}
     for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
         text = {key: entry.get(key, "") for key in ("title", "licence", "homepage", "standin")}
-        rows, package = entry.get("files", []), entry.get("package")
-        if package is not None:
+        rows, local = entry.get("files", []), {"folder": entry.get("folder", "")}
+        if package := entry.get("package"):
             own = _files(package.pop("files", rows), package)
             package.pop("folder", None)
             package = Package(**package, files=own)
-        local = {"folder": entry.get("folder", "")}
         others = tuple(_files(other, local) for other in entry.get("alternatives", []))
         registry[name] = DatasetInfo(
             name, **text, files=_files(rows, entry), alternatives=others, package=package
@@ -117,12 +112,9 @@ REGISTRY = _read_registry(Path(__file__).with_name("registry.toml"))
 
 def info(name: str) -> DatasetInfo:
     """The registry's entry of a data set."""
-    try:
-        return REGISTRY[name]
-    except KeyError:
-        raise ConfigError(
-            f"There is no data set {name!r}; choose one of {', '.join(REGISTRY)}."
-        ) from None
+    if name not in REGISTRY:
+        raise ConfigError(f"There is no data set {name!r}; choose one of {', '.join(REGISTRY)}.")
+    return REGISTRY[name]
 
 
 @dataclass(frozen=True)
@@ -175,65 +167,56 @@ class FileCheck:
     path: Path
     size: int
     problem: str | None
-
-    @property
-    def ok(self) -> bool:
-        """True where the file is what it should be."""
-        return self.problem is None
+    url: str = ""  # of the official file
 
 
 def check(path: Path, file: RemoteFile, *, again: bool = False) -> FileCheck:
     """Compare a file with its pinned size and SHA-256.
 
-    The checksum of an unchanged file (same path, size and time) is computed once and noted in the
-    cache; with ``again`` it is computed even where it is noted.
+    The checksum of an unchanged file (path, size, time) is noted in the cache; ``again`` computes it anew.
     """
-    size = 0
+    size, problem, notes = 0, None, settings.cache_dir() / "verified.json"
     try:
         stat = path.stat()
-        size = stat.st_size
+        size, mark = stat.st_size, [stat.st_size, stat.st_mtime_ns, file.sha256]
         if size != file.size:
-            return FileCheck(path, size, f"has {size:,} bytes instead of {file.size:,}")
-        notes = settings.cache_dir() / "verified.json"
-        mark = [size, stat.st_mtime_ns, file.sha256]
-        if not again and cache.read_json(notes).get(str(path)) == mark:
-            return FileCheck(path, size, None)
-        found = sha256_of(path)
+            problem = f"has {size:,} bytes instead of {file.size:,}"
+        elif again or cache.read_json(notes).get(str(path)) != mark:
+            if (found := sha256_of(path)) == file.sha256:
+                cache.note(notes, str(path), mark)
+            else:
+                problem = f"has the SHA-256 {found[:12]}... instead of {file.sha256[:12]}..."
     except FileNotFoundError:
-        return FileCheck(path, size, "is missing")
+        problem = "is missing"
     except OSError as error:
-        return FileCheck(path, size, f"cannot be read ({error.strerror or error})")
-    if found != file.sha256:
-        wrong = f"has the SHA-256 {found[:12]}... instead of {file.sha256[:12]}..."
-        return FileCheck(path, size, wrong)
-    cache.note(notes, str(path), mark)
-    return FileCheck(path, size, None)
+        problem = f"cannot be read ({error.strerror or error})"
+    return FileCheck(path, size, problem, file.url)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A place that has at least one file of a data set, and the check of each file."""
+def _places(
+    entry: DatasetInfo, again: bool = False
+) -> Iterator[tuple[Source, tuple[FileCheck, ...]]]:
+    """Places that have files of a data set, complete or not, in the order of the search."""
 
-    kind: Kind
-    sha256: str
-    files: Sequence[RemoteFile]
-    checks: Sequence[FileCheck]
+    def place(
+        kind: Kind, folder: Path, files: Sequence[RemoteFile], digest: str
+    ) -> tuple[Source, tuple[FileCheck, ...]]:
+        checks = tuple(check(folder / file.path, file, again=again) for file in files)
+        paths = tuple(result.path for result in checks)
+        return Source(entry.name, kind, digest, paths, entry.licence), checks
 
-
-def _places(entry: DatasetInfo, again: bool = False) -> Iterator[_Place]:
-    """The places that have files of a data set, complete or not, in the order of the search."""
-    root, package = settings.data_root(), entry.package
-    folders: list[tuple[Kind, Path]] = [("data root", root)] if root is not None else []
-    folders.append(("cache", settings.cache_dir()))
-    for kind, folder in folders:
+    folders: dict[Kind, Path | None] = {
+        "data root": settings.data_root(),
+        "cache": settings.cache_dir(),
+    }
+    for kind, folder in folders.items():
         for files in entry.file_sets:
-            if any((folder / file.path).exists() for file in files):
-                checks = [check(folder / file.path, file, again=again) for file in files]
-                yield _Place(kind, combined_sha256(files), files, checks)
+            if folder is not None and any((folder / file.path).exists() for file in files):
+                yield place(kind, folder, files, combined_sha256(files))
+    package = entry.package
     if package is not None and (home := package.folder) is not None:
-        checks = [check(home / file.path, file, again=again) for file in package.files]
         digest = package.sha256 or combined_sha256(entry.files or package.files)
-        yield _Place("package", digest, package.files, checks)
+        yield place("package", home, package.files, digest)
 
 
 # -------------------------------------------------------------------------------- the public functions
@@ -242,34 +225,21 @@ _announced: set[str] = set()  # data sets whose stand-in this process uses
 
 
 def find(name: str, *, real: bool = False) -> Source:
-    """The first source that has a data set, its files verified.
-
-    Args:
-        name: Name in :data:`REGISTRY`.
-        real: Raise an error in place of giving a stand-in.
-
-    Raises:
-        DataError: If a file is not what it should be, the cache cannot be written, or neither the data
-            nor a stand-in are available.
-    """
+    """The first source that has a data set, its files verified; with ``real`` never a stand-in."""
     entry = info(name)
     damaged = None
-    for place in _places(entry):
-        bad = [i for i, result in enumerate(place.checks) if not result.ok]
+    for source, checks in _places(entry):
+        bad = [result for result in checks if result.problem]
         if not bad:
-            paths = tuple(result.path for result in place.checks)
-            return Source(name, place.kind, place.sha256, paths, entry.licence)
-        problem = f"{place.checks[bad[0]].path} {place.checks[bad[0]].problem}"
-        if place.kind == "data root":
-            official = place.files[bad[0]].url or entry.homepage
-            raise DataError(
-                f"{problem}; put the official file there ({official}), or unset COURSEWORK_DATA."
-            )
-        if place.kind == "package" and entry.package is not None:
-            raise DataError(
-                f"{problem}; run: pip install --force-reinstall {entry.package.install}"
-            )
-        damaged = damaged or next((c for c in place.checks if c.path.exists() and not c.ok), None)
+            return source
+        problem = f"{bad[0].path} {bad[0].problem}"
+        if source.kind == "data root":
+            remedy = f"put the official file there ({bad[0].url or entry.homepage})"
+            raise DataError(f"{problem}; {remedy}, or unset COURSEWORK_DATA.")
+        if source.kind == "package" and entry.package is not None:
+            remedy = f"pip install --force-reinstall {entry.package.install}"
+            raise DataError(f"{problem}; run: {remedy}")
+        damaged = damaged or next((result for result in bad if result.path.exists()), None)
     reason, first = "is not available", ""
     if entry.files and settings.offline():
         reason, first = f"{reason} and COURSEWORK_OFFLINE forbids the download", "unset it, or "
@@ -279,9 +249,8 @@ def find(name: str, *, real: bool = False) -> Source:
         except download.Unreachable as error:
             reason, first = f"cannot be downloaded ({error})", "try again later, or "
     if damaged is not None:
-        raise DataError(
-            f"{damaged.path} {damaged.problem}, and {name} {reason}; delete this file, or {entry.by_hand}."
-        )
+        problem = f"{damaged.path} {damaged.problem}, and {name} {reason}"
+        raise DataError(f"{problem}; delete this file, or {entry.by_hand}.")
     if real or not entry.standin:
         raise DataError(f"{name} {reason}; {first}{entry.by_hand}.")
     return _standin(entry, reason)
@@ -297,7 +266,7 @@ def _downloaded(entry: DatasetInfo) -> Source:
     paths = [settings.cache_dir() / file.path for file in entry.files]
     with cache.lock(f"download-{entry.name}"):
         for path, file in zip(paths, entry.files, strict=True):
-            if not check(path, file).ok:  # another process may just have fetched it
+            if check(path, file).problem:  # another process may just have fetched it
                 download.fetch(file, entry.name)
                 check(path, file)
     digest = combined_sha256(entry.files)
@@ -327,28 +296,23 @@ class Status:
     checks: Sequence[FileCheck]  # of the official files, each missing, where there is no file
 
     @property
-    def ok(self) -> bool | None:
-        """Whether all files are what they should be; None where there is no file of it."""
-        real = self.source.startswith("real")
-        return all(result.ok for result in self.checks) if real else None
-
-    @property
     def problems(self) -> list[str]:
         """What is missing or wrong, file by file."""
-        return [f"{result.path.name} {result.problem}" for result in self.checks if not result.ok]
+        return [f"{result.path.name} {result.problem}" for result in self.checks if result.problem]
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether all files are what they should be; None where there is no file of it."""
+        return not self.problems if self.source.startswith("real") else None
 
 
 def status(name: str, *, again: bool = False) -> Status:
-    """The source of a data set; nothing is downloaded or generated.
-
-    With ``again`` checksums are computed anew where they are known already.
-    """
+    """The source of a data set, nothing downloaded or generated; ``again`` computes known checksums anew."""
     entry = info(name)
-    for place in _places(entry, again):
-        return Status(entry, f"real ({place.kind})", place.checks)
-    files, folder = entry.files, settings.cache_dir()
-    checks = [check(folder / file.path, file) for file in files]
-    if not files and entry.package is not None:
+    for source, checks in _places(entry, again):
+        return Status(entry, source.label, checks)
+    missing = [check(settings.cache_dir() / file.path, file) for file in entry.files]
+    if not missing and entry.package is not None:
         problem = f"is not installed; run: pip install {entry.package.install}"
-        checks = [FileCheck(Path(entry.package.module), 0, problem)]
-    return Status(entry, "STAND-IN (generated)" if entry.standin else "missing", checks)
+        missing = [FileCheck(Path(entry.package.module), 0, problem)]
+    return Status(entry, "STAND-IN (generated)" if entry.standin else "missing", missing)

@@ -28,16 +28,12 @@ class Split:
 
 def _check_fractions(fractions: Sequence[float]) -> None:
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ConfigError(
-            f"Split fractions are {tuple(fractions)}; give three numbers >= 0 that sum to 1."
-        )
+        found = f"Split fractions are {tuple(fractions)}"
+        raise ConfigError(f"{found}; give three numbers >= 0 that sum to 1.")
 
 
 def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
-    """Split ``n`` rows at random.
-
-    The validation and test part have ``round(n * fraction)`` rows; ``seed`` is that of the permutation.
-    """
+    """Split ``n`` rows at random; the last two parts have ``round(n * fraction)`` rows."""
     _check_fractions(fractions)
     order = np.random.default_rng(seed).permutation(n).astype(np.int64)
     n_validation, n_test = round(n * fractions[1]), round(n * fractions[2])
@@ -46,39 +42,30 @@ def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
 
 
 def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Split:
-    """Split rows so that rows of one group stay together; ``groups`` is the id of each row's group.
+    """Split rows so that rows of one group (equal ids in ``groups``) stay together.
 
-    The groups are put in random order and laid out on a line, each as long as it has rows; a group goes
-    to the part that its middle falls into. So every group has the same chance whatever its size, and a
-    part misses its share by less than one group.
+    The groups are laid out on a line in random order, each as long as it has rows, and go to the part that
+    their middle falls into. So every group has the same chance, and a part misses its share by less than one.
     """
     _check_fractions(fractions)
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
     inverse = inverse.reshape(-1)
-    n = len(inverse)
     sizes = np.bincount(inverse)
     order = rng.permutation(len(sizes))
     middle = np.empty(len(sizes))
     middle[order] = np.cumsum(sizes[order]) - sizes[order] / 2
     # part of each group: 0 training, 1 validation, 2 test
-    part = np.searchsorted(n * np.cumsum(fractions)[:2], middle, side="right")
-    rows = rng.permutation(n).astype(np.int64)
+    part = np.searchsorted(len(inverse) * np.cumsum(fractions)[:2], middle, side="right")
+    rows = rng.permutation(len(inverse)).astype(np.int64)
     of_row = part[inverse[rows]]
     return Split(rows[of_row == 0], rows[of_row == 1], rows[of_row == 2])
 
 
 def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
-    """Connected components of rows that share a key in the same column.
+    """Group of each row, int64 ``[n]``: rows that share a key in the same column, directly or by a chain.
 
-    Two sentence pairs that have the English or the French sentence in common are in one group, and so
-    are pairs linked by a chain of such pairs.
-
-    Args:
-        rows: Rows of equal length.
-
-    Returns:
-        Group id of each row, int64 ``[n]``; numbered by first appearance.
+    Rows have equal length; groups are numbered by first appearance.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -1,18 +1,17 @@
 """Generated stand-ins for the data sets that need a download: small, seeded, learnable.
 
-They exist so that everything runs without a network. They have the form of the real data and enough
-structure to be learned, but what is measured on them says nothing about the real data: whoever loads
-one reads so on stdout, and its :class:`~coursework.data.sources.Source` says ``stand-in``.
+They have the form of the real data and enough structure to be learned, but what is measured on them says
+nothing about the real data: whoever loads one reads so on stdout, and its source says ``stand-in``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -90,10 +89,9 @@ def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, Any]) -> s
 
 @lru_cache(maxsize=1)
 def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
-    """Tweets from templates with sentiment words, users, addresses and typing errors, and their labels.
+    """Texts from templates, and labels int8: the first half is negative (0), the second positive (1).
 
-    One in eight has no sentiment word and one in twenty has the wrong label, so about nine in ten can be
-    told apart. As in Sentiment140 the first half is negative (0), the second positive (1, int8).
+    One in eight has no sentiment word, one in twenty the wrong label: nine in ten can be told apart.
     """
     rng = np.random.default_rng(140)
     labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
@@ -107,9 +105,8 @@ def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
 def sentence_pairs() -> tuple[list[str], list[str]]:
     """English sentences like "She is very happy." and their French translations, in a random order.
 
-    French adjectives and professions agree with the subject in gender and number; one English sentence
-    has several French translations (``I am tired``: ``Je suis fatigué``, ``Je suis fatiguée``) and the
-    other way round (``I'm tired``), so a split has to keep such pairs together.
+    Adjectives and professions agree with the subject. One English sentence has several translations
+    (``Je suis fatigué``, ``Je suis fatiguée``) and the other way round, so a split must keep them together.
     """
     parts, pairs = _parts()["french"], dict[tuple[str, str], None]()
 
@@ -143,62 +140,42 @@ def sentence_pairs() -> tuple[list[str], list[str]]:
 # --------------------------------------------------------------------------------------------- graphs
 
 
-class Citations(NamedTuple):
-    """A citation graph."""
-
-    x: np.ndarray  # words, uint8 [N, F]
-    edges: np.ndarray  # undirected, [E, 2]
-    y: np.ndarray  # classes, [N]
-    num_classes: int
-
-
-_CITATION_SHAPES = {"Cora": (700, 7, 350), "CiteSeer": (600, 6, 360)}  # nodes, classes, words
+_CITATION_SHAPES = {"cora": (700, 7, 350), "citeseer": (600, 6, 360)}  # nodes, classes, words
 
 
 @lru_cache(maxsize=2)
-def citations(name: str = "Cora") -> Citations:
-    """A stochastic block model whose classes prefer a share of the words.
+def citations(name: str = "cora") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A stochastic block model: words uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``[N]``.
 
     A paper cites about four others, four in five of its own class; it has about twelve words, of which
-    four come from the fifty words of its class. ``name`` sets size and seed.
+    four come from the fifty words of its class.
     """
     n, classes, words = _CITATION_SHAPES[name]
-    rng = np.random.default_rng(7 if name == "Cora" else 6)
+    rng = np.random.default_rng(7 if name == "cora" else 6)
     y = rng.permutation(np.arange(n) % classes)
-    same = y[:, None] == y[None, :]
     per_class = n / classes
-    p = np.where(same, 3.2 / per_class, 0.8 / (n - per_class))
-    upper = np.triu(rng.random((n, n)) < p, k=1)
-    edges = np.argwhere(upper)
+    p = np.where(y[:, None] == y, 3.2 / per_class, 0.8 / (n - per_class))
+    edges = np.argwhere(np.triu(rng.random((n, n)) < p, k=1))
     x = (rng.random((n, words)) < 8 / words).astype(np.uint8)
     block = words // classes
     for node in range(n):
-        own = y[node] * block + rng.choice(block, 4, replace=False)
-        x[node, own] = 1
-    return Citations(x, edges.astype(np.int64), y.astype(np.int64), classes)
+        x[node, y[node] * block + rng.choice(block, 4, replace=False)] = 1
+    return x, edges.astype(np.int64), y.astype(np.int64)
 
 
-class Pages(NamedTuple):
-    """A page network."""
-
-    words: np.ndarray  # (page, word), [W, 2]
-    n_words: int
-    edges: np.ndarray  # [E, 2]
-    traffic: np.ndarray  # [N]
-
-
+PAGE_WORDS = 200
 _PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
 
 
 @lru_cache(maxsize=3)
-def pages(name: str = "chameleon") -> Pages:
-    """Pages whose degrees follow a power law and whose traffic depends on degree, words and neighbours.
+def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(page, word) places ``[W, 2]``, edges ``[E, 2]``, traffic ``[N]``, which depends on degree and words.
 
-    A fifth of the pages are twins: redirects with the neighbours and the traffic of another page, as the
-    real networks have them. Every tenth word is on a topic that readers like. ``name`` sets the seed.
+    Degrees follow a power law. A fifth of the pages are twins: redirects with the neighbours and the
+    traffic of another page. Every tenth word is on a topic that readers like.
     """
     rng = np.random.default_rng(_PAGE_SEEDS[name])
-    n_own, n_twins, n_words = 480, 120, 200
+    n_own, n_twins, n_words = 480, 120, PAGE_WORDS
     n = n_own + n_twins
     weight = (1 + np.arange(n_own)) ** -0.6  # expected degrees fall as a power of the rank
     weight = rng.permutation(weight / weight.mean())
@@ -234,7 +211,7 @@ def pages(name: str = "chameleon") -> Pages:
     places[:, 0] = shuffle[places[:, 0]]
     full = np.empty(n)
     full[shuffle] = np.concatenate([traffic, traffic[originals]])
-    return Pages(places.astype(np.int64), n_words, edges.astype(np.int64), full)
+    return places.astype(np.int64), edges.astype(np.int64), full
 
 
 # ---------------------------------------------------------------------------------------- fingerprints
@@ -242,18 +219,18 @@ def pages(name: str = "chameleon") -> Pages:
 
 def fingerprint(name: str) -> str:
     """SHA-256 of the generated content that takes the place of a data set of the registry."""
+    made: dict[str, Callable[[], Any]] = {
+        "mnist": digits,
+        "sentiment140": tweets,
+        "eng-fra": sentence_pairs,
+    }
     parts: Iterable[np.ndarray | list[str]]
-    if name == "mnist":
-        parts = digits()
-    elif name == "sentiment140":
-        parts = tweets()
-    elif name == "eng-fra":
-        parts = sentence_pairs()
-    elif name in ("cora", "citeseer"):
-        parts = citations({"cora": "Cora", "citeseer": "CiteSeer"}[name])[:3]
+    if name in made:
+        parts = made[name]()
+    elif name in _CITATION_SHAPES:
+        parts = citations(name)
     else:
-        networks = [pages(n) for n in sorted(_PAGE_SEEDS)]
-        parts = [a for p in networks for a in (p.words, p.edges, p.traffic)]
+        parts = [part for network in sorted(_PAGE_SEEDS) for part in pages(network)]
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):

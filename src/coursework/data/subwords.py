@@ -1,9 +1,7 @@
-r"""Subword units: one vocabulary of pieces for both languages, with nothing unknown but rare signs.
+"""Subword units: one vocabulary of pieces for both languages, with nothing unknown but rare signs.
 
-A unigram language model (Kudo 2018, arXiv:1804.10959) by SentencePiece: it starts from many pieces
-and drops those that the likelihood of the training text misses least. Frequent words stay whole, rare
-ones come apart (``mangerions`` into ``manger`` and ``ions``), and a text is got back by joining the
-pieces. It is learned from the training sentences only.
+A unigram language model (Kudo 2018, arXiv:1804.10959) by SentencePiece: frequent words stay whole, rare
+ones come apart (``mangerions`` into ``manger`` and ``ions``), and joining the pieces gives the text again.
 """
 
 from __future__ import annotations
@@ -42,13 +40,11 @@ class Subwords:
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Ids of the pieces of each sentence, without marks of beginning and end."""
-        ids: list[list[int]] = self._model.encode(list(sentences))
-        return ids
+        return self._model.encode(list(sentences))  # type: ignore[no-any-return]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a sequence of ids; padding and marks say nothing."""
-        text: str = self._model.decode([int(i) for i in ids if i > EOS_ID])
-        return text
+        return str(self._model.decode([int(i) for i in ids if i > EOS_ID]))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """How the pieces are written; ``▁`` stands for a space before it."""
@@ -65,12 +61,7 @@ class Subwords:
 
 
 def learn(sentences: Sequence[str], size: int) -> Subwords:
-    """Learn the pieces of a text; the order of the sentences and one thread make it repeatable.
-
-    Args:
-        sentences: Training sentences, of all languages that share the vocabulary.
-        size: Number of pieces, the four special ones included; fewer if the text has not as many.
-    """
+    """Learn ``size`` pieces, or as many as the text has, the four special ones included; repeatable."""
     import sentencepiece
 
     if not any(sentence.strip() for sentence in sentences):
@@ -95,8 +86,9 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise ConfigError(
-            f"A vocabulary of {size} subwords cannot be learned from {len(sentences):,} sentences "
-            f"({str(error).strip().splitlines()[-1][-160:]}); change its size."
-        ) from error
+        what = (
+            f"A vocabulary of {size} subwords cannot be learned from {len(sentences):,} sentences"
+        )
+        reason = str(error).strip().splitlines()[-1][-160:]
+        raise ConfigError(f"{what} ({reason}); change its size.") from error
     return Subwords(written.getvalue())

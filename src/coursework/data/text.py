@@ -1,12 +1,11 @@
-r"""Cleaning and tokenising of tweets, and the vocabulary.
+"""Cleaning and tokenising of tweets, and the vocabulary.
 
 Cleaning is a list of small named steps (:data:`CLEANING_STEPS`) that mend what the crawl broke and
 replace what cannot generalise by a placeholder. What carries sentiment stays: stop words (``not``),
 punctuation, emoticons, a mark for elongated words. There is no stemming.
 
-Every step looks at one space-delimited piece of the text at a time: for any texts ``a`` and ``b``,
-``tokenise(clean_tweet(a + " " + b)) == tokenise(clean_tweet(a)) + tokenise(clean_tweet(b))``. That is
-what lets :func:`tokenise_many` clean each distinct piece once, and do 1.6 million tweets in seconds.
+Every step looks at one space-delimited piece of the text at a time, so :func:`tokenise_many` cleans each
+distinct piece once: ``tokens(a + " " + b) == tokens(a) + tokens(b)``.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ import gc
 import html
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,9 +71,7 @@ _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 def unescape(text: str) -> str:
     """Replace HTML entities by their characters: ``&amp;`` by ``&``."""
     # an entity may stand for a line feed; pieces are delimited by spaces only
-    return (
-        _ENTITY.sub(lambda m: html.unescape(m[0]).replace("\n", " "), text) if "&" in text else text
-    )
+    return _ENTITY.sub(lambda entity: html.unescape(entity[0]).replace("\n", " "), text)
 
 
 def _decode(match: re.Match[str]) -> str:
@@ -123,10 +122,7 @@ def _shorten_word(match: re.Match[str]) -> str:
 
 
 def shorten_elongations(text: str) -> str:
-    """Cut letters that occur three times or more in a row to three, and mark the word with ``<long>``.
-
-    Signs that occur more than three times in a row are cut to three, without a mark.
-    """
+    """Cut letters in a row to three and mark the word with ``<long>``; cut signs to three, unmarked."""
     if not _THREE.search(text):
         return text
     return _LONG_SIGN.sub(r"\1\1\1", _WORD.sub(_shorten_word, text))
@@ -162,9 +158,8 @@ CLEANING_STEPS: tuple[CleaningStep, ...] = (
 def clean_tweet(text: str, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> str:
     """Apply the cleaning steps in order.
 
-    Example:
-        >>> clean_tweet("@Maria I can't beliiiieve it &lt;3 http://t.co/x #Happy")
-        "<user> i can't beliiieve <long> it <3 <url> <hashtag> happy"
+    >>> clean_tweet("@Maria I can't beliiiieve it &lt;3 http://t.co/x #Happy")
+    "<user> i can't beliiieve <long> it <3 <url> <hashtag> happy"
     """
     for step in steps:
         text = step.function(text)
@@ -188,11 +183,8 @@ _TOKEN = re.compile(
 def tokenise(clean: str) -> list[str]:
     """Cut a cleaned text into words, placeholders, emoticons and runs of one sign.
 
-    Contractions stay whole (``can't``), so a negation is one token.
-
-    Example:
-        >>> tokenise("<user> i can't wait !!! :d")
-        ['<user>', 'i', "can't", 'wait', '!!!', ':d']
+    >>> tokenise("<user> i can't wait !!! :d")
+    ['<user>', 'i', "can't", 'wait', '!!!', ':d']
     """
     return [match[0] for match in _TOKEN.finditer(clean)]
 
@@ -206,8 +198,7 @@ _URL_PIECE = re.compile(r"https?://[!-%'-~]+")
 def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]]:
     """``tokenise(clean_tweet(piece, steps))`` of a text without spaces, but faster.
 
-    The steps of :data:`CLEANING_STEPS` do to a plain word, user name or link what their names say and
-    nothing else. Such a piece goes through all steps only if another step changes it.
+    A plain word, user name or link goes through all steps only if a step besides ours changes it.
     """
     used = {step.name for step in steps if step in CLEANING_STEPS}
     others = [step.function for step in steps if step not in CLEANING_STEPS]
@@ -232,8 +223,9 @@ def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]
     return tokens
 
 
-# token ids in the order of first sight (int32), number of tokens of each text (int64), the tokens
-Coded = tuple[np.ndarray, np.ndarray, list[str]]
+# tokens of all texts end to end, int32 indices into types; text i has those from offsets[i] to
+# offsets[i + 1], int64; types: the distinct tokens, by falling frequency, then alphabetically
+Tokens = tuple[np.ndarray, np.ndarray, list[str]]
 
 
 @dataclass(frozen=True)
@@ -260,70 +252,47 @@ class Pieces:
             ends.append(np.cumsum(split.value_lengths().to_numpy()))
         return cls(list(index), codes, ends)
 
-    def tokenise(
-        self, steps: Sequence[CleaningStep] = CLEANING_STEPS
-    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """Clean and tokenise; returns what :func:`tokenise_many` returns.
-
-        Every step must look at one piece at a time, as those of :data:`CLEANING_STEPS` do.
-        """
-        return _numbered([self.coded(steps)])
-
-    def coded(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> Coded:
-        """The same before the tokens are numbered by their frequency."""
+    def tokenise(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> Tokens:
+        """Clean and tokenise; every step must look at one piece at a time, as ours do."""
         import pyarrow as pa
 
         ids: dict[str, int] = {}
-        lengths = np.empty(len(self.distinct), np.int64)  # tokens of each distinct piece
-        table: list[int] = []  # the tokens of all distinct pieces end to end
         tokens_of = _piece_tokeniser(steps)
-        for i, piece in enumerate(self.distinct):
-            tokens = tokens_of(piece)
-            lengths[i] = len(tokens)
-            table.extend([ids.setdefault(token, len(ids)) for token in tokens])
-        starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+        table: list[int] = []  # the tokens of all distinct pieces end to end
+        starts = np.zeros(len(self.distinct) + 1, np.int32)
+        for i, piece in enumerate(self.distinct, start=1):
+            table.extend([ids.setdefault(token, len(ids)) for token in tokens_of(piece)])
+            starts[i] = len(table)
         lists = pa.ListArray.from_arrays(pa.array(starts), pa.array(np.asarray(table, np.int32)))
-        tokens_out, lengths_out = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-        for codes, ends in zip(self.codes, self.ends, strict=True):
-            tokens_out.append(lists.take(pa.array(codes)).flatten().to_numpy())
-            done = np.concatenate(([0], np.cumsum(lengths[codes])))
-            lengths_out.append(np.diff(done[ends], prepend=0))
-        return np.concatenate(tokens_out), np.concatenate(lengths_out), list(ids)
+        tokens, ends = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
+        for codes, last in zip(self.codes, self.ends, strict=True):
+            tokens.append(lists.take(pa.array(codes)).flatten().to_numpy())
+            done = np.concatenate(([0], np.cumsum(np.diff(starts)[codes])))
+            ends.append(ends[-1][-1] + done[last])
+        return _join([(np.concatenate(tokens), np.concatenate(ends), list(ids))])
 
 
-def _numbered(parts: Sequence[Coded]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Join parts; number the tokens by falling frequency in all of them, then alphabetically."""
-    counts: dict[str, int] = {}
+def _join(parts: Sequence[Tokens]) -> Tokens:
+    """Join parts; number the tokens by their frequency in all of them."""
+    counts: Counter[str] = Counter()
     for tokens, _, names in parts:
         used = np.bincount(tokens, minlength=len(names)).tolist()
-        for name, count in zip(names, used, strict=True):
-            counts[name] = counts.get(name, 0) + count
-    ordered = sorted(counts)
-    falling = np.argsort([-counts[name] for name in ordered], kind="stable")
-    types = [ordered[i] for i in falling.tolist()]
+        counts.update(dict(zip(names, used, strict=True)))
+    types = sorted(counts)
+    types.sort(key=counts.__getitem__, reverse=True)  # equal counts stay in alphabetical order
     rank = {name: i for i, name in enumerate(types)}
-    renumbered = [
-        np.array([rank[n] for n in names], np.int32)[tokens] for tokens, _, names in parts
-    ]
-    lengths = np.concatenate([np.zeros(1, np.int64), *(lengths for _, lengths, _ in parts)])
-    return np.concatenate(renumbered), np.cumsum(lengths), types
+    joined = [np.array([rank[n] for n in names], np.int32)[tokens] for tokens, _, names in parts]
+    lengths = np.concatenate([np.diff(offsets) for _, offsets, _ in parts])
+    return np.concatenate(joined), np.concatenate(([0], np.cumsum(lengths))), types
 
 
 def tokenise_many(
     texts: Iterable[str] | pa.Array, *, chunk: int = 200_000, processes: int | None = None
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Clean and tokenise many texts, each distinct space-delimited piece once.
+) -> Tokens:
+    """Clean and tokenise many texts (strings or an Arrow array of them), each distinct piece once.
 
-    Args:
-        texts: The raw texts, any number; strings or an Arrow array of strings.
-        chunk: Number of texts that are split at a time.
-        processes: Processes that share the texts; by default one per core, at most four, and only this
-            one for few texts. The result does not depend on it.
-
-    Returns:
-        tokens: int32 ``[total]``, all tokens of all texts end to end, as indices into ``types``.
-        offsets: int64 ``[n + 1]``, text ``i`` has ``tokens[offsets[i]:offsets[i + 1]]``.
-        types: The distinct tokens, the most frequent first, equally frequent ones in alphabetical order.
+    ``chunk`` texts are split at a time. ``processes`` (by default one per core, at most four, and only this
+    one for few texts) share the work; the result does not depend on it.
     """
     import joblib
     import pyarrow as pa
@@ -335,14 +304,14 @@ def tokenise_many(
     parts = [array.slice(a, b - a) for a, b in itertools.pairwise(cuts)]
     if processes > 1:  # a slice would be sent with all of its array
         parts = [pa.concat_arrays([array.slice(0, 0), part]) for part in parts]
-    return _numbered(joblib.Parallel(processes)(joblib.delayed(_coded)(p, chunk) for p in parts))
+    return _join(joblib.Parallel(processes)(joblib.delayed(_part)(part, chunk) for part in parts))
 
 
-def _coded(array: pa.Array, chunk: int) -> Coded:
+def _part(array: pa.Array, chunk: int) -> Tokens:
     enabled = gc.isenabled()
     gc.disable()  # the collector would visit millions of new strings, none of them garbage
     try:
-        return Pieces.of(array, chunk=chunk).coded()
+        return Pieces.of(array, chunk=chunk).tokenise()
     finally:
         if enabled:
             gc.enable()
@@ -354,12 +323,35 @@ def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
     try:
         array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
+        reason = str(error)[:100]
         raise DataError(
-            f"One of the texts is not a string of whole characters ({str(error)[:100]})."
+            f"One of the texts is not a string of whole characters ({reason})."
         ) from error
     if array.null_count:
         raise DataError("One of the texts is missing (None); give strings.")
     return array
+
+
+# ------------------------------------------------------------------------------ the lines of a user
+
+
+def read_lines(file: Path, say: Callable[[str], object]) -> list[str]:
+    """Lines of a file in UTF-8, UTF-16 with its mark, or else Windows' Western encoding (and says so)."""
+    try:
+        raw = file.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {file}.") from error
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); name a text file.") from error
+    if not raw.strip():
+        raise DataError(f"{file} is empty; write one text per line.")
+    try:
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        say(f"{file} is not UTF-8; read as Windows-1252.")
+        text = raw.decode("cp1252", errors="replace")
+    # not splitlines(), which also cuts at form feeds and other signs within a line
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 # ------------------------------------------------------------------------------------------ vocabulary
@@ -370,10 +362,7 @@ PAD_ID, UNK_ID, SOS_ID, EOS_ID = range(4)  # their ids in every vocabulary that 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens and their ids: the specials first, then ``tokens`` as given (without the specials).
-
-    Unknown tokens get the id of ``<unk>``.
-    """
+    """Tokens and their ids: the specials first, then ``tokens``; unknown ones get that of ``<unk>``."""
 
     tokens: tuple[str, ...]
     specials: tuple[str, ...] = (PAD, UNK)
@@ -392,10 +381,7 @@ class Vocabulary:
         min_count: int = 1,
         max_size: int | None = None,
     ) -> Vocabulary:
-        """The tokens that occur at least ``min_count`` times, by falling count, then alphabetically.
-
-        At most ``max_size`` ids are given, the specials included.
-        """
+        """Tokens by falling count, then alphabetically; ``max_size`` counts the specials as well."""
         kept = [t for t, n in counts.items() if n >= min_count and t not in specials]
         kept.sort(key=lambda token: (-counts[token], token))
         if max_size is not None:
@@ -420,9 +406,8 @@ class Vocabulary:
     def __getitem__(self, token: str) -> int:
         found = self.index.get(token, self.index.get(UNK))
         if found is None:
-            raise DataError(
-                f"Token {token!r} is not in the vocabulary, which has no {UNK}; add {UNK} to its specials."
-            )
+            what = f"Token {token!r} is not in the vocabulary, which has no {UNK}"
+            raise DataError(f"{what}; add {UNK} to its specials.")
         return found
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
@@ -431,24 +416,22 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Tokens of the ids."""
-        known, wanted = self._all, [int(i) for i in ids]
-        if wanted and not 0 <= min(wanted) <= max(wanted) < len(known):
+        wanted, n = [int(i) for i in ids], len(self)
+        if wanted and not 0 <= min(wanted) <= max(wanted) < n:
             raise DataError(
                 f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has those from 0 to "
-                f"{len(known) - 1}; decode with the vocabulary that they were made with."
+                f"{n - 1}; decode with the vocabulary that they were made with."
             )
-        return [known[i] for i in wanted]
+        return [self._all[i] for i in wanted]
 
     def to_list(self) -> list[str]:
-        """All tokens in the order of their ids, the specials first; made for a JSON file."""
+        """All tokens in the order of their ids, the specials first."""
         return list(self._all)
 
     @classmethod
     def from_list(cls, tokens: Sequence[str], specials: Sequence[str] = (PAD, UNK)) -> Vocabulary:
         """The vocabulary whose :meth:`to_list` gave ``tokens``."""
         if tuple(tokens[: len(specials)]) != tuple(specials):
-            raise DataError(
-                f"The stored vocabulary begins with {list(tokens[: len(specials)])} and not with "
-                f"{list(specials)}; train again, or give the specials that it was made with."
-            )
+            what = f"The stored vocabulary begins with {list(tokens[: len(specials)])}"
+            raise DataError(f"{what} and not with {list(specials)}; train again.")
         return cls(tuple(tokens[len(specials) :]), tuple(specials))

@@ -1,11 +1,9 @@
 """Wikipedia page networks (chameleon, squirrel, crocodile): predict how often a page is visited.
 
-Nodes are pages, edges mutual links, features the informative nouns of a page, the target its average
-monthly traffic from October 2017 to November 2018 (Rozemberczki, Allen and Sarkar, "Multi-scale
-Attributed Node Embedding", 2019). The regression target is ``y = ln(1 + traffic)``.
-
-Many pages are redirects: two pages with the same neighbours, mostly with the same traffic. In a random
-split they stand on both sides. ``twin_group`` names them, and :func:`split_grouped` keeps them together.
+Nodes are pages, edges mutual links, features the informative nouns of a page, the target is
+``y = ln(1 + average monthly visits)`` (Rozemberczki, Allen and Sarkar, 2019). Many pages are redirects:
+two pages with the same neighbours, mostly with the same traffic. A random split puts them on both sides;
+``twin_group`` names them, and :func:`split_grouped` keeps them together.
 """
 
 from __future__ import annotations
@@ -22,14 +20,15 @@ import numpy as np
 from coursework.data import archives, sources
 from coursework.data.planetoid import distinct, symmetric_edges
 from coursework.data.sources import Source
-from coursework.data.splits import Split, group_split, random_split
-from coursework.errors import ConfigError, DataError
+from coursework.data.splits import Fractions, Split, group_split, random_split
+from coursework.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Name = Literal["chameleon", "squirrel", "crocodile"]
 NAMES: tuple[Name, ...] = ("chameleon", "squirrel", "crocodile")
+PARTS = ("edges.csv", "target.csv", "features.json")
 MOST_NOUNS = 1_000_000  # numbers of nouns; crocodile has 13,183
 # nodes, directed edges without self-loops, nouns
 _FACTS: dict[str, tuple[int, int, int]] = {
@@ -58,10 +57,7 @@ class WikipediaGraph:
 
 
 def twin_groups(edge_index: np.ndarray, n: int) -> np.ndarray:
-    """Number of each node's set of neighbours, int64 ``[n]``, by first appearance.
-
-    ``edge_index`` ``[2, E]`` has both directions of each edge, sorted by the first node.
-    """
+    """Number of each node's set of neighbours, int64 ``[n]``; edges ``[2, E]`` are sorted by row."""
     bounds = np.searchsorted(edge_index[0], np.arange(n + 1))
     numbers: dict[bytes, int] = {}
     neighbours = np.ascontiguousarray(edge_index[1])
@@ -91,57 +87,41 @@ def _table(raw: bytes, header: tuple[str, str], where: str) -> np.ndarray:
     first, _, rest = raw.partition(b"\n")
     names = tuple(first.decode("latin-1").strip().split(","))
     if names != header:
-        raise DataError(
-            f"{where} has the columns {names} instead of {header}; fetch the archive again."
-        )
+        raise archives.wrong(f"{where} has the columns {names} instead of {header}")
     try:
-        values = np.array(rest.replace(b",", b" ").split(), dtype=np.int64)
-        return values.reshape(-1, 2)
+        return np.array(rest.replace(b",", b" ").split(), dtype=np.int64).reshape(-1, 2)
     except (ValueError, OverflowError) as error:
-        raise DataError(
-            f"{where} does not hold two whole numbers a row; fetch the archive again."
-        ) from error
+        raise archives.wrong(f"{where} does not hold two whole numbers a row") from error
 
 
 def _read_archive(
     path: Path, name: str
 ) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, int]]:
     """Edges ``[m, 2]``, traffic ``[n]``, and (page, noun) places with the number of nouns."""
-
-    def where(part: str) -> str:
-        return f"wikipedia/{name}/musae_{name}_{part}"
-
+    places = [f"wikipedia/{name}/musae_{name}_{part}" for part in PARTS]
     with archives.reading(path, RecursionError):
-        parts = ("edges.csv", "target.csv", "features.json")
-        raw = {part: archives.member(path, where(part)) for part in parts}
-        nouns: Any = json.loads(raw["features.json"])
-    edges = _table(raw["edges.csv"], ("id1", "id2"), where("edges.csv"))
-    target = _table(raw["target.csv"], ("id", "target"), where("target.csv"))
+        links, visits, words = (archives.member(path, place) for place in places)
+        nouns: Any = json.loads(words)
+    edges = _table(links, ("id1", "id2"), places[0])
+    target = _table(visits, ("id", "target"), places[1])
     n = len(target)
     listed = isinstance(nouns, dict) and all(
         isinstance(page, list) and all(type(i) is int and 0 <= i < MOST_NOUNS for i in page)
         for page in nouns.values()
     )
     if not listed or not len(edges) or not n or not any(nouns.values()):
-        raise DataError(
-            f"{path} lists no edges, or not the nouns of each page of {name}; delete it and fetch it again."
-        )
+        raise archives.wrong(f"{path} lists no edges, or not the nouns of each page of {name}")
     if set(nouns) != set(map(str, range(n))) or not (target[:, 0] == np.arange(n)).all():
-        raise DataError(
-            f"{path} does not number the pages of {name} from 0 to {n - 1}; fetch it again."
-        )
+        raise archives.wrong(f"{path} does not number the pages of {name} from 0 to {n - 1}")
     if edges.min() < 0 or edges.max() >= n or target[:, 1].min() < 0:
-        raise DataError(f"{path} has an edge or a traffic of {name} out of range; fetch it again.")
+        raise archives.wrong(f"{path} has an edge or a traffic of {name} out of range")
     rows = np.repeat(np.arange(n), [len(nouns[str(i)]) for i in range(n)])
     columns = np.fromiter((noun for i in range(n) for noun in nouns[str(i)]), np.int64, len(rows))
     return edges, target[:, 1].astype(np.float64), (rows, columns, int(columns.max()) + 1)
 
 
 def load(name: Name = "chameleon") -> WikipediaGraph:
-    """Load a page network, with its nouns as features.
-
-    The self-loops of the files (50, 140 and 145; PyG keeps them) are removed.
-    """
+    """Load a page network; the self-loops of the files (50, 140 and 145; PyG keeps them) are removed."""
     if name not in NAMES:
         raise ConfigError(f"There is no page network {name!r}; choose one of {', '.join(NAMES)}.")
     import torch
@@ -150,8 +130,8 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     if source.is_standin:
         from coursework.data import standins
 
-        words, width, edges, traffic = standins.pages(name)
-        rows, columns = words.T
+        words, edges, traffic = standins.pages(name)
+        (rows, columns), width = words.T, standins.PAGE_WORDS
     else:
         edges, traffic, (rows, columns, width) = _read_archive(source.files[0], name)
     n = len(traffic)
@@ -159,9 +139,7 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     edge_index = symmetric_edges(edges, n)
     found = (n, edge_index.shape[1], width)
     if not source.is_standin and found != _FACTS[name]:
-        raise DataError(
-            f"{name} has nodes, edges, features {found} instead of {_FACTS[name]}; fetch its file again."
-        )
+        raise archives.wrong(f"{name} has nodes, edges, features {found} instead of {_FACTS[name]}")
     return WikipediaGraph(
         name,
         x,
@@ -173,11 +151,9 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     )
 
 
-def _fractions(test: float, validation: float) -> tuple[float, float, float]:
+def _fractions(test: float, validation: float) -> Fractions:
     if not (0 <= test < 1 and 0 <= validation < 1):
-        raise ConfigError(
-            f"Fractions {test} (test) and {validation} (validation) must be in [0, 1)."
-        )
+        raise ConfigError(f"Fractions are {test} (test) and {validation}; take some in [0, 1).")
     return (1 - test) * (1 - validation), (1 - test) * validation, test
 
 
