@@ -57,6 +57,12 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia --preset crocodile --seeds 10
 	$(BIN)/coursework train wikipedia --preset squirrel-plain --seeds 3
 	$(BIN)/coursework train wikipedia --preset crocodile-plain --seeds 3
+	$(BIN)/coursework train wikipedia --preset baselines --seeds 10
+	$(BIN)/coursework train wikipedia --preset baselines-squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset baselines-crocodile --seeds 10
+	$(BIN)/coursework train wikipedia --preset strict --seeds 10
+	$(BIN)/coursework train wikipedia --preset strict-squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset strict-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
 	$(BIN)/coursework train large_graph --preset full
 	$(BIN)/coursework train cora --preset full --seeds 20

@@ -388,15 +388,14 @@ def test_shared_sentences_are_found() -> None:
 
 def test_twins_on_two_sides_are_found() -> None:
     """Copies by equal links, nearly equal links, and equal traffic: one more kind from split to split."""
-    inputs = wikipedia_splits.Inputs(pages.load())
-    found = {}
-    for kind in ("random", "grouped", "strict"):
-        groups = inputs.groups(kind)  # type: ignore[arg-type]
-        split = wikipedia_splits.split_of(inputs.graph.num_nodes, groups, 0)
-        found[kind] = inputs.copies(np.concatenate([split.train, split.validation]), split.test)
-    assert min(found["random"].values()) > 0.1
-    assert found["grouped"]["twin"] == 0 < found["grouped"]["equal_traffic"]
-    assert found["strict"] == {"twin": 0, "near_twin": 0, "equal_traffic": 0}
+    inputs, found = wikipedia_splits.Inputs(pages.load()), {}
+    for kind in wikipedia_splits.KINDS:
+        task = wikipedia.task_of(inputs, kind, wikipedia.FULL, 0)
+        for name, share in wikipedia_splits.copies(task).items():
+            found[kind, name.rpartition("_")[2]] = share
+    assert min(found["random", name] for name in ("twin", "traffic")) > 0.1
+    assert found["grouped", "twin"] == 0 < found["grouped", "traffic"]
+    assert found["strict", "twin"] == found["strict", "traffic"] == 0
 
 
 def test_copied_tweets_are_found() -> None:

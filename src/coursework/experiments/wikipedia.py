@@ -3,12 +3,9 @@ r"""Problem 3(c): how often Wikipedia pages are visited, from their words and th
 The target of a page is :math:`y = \ln(1 + \text{visits})`; loss and measure are the mean absolute error. One
 run fits all :data:`MODELS` on all splits, each 80 : 20 for training and test, with one seed. A tenth of the
 training part is validation: it decides the number of trees and the strength of the penalty. With ``refit``
-every model is then fitted on training and validation part together. Means, standard deviations and
-lookup tables come from the pages that are fitted; targets of test pages are read once, at the end.
-
-The number of epochs is fixed beforehand, from the validation curves of chameleon. It is not chosen for each
-seed, because a validation part that keeps twins together is small in another way than in pages: a
-single group of twins can make up half of it.
+every model is then fitted on training and validation part together. Targets of test pages are read once,
+at the end. The number of epochs is fixed beforehand and not chosen for each seed: a validation part that
+keeps groups together can be mostly one group.
 
 Letters: `N` pages, `E` directed edges, `F` features, `S` statistics, `B` pages of a batch.
 """
@@ -147,7 +144,7 @@ def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
 def twin_lookup(y: np.ndarray, group: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Median of the known twins of each page `[N]`, of all known pages where it has none.
 
-    The pages ``rows`` are known: only ``y[rows]`` is read, for a known page its own target included.
+    Only ``y[rows]`` is known, for a known page its own target included.
     """
     known: dict[int, list[float]] = {}
     for key, value in zip(group[rows].tolist(), y[rows].tolist(), strict=True):
@@ -161,8 +158,7 @@ def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np
     r"""Label propagation: every page takes the mean of its neighbours, known pages keep their target.
 
     Zhu and Ghahramani 2002, with :math:`\hat y \leftarrow D^{-1} A \hat y` on the unknown pages; these
-    begin with the mean of the known ones, and pages without a link stay there. Of ``y`` `[N]` only the
-    ``rows`` are read; ``a`` is the adjacency matrix `[N, N]`.
+    begin with the mean of the known ones, and pages without a link stay there.
     """
     known = torch.from_numpy(y[rows])
     values = torch.full((len(y),), float(known.mean()), dtype=torch.float64)
@@ -232,9 +228,9 @@ def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
 
 
 class Fitted(NamedTuple):
-    """A fitted model: predictions for all pages, `[N]`, and of a network the curve of its training."""
+    """A fitted model."""
 
-    predicted: np.ndarray
+    predicted: np.ndarray  # for all pages, `[N]`
     model: Any = None
     history: list[dict[str, float]] = []  # noqa: RUF012 - never written to
 
@@ -300,8 +296,8 @@ def look(
 ) -> tuple[Tensor, Tensor]:
     """Standardised prediction and guess of residual attention for some pages: twice `[B]`.
 
-    Only labels `[N]` that are known are read. Where the split keeps groups together no page may look at
-    its own group: test pages cannot either.
+    Only known labels `[N]` are read. Where the split keeps groups together no page may look at its own
+    group: test pages cannot either.
     """
     dense, candidates, groups = given(model)
     labels, known = labels.to(dense.device), known.to(dense.device)
@@ -323,16 +319,11 @@ def predict(name: NetworkName, model: nn.Module, given: Given, task: Task) -> np
 def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fitted:
     """Train one network; nothing is chosen on the way, the last epoch counts.
 
-    The loss of residual attention is the absolute error of the prediction, and some of that of the
-    guess, so that the guess alone makes sense too. The networks that see no label take every step on the
-    whole graph.
+    Residual attention takes steps on some pages, the networks that see no label on the whole graph.
     """
     config, attends, known = job.config, name == "attention", task.known
-    rows, given, y = (
-        torch.from_numpy(task.rows),
-        inputs_of(name, task, config),
-        task.graph.y.numpy(),
-    )
+    rows, y = torch.from_numpy(task.rows), task.graph.y.numpy()
+    given = inputs_of(name, task, config)
     random = (f"attention-{member}",) if attends else (name, "refit" if config.refit else "search")
     stream = seeds.derive(job.seed, task.kind, *random)
     seeds.seed_everything(stream % 2**32)
@@ -356,10 +347,9 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
 
     def validate(network: nn.Module) -> dict[str, float]:
         if attends and config.refit:
-            return {}  # to predict all pages would take a quarter of the epoch
-        parts = {"train": task.rows}
-        if not config.refit:
-            parts["validation"] = task.split.validation
+            return {}  # predicting all pages would take a quarter of the epoch
+        checked = {} if config.refit else {"validation": task.split.validation}
+        parts = {"train": task.rows, **checked}
         p = predict(name, network, given, task)
         return {f"{k}_mae_ln": float(np.abs(p[r] - y[r]).mean()) for k, r in parts.items()}
 
@@ -407,21 +397,8 @@ def scores(task: Task, fitted: dict[str, Fitted]) -> dict[str, float]:
     return found
 
 
-def copies(task: Task) -> dict[str, float]:
-    """Shares of the test pages that have a copy among the fitted pages, and of the largest group."""
-    found = task.inputs.copies(task.rows, task.split.test)
-    shares = {f"{task.kind}.test_share_with_{copy}": share for copy, share in found.items()}
-    if task.groups is not None:
-        largest = int(torch.bincount(task.groups).max()) / len(task.groups)
-        shares[f"{task.kind}.share_of_largest_group"] = largest
-    return shares
-
-
 def train(job: Job) -> Run:
-    """Fit and test every model on every split, for one seed.
-
-    Artefacts, for each split: ``tasks`` (:class:`Task`) and ``fitted`` (name -> :class:`Fitted`).
-    """
+    """Fit and test every model on every split; artefacts by split: ``tasks`` and ``fitted``."""
     config, graph = job.config, pages.load(job.config.graph)
     inputs = Inputs(graph, config.candidates, config.alike)
     tasks = {kind: task_of(inputs, kind, config, job.seed) for kind in config.splits}
@@ -438,7 +415,7 @@ def train(job: Job) -> Run:
     for kind, fitted in results.items():
         task, split = tasks[kind], tasks[kind].split
         metrics |= scores(task, fitted)
-        metrics |= copies(task)
+        metrics |= splits.copies(task)
         notes[f"{kind}.sizes"] = list(split.sizes)
         if "ensemble" in fitted:  # of the first seed alone in a recorded result
             predicted = fitted["ensemble"].predicted[split.test].round(3).tolist()
@@ -451,33 +428,11 @@ def train(job: Job) -> Run:
                 metrics[f"{kind}.{name}.validation_mae_ln"] = error
     if not config.networks:  # then the other splits cost little
         for kind in splits.KINDS:
-            metrics |= copies(task_of(inputs, kind, config, job.seed))
+            metrics |= splits.copies(task_of(inputs, kind, config, job.seed))
     return job.run(
         metrics, graph.source, curves=curves, notes=notes,
         artefacts={"tasks": tasks, "fitted": results},
     )  # fmt: skip
-
-
-@torch.no_grad()
-def attention_shares(task: Task, model: ResidualAttention) -> dict[str, float]:
-    """Shares of the weight that a test page gives to each kind of page, on average; they sum to one."""
-    inputs, rows, n = task.inputs, torch.from_numpy(task.split.test), task.graph.num_nodes
-    h = model.rest(model.linear1(inputs.dense))
-    pairs, place, weights, nobody = model.attend(
-        h, inputs.candidates, task.known, rows, task.groups
-    )
-    page, other = rows[place].numpy(), inputs.candidates.nodes[pairs].numpy()
-    source, target = task.graph.edge_index.numpy()
-    linked = np.isin(page * n + other, target * n + source)
-    group = task.graph.twin_group.numpy()
-    twins = group[page] == group[other]
-    weight = weights.numpy().astype(np.float64) / len(rows)
-    return {
-        "twins": float(weight[twins].sum()),
-        "linked pages": float(weight[linked & ~twins].sum()),
-        "other look-alikes": float(weight[~linked & ~twins].sum()),
-        "nobody": float(nobody.mean()),
-    }
 
 
 @limited_threads(1)

@@ -1,16 +1,10 @@
-"""Problem 3(c): what the links and words of a page say, and which other pages may say more about it.
+"""Problem 3(c): what the links and words of a page say, and which pages are similar to it.
 
-:class:`~coursework.models.residual_attention.ResidualAttention` looks at a short list of look-alikes. The
-list is made from links and words alone, never from targets: the pages that are nearest by cosine
-similarity
-
-* of the **links**, each weighted down by how many pages have it (inverse document frequency),
-* of the **links and the page itself**, so that two pages that link to each other have something in common,
-* of the **words**, weighted likewise,
-* of the **neighbours' words**, in the space of their largest singular vectors,
-
-and the **neighbours** with the fewest links. Redirects to one article have equal links, so they are on each
-other's lists; in a split that keeps them together the model leaves them out.
+:class:`~coursework.models.residual_attention.ResidualAttention` looks at a short list of similar pages, made
+from links and words alone, never from targets: the pages that are nearest by cosine similarity of the
+**links**, of the **links and the page itself**, of the **words** (rare ones count more) and of the
+**neighbours' words** (in the space of their largest singular vectors), and the **neighbours** with the fewest
+links. In a split that keeps groups together the model leaves out the page's own group.
 
 Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 """
@@ -78,12 +72,9 @@ def graph_statistics(graph: WikipediaGraph) -> np.ndarray:
     log_degree, at_least_one = np.log1p(degree), np.maximum(degree, 1)
     largest = np.zeros(n)
     np.maximum.at(largest, target, log_degree[source])
-    closed = np.concatenate(  # ordered pairs of linked neighbours; in blocks, A^2 is nearly dense
-        [
-            np.asarray((a[i : i + 1000] @ a).multiply(a[i : i + 1000]).sum(1)).ravel()
-            for i in range(0, n, 1000)
-        ]
-    )
+    blocks = (a[i : i + 1000] for i in range(0, n, 1000))  # A^2 is nearly dense
+    pairs = [np.asarray((block @ a).multiply(block).sum(1)).ravel() for block in blocks]
+    closed = np.concatenate(pairs)  # ordered pairs of linked neighbours
     rank = np.full(n, 1 / n)
     for _ in range(50):  # power iteration; the error falls by 0.85 a step
         rank = 0.15 / n + 0.85 * (a @ (rank / at_least_one) + rank[degree == 0].sum() / n)

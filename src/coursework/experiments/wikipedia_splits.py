@@ -105,15 +105,6 @@ class Inputs:
             return self.strict
         return self.graph.twin_group if kind == "grouped" else None
 
-    def copies(self, known: np.ndarray, asked: np.ndarray) -> dict[str, float]:
-        """Shares of the pages ``asked`` that have a copy of each kind among the pages ``known``."""
-        group, traffic = self.graph.twin_group.numpy(), self.graph.traffic.numpy()
-        twin = np.isin(group[asked], group[known])
-        near = twin | (self.near[asked][:, known].getnnz(1) > 0)
-        equal = np.isin(traffic[asked], traffic[known])
-        shares = {"twin": twin, "near_twin": near, "equal_traffic": equal}
-        return {name: float(found.mean()) for name, found in shares.items()}
-
 
 def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0) -> Split:
     """Training, validation and test pages, 72 : 8 : 20, with every group on one side.
@@ -191,6 +182,23 @@ class Task:
         """Test pages whose exact traffic no fitted page has."""
         test, traffic = self.split.test, self.graph.traffic.numpy()
         return test[~np.isin(traffic[test], traffic[self.rows])]
+
+
+def copies(task: Task) -> dict[str, float]:
+    """Shares of the test pages that have a copy of each kind among the fitted pages."""
+    graph, known, asked = task.graph, task.rows, task.split.test
+    group, traffic = graph.twin_group.numpy(), graph.traffic.numpy()
+    twin = np.isin(group[asked], group[known])
+    shares = {
+        "test_share_with_twin": twin,
+        "test_share_with_near_twin": twin | (task.inputs.near[asked][:, known].getnnz(1) > 0),
+        "test_share_with_equal_traffic": np.isin(traffic[asked], traffic[known]),
+    }
+    found = {f"{task.kind}.{name}": float(share.mean()) for name, share in shares.items()}
+    if task.groups is not None:
+        largest = int(torch.bincount(task.groups).max()) / graph.num_nodes
+        found[f"{task.kind}.share_of_largest_group"] = largest
+    return found
 
 
 def one_per_group(groups: Tensor, rows: np.ndarray) -> np.ndarray:

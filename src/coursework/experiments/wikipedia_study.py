@@ -1,8 +1,7 @@
-"""What is each part of the two networks of problem 3(c) worth? One change at a time, read on validation.
+"""Problem 3(c): what each part of the two networks is worth, one change at a time, on validation pages.
 
-Each variant differs from its base in one thing and has the same splits and seeds. Nothing is fitted again
-on the validation part, and the test pages are not looked at; the seeds are none of those that are
-reported. ``training pages ...`` variants change the size of the training part alone: the learning curve.
+Test pages are not looked at, and the splits are none of those that are reported. The variants ``training
+pages ...`` change the size of the training part alone: the learning curve.
 """
 
 from __future__ import annotations
