@@ -81,6 +81,18 @@ def test_cell_matches_pytorch(
     assert_parity(modules, x, state, atol=TOLERANCE[dtype])
 
 
+def test_cell_reproduces_the_example_of_the_documentation() -> None:
+    rnn, own = nn.LSTMCell(10, 20), LSTMCell(10, 20)
+    own.load_state_dict(rnn.state_dict())
+    hx, cx = normal(3, 20, seed=1), normal(3, 20, seed=2)
+    state, expected = (hx.float(), cx.float()), (hx.float(), cx.float())
+    for x in normal(2, 3, 10, seed=0).float():  # time steps, batch, input size
+        state, expected = own(x, state), rnn(x, expected)
+        for mine, theirs in zip(state, expected, strict=True):
+            assert mine.shape == (3, 20)
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("hidden", [HIDDEN, 1, 0])
 @BIAS
 def test_cell_weights_move_both_ways_and_start_equal(bias: bool, hidden: int) -> None:

@@ -100,15 +100,12 @@ def beam_search(
 ) -> Beam:
     r"""Translate a batch of sentences `[B, S]`; the model is in eval mode.
 
-    A hypothesis that has ended stays in the beam as long as it is among the best `k`. A sentence is
-    done, and leaves the batch, when no open hypothesis can overtake its best ended one: the probability
-    of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. A hypothesis of
-    `max_length` words is cut off. The output includes `eos`, not `sos`; `pad` only follows a sentence.
+    A sentence leaves the batch when no open hypothesis can overtake its best ended one: the probability
+    of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. The output
+    includes `eos`, not `sos`.
     """
-    require(
-        width > 0 and max_length > 0,
-        f"width and max_length must be at least 1, but are {width} and {max_length}.",
-    )
+    sizes = f"width and max_length must be at least 1, but are {width} and {max_length}."
+    require(width > 0 and max_length > 0, sizes)
     k, batch, device = width, expect("src", src, "B S")["B"], src.device
     nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     written = torch.full((batch, max_length), pad, device=device)
