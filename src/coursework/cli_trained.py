@@ -131,14 +131,17 @@ def predict_segment(
         Path | None, typer.Option(help="Where the coloured mask goes; beside the image by default.")
     ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", help="For dark digits on a light ground.")
+        bool, typer.Option("--invert", help="For dark digits on a light background.")
     ] = False,
     checkpoint: Checkpoint = None,
 ) -> None:
     """Mark the digits in an image: a coloured mask, and the image with the colours over it.
 
-    The network knows bright digits about 20 pixels high on a dark ground.
+    The network has learned bright digits about 20 pixels high on black; a warning says where an image
+    is something else.
     """
+    import warnings
+
     import numpy as np
 
     from coursework.experiments import canvas, segmentation
@@ -147,7 +150,11 @@ def predict_segment(
     if invert:
         pixels = 1 - pixels
     target, over = canvas.mask_files(image, output)
-    mask = segmentation.load(_checkpoint("segmentation", checkpoint)).predict(pixels)
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always", UserWarning)
+        mask = segmentation.load(_checkpoint("segmentation", checkpoint)).predict(pixels)
+    for doubt in doubts:
+        typer.echo(f"Warning: {doubt.message}", err=True)
     canvas.colour(mask).save(target)
     canvas.overlay(pixels, mask).save(over)
     found = [str(digit) for digit in np.unique(mask) if digit < 10]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from coursework.data import m2nist
 from coursework.data.m2nist import Canvases
@@ -18,6 +19,7 @@ from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import base, canvas, segmentation
 from coursework.experiments import segmentation_measures as measures
 from coursework.experiments.segmentation import Segmenter
+from coursework.models.unet import Down
 from coursework.report import store
 from coursework.training import checkpoints
 
@@ -90,6 +92,9 @@ def test_canvases_depend_on_seed_and_epoch_only() -> None:
     assert not np.array_equal(first.images, data.epoch(TINY, seed=1, epoch=3).images)
     turned = data.epoch(replace(TINY, rotation=10.0, width=96, fewest_digits=3), seed=0, epoch=3)
     assert turned.images.shape == (TINY.canvases, TINY.height, 96)
+    scanned = data.epoch(replace(TINY, scans=0.5), seed=0, epoch=3)
+    assert np.array_equal(scanned.masks, first.masks)
+    assert not np.array_equal(scanned.images, first.images)
     again = segmentation.prepare(replace(TINY, canvases=7))
     assert np.array_equal(data.test.images, again.test.images)
 
@@ -190,19 +195,8 @@ def test_evaluate_repeats_the_test_metrics(run: base.Run, folder: Path) -> None:
     assert segmentation.evaluate(folder) == stored
     part = segmentation.evaluate(folder / "noskip" / "best.pt")
     assert part == {key: value for key, value in stored.items() if key.startswith("noskip")}
-
-
-def test_the_newest_checkpoint_has_skips(run: base.Run, folder: Path) -> None:
     newest = max(folder.glob("*/best.pt"), key=lambda path: path.stat().st_mtime_ns)
     assert segmentation.load(newest).skip
-
-
-def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
-    path = checkpoints.save({"model": {}, "bundle": {"experiment": "cora"}}, tmp_path / "best.pt")
-    with pytest.raises(TrainingError, match="does not fit this version of the segmentation"):
-        segmentation.load(path)
-    with pytest.raises(TrainingError, match="There is no checkpoint"):
-        segmentation.load(tmp_path / "none.pt")
 
 
 def test_a_small_checkpoint_is_as_good(run: base.Run, folder: Path, tmp_path: Path) -> None:
@@ -213,11 +207,7 @@ def test_a_small_checkpoint_is_as_good(run: base.Run, folder: Path, tmp_path: Pa
     counters = {name for name in kinds if name.endswith("num_batches_tracked")}
     assert {kinds[name] for name in counters} == {torch.int64}
     assert {kind for name, kind in kinds.items() if name not in counters} == {torch.float16}
-    trained = segmentation.load(small)
-    assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
-    images = run.artefacts["data"].test.images
-    same = segmentation.predict_masks(trained.model, images) == run.artefacts["predictions"]["skip"]
-    assert same.mean() > 0.99
+    assert {p.dtype for p in segmentation.load(small).model.parameters()} == {torch.float32}
     found = segmentation.evaluate(small)
     assert found["skip.test_digit_iou"] == pytest.approx(
         run.metrics["skip.test_digit_iou"], abs=0.02
@@ -261,9 +251,9 @@ def test_predict_takes_any_size(segmenter: Segmenter, size: tuple[int, int]) -> 
 
 
 def test_tiles_give_the_mask_of_the_whole(
-    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+    run: base.Run, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (90, 131)).astype(np.uint8)
+    image = np.hstack(run.artefacts["data"].test.images[:2])
     whole = segmenter.predict(image)
     monkeypatch.setattr(canvas, "TILE", 30)
     tiled = segmenter.predict(image)
@@ -276,31 +266,68 @@ def test_tiles_give_the_mask_of_the_whole(
 
 def test_presets() -> None:
     full = segmentation.PRESETS["full"]
-    model = segmentation.build(full, skip=True)
-    assert sum(p.numel() for p in model.parameters()) == 252_875
+    assert sum(p.numel() for p in segmentation.build(full, skip=True).parameters()) == 252_875
     assert full.skips == (True, False)
-    assert full.plan.epochs <= 24
     assert segmentation.PRESETS["deep"].skips == (True,)
     for config in segmentation.PRESETS.values():
-        assert config.plan.monitor == "digit_iou"
-        assert config.plan.mode == "max"
+        assert (config.plan.monitor, config.plan.mode) == ("digit_iou", "max")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("height=27", "height is '27'; it should be greater than or equal to 28"),
         ("rotation=-1", "rotation is '-1'"),
         ("shift=29", "shift is '29'"),
         ("zoom=nan", "zoom is 'nan'"),
+        ("scans=2", "scans is '2'"),
         ("down=0,8", "down.0 is '0'; it should be greater"),
-        ("test_canvases=99", "equal to 100"),
-        ("skips=true,true", "give true, false, or both"),
         ("skips=", "at least 1 item"),
-        ("background_weight=0", "background_weight is '0'"),
         ("down=4,8,16", "the same number of levels"),
     ],
 )
 def test_wrong_configs(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         base.override(TINY, [change])
+
+
+# -------------------------------------------------------------------------------------- receptive field
+
+
+def seen(config: segmentation.Config, offset: int) -> tuple[int, int]:
+    """Receptive field by gradient: positive weights and mean pooling, so that no path is hidden."""
+    model = segmentation.build(config, skip=True).double()
+    for module in list(model.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.constant_(module.weight, 1 / module.weight[0].numel())
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Down):
+            module.pool = nn.AvgPool2d(2)
+    image = torch.ones(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
+    model.eval()(image)[0, 0, 64 + offset, 64 + offset].backward()
+    places = image.grad[0, 0].nonzero()
+    height, width = (places.max(0).values - places.min(0).values + 1).tolist()
+    return height, width
+
+
+@pytest.mark.parametrize(
+    ("levels", "convolutions", "offset", "expected"),
+    [
+        (1, 1, 0, 10),
+        (1, 1, 1, 10),
+        *((2, 1, k, (22, 26, 26, 22)[k]) for k in range(4)),
+        (3, 2, 4, 100),
+    ],
+)
+def test_receptive_field_is_what_a_pixel_depends_on(
+    levels: int, convolutions: int, offset: int, expected: int
+) -> None:
+    sizes = (2,) * levels
+    config = replace(TINY, down=sizes, bottleneck=2, up=sizes, convolutions=convolutions)
+    found = segmentation.receptive_field(config, offset)
+    assert found == expected
+    assert seen(config, offset) == (found, found)
+
+
+def test_receptive_field_of_the_assignment_is_smaller_than_a_digit() -> None:
+    assert segmentation.receptive_field(segmentation.PRESETS["full"]) == 26
+    assert segmentation.receptive_field(segmentation.PRESETS["deep"]) == 100

@@ -1,13 +1,15 @@
-"""Images and masks: reading them from files, cutting large ones into tiles, showing masks in colour."""
+"""Images and masks: reading and cleaning images, cutting large ones into tiles, masks in colour."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from coursework.data import archives
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TILE = 512  # larger images are segmented in tiles of about this side, which bounds the memory
+INK = 64 / 255  # what is brighter is certainly a digit
+FLOOR = 32 / 255  # grey up to here may be noise
+SHAPES = ((), (3,), (4,))  # of the colours of a pixel
 
 # Colour of every class, uint8 [C, 3]; the background is white. The ten are those of Petroff (2021),
 # which people who confuse colours can tell apart.
@@ -34,27 +39,29 @@ PALETTE = np.array(
 def as_grey(image: np.ndarray) -> Tensor:
     """An image as float32 in [0, 1], ``[H, W]``; what is transparent counts as black.
 
-    It may be ``[H, W]`` grey, ``[H, W, 3]`` or ``[H, W, 4]`` colour, in 0..255 or in fractions 0..1.
+    It is ``[H, W]`` grey, ``[H, W, 3]`` or ``[H, W, 4]`` colour. White is 255, or 1 for fractions and truth
+    values, or 65535 for whole numbers of which one is above 255.
     """
     array = np.asarray(image)
-    if array.dtype.kind not in "buif":
-        raise DataError(f"The image is an array of {array.dtype}; give one of numbers.")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+    kind, shape = array.dtype.kind, array.shape
+    if kind not in "buif" or array.size == 0 or len(shape) not in (2, 3) or shape[2:] not in SHAPES:
         raise DataError(
-            f"The image has shape {array.shape}; give (height, width), or (height, width, 3 or 4)."
+            f"The image is an array of {array.dtype} and has shape {shape}; give numbers as "
+            "(height, width), or (height, width, 3 or 4), and at least one pixel."
         )
-    if array.size == 0:
-        raise DataError(f"The image has shape {array.shape}, so it has no pixels.")
-    top = 1.0 if array.dtype.kind in "fb" else 255.0
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= top):  # also false for nan
+    whole = kind in "ui"
+    white = 65535.0 if whole and high > 255 else 255.0 if whole or high > 1.001 else 1.0
+    if not (low >= 0 and high <= max(white, 1.001)):  # also false for nan
         raise DataError(
-            f"The image has values from {low:g} to {high:g}; give whole numbers in 0 to 255, or "
+            f"The image has values from {low:g} to {high:g}; give whole numbers in 0 to 255 or 65535, or "
             "fractions in 0 to 1."
         )
-    pixels = torch.from_numpy(array.astype(np.float32)) / top  # [H, W] or [H, W, 3 or 4]
+    pixels = (
+        torch.from_numpy(array.astype(np.float32)).div_(white).clamp_(max=1)
+    )  # [H, W(, 3 or 4)]
     if pixels.ndim == 3:
         grey = pixels[:, :, :3] @ torch.tensor([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
         pixels = grey * pixels[:, :, 3] if pixels.shape[2] == 4 else grey  # [H, W]
@@ -64,36 +71,108 @@ def as_grey(image: np.ndarray) -> Tensor:
 def read_image(path: Path | str) -> np.ndarray:
     """An image that :func:`as_grey` takes, from a picture, an ``.npy``, or an ``.npz`` with one array.
 
-    Palettes, transparency and 16 bits are translated.
+    Pictures are turned upright as their orientation tag says; palettes, transparency, 16 bits and other
+    colour spaces are translated.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     broken: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; name a picture or an array file.")
     if not path.is_file():
         raise DataError(f"There is no file {path}; name a picture or an array file.")
     try:
         if path.suffix.lower() in (".npy", ".npz"):
             found = np.load(path)
-            if isinstance(found, np.ndarray):
-                return found
-            with found:
-                if len(found.files) != 1:
-                    raise DataError(f"{path} holds {len(found.files)} arrays; give one.")
-                array: np.ndarray = found[found.files[0]]
-                return array
-        with Image.open(path) as picture:
-            if picture.mode.startswith("I"):  # 16 bits of grey
+            arrays = [found] if isinstance(found, np.ndarray) else list(found.values())
+            if len(arrays) != 1:
+                raise DataError(f"{path} holds {len(arrays)} arrays; give one.")
+            return cast(np.ndarray, arrays[0])
+        with Image.open(path) as opened:
+            picture = ImageOps.exif_transpose(opened)
+            if picture.mode.startswith("I;16"):
                 return np.asarray(picture, np.float64) / 65535
-            plain = picture.mode in ("L", "RGB", "RGBA")
-            return np.array(picture if plain else picture.convert("RGBA"))
+            if picture.has_transparency_data:
+                return np.array(picture.convert("RGBA"))
+            plain = picture.mode in ("L", "RGB", "I", "F")
+            return np.array(picture if plain else picture.convert("RGB"))
     except broken as error:
         raise DataError(
             f"{path} is neither an image nor an array file that can be read; give a whole PNG, JPEG, "
             ".npy or .npz."
         ) from error
+
+
+# ------------------------------------------------------------- images that are not as in training
+
+
+def _largest(pixels: Tensor, side: int) -> Tensor:
+    """Largest value in the square of ``side`` pixels around every pixel."""
+    return F.max_pool2d(pixels[None, None], side, 1, side // 2)[0, 0]
+
+
+def _around_ink(pixels: Tensor) -> Tensor:
+    """What lies two to four pixels beside bright ink: black on a canvas, noise on a scan; ``[k]``."""
+    return pixels[(_largest(pixels, 9) >= INK) & (_largest(pixels, 3) < INK)]
+
+
+def clean(pixels: Tensor) -> Tensor:
+    """An image ``[H, W]`` in which what is as dark as the surroundings of the ink is 0.
+
+    In training the background is exactly 0, and a network may learn that whatever is not 0 is ink. JPEG
+    compression and scanners leave a little grey beside the ink. How much is measured; what is above
+    :data:`FLOOR` is left as it is.
+    """
+    around = _around_ink(pixels)
+    level = min(float(around.max()), FLOOR) if len(around) else 0.0
+    return pixels * (pixels > level)
+
+
+def doubt(pixels: Tensor) -> str | None:
+    """What in an image ``[H, W]`` is not as in training, in a sentence."""
+    from scipy import ndimage
+
+    ink, around = pixels >= INK, _around_ink(pixels)
+    if float(ink.float().mean()) > 0.5:
+        return (
+            "The background is not dark, but the network has learned bright digits on black; "
+            "give the negative (--invert)."
+        )
+    if len(around) and np.quantile(around.numpy(), 0.95) > FLOOR:
+        return "The background is grey or noisy, but black in training; expect wrong masks."
+    if not ink.any():
+        dull = "The image is almost black; stretch its grey levels, or nothing is found."
+        return dull if pixels.any() else None
+    pieces, _ = ndimage.label(ink.numpy(), np.ones((3, 3)))
+    largest = np.argwhere(pieces == np.bincount(pieces[pieces > 0]).argmax())  # [k, 2]
+    height, width = (int(side) + 1 for side in np.ptp(largest, axis=0))
+    if height <= 40 and max(height, width) >= 10:
+        return None
+    return (
+        f"The largest piece of ink is {height} pixels high, but digits in training are about 20; "
+        "resize the image."
+    )
+
+
+def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """A grey image uint8 ``[H, W]`` as a JPEG file keeps it."""
+    from PIL import Image
+
+    Image.fromarray(image).save(file := io.BytesIO(), "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def scanned(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """A share of canvases uint8 ``[n, H, W]`` on a grey floor and through JPEG compression."""
+    if share == 0:  # draws nothing, so canvases without it do not depend on it
+        return images
+    result = images.copy()
+    for i in np.flatnonzero(rng.random(len(images)) < share):
+        floor = rng.integers(0, int(255 * FLOOR) + 1)
+        result[i] = through_jpeg(np.maximum(images[i], np.uint8(floor)), int(rng.integers(60, 96)))
+    return result
+
+
+# ---------------------------------------------------------------------------------- masks and tiles
 
 
 def colour(mask: np.ndarray) -> Image:
@@ -119,11 +198,15 @@ def overlay(image: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> Image
 
 
 def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
-    """Where the coloured mask and the overlay of an image file go."""
+    """Where the coloured mask and the overlay of an image file go; never over the image."""
     mask = wanted or image.with_name(f"{image.stem}_mask.png")
     if mask.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"{mask} is not the name of a picture; let it end in .png or .jpg.")
-    return mask, mask.with_name(f"{mask.stem.removesuffix('_mask')}_overlay{mask.suffix}")
+    over = mask.with_name(f"{mask.stem.removesuffix('_mask')}_overlay{mask.suffix}")
+    for target in (mask, over):
+        if target.exists() and target.samefile(image):
+            raise ConfigError(f"{target} is the image itself; give --output another name.")
+    return mask, over
 
 
 def tiles(

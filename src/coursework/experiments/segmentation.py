@@ -1,19 +1,18 @@
 r"""Problem 4 of the second set: a U-Net that marks digits, with and without skip connections.
 
-The data are M2NIST-style canvases composed from MNIST: 64 x 84 pixels, two or three digits, a mask with
-the classes 0 to 9 and 10 for the background. Canvases for training are composed anew in every epoch,
-from training digits; those for validation from training digits that were held back; those for the test
-from MNIST's test digits. The last two are the same in every run.
+The data are M2NIST-style canvases composed from MNIST. Those for validation (from held-back training
+digits) and test (from MNIST's test digits) have 64 x 84 pixels and are the same in every run; those for
+training are composed anew in every epoch.
 
-One run trains the network once with and once without skip connections: the same parameters, the same
-canvases in the same order, the same number of steps. Without means that the skip features are set to
-zero, so the two networks have equally many parameters.
+One run trains the network with and without skip connections: the same first weights, the same canvases in
+the same order. Without means that the skip features are set to zero, so the number of parameters is equal.
 
 Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,6 @@ from coursework.errors import ConfigError
 from coursework.experiments import canvas
 from coursework.experiments import segmentation_measures as measures
 from coursework.experiments.base import Job, Run, parameters, restore
-from coursework.experiments.receptive_field import receptive_field
 from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.devices import device_of
@@ -47,6 +45,7 @@ Batch = tuple[Tensor, Tensor]
 
 DATA_LABEL = "M2NIST-style canvases composed from MNIST"
 DATA_SEED = 0  # of the validation and test canvases, which do not depend on the seed of the run
+VARIANTS = {"noskip": False, "skip": True}  # prefix of the metrics -> whether there are skips
 COMPARED = (  # measures whose difference, with minus without skips, is recorded seed by seed
     "train_loss", "test_digit_iou", "test_digit_dice", "test_foreground_iou", "test_naming",
     "test_boundary_f1", "test_digit_accuracy", "test_iou_10",
@@ -69,28 +68,26 @@ class Config:
     # the variants that are trained: with (True) and without (False) skip connections
     skips: Annotated[tuple[bool, ...], Field(min_length=1)] = (True, False)
     canvases: Count = 1000  # training canvases of one epoch
-    # Size and digits of the training canvases. Those for validation and test have 64 x 84 pixels, where a
-    # third digit rarely fits. Three digits on 32 x 96 are two and a half times as many in the same time.
-    # Moved up and down by up to four pixels, which is their margin, they come to lie at all places on the
-    # pooling grid.
+    # Three digits on 32 x 96 pixels are two and a half times as many in the same time as on 64 x 84. Moved
+    # by up to their margin of four pixels, they come to lie at all places on the pooling grid.
     height: Side = 32
     width: Side = 96
     fewest_digits: Count = 3
     shift: Annotated[int, Field(ge=0, le=SIDE)] = 4  # largest move of a digit, in pixels
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # largest turn, in degrees
     zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # largest relative change of height and width
+    scans: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of canvases with scanners' noise
     validation_canvases: Enough = 500
     test_canvases: Enough = 2000
     batch_size: Count = 16  # canvases
-    background_weight: Positive = 0.2  # of background pixels in the cross entropy; digits have 1
+    background_weight: Positive = 0.2  # of background pixels in the cross-entropy; digits have 1
 
     def __post_init__(self) -> None:
         if len(set(self.skips)) != len(self.skips):
             raise ConfigError(f"skips is {self.skips}; give true, false, or both.")
         if len(self.down) != len(self.up):
-            raise ConfigError(
-                f"down is {self.down} and up is {self.up}; both need the same number of levels."
-            )
+            levels = f"down is {self.down} and up is {self.up}"
+            raise ConfigError(f"{levels}; both need the same number of levels.")
 
 
 PRESETS: dict[str, Config] = {
@@ -109,9 +106,6 @@ PRESETS: dict[str, Config] = {
 }  # fmt: skip
 
 
-VARIANTS = {"noskip": False, "skip": True}  # prefix of the metrics -> whether there are skips
-
-
 # --------------------------------------------------------------------------------------------- data
 
 
@@ -126,12 +120,13 @@ class Data:
 
     def epoch(self, config: Config, seed: int, epoch: int) -> Canvases:
         """The training canvases of an epoch, a function of the config, the seed and the epoch alone."""
-        return m2nist.compose(
-            self.digits.images, self.digits.labels, config.canvases,
-            seeds.numpy_generator(seed, "canvases", epoch), height=config.height, width=config.width,
-            min_digits=config.fewest_digits, rotation=config.rotation, zoom=config.zoom,
-            shift=config.shift,
+        rng = seeds.numpy_generator(seed, "canvases", epoch)
+        composed = m2nist.compose(
+            self.digits.images, self.digits.labels, config.canvases, rng, height=config.height,
+            width=config.width, min_digits=config.fewest_digits, rotation=config.rotation,
+            zoom=config.zoom, shift=config.shift,
         )  # fmt: skip
+        return replace(composed, images=canvas.scanned(composed.images, config.scans, rng))
 
 
 def prepare(config: Config) -> Data:
@@ -157,21 +152,32 @@ def batches_of(canvases: Canvases, batch_size: int) -> engine.Lazy:
 
 def build(config: Config, skip: bool) -> UNet:
     """The network of a variant, in the memory layout that convolutions prefer; seed before."""
-    model = UNet(
-        in_channels=1, out_channels=NUM_CLASSES, disable_skip_connections=not skip,
-        down=config.down, bottleneck=config.bottleneck, up=config.up,
-        convolutions=config.convolutions,
-    )  # fmt: skip
+    sizes = (config.down, config.bottleneck, config.up, config.convolutions)
+    model = UNet(1, NUM_CLASSES, not skip, *sizes)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
+def receptive_field(config: Config, offset: int | None = None) -> int:
+    """Side of the square of input pixels that one output pixel depends on.
+
+    It depends on the place ``offset`` of the pixel on the pooling grid; None is the largest of all.
+    """
+    levels, reach = len(config.down), config.convolutions
+    if offset is None:
+        return max(receptive_field(config, place) for place in range(2**levels))
+    first = last = offset
+    for _ in range(levels):  # backwards through the blocks and upsamplings, to the bottom
+        first, last = (first - reach) // 2, (last + reach) // 2
+    first, last = first - reach, last + reach
+    for _ in range(levels):  # and back through the poolings
+        first, last = 2 * first - reach, 2 * last + 1 + reach
+    return last - first + 1
+
+
 def canvas_losses(logits: Tensor, masks: Tensor, background_weight: float = 1.0) -> Tensor:
-    r"""Loss of every canvas, the weighted cross entropy over its pixels `p`:
+    r"""Loss of every canvas, the weighted cross-entropy over its pixels `p`:
 
     .. math:: \frac{\sum_p w_{y_p} (-\log q_{p, y_p})}{\sum_p w_{y_p}}
-
-    It depends on that canvas only, so the loss of a batch is a sum over its rows however they are
-    distributed.
 
     Shapes:
         - logits: ``[B, C, H, W]``
@@ -213,12 +219,10 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
         return {"loss": plain_loss, **wanted}
 
     def line(row: Mapping[str, float], epochs: int) -> str:
-        shown = {
-            "validation_loss" if key == "loss" else key: value
-            for key, value in row.items()
-            if not key.startswith("iou_")
-        }
-        return f"{name:<6}  {engine.epoch_line(shown, epochs)}"
+        shown = {k: v for k, v in row.items() if not k.startswith("iou_")}
+        return (
+            f"{name:<6}  {engine.epoch_line(shown, epochs).replace('  loss', '  validation loss')}"
+        )
 
     options = job.loop(skip=VARIANTS[name])
     options["identity"]["data"] = data.source.sha256  # stand-ins are not resumed on real digits
@@ -231,7 +235,7 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
 
 @torch.no_grad()
 def segment(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> tuple[np.ndarray, float]:
-    """Predicted masks uint8 ``[n, H, W]``, and the mean cross entropy of the true ones."""
+    """Predicted masks uint8 ``[n, H, W]``, and the mean cross-entropy of the true ones."""
     device = device_of(model)
     model.eval()
     masks, total = [], 0.0
@@ -252,71 +256,69 @@ def train(job: Job) -> Run:
 
     Metrics have the prefix ``skip.`` or ``noskip.``: ``train_loss`` (mean over the last epoch),
     ``validation_digit_iou`` (of the epoch that was chosen), everything of :func:`.measure` on the test
-    canvases with ``test_`` before it, and of the masks after :func:`.vote` with ``voted_test_``; whether
-    the vote helps is seen on the validation canvases (``validation_voted_digit_iou``). ``difference.`` is
-    with minus without. Artefacts: ``data``, ``models``, ``fits`` and test ``predictions``.
+    canvases with ``test_`` before it, and of the masks after :func:`.vote` with ``voted_test_``.
+    ``difference.`` is with minus without. Artefacts: ``data``, ``models``, ``fits``, ``predictions``.
     """
     config: Config = job.config
     data = prepare(config)
     # Without skips comes first, so that the newest checkpoint is the one with skips: the better tool.
     names = [name for name, skip in VARIANTS.items() if skip in config.skips]
-    trained = {name: fit_network(job.part(name), name, data) for name in names}
-    models = {name: model for name, (model, _) in trained.items()}
-    fits = {name: fit for name, (_, fit) in trained.items()}
-    metrics: dict[str, float] = {}
-    intervals: dict[str, tuple[float, float, str]] = {}
-    predictions, confusions = {}, {}
+    models, fits, predictions, confusions, metrics = {}, {}, {}, {}, {}
     for name in names:
-        masks, _ = segment(models[name], data.test, config.batch_size)
-        predictions[name] = masks
+        models[name], fits[name] = model, fit = fit_network(job.part(name), name, data)
+        predictions[name] = masks = segment(model, data.test, config.batch_size)[0]
         confusions[name] = measures.confusion_matrices(masks, data.test.masks)
-        metrics[f"{name}.train_loss"] = fits[name].history[-1]["train_loss"]
-        metrics[f"{name}.validation_digit_iou"] = fits[name].best["digit_iou"]
+        metrics[f"{name}.train_loss"] = fit.history[-1]["train_loss"]
+        metrics[f"{name}.validation_digit_iou"] = fit.best["digit_iou"]
         for prefix, shown in (("test", masks), ("voted_test", measures.vote(masks))):
             found = measures.measure(shown, data.test.masks)
             metrics |= {f"{name}.{prefix}_{key}": value for key, value in found.items()}
-        voted = measures.vote(segment(models[name], data.validation, config.batch_size)[0])
+        voted = measures.vote(segment(model, data.validation, config.batch_size)[0])
         metrics[f"{name}.validation_voted_digit_iou"] = measures.digit_iou(
             measures.confusion_matrices(voted, data.validation.masks).sum(0)
-        )
-        intervals[f"{name}.test_digit_iou"] = (
-            *measures.bootstrap([confusions[name]], measures.digit_iou),
-            "bootstrap over test canvases, one training",
         )
     if len(names) == 2:
         for key in COMPARED:
             metrics[f"difference.{key}"] = metrics[f"skip.{key}"] - metrics[f"noskip.{key}"]
-        pair = [confusions["skip"], confusions["noskip"]]
-        intervals["difference.test_digit_iou"] = (
-            *measures.bootstrap(pair, lambda a, b: measures.digit_iou(a) - measures.digit_iou(b)),
-            "bootstrap over test canvases, paired, one training each",
-        )
     epochs, last = config.plan.epochs, names[-1]
     notes = {
-        "intervals": intervals,
+        "intervals": _intervals(confusions),
         "data": DATA_LABEL,
         "parameters": parameters(models[last]),
-        "receptive_field": list(receptive_field(models[last])),
+        "receptive_field": [receptive_field(config)] * 2,
         "training_canvases": config.canvases * epochs,
         "precision": fits[last].precision,
-        "best_epoch": {name: fits[name].best_epoch for name in names},
-        "training_seconds": {name: fits[name].seconds for name in names},
-        "canvases_per_second": {name: fits[name].samples_per_second for name in names},
-        "last_epoch": {name: epoch_line(fits[name].history[-1], epochs) for name in names},
-        "test_confusion": {name: confusions[name].sum(0).tolist() for name in names},
+        "best_epoch": {name: fit.best_epoch for name, fit in fits.items()},
+        "training_seconds": {name: fit.seconds for name, fit in fits.items()},
+        "canvases_per_second": {name: fit.samples_per_second for name, fit in fits.items()},
+        "last_epoch": {name: epoch_line(fit.history[-1], epochs) for name, fit in fits.items()},
+        "test_confusion": {name: matrices.sum(0).tolist() for name, matrices in confusions.items()},
     }
-    run = job.run(
-        metrics, data.source, notes=notes,
-        curves={name: _curve(fits[name].history) for name in names},
-        artefacts={"data": data, "models": models, "fits": fits, "predictions": predictions},
-    )  # fmt: skip
+    curves = {
+        name: [
+            {k: round(v, 5) for k, v in row.items() if k != "learning_rate"} for row in fit.history
+        ]
+        for name, fit in fits.items()
+    }
+    artefacts = {"data": data, "models": models, "fits": fits, "predictions": predictions}
+    run = job.run(metrics, data.source, notes=notes, curves=curves, artefacts=artefacts)
     # what was trained before a resumed run counts too
     run.seconds = max(run.seconds, sum(fit.seconds for fit in fits.values()))
     return run
 
 
-def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{k: round(v, 5) for k, v in row.items() if k != "learning_rate"} for row in history]
+def _intervals(confusions: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float, str]]:
+    """Intervals of the digit IoU over test canvases, and of the difference of two networks."""
+    how, digit_iou = "bootstrap over test canvases", measures.digit_iou
+    found = {
+        f"{name}.test_digit_iou": (*measures.bootstrap([one], digit_iou), f"{how}, one training")
+        for name, one in confusions.items()
+    }
+    if len(confusions) == 2:
+        pair = [confusions["skip"], confusions["noskip"]]
+        ends = measures.bootstrap(pair, lambda a, b: digit_iou(a) - digit_iou(b))
+        found["difference.test_digit_iou"] = (*ends, f"{how}, paired, one training each")
+    return found
 
 
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
@@ -344,13 +346,17 @@ class Segmenter:
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Class of every pixel, uint8 ``[H, W]``, of one image of any size; see :func:`.canvas.as_grey`.
 
-        The network has learned bright digits, about 20 pixels high, on black.
+        The network has learned bright digits, about 20 pixels high, on black. The noise of a scan is
+        taken away (:func:`.canvas.clean`), and what the network has not learned is said as a warning.
         """
-        pixels = canvas.as_grey(image)[None, None]  # [1, 1, H, W]
-        height, width = pixels.shape[2:]
-        sees = max(receptive_field(self.model)) if max(height, width) > canvas.TILE else 0
+        grey = canvas.as_grey(image)  # [H, W]
+        if doubt := canvas.doubt(grey):
+            warnings.warn(doubt, stacklevel=3)  # 2 is the decorator
+        pixels = (grey if self.config.scans else canvas.clean(grey))[None, None]  # [1, 1, H, W]
+        height, width = grey.shape
         mask = np.empty((height, width), np.uint8)
-        for rows, columns, core in canvas.tiles(height, width, 2 ** len(self.config.down), sees):
+        step, sees = 2 ** len(self.config.down), receptive_field(self.config)
+        for rows, columns, core in canvas.tiles(height, width, step, sees):
             tile = pixels[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
             classes = self.model(tile).argmax(dim=1)[0].to(torch.uint8).numpy()
             mask[core] = classes[

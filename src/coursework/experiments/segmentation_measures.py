@@ -1,9 +1,7 @@
 """How good masks are: IoU, Dice, outlines and names of the digits, and a vote on the names.
 
-A confusion matrix counts pixels of a class (row) that were given a class (column). The classes are 0 to 9
-and 10 for the background.
-
-Letters: ``n`` canvases, ``H`` height, ``W`` width, ``C`` = 11 classes.
+A confusion matrix counts pixels of a class (row) that were given a class (column).
+Letters: ``n`` canvases, ``H`` height, ``W`` width, ``C`` = 11 classes, 10 is the background.
 """
 
 from __future__ import annotations
@@ -32,10 +30,8 @@ def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def confusion_matrices(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Confusion matrix of every canvas, int64 ``[n, C, C]``; masks are ``[n, H, W]``."""
     if prediction.shape != truth.shape or truth.ndim != 3:
-        raise DataError(
-            f"The prediction has shape {prediction.shape} and the truth {truth.shape}; "
-            "both must be (n, H, W)."
-        )
+        shapes = f"{prediction.shape} and the truth {truth.shape}"
+        raise DataError(f"The prediction has shape {shapes}; both must be (n, H, W).")
     n = len(truth)
     if n and max(int(prediction.max()), int(truth.max())) >= NUM_CLASSES:
         raise DataError(f"A mask has a class beyond {NUM_CLASSES - 1}; classes are 0 to 10.")
@@ -46,12 +42,7 @@ def confusion_matrices(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
-    r"""Intersection over union of every class: :math:`TP_c / (TP_c + FP_c + FN_c)`.
-
-    Shapes:
-        - confusion: ``[..., C, C]``
-        - output: ``[..., C]``; nan for a class that neither occurs nor was predicted
-    """
+    """``TP / (TP + FP + FN)`` of every class ``[..., C]`` from ``[..., C, C]``; nan if all three are 0."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)  # [..., C]
     union = confusion.sum(-1) + confusion.sum(-2) - hits  # [..., C]
     return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
@@ -65,7 +56,7 @@ def digit_iou(confusion: np.ndarray) -> float:
 
 
 def scores(confusion: np.ndarray) -> dict[str, float]:
-    """Everything that is read off one confusion matrix ``[C, C]`` over a whole set."""
+    """Everything that one confusion matrix ``[C, C]`` over a whole set says."""
     each = iou(confusion)  # [C]
     present = each[:BACKGROUND][~np.isnan(each[:BACKGROUND])]
     dice = 2 * present / (1 + present)  # of one class: Dice = 2 IoU / (1 + IoU)
@@ -87,10 +78,10 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 
 
 def digit_accuracy(matrices: np.ndarray) -> float:
-    """Share of the digits on the canvases that get the right name from most of their pixels.
+    """Share of the digits that most of their pixels name right, from ``[n, C, C]``.
 
     A digit is a class that occurs on a canvas; two of one kind count as one. Pixels that are taken for
-    background do not vote, and a digit without a vote is missed. ``matrices``: ``[n, C, C]``.
+    background do not vote, and a digit without a vote is missed.
     """
     votes = matrices[:, :BACKGROUND, :BACKGROUND]  # [n, 10, 10]
     there = matrices[:, :BACKGROUND].sum(-1) > 0  # [n, 10]
@@ -101,13 +92,11 @@ def digit_accuracy(matrices: np.ndarray) -> float:
 def boundary_f1(
     prediction: np.ndarray, truth: np.ndarray, band: int = 2, chunk: int = 256
 ) -> float:
-    """How well outlines are met: the F1 of boundary pixels, mean over the digits.
+    """F1 of boundary pixels (Csurka et al. 2013), counted over the whole set, mean over the digits.
 
-    A boundary pixel of a class has a pixel of another class among its eight neighbours. It is met if the
-    other mask has a boundary pixel of the class at most ``band`` rows and columns away; precision is the
-    share of the predicted boundary that is met, recall that of the true one, over the whole set (the
-    boundary F1 of Csurka et al. 2013, with counts pooled over the images). ``chunk`` canvases are
-    computed at a time.
+    A boundary pixel has another class among its eight neighbours. It is met if the other mask has a
+    boundary pixel of its class at most ``band`` rows and columns away; precision is the share of the
+    predicted boundary that is met, recall that of the true one. ``chunk`` canvases at a time.
     """
     counts = np.zeros((BACKGROUND, 4))  # predicted, of these met, true, of these met
 
@@ -138,10 +127,10 @@ def boundary_f1(
 def bootstrap(
     matrices: Sequence[np.ndarray], measure: Callable[..., float], draws: int = 1000
 ) -> tuple[float, float]:
-    """95 % interval of a measure over test canvases, by drawing canvases with replacement.
+    """95 % interval of a measure, by drawing canvases with replacement.
 
-    ``matrices`` has one array ``[n, C, C]`` per network, ``measure`` takes one summed matrix per network.
-    The same canvases are drawn for all of them, so that a difference of two networks is a paired one.
+    There is one array ``[n, C, C]`` per network, and ``measure`` takes one summed matrix per network. The
+    same canvases are drawn for all, so that a difference of two networks is a paired one.
     """
     rng = np.random.default_rng(0)
     n = len(matrices[0])
@@ -156,8 +145,7 @@ def bootstrap(
 def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
     """Give every connected piece of digit pixels the name that most of its pixels have.
 
-    A network names each pixel on its own, though a digit has one name. A piece in which no name has the
-    share ``least`` may be two digits that touch, and is left as it is. Masks are uint8 ``[n, H, W]``.
+    A piece in which no name has the share ``least`` may be two digits that touch, and is left as it is.
     """
     from scipy import ndimage
 

@@ -35,7 +35,8 @@ class Block(nn.Sequential):
 class Down(nn.Module):
     """A step of the contracting path: block, then 2 x 2 max pooling.
 
-    `[B, C_in, H, W]` with even H and W -> pooled `[B, C_out, H/2, W/2]`, skip `[B, C_out, H, W]`. The block
+    `[B, C_in, H, W]` with even H and W -> `[B, C_out, H/2, W/2]` and, for the skip,
+    `[B, C_out, H, W]`. The block
     is computed once and used twice; computing it again for the skip, as is often seen, doubles the
     cost and updates the batch statistics twice.
     """
@@ -56,10 +57,13 @@ class Down(nn.Module):
             f"Down halves height and width, so both must be even, but the input is "
             f"{size['H']} x {size['W']}.",
         )
-        # solution:begin the features before and after pooling
-        skip = self.block(x)  # [B, C_out, H, W]
-        pooled = self.pool(skip)  # [B, C_out, H/2, W/2]
-        return pooled, skip
+        # solution:begin the features before and after pooling; the assertions are the handout's
+        skip_connection = self.block(x)  # [B, C_out, H, W]
+        down = self.pool(skip_connection)  # [B, C_out, H/2, W/2]
+        expected_size = (x.shape[2] // 2, x.shape[3] // 2)
+        assert down.shape[2:] == expected_size, f"expected {expected_size}, got {down.shape[2:]}"
+        assert skip_connection.shape[2:] == x.shape[2:], f"got {skip_connection.shape[2:]}"
+        return down, skip_connection
         # solution:end
 
 
@@ -90,6 +94,8 @@ class Up(nn.Module):
             f"(batches of {size['B']} and {skip['B']}).",
         )
         # solution:begin upsample, concatenate the skip connection behind, block | torch.cat
+        expected_skip_size = (2 * x.shape[2], 2 * x.shape[3])
+        assert skip_connection.shape[2:] == expected_skip_size, f"must be {expected_skip_size}"
         x = self.upsample(x)  # [B, C_in, 2H, 2W]
         x = torch.cat([x, skip_connection], dim=1)  # [B, C_in + C_skip, 2H, 2W]
         return self.block(x)  # [B, C_out, 2H, 2W]
@@ -157,5 +163,7 @@ class UNet(nn.Module):
         for up in self.ups:
             x = up(x, skips.pop())
         logits = self.output(x)  # [B, classes, H', W']
-        return logits[:, :, :height, :width]  # [B, classes, H, W]
+        output = logits[:, :, :height, :width]  # [B, classes, H, W]
+        assert output.shape[2:] == (height, width), f"got {output.shape[2:]}"
+        return output
         # solution:end

@@ -371,7 +371,7 @@ def unet(m: Any, disable: bool = False) -> Any:
 PROBES["Down"] = {
     "the output of Block": lambda m, x=(2, 3, 6, 8): m.Block(3, 4)(x),
     "the output of a Block of two convolutions": lambda m, x=(2, 3, 6, 8): m.Block(3, 4, 2)(x),
-    "the pair (pooled, skip)": lambda m, x=(2, 3, 6, 8): m.Down(3, 4)(x),
+    "the pair (down, skip_connection)": lambda m, x=(2, 3, 6, 8): m.Down(3, 4)(x),
     "the number of runs in one pass": lambda m, x=(2, 3, 6, 8): runs(m.Down(3, 4), x),
 }
 PROBES["Up"] = {
