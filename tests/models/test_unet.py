@@ -156,6 +156,19 @@ def test_gradient_reaches_the_features_past_zeroed_skips_by_the_pooling_only() -
             assert (elsewhere.abs().max() == 0) == disable
 
 
+def test_a_network_with_skips_can_be_the_one_without() -> None:
+    """Their weights for the skip channels get no gradient without skips, and are zero in the other."""
+    without, embedded = small(disable_skip_connections=True).double(), small().double()
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    expected = without(x)
+    expected.sin().sum().backward()
+    embedded.load_state_dict(without.state_dict())
+    for mine, theirs in zip(without.ups, embedded.ups, strict=True):
+        assert not mine.block[0].weight.grad[:, mine.in_channels :].any()
+        theirs.block[0].weight.data[:, theirs.in_channels :] = 0
+    assert_same(embedded(x), expected)
+
+
 def test_values_of_the_skip_path_do_not_matter_once_zeroed() -> None:
     """Not even values that are not numbers: they are replaced, not multiplied by zero."""
     up = small(disable_skip_connections=True).eval()

@@ -80,7 +80,10 @@ def test_size_and_kernel(notebook: tuple[str, Any]) -> None:
 
 
 # the others join when they have been shortened
-SHORT = ["1_lstm_sentiment", "2_attention_translation", "3_gnn_karate_wikipedia", "6_theory"]
+SHORT = [
+    "1_lstm_sentiment", "2_attention_translation", "3_gnn_karate_wikipedia", "5_unet_segmentation",
+    "6_theory",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHORT)
