@@ -43,8 +43,12 @@ def test_arrays_of_any_depth_are_one_image(same: np.ndarray) -> None:
     np.testing.assert_allclose(canvas.as_grey(same).numpy(), GREY / 255, atol=1e-6)
 
 
+def converted(mode: str) -> Callable[[Path], None]:
+    return lambda path: PICTURE.convert(mode).save(path)
+
+
 SAVED: dict[str, Callable[[Path], Any]] = {
-    **{f"{m}.png": lambda p, m=m: PICTURE.convert(m).save(p) for m in ("L", "RGB", "RGBA", "LA", "P")},
+    **{f"{mode}.png": converted(mode) for mode in ("L", "RGB", "RGBA", "LA", "P")},
     "CMYK.tif": lambda p: PICTURE.convert("RGB").convert("CMYK").save(p),
     "F.tif": lambda p: Image.fromarray(GREY.astype(np.float32) / 255).save(p),
     "I.tif": lambda p: Image.fromarray(SIXTEEN.astype(np.int32)).save(p),
@@ -231,12 +235,14 @@ def test_names_of_the_mask_and_the_overlay(tmp_path: Path) -> None:
 
 def test_tiles_cover_the_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canvas, "TILE", 30)
-    kept = np.zeros((90, 131), int)
-    cut = list(canvas.tiles(90, 131, step=4, margin=9))
-    assert len(cut) == 15  # of 32 x 32 pixels: the pooling grid has steps of 4
-    for rows, columns, core in cut:
-        kept[core] += 1
-        assert rows.start % 4 == columns.start % 4 == 0
-        assert rows.start == max(core[0].start - 12, 0)  # 9 pixels, rounded up to the grid
-        assert columns.stop == min(core[1].stop + 12, 131)
-    assert (kept == 1).all()
+    image = torch.arange(90 * 131).reshape(90, 131)
+    seen: list[torch.Tensor] = []
+
+    def classes(tile: torch.Tensor) -> torch.Tensor:
+        seen.append(tile)
+        return tile % 251
+
+    assert (canvas.in_tiles(image, 4, 9, classes) == (image % 251).numpy()).all()
+    assert len(seen) == 15  # of 32 x 32 pixels: the pooling grid has steps of 4
+    assert [tuple(tile.shape) for tile in seen[:2]] == [(44, 44), (44, 56)]  # 9, rounded up to 12
+    assert all(tile[0, 0] % 131 % 4 == 0 for tile in seen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,7 +19,7 @@ from coursework.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TILE = 512  # larger images are segmented in tiles of about this side, which bounds the memory
+TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
 SHAPES = ((), (3,), (4,))  # of the colours of a pixel
@@ -209,21 +209,21 @@ def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
     return mask, over
 
 
-def tiles(
-    height: int, width: int, step: int, margin: int
-) -> Iterator[tuple[slice, slice, tuple[slice, slice]]]:
-    """The tiles of an image: the rows and columns to read, and the part of the image to keep.
+def in_tiles(
+    pixels: Tensor, step: int, margin: int, classes: Callable[[Tensor], Tensor]
+) -> np.ndarray:
+    """Classes uint8 of an image ``[H, W]``; a large one is cut into tiles, which bounds the memory.
 
-    ``margin`` is how far a pixel can see; tiles that read so much beyond their edge and start on the
+    ``margin`` is how far a pixel can see. Tiles that read so much beyond their edge and start on the
     pooling grid, which repeats every ``step`` pixels, give the mask of the whole image.
     """
-    margin = -(-margin // step) * step if max(height, width) > TILE else 0
+    margin = -(-margin // step) * step if max(pixels.shape) > TILE else 0
     side = -(-TILE // step) * step
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            bottom, right = min(top + side, height), min(left + side, width)
-            yield (
-                slice(max(top - margin, 0), min(bottom + margin, height)),
-                slice(max(left - margin, 0), min(right + margin, width)),
-                (slice(top, bottom), slice(left, right)),
-            )
+    mask = np.empty(tuple(pixels.shape), np.uint8)
+    for top in range(0, len(mask), side):
+        for left in range(0, mask.shape[1], side):
+            up, before = min(margin, top), min(margin, left)  # beyond the tile, within the image
+            seen = pixels[top - up : top + side + margin, left - before : left + side + margin]
+            inside = classes(seen)[up : up + side, before : before + side]
+            mask[top : top + side, left : left + side] = inside.to(torch.uint8).numpy()
+    return mask

@@ -352,18 +352,14 @@ class Segmenter:
         grey = canvas.as_grey(image)  # [H, W]
         if doubt := canvas.doubt(grey):
             warnings.warn(doubt, stacklevel=3)  # 2 is the decorator
-        pixels = (grey if self.config.scans else canvas.clean(grey))[None, None]  # [1, 1, H, W]
-        height, width = grey.shape
-        mask = np.empty((height, width), np.uint8)
+
+        def classes(pixels: Tensor) -> Tensor:
+            batch = pixels[None, None].contiguous(memory_format=torch.channels_last)
+            return self.model(batch).argmax(dim=1)[0]  # [H, W]
+
+        pixels = grey if self.config.scans else canvas.clean(grey)
         step, sees = 2 ** len(self.config.down), receptive_field(self.config)
-        for rows, columns, core in canvas.tiles(height, width, step, sees):
-            tile = pixels[:, :, rows, columns].contiguous(memory_format=torch.channels_last)
-            classes = self.model(tile).argmax(dim=1)[0].to(torch.uint8).numpy()
-            mask[core] = classes[
-                core[0].start - rows.start : core[0].stop - rows.start,
-                core[1].start - columns.start : core[1].stop - columns.start,
-            ]
-        return mask
+        return canvas.in_tiles(pixels, step, sees, classes)
 
 
 def load(checkpoint: Path | str) -> Segmenter:
