@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from coursework import settings
+from coursework.config import as_record
 from coursework.errors import ResultsError
 from coursework.experiments import segmentation
 from coursework.report import questions, store
@@ -221,6 +222,7 @@ def as_if_recorded(folder: Path) -> None:
     def metrics(*names: str) -> Callable[[dict], None]:
         def change(record: dict) -> None:
             record["metrics"] = {name: summarise([0.5, 0.6]) for name in names}
+            record["config"] |= as_record(segmentation.PRESETS["full"])
             record["notes"] = {
                 "parameters": 252875,
                 "receptive_field": [26, 26],
