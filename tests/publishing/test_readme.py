@@ -42,7 +42,7 @@ def test_the_readme_has_one_short_row_for_each_sub_question() -> None:
     table = readme.answers()
     assert len(table.rows) == len({item.question.part for item in RUBRIC}) <= 30
     text = table.to_markdown()
-    assert max(map(len, text.splitlines())) < 320
+    assert max(map(len, text.splitlines())) < 500
     row = next(row for row in table.rows if row[0].startswith("3.3 "))
     record = store.read("cora-full")["metrics"]["gcn.test_accuracy"]
     assert row[2].startswith(f"{100 * record['mean']:.2f} % [")

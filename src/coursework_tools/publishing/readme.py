@@ -32,7 +32,7 @@ def answers(folder: Path | None = None) -> Table:
         rows.append(
             (
                 f"{part} {question.asks}",
-                question.answer or (first.number.label if first else "–"),
+                first.number.label if first else question.answer,
                 first.value_text() if first else "–",
                 first.n if first and first.n else "–",
                 f"[notebook {question.notebook[0]}]({sections.link(question)})",
