@@ -74,6 +74,14 @@ def test_stored_outputs_are_from_real_data(notebook: tuple[str, Any]) -> None:
         assert not any("STAND-IN" in text for text in texts(cell)), cell.source
 
 
+def test_what_this_run_found_is_not_taken_from_the_records(notebook: tuple[str, Any]) -> None:
+    """Else a recorded number would stand under the source of the live data, which may be a stand-in."""
+    for cell in code_cells(notebook[1]):
+        for call in ast.walk(ast.parse(cell.source)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "page.live":
+                assert not re.search(r"\bstore\.|\brecord(ed)?\b", ast.unparse(call)), cell.source
+
+
 def test_size_and_kernel(notebook: tuple[str, Any]) -> None:
     assert (FOLDER / f"{notebook[0]}.ipynb").stat().st_size < 2_000_000
     assert notebook[1].metadata.kernelspec.name == "python3"
