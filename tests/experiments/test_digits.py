@@ -16,6 +16,11 @@ from coursework.experiments import digits
 pytestmark = pytest.mark.usefixtures("standin")
 
 
+@pytest.fixture
+def drawn(standin: Path) -> digits.Draw:
+    return digits.draw(mnist.load())
+
+
 def test_one_image_of_each_class_and_no_image_twice() -> None:
     data = mnist.load()
     drawn = digits.draw(data, seed=3)
@@ -31,8 +36,7 @@ def test_one_image_of_each_class_and_no_image_twice() -> None:
     assert not torch.equal(drawn.sources, other.sources)
 
 
-def test_attention_is_softmax_of_scaled_dot_products() -> None:
-    drawn = digits.draw(mnist.load())
+def test_attention_is_softmax_of_scaled_dot_products(drawn: digits.Draw) -> None:
     T, S = drawn.targets.flatten(1), drawn.sources.flatten(1)
     by_hand = (T @ S.T / 28).softmax(dim=1)
     made = digits.attend(drawn, "scaled")
@@ -41,8 +45,7 @@ def test_attention_is_softmax_of_scaled_dot_products() -> None:
 
 
 @pytest.mark.parametrize("variant", list(digits.VARIANTS))
-def test_outputs_are_convex_combinations_of_the_sources(variant: str) -> None:
-    drawn = digits.draw(mnist.load())
+def test_outputs_are_convex_combinations_of_the_sources(drawn: digits.Draw, variant: str) -> None:
     made = digits.attend(drawn, variant)
     torch.testing.assert_close(made.weights.sum(1), torch.ones(10))
     assert made.weights.min() >= 0
@@ -52,16 +55,14 @@ def test_outputs_are_convex_combinations_of_the_sources(variant: str) -> None:
     assert made.outputs.max() <= 1 + 1e-6
 
 
-def test_rbf_variant_is_the_gaussian_kernel() -> None:
-    drawn = digits.draw(mnist.load())
+def test_rbf_variant_is_the_gaussian_kernel(drawn: digits.Draw) -> None:
     T, S = drawn.targets.flatten(1).double(), drawn.sources.flatten(1).double()
     kernel = torch.exp(-torch.cdist(T, S).square() / (2 * 28))
     _, weights = digits.attend_vectors(T, S, "RBF kernel")
     torch.testing.assert_close(weights, kernel / kernel.sum(1, keepdim=True))
 
 
-def test_a_longer_source_draws_the_dot_product_but_not_the_cosine() -> None:
-    drawn = digits.draw(mnist.load())
+def test_a_longer_source_draws_the_dot_product_but_not_the_cosine(drawn: digits.Draw) -> None:
     louder = drawn.sources.clone()
     louder[1] *= 20
     changed = replace(drawn, sources=louder)

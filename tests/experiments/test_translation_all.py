@@ -12,18 +12,12 @@ from coursework.experiments.translation_all import PRESETS
 
 
 def test_the_recurrent_network_learns_subwords_too(standin: Path) -> None:
-    small = [
-        "rnn.width=32",
-        "rnn.hidden=48",
-        "pairs=900",
-        "vocabulary=150",
-        "batch_size=500",
-        "beam=2",
-    ]
-    plan = ["rnn.plan.epochs=5", "rnn.plan.learning_rate=1e-2"]
-    run = translation.train(
-        Job("translation_all", override(PRESETS["rnn"], [*small, *plan]), log=None)
-    )
+    small = override(
+        PRESETS["rnn"],
+        ["rnn.width=32", "rnn.hidden=48", "pairs=900", "vocabulary=150", "batch_size=500", "beam=2",
+         "rnn.plan.epochs=5", "rnn.plan.learning_rate=1e-2"],
+    )  # fmt: skip
+    run = translation.train(Job("translation_all", small, log=None))
     assert run.metrics["test_bleu"] > run.metrics["memory.test_bleu"]
 
 
