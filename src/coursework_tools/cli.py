@@ -1,4 +1,4 @@
-"""The whole command line: adds ``run | report | bench | grade | site | student | check``."""
+"""The whole command line: adds ``run | report | submit | bench | grade | site | student | check``."""
 
 from __future__ import annotations
 
@@ -58,6 +58,23 @@ def report(
         typer.echo(f"{update.check()} results, headline, README and writeup agree")
     else:
         update.update(typer.echo)
+
+
+@app.command("submit")
+@guarded
+def submit(
+    course: Annotated[str, typer.Argument(help="csci5527 or csc413.")],
+    to: Annotated[Path, typer.Option("--to", help="A new folder.")],
+) -> None:
+    """Write what is handed in for a course, and run its shortest notebook alone to see that it works."""
+    from coursework.report import questions
+    from coursework_tools.publishing import submit as handing
+
+    for path in handing.write(course, to):
+        typer.echo(path)
+    shortest = min(handing.notebooks_of(course), key=questions.SECONDS.__getitem__)
+    handing.check(to, shortest)
+    typer.echo(f"{shortest} runs alone")
 
 
 @app.command("grade")

@@ -1,0 +1,95 @@
+"""What is handed in for a course: its PDF, and its notebooks with the package as a wheel beside them.
+
+Each notebook runs alone in an empty environment: its first cell installs the wheel where the package is
+missing. The recorded results and the trained models that it shows lie beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nbformat
+
+from coursework import settings
+from coursework.errors import ConfigError, ResultsError
+from coursework.report import questions
+from coursework_tools.publishing import writeup
+
+COURSES = {name: homework for name, homework in writeup.DOCUMENTS.items() if homework}
+BESIDE = ("writeup/results", "writeup/reading", "data/checkpoints")  # what notebooks show
+SETUP = """\
+# Where the package is not installed, it is installed from the wheel beside this notebook.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("coursework") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "{wheel}"], check=True)"""
+
+
+def notebooks_of(course: str) -> list[str]:
+    """Notebooks of a course, one per top-level problem, in reading order."""
+    homework = COURSES[course]
+    return [n for n in questions.NOTEBOOKS if questions.of_notebook(n)[0].homework == homework]
+
+
+def write(course: str, folder: Path) -> list[Path]:
+    """Write what is handed in into an empty folder; the PDF and the notebooks.
+
+    Raises:
+        ConfigError: If there is no such course, or the folder is not empty.
+        ResultsError: If the wheel cannot be built.
+    """
+    if course not in COURSES:
+        raise ConfigError(f"There is no course {course!r}; choose from {', '.join(COURSES)}.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not an empty folder; name a new one.")
+    root = settings.repo_root()
+    if not (root / "pyproject.toml").is_file():
+        raise ResultsError(f"There is no checkout in {root}; run `coursework submit` inside one.")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
+    done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ResultsError(f"The wheel could not be built ({last[:200]}).")
+    for place in BESIDE:
+        shutil.copytree(root / place, folder / place)
+    written = [Path(shutil.copy(writeup.target(course), folder))]
+    for name in notebooks_of(course):
+        document = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+        cell = nbformat.v4.new_code_cell(SETUP.format(wheel=wheels[0].name), id="setup")
+        document.cells.insert(1, cell)  # below the title
+        written.append(folder / f"{name}.ipynb")
+        nbformat.write(document, written[-1])
+    return written
+
+
+def check(folder: Path, notebook: str) -> None:
+    """Run one of the written notebooks with what lies beside it, and without the checkout.
+
+    Raises:
+        ResultsError: If it does not run to its end.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    with tempfile.TemporaryDirectory() as place:
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            wheel.extractall(place)  # first on the path: the checkout's own package is not used
+        document = nbformat.read(folder / f"{notebook}.ipynb", as_version=4)
+        resources = {"metadata": {"path": str(folder)}}
+        client = NotebookClient(document, timeout=1800, resources=resources)
+        build = {"COURSEWORK_BUILD": str(Path(place) / "build"), "COURSEWORK_PROGRESS": "0"}
+        try:
+            client.execute(env={**os.environ, **build, "PYTHONPATH": place})
+        except CellExecutionError as error:
+            message = f"{error.ename}: {error.evalue}"[:200]
+            raise ResultsError(f"{notebook} does not run alone in {folder} ({message}).") from error
