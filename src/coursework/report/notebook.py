@@ -41,12 +41,7 @@ class Answer:
     source: str  # where the data came from, or ``exact``
 
 
-def source_of(thing: Any) -> str:
-    """Source of a function or class, without the marks of the student edition."""
-    return MARKER.sub("", inspect.getsource(thing))
-
-
-def code_of(*things: Any, docstrings: bool = False) -> list[tuple[str, bool]]:
+def code_of(*things: Any) -> list[tuple[str, bool]]:
     """Lines of the source of functions and classes, and whether each was asked for.
 
     Lines between the marks of the student edition were asked for; the marks themselves are left out.
@@ -54,10 +49,8 @@ def code_of(*things: Any, docstrings: bool = False) -> list[tuple[str, bool]]:
     """
     lines: list[tuple[str, bool]] = []
     for thing in things:
-        text = textwrap.dedent(inspect.getsource(thing))
+        text = DOCSTRING.sub("", textwrap.dedent(inspect.getsource(thing)))
         inside = False
-        if not docstrings:
-            text = DOCSTRING.sub("", text)
         for line in text.splitlines():
             if line.strip().startswith((BEGIN, END)):
                 inside = line.strip().startswith(BEGIN)
