@@ -192,6 +192,7 @@ def test_tests_are_really_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         encoding="utf-8",
     )
     monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # plug-ins take seconds to start
     found = grade.run_tests(["tests/test_x.py::test_good", "tests/test_x.py::test_bad"])
     assert found["tests/test_x.py::test_good"] == Outcome(2, 0, 0)
     assert found["tests/test_x.py::test_bad"].verdict == "fails"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 EXACT = "exact"  # source of an answer that needs no data: a proof, a parity, a property
 BEGIN, END = "# solution:begin", "# solution:end"  # what the student edition leaves out
-MARKER = re.compile(r"^ *# solution:(?:begin|end).*\n?", re.MULTILINE)
 DOCSTRING = re.compile(r'^ *r?"""(?:.|\n)*?"""\n', re.MULTILINE)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import operator
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from coursework.config import Count, Index, config
-from coursework_tools.bench.harness import Goal
 
 Sizes = tuple[Count, ...]
 
@@ -50,10 +51,10 @@ _TOML = tomllib.loads(Path(__file__).with_name("bench.toml").read_text(encoding=
 PRESETS = {"full": BenchConfig(), "quick": BenchConfig(**_TOML["quick"])}
 
 
-def goal_of(key: str) -> Goal | None:
-    """What a row of the full benchmark should reach, if it has a goal."""
-    for kind in ("at_least", "at_most"):
+def judged(key: str, value: float) -> dict[str, Any]:
+    """What a row of the full benchmark should reach, and whether it does; None where there is no goal."""
+    for kind, sign, met in (("at_least", "≥", operator.ge), ("at_most", "≤", operator.le)):
         for pattern, bound in _TOML[kind].items():
             if fnmatch.fnmatchcase(key, pattern):
-                return Goal(bound, kind == "at_most")
-    return None
+                return {"goal": f"{sign} {bound:g}", "met": met(value, bound)}
+    return {"goal": None, "met": None}

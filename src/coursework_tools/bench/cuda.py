@@ -22,8 +22,7 @@ WARM_UP = 3
 def captured(step: Step) -> Step:
     """A step as a CUDA graph; calling the result replays it on the same tensors.
 
-    Raises:
-        RuntimeError: If the step waits for the GPU, or does something else that a graph cannot hold.
+    RuntimeError if the step waits for the GPU, or does something else that a graph cannot hold.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

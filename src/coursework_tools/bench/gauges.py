@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -27,22 +26,15 @@ from coursework.data import (
 )
 from coursework.experiments import base
 from coursework.training.engine import Fit
+from coursework_tools.bench import harness
 from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import (
-    Findings,
-    Gauge,
-    Step,
-    device_of,
-    quartiles,
-    repeated,
-    timed,
-)
+from coursework_tools.bench.harness import Findings, Gauge, Step
 from coursework_tools.bench.work import attention_steps, digits
 
 
 def _seconds(key: str, what: str, step: Step, rounds: int, warmup: int = 1) -> Gauge:
     """Median and quartiles of a step."""
-    low, middle, high = repeated(step, rounds, warmup)
+    low, middle, high = harness.repeated(step, rounds, warmup)
     return Gauge(key, what, middle, "s", (low, high))
 
 
@@ -50,15 +42,15 @@ def work(config: BenchConfig) -> Findings:
     """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
     images, labels = digits()
     n = config.canvases
-    low, middle, high = repeated(
+    low, middle, high = harness.repeated(
         lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)), config.rounds
     )
     between = (n / high, n / low)
     what = "canvases composed a second"
     found = [Gauge("canvases.per_second", what, n / middle, "1/s", between)]
     sizes = (64, 128, 256, 512, 1024, 2048)
-    steps = [attention_steps(size, device_of(config.device)) for size in sizes]
-    times = [[repeated(step, 3)[1] for step in pair] for pair in steps]
+    steps = [attention_steps(size, harness.device_of(config.device)) for size in sizes]
+    times = [[harness.repeated(step, 3)[1] for step in pair] for pair in steps]
     where = crossover(sizes, *zip(*times, strict=True))
     if where is not None:
         what = "length from which linear attention (4 heads of 64) is faster than softmax"
@@ -71,14 +63,14 @@ def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]
 
     None where it never is; the smallest size where it always is.
     """
-    ahead = [math.log(b / a) for a, b in zip(ours, peer, strict=True)]
+    ahead = np.log(np.divide(peer, ours))
+    behind = np.flatnonzero(ahead < 0)
     if ahead[-1] < 0:
         return None
-    last = max((i for i, value in enumerate(ahead) if value < 0), default=-1)
-    if last < 0:
+    if not len(behind):
         return float(sizes[0])
-    share = -ahead[last] / (ahead[last + 1] - ahead[last])
-    return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** share)
+    between = slice(behind[-1], behind[-1] + 2)
+    return float(np.exp(np.interp(0, ahead[between], np.log(sizes[between]))))
 
 
 def _all_tweets() -> list[Gauge]:
@@ -90,7 +82,7 @@ def _all_tweets() -> list[Gauge]:
         return []
     array = as_arrow(data.texts)
     what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
-    seconds = timed(lambda: text.tokenise_many(array))
+    seconds = harness.timed(lambda: text.tokenise_many(array))
     return [Gauge("tokens.all_tweets_seconds", what, seconds, "s")]
 
 
@@ -138,7 +130,7 @@ def start(config: BenchConfig) -> Findings:
         return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 
     seconds = [float(python("-c", IMPORT)) for _ in range(config.rounds + 1)]
-    low, middle, high = quartiles(seconds[1:])
+    low, middle, high = harness.quartiles(seconds[1:])
     what = "import of the command line"
     found = [Gauge("start.import_seconds", what, middle, "s", (low, high))]
     help_ = partial(python, "-m", "coursework_tools.cli", "--help")

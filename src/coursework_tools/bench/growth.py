@@ -6,7 +6,7 @@ end where a tensor would no longer fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -15,20 +15,20 @@ from torch import nn
 
 from coursework.data import text
 from coursework.theory.cost import log_log_slope
-from coursework_tools.bench import layers
+from coursework_tools.bench import harness, layers
 from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import Findings, Gauge, Step, device_of, peak_memory, repeated
+from coursework_tools.bench.harness import Findings, Gauge, Memory, Step
 from coursework_tools.bench.work import attention_steps, raw_tweets
 
 TAIL = 3
 """Points at the large end to which the exponent is fitted; at the small end fixed costs rule."""
 
-Curve = tuple[str, str, str, Iterable[int], Callable[[int], Step]]  # name, what, of, sizes, step
+Curve = tuple[str, str, str, Sequence[int], Callable[[int], Step]]  # name, what, of, sizes, step
 
 
 def gauges(config: BenchConfig) -> Findings:
     """Edges, tokens, pixels, words and rows."""
-    device = device_of(config.device)
+    device = harness.device_of(config.device)
     fits = [n for n in config.growth_edges if dense_bytes(n) <= config.growth_bytes]
     dense = sorted({*fits, *(n // 3 for n in fits)})  # so that a short curve still has a slope
     tokens = config.growth_tokens
@@ -49,35 +49,23 @@ def gauges(config: BenchConfig) -> Findings:
         ("cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows, _cleaning),
     ]  # fmt: skip
     findings = Findings()
-    for curve in curves:
-        _measure(findings, *curve)
+    for name, what, of, sizes, make in curves:
+        memory: Memory = "python" if make is _cleaning else "tensors"
+        findings.curves[name] = [_point(size, make(size), memory) for size in sizes]
+        tail = findings.curves[name][-TAIL:]
+        for kind, unit in (("seconds", "time"), ("bytes", "memory")):
+            values = [point[kind] for point in tail]
+            if len(tail) > 1 and min(values) > 0:
+                slope = log_log_slope(sizes[-TAIL:], values)
+                said = f"{what}: {unit} grows with the number of {of} to this power"
+                findings.gauges.append(Gauge(f"growth.{name}_{unit}", said, slope, "exponent"))
     return findings
 
 
-def _measure(
-    findings: Findings,
-    name: str,
-    what: str,
-    of: str,
-    sizes: Iterable[int],
-    make: Callable[[int], Step],
-) -> None:
-    """Measure one curve and fit both exponents."""
-    points = []
-    for size in sizes:
-        step = make(size)
-        low, middle, high = repeated(step, 3)
-        peak = peak_memory(step, "python" if make is _cleaning else "tensors") or 0.0
-        point = {"size": float(size), "seconds": middle, "low": low, "high": high, "bytes": peak}
-        points.append(point)
-    findings.curves[name] = points
-    tail = points[-TAIL:]
-    for kind, unit in (("seconds", "time"), ("bytes", "memory")):
-        if len(tail) > 1 and all(point[kind] > 0 for point in tail):
-            tail_sizes, values = zip(*((int(p["size"]), p[kind]) for p in tail), strict=True)
-            slope = log_log_slope(tail_sizes, values)
-            said = f"{what}: {unit} grows with the number of {of} to this power"
-            findings.gauges.append(Gauge(f"growth.{name}_{unit}", said, slope, "exponent"))
+def _point(size: int, step: Step, memory: Memory) -> dict[str, float]:
+    low, middle, high = harness.repeated(step, 3)
+    peak = harness.peak_memory(step, memory) or 0.0
+    return {"size": float(size), "seconds": middle, "low": low, "high": high, "bytes": peak}
 
 
 def dense_bytes(edges: int) -> int:

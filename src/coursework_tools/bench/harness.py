@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import gc
-import statistics
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from coursework.errors import ConfigError
@@ -19,21 +19,6 @@ from coursework.training.threads import limited_threads
 
 Step = Callable[[], Any]
 Memory = Literal["tensors", "python", "none"]
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What a row should reach."""
-
-    bound: float
-    at_most: bool = False  # an upper bound (seconds, shares) instead of a lower one (ratios)
-
-    def met(self, value: float) -> bool:
-        """Whether ``value`` is on the right side."""
-        return value <= self.bound if self.at_most else value >= self.bound
-
-    def __str__(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.bound:g}"
 
 
 @dataclass(frozen=True)
@@ -71,11 +56,7 @@ class Findings:
 
 
 def device_of(name: str) -> torch.device:
-    """``cpu``, ``cuda``, or with ``auto`` the GPU where there is one.
-
-    Raises:
-        ConfigError: If there is no such device on this machine.
-    """
+    """``cpu``, ``cuda``, or with ``auto`` the GPU where there is one; ConfigError if it does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda"):
@@ -103,21 +84,18 @@ def measure(pair: Pair, rounds: int, warmup: int) -> tuple[list[float], list[flo
     """Seconds of ours and of the peer, one pair per round, the order swapped every round."""
     ours: list[float] = []
     peer: list[float] = []
-    for index in range(warmup + rounds):
-        order = [(pair.ours, ours), (pair.peer, peer)]
-        for step, times in order if index % 2 else reversed(order):
-            elapsed = timed(step)
-            if index >= warmup:
-                times.append(elapsed)
-    return ours, peer
+    order = [(pair.peer, peer), (pair.ours, ours)]
+    for _ in range(warmup + rounds):
+        for step, times in order:
+            times.append(timed(step))
+        order.reverse()
+    return ours[warmup:], peer[warmup:]
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """First quartile, median, third quartile; of a single value three times itself."""
-    if len(values) == 1:
-        return (values[0],) * 3
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, statistics.median(values), high
+    """First quartile, median, third quartile."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return low, middle, high
 
 
 def repeated(step: Step, rounds: int, warmup: int = 1) -> tuple[float, float, float]:

@@ -112,14 +112,10 @@ def cores(config: BenchConfig) -> list[Pair]:
     count = torch.get_num_threads() if config.threads == 1 else config.threads
     one_size = replace(config, lstm_sizes=config.lstm_sizes[-1:])
     return [
-        replace(
-            pair,
-            key=f"cores.{name}_vs_builtin",
-            what=f"{pair.what}, {count} threads",
-            threads=count,
-        )
+        replace(pair, key=f"cores.{name}_vs_builtin", what=f"{pair.what}, {count} threads",
+                threads=count)
         for name, pair in (("lstm", lstm(one_size)[0]), ("encoder", encoder(config)[0]))
-    ]
+    ]  # fmt: skip
 
 
 def encoder(config: BenchConfig) -> list[Pair]:
@@ -194,18 +190,13 @@ def gat(config: BenchConfig) -> list[Pair]:
     dense[small_edges[1], small_edges[0]] = 1.0
     literal = DenseGraphAttentionLayer(config.features, 16, 8, dropout=0.0).to(device)
     what = f"GAT layer on {config.nodes:,} nodes, forward and backward, against PyG's GATConv"
-    pairs = [_pair("gat.vs_pyg", what, ours, peer, x, edges, **_graph_cost(x, edges))]
-    pairs += [
-        Pair(
-            "gat.vs_dense",
-            f"GAT layer on {small:,} nodes, against the N x N x heads x 2F' formulation",
-            _train_step(ours, small_x, small_edges),
-            _train_step(literal, small_x, dense),
-            most_rounds=3 if small > 1500 else None,  # each takes tens of seconds
-            **_graph_cost(small_x, small_edges),
-        )
-    ]
-    return pairs
+    against = f"GAT layer on {small:,} nodes, against the N x N x heads x 2F' formulation"
+    rounds = 3 if small > 1500 else None  # each takes tens of seconds
+    return [
+        _pair("gat.vs_pyg", what, ours, peer, x, edges, **_graph_cost(x, edges)),
+        Pair("gat.vs_dense", against, _train_step(ours, small_x, small_edges),
+             _train_step(literal, small_x, dense), rounds, **_graph_cost(small_x, small_edges)),
+    ]  # fmt: skip
 
 
 def gcn(config: BenchConfig) -> list[Pair]:

@@ -13,17 +13,9 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments.base import Run
 from coursework.training.threads import limited_threads
-from coursework_tools.bench import cuda, gauges, growth, layers, work
-from coursework_tools.bench.config import PRESETS, BenchConfig, goal_of
-from coursework_tools.bench.harness import (
-    Findings,
-    Pair,
-    device_of,
-    limit,
-    measure,
-    peak_memory,
-    quartiles,
-)  # fmt: skip
+from coursework_tools.bench import cuda, gauges, growth, harness, layers, work
+from coursework_tools.bench.config import PRESETS, BenchConfig, judged
+from coursework_tools.bench.harness import Findings, Pair
 
 PAIRS: dict[str, Callable[[BenchConfig], list[Pair]]] = {
     "lstm": layers.lstm,
@@ -60,9 +52,6 @@ def run(
 
     The run's metrics are the median ratios and the gauges. Its notes have the rows with quartiles,
     medians in seconds, peak memory, the limit that was measured and the share of it.
-
-    Raises:
-        ConfigError: If a row, the preset or the device does not exist.
     """
     config = _config(names, preset, device, threads)
     started = time.perf_counter()
@@ -80,10 +69,9 @@ def run(
             curves |= findings.curves
             rows += map(asdict, findings.gauges)
     for row in rows:
-        goal = goal_of(row["key"]) if preset == "full" else None  # set for the sizes of this preset
-        row["goal"] = None if goal is None else str(goal)
-        row["met"] = None if goal is None else goal.met(_value(row))
-    machine = limit(torch.device(config.device), config.threads)
+        # the goals are set for the sizes of the full preset
+        row |= judged(row["key"] if preset == "full" else "", _value(row))
+    machine = harness.limit(torch.device(config.device), config.threads)
     gigas = {"matrix products, GFLOP/s": machine.flops / 1e9, "memory, GB/s": machine.bytes / 1e9}
     return Run(
         experiment="bench",
@@ -106,7 +94,7 @@ def _config(names: list[str], preset: str, device: str | None, threads: int | No
     if preset not in PRESETS:
         raise ConfigError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
     config = PRESETS[preset]
-    where = device_of(device or config.device).type
+    where = harness.device_of(device or config.device).type
     return replace(config, device=where, threads=config.threads if threads is None else threads)
 
 
@@ -122,12 +110,12 @@ def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
     if pair.most_rounds is not None:
         rounds, warmup = min(rounds, pair.most_rounds), min(warmup, 1)
     with limited_threads(count):
-        ours, peer = measure(pair, rounds, warmup)
-        memory = [peak_memory(step, pair.memory) for step in (pair.ours, pair.peer)]
+        ours, peer = harness.measure(pair, rounds, warmup)
+        memory = [harness.peak_memory(step, pair.memory) for step in (pair.ours, pair.peer)]
     ratios = [b / a for a, b in zip(ours, peer, strict=True)]
     times = {"ours": ours, "peer": peer, "ratio": ratios}
-    measured: dict[str, Any] = {name: quartiles(values) for name, values in times.items()}
+    measured: dict[str, Any] = {name: harness.quartiles(values) for name, values in times.items()}
     measured |= {"rounds": rounds, "threads": count, "memory": memory}
-    shortest = limit(torch.device(config.device), count).seconds(pair) or None
-    share = shortest / quartiles(ours)[1] if shortest else None
+    shortest = harness.limit(torch.device(config.device), count).seconds(pair) or None
+    share = shortest / harness.quartiles(ours)[1] if shortest else None
     return {"key": pair.key, "what": pair.what, **measured, "limit": shortest, "share": share}

@@ -19,7 +19,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
@@ -96,11 +96,7 @@ def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
 
 
 def pages() -> dict[str, str]:
-    """Sub-question -> page of the PDF, read from the PDF itself; empty where there is none.
-
-    Raises:
-        ResultsError: If the PDF cannot be read.
-    """
+    """Sub-question -> page, read from the PDF; empty where there is none, ResultsError if it is broken."""
     from pypdf import PdfReader
     from pypdf.errors import PyPdfError
 
@@ -144,11 +140,7 @@ class Outcome:
 
 
 def read_junit(path: Path) -> dict[str, Outcome]:
-    """Node id without its parameters, and with them -> outcome, from pytest's XML report.
-
-    Raises:
-        ResultsError: If there is no report that can be read.
-    """
+    """Node id without its parameters, and with them -> outcome, from pytest's XML report."""
     try:
         cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
@@ -167,11 +159,7 @@ def read_junit(path: Path) -> dict[str, Outcome]:
 
 
 def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
-    """Run tests by their ids.
-
-    Raises:
-        ResultsError: If pytest is not installed, or there is no checkout, or pytest could not run them.
-    """
+    """Run tests by their ids; ResultsError if they cannot be run."""
     root = settings.repo_root()
     if not (root / "tests").is_dir():
         raise ResultsError(
@@ -243,14 +231,9 @@ class Line:
 
 
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
-    """Look everything up, and run the tests unless ``run`` is False.
+    """Look everything up for some notebooks (by name or number; all by default), and run the tests.
 
-    Args:
-        wanted: Notebooks by name or number; all by default.
-
-    Raises:
-        ConfigError: If there is no such notebook.
-        ResultsError: If evidence is missing, or the tests cannot be run.
+    ConfigError if there is no such notebook; ResultsError if evidence is missing or cannot be run.
     """
     chosen = set(questions.select(wanted))
     items = [item for item in RUBRIC if item.question.notebook in chosen]
@@ -273,11 +256,18 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     ]
 
 
+def grouped(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    """Homework set -> its lines."""
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(line.item.question.homework, []).append(line)
+    return groups
+
+
 def problems(lines: Sequence[Line]) -> list[str]:
     """What fails or was expected and is not there, a few words each; empty where all evidence holds."""
-    unrun = not any(
-        line.outcomes for line in lines
-    )  # listed only: then no test was expected to run
+    # listed only: then no test was expected to run
+    unrun = not any(line.outcomes for line in lines)
     reasons: dict[Verdict, str] = {"fails": "evidence fails for", "not run": "tests were skipped for",
                                    "awaited": "a result is not recorded yet for"}  # fmt: skip
     found = []
@@ -308,15 +298,27 @@ def summary(lines: Sequence[Line]) -> str:
 # ------------------------------------------------------------------------------------------ page
 
 
+def filled(template: Path, filters: dict[str, Any], **values: Any) -> str:
+    """A Jinja template with its values; those of an HTML page are escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=template.name.endswith(".html.j2"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= filters
+    return environment.get_template(template.name).render(values)
+
+
 def render(lines: Sequence[Line], base: Path | None = None) -> str:
     """The rubric as one HTML page without scripts or outside parts.
 
-    Args:
-        lines: What :func:`assess` found.
-        base: Folder that the page will lie in; its links lead from there into the checkout.
+    ``base`` is the folder that the page will lie in; its links lead from there into the checkout.
     """
-    import jinja2
-
     root = settings.repo_root()
 
     def path(target: str) -> str:
@@ -325,28 +327,14 @@ def render(lines: Sequence[Line], base: Path | None = None) -> str:
         except ValueError:  # another drive of Windows
             return (root / target.partition("#")[0]).as_uri()
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"points": questions.worth, "path": path}
-    groups: dict[str, list[Line]] = {}
-    for line in lines:
-        groups.setdefault(line.item.question.homework, []).append(line)
-    return environment.get_template(TEMPLATE).render(
-        groups=groups, summary=summary(lines), marks=MARKS, when=time.strftime("%Y-%m-%d %H:%M")
-    )
+    when = time.strftime("%Y-%m-%d %H:%M")
+    filters = {"points": questions.worth, "path": path}
+    shown = {"groups": grouped(lines), "summary": summary(lines), "marks": MARKS, "when": when}
+    return filled(Path(__file__).with_name(TEMPLATE), filters, **shown)
 
 
 def write(lines: Sequence[Line], target: Path) -> Path:
-    """Write the page.
-
-    Raises:
-        ConfigError: If the target is a folder.
-    """
+    """Write the page; ConfigError if the target is a folder."""
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name a file, for example grade.html.")
     return files.write(target, render(lines, target.resolve().parent))

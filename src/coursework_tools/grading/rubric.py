@@ -36,11 +36,7 @@ class Item:
 
 
 def item(line: dict[str, Any]) -> Item:
-    """A line of ``rubric.toml``.
-
-    Raises:
-        ConfigError: If it is about no question, or does not have the form that the file describes.
-    """
+    """A line of ``rubric.toml``; ConfigError if it has not the form that the file describes."""
     rest = dict(line)
     part = rest.pop("part", None)
     question = next((question for question in QUESTIONS if question.part == part), None)

@@ -28,11 +28,7 @@ def _cells(path: Path) -> tuple[str, ...]:
 
 
 def headings(notebook: str) -> list[str]:
-    """Headings of a notebook without their ``#`` signs, in order.
-
-    Raises:
-        ResultsError: If the notebook is missing or is not a notebook.
-    """
+    """Headings of a notebook without their ``#`` signs, in order; ResultsError if it cannot be read."""
     path = settings.repo_root() / "notebooks" / f"{notebook}.ipynb"
     found = []
     for source in _cells(path):
@@ -45,11 +41,7 @@ def headings(notebook: str) -> list[str]:
 
 
 def section(question: Question) -> str:
-    """The heading under which a question is answered.
-
-    Raises:
-        ResultsError: If the notebook has none with its number.
-    """
+    """The heading under which a question is answered; ResultsError if none has its number."""
     pattern = re.compile(rf"(?<![\w.]){re.escape(question.part)}(?!\w|\.\d)")
     for heading in headings(question.notebook):
         if pattern.search(heading):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from coursework.console import Cell, show
 from coursework.report import questions
-from coursework_tools.grading.grade import Line
+from coursework_tools.grading.grade import Line, grouped
 
 COLUMNS = ("question", "points", "asks", "answer", "evidence now", "numbers", "for a person")
 COLOURS = {"holds": "green", "fails": "red", "not run": "yellow", "awaited": "yellow"}
@@ -14,8 +14,8 @@ COLOURS = {"holds": "green", "fails": "red", "not run": "yellow", "awaited": "ye
 
 def print_all(lines: Sequence[Line]) -> None:
     """Print every line of the rubric."""
-    for homework in dict.fromkeys(line.item.question.homework for line in lines):
-        show(homework, COLUMNS, [_row(x) for x in lines if x.item.question.homework == homework])
+    for homework, mine in grouped(lines).items():
+        show(homework, COLUMNS, map(_row, mine))
 
 
 def _row(line: Line) -> Sequence[Cell]:

@@ -24,8 +24,7 @@ UNSET = (
 def address(path: Path | None = None) -> str | None:
     """The repository's address without its ending, None where none is set.
 
-    Raises:
-        ConfigError: If it is not one on GitHub, which is what both services open by name.
+    ConfigError if it is not one on GitHub, which is what both services open by name.
     """
     path = path or settings.repo_root() / "pyproject.toml"
     if not path.is_file():

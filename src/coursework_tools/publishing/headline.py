@@ -24,8 +24,7 @@ HEADLINE: dict[str, tuple[str, str]] = tomllib.loads(
 def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     """The headline as it follows from the recorded results.
 
-    Raises:
-        ResultsError: If a recorded result lacks its metric, or is from stand-in data.
+    ResultsError if one of them lacks its metric, or is from stand-in data.
     """
     records = {name: store.read(name, folder) for name in store.names(folder)}
     headline: dict[str, dict[str, Any]] = {}

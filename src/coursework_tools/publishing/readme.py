@@ -102,11 +102,7 @@ def markers(part: str) -> tuple[str, str]:
 
 
 def render(page: str, text: str, folder: Path | None = None) -> str:
-    """``text`` of a page of :data:`PAGES` with its made parts replaced.
-
-    Raises:
-        ResultsError: If markers are missing.
-    """
+    """``text`` of a page of :data:`PAGES` with its made parts replaced; ResultsError without markers."""
     for part in PAGES[page]:
         start, end = markers(part)
         head, found, rest = text.partition(start)

@@ -48,17 +48,8 @@ def _slug(heading: str) -> str:
 
 def _page(name: str, **values: Any) -> str:
     """A page from its template beside this module."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"escape": escape, "slug": _slug, "plain": sections.plain}
-    return environment.get_template(f"{name}.j2").render(values)
+    filters = {"escape": escape, "slug": _slug, "plain": sections.plain}
+    return grade.filled(Path(__file__).with_name(f"{name}.j2"), filters, **values)
 
 
 def rubric_page() -> str:
@@ -83,16 +74,8 @@ def theory_page() -> str:
 
 def benchmark_page() -> str:
     """The recorded benchmark; a sentence where none is recorded."""
-    head = "# Benchmark\n\n"
-    if "bench" not in store.names():
-        return f"{head}{speed.NOTHING}\n"
-    record = store.read("bench")
-    return (
-        f"{head}Our layers and the work around them against what would otherwise be used, measured in turns "
-        f"in one run: a ratio above one means that ours is faster. torch {record['versions']['torch']}, "
-        f"commit `{record['commit'][:7]}`; `coursework bench` measures it on your machine.\n\n"
-        f"{speed.markdown()}\n"
-    )
+    record = store.read("bench") if "bench" in store.names() else None
+    return _page("benchmark.md", record=record, table=speed.markdown())
 
 
 def parts() -> dict[str, Path]:
@@ -107,29 +90,20 @@ def parts() -> dict[str, Path]:
 
 
 def api_pages() -> dict[str, str]:
-    """Path below ``api`` -> page, one for each part of the packages."""
-    names = "\n".join(part.rpartition(".")[2] for part in parts())
-    pages = {
-        "index.md": "# Package\n\nEverything public, from the docstrings in the source.\n\n"
-        f"```{{toctree}}\n:maxdepth: 2\n\n{names}\n```\n"
-    }
+    """Path -> page of the reference, one for each part of the packages."""
+    names = {part: part.rpartition(".")[2] for part in parts()}
+    pages = {"api/index.md": _page("api.md", parts=names.values(), modules=())}
     for part, folder in parts().items():
         words = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
-        lines = [f"# {part.rpartition('.')[2]}", "", words.partition("\n\n")[0], ""]
-        for module in pkgutil.iter_modules([str(folder)]):
-            if not module.name.startswith("_"):
-                directive = f"```{{eval-rst}}\n.. automodule:: {part}.{module.name}\n```"
-                lines += [f"## {module.name}", "", directive, ""]
-        pages[f"{part.rpartition('.')[2]}.md"] = "\n".join(lines)
+        modules = [m.name for m in pkgutil.iter_modules([str(folder)]) if m.name[0] != "_"]
+        said = words.partition("\n\n")[0]
+        page = _page("api.md", part=part, title=names[part], words=said, modules=modules, parts=())
+        pages[f"api/{names[part]}.md"] = page
     return pages
 
 
 def prepare(target: Path) -> None:
-    """Lay out everything that the site is built from.
-
-    Raises:
-        ResultsError: If there is no checkout to read from.
-    """
+    """Lay out everything that the site is built from; ResultsError outside a checkout."""
     import nbformat
 
     root = settings.repo_root()
@@ -150,22 +124,16 @@ def prepare(target: Path) -> None:
         nbformat.write(document, target / "notebooks" / f"{name}.ipynb")
     shutil.copy(root / "figures" / "2_cross_attention_full.png", target)
     shutil.copy(root / "writeup" / "solutions.pdf", target / "extra")
-    made = {
-        "rubric.md": rubric_page(),
-        "theory.md": theory_page(),
-        "benchmark.md": benchmark_page(),
-    }
-    made |= {f"api/{path}": text for path, text in api_pages().items()}
-    for path, text in made.items():
+    own = {"rubric": rubric_page, "theory": theory_page, "benchmark": benchmark_page}
+    made = {f"{name}.md": page() for name, page in own.items()}
+    for path, text in (made | api_pages()).items():
         (target / path).write_text(text, encoding="utf-8")
 
 
 def build(target: Path | None = None) -> Path:
-    """Build the site in a folder (``build/site``), replacing what is in it, and check its links.
+    """Build the site in a folder (``build/site``) in place of what is in it, and check its links.
 
-    Raises:
-        ConfigError: If the extra ``site`` is not installed.
-        ResultsError: If Sphinx fails, or a link leads nowhere.
+    ConfigError without the extra ``site``; ResultsError if Sphinx fails, or a link leads nowhere.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -198,19 +166,18 @@ class _Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.anchors: set[str] = set()
-        self.links: list[str] = []
-        self.loaded: list[str] = []
+        self.targets: list[tuple[str, bool]] = []  # whether it is part of the page, or only linked
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {key: value or "" for key, value in attrs}
         self.anchors |= {values[key] for key in ("id", "name") if key in values}
         if tag == "a" and "href" in values:
-            self.links.append(values["href"])
+            self.targets.append((values["href"], False))
         elif tag in {"script", "img", "iframe", "source", "video"} and "src" in values:
-            self.loaded.append(values["src"])
+            self.targets.append((values["src"], True))
         elif tag == "link" and values.get("rel") not in {"canonical", "author", "license"}:
-            self.loaded.append(values.get("href", ""))
+            self.targets.append((values.get("href", ""), True))
 
 
 def broken_links(folder: Path) -> list[str]:
@@ -225,24 +192,16 @@ def broken_links(folder: Path) -> list[str]:
     found = []
     for path, page in pages.items():
         where = path.relative_to(folder).as_posix()
-        for target in page.loaded:
-            url = urlsplit(target)
-            if url.scheme == "data":
-                continue
-            if url.scheme or url.netloc:
-                found.append(f"{where} fetches {target}")
-            elif not (path.parent / unquote(url.path)).exists():
-                found.append(f"{where} lacks {target}")
-        for target in page.links:
+        for target, loaded in page.targets:
             url = urlsplit(target)
             if url.scheme or url.netloc:
+                if loaded and url.scheme != "data":
+                    found.append(f"{where} fetches {target}")
                 continue
             other = (path.parent / unquote(url.path)).resolve() if url.path else path
             if other.is_dir():
                 other = other / "index.html"
-            anchor = unquote(url.fragment)
-            if not other.is_file() or (
-                anchor and other in pages and anchor not in pages[other].anchors
-            ):
-                found.append(f"{where} links to {target}")
+            anchors, anchor = pages[other].anchors if other in pages else (), unquote(url.fragment)
+            if not other.is_file() or (anchor and other in pages and anchor not in anchors):
+                found.append(f"{where} {'lacks' if loaded else 'links to'} {target}")
     return found

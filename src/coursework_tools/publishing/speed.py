@@ -25,12 +25,7 @@ def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(record: Mapping[str, Any], starts: tuple[str, ...] = ("",)) -> Table:
-    """The rows with their goals, for the terminal, the README and the notebooks.
-
-    Args:
-        record: A recorded benchmark.
-        starts: How the keys of the rows start that are wanted; all by default.
-    """
+    """The rows whose keys start so (all by default) with their goals, for terminal, README and notebooks."""
     lines = [_line(row) for row in rows(record) if row["key"].startswith(starts)]
     return Table(COLUMNS, lines, caption=_machine(record))
 

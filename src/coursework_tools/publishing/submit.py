@@ -42,9 +42,7 @@ def notebooks_of(course: str) -> list[str]:
 def write(course: str, folder: Path) -> list[Path]:
     """Write what is handed in into an empty folder; the PDF and the notebooks.
 
-    Raises:
-        ConfigError: If there is no such course, or the folder is not empty.
-        ResultsError: If the wheel cannot be built.
+    ConfigError if there is no such course, or the folder is not empty; ResultsError without a wheel.
     """
     if course not in COURSES:
         raise ConfigError(f"There is no course {course!r}; choose from {', '.join(COURSES)}.")
@@ -73,11 +71,7 @@ def write(course: str, folder: Path) -> list[Path]:
 
 
 def check(folder: Path, notebook: str) -> None:
-    """Run one of the written notebooks with what lies beside it, and without the checkout.
-
-    Raises:
-        ResultsError: If it does not run to its end.
-    """
+    """Run a written notebook with what lies beside it, without the checkout; ResultsError if it fails."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 

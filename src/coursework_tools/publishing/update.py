@@ -12,12 +12,8 @@ from coursework_tools.publishing import headline, readme, writeup
 
 
 def check() -> int:
-    """Validate all results; returns how many there are.
-
-    Raises:
-        ResultsError: If something made from them is stale.
-    """
-    names = _validated()
+    """Validate all results; how many there are, or ResultsError if something made from them is stale."""
+    names = [store.read(name)["name"] for name in store.names()]
     try:
         stored = json.loads((settings.results_dir() / "headline.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # missing or broken is stale
@@ -31,7 +27,7 @@ def check() -> int:
 
 def update(say: Callable[[str], object]) -> None:
     """Make everything anew."""
-    names = _validated()
+    names = [store.read(name)["name"] for name in store.names()]
     headline.write()
     readme.update()
     say(str(headline.table()))
@@ -39,10 +35,3 @@ def update(say: Callable[[str], object]) -> None:
     say("typesetting ...")
     for path in writeup.write():
         say(f"written to {path}")
-
-
-def _validated() -> list[str]:
-    names = store.names()
-    for name in names:
-        store.read(name)
-    return names

@@ -12,7 +12,6 @@ in the document's keywords, which tells a stale PDF from a fresh one without typ
 from __future__ import annotations
 
 import ast
-import functools
 import hashlib
 import json
 import re
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions, store
-from coursework.report.notebook import MARKER
+from coursework_tools.student.markers import Definition, regions
 
 if TYPE_CHECKING:
     import typst
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 DOCUMENTS = {"solutions": "", "csci5527": "CSCI5527 HW4", "csc413": "CSC413 A4"}
 
 _GUARDS = ("require", "expect", "probability", "check_")  # functions that only check arguments
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 _RESULTS = re.compile(
     r"\b(result|with|known|cell|lines|rows-of|when|optional)\("
@@ -45,11 +43,7 @@ _LISTING = re.compile(r'#listing\(((?:\s*"[^"]+",?)+)\s*\)')
 
 
 def folder() -> Path:
-    """Folder of the Typst sources.
-
-    Raises:
-        ResultsError: If there is none (the package is installed without the checkout).
-    """
+    """Folder of the Typst sources; ResultsError if there is none (installed without the checkout)."""
     path = settings.repo_root() / "writeup"
     if not (path / "solutions.typ").is_file():
         raise ResultsError(
@@ -83,9 +77,7 @@ class Listing(NamedTuple):
 
     title: str
     path: str
-    objects: tuple[
-        str, ...
-    ]  # classes, functions or Class.method, in the order in which they appear
+    objects: tuple[str, ...]  # classes, functions or Class.method, in the order of the document
 
 
 def listings(source: str) -> list[Listing]:
@@ -104,12 +96,6 @@ class Line:
     number: int
     text: str
     marked: bool = False
-
-
-@functools.lru_cache(maxsize=32)
-def _parsed(path: Path) -> tuple[ast.Module, list[str]]:
-    content = path.read_text(encoding="utf-8")
-    return ast.parse(content), content.splitlines()
 
 
 def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
@@ -146,29 +132,18 @@ def _left_out(node: ast.AST) -> set[int]:
     return found
 
 
-def _solution_lines(lines: list[str]) -> tuple[set[int], set[int]]:
-    """Numbers of the lines between ``# solution:begin`` and ``end``, and of these markers."""
-    inside, markers, begun = set(), set(), False
-    for number, line in enumerate(lines, 1):
-        if MARKER.match(line):
-            markers.add(number)
-            begun = "solution:begin" in line
-        elif begun:
-            inside.add(number)
-    return inside, markers
-
-
 def cut(listing: Listing) -> list[Line]:
     """The lines of a listing without docstrings and argument checks; what a student writes is marked.
 
-    Raises:
-        ResultsError: If the file or an object is gone, or no line would be marked.
+    ResultsError if the file or an object is gone, or no line would be marked.
     """
     path = settings.repo_root() / "src" / "coursework" / listing.path
     if not path.is_file():
         raise ResultsError(f"There is no {listing.path}; mend the #listing in writeup/*.typ.")
-    module, lines = _parsed(path)
-    solution, markers = _solution_lines(lines)
+    content = path.read_text(encoding="utf-8")
+    module, lines, marked = ast.parse(content), content.splitlines(), regions(content)
+    solution = {n for region in marked for n in range(region.first + 1, region.last)}
+    markers = {n for region in marked for n in (region.first, region.last)}
     chosen: list[int] = []
     shown_classes: set[str] = set()
     for name in listing.objects:
@@ -204,9 +179,7 @@ def cut(listing: Listing) -> list[Line]:
 def inputs() -> dict[str, str]:
     """What is handed to Typst: names of the results, code, claims, questions, and the digest.
 
-    Raises:
-        ResultsError: If a required result is missing, a result is from stand-in data, or a listing
-            does not fit its source.
+    ResultsError if a result is missing or from stand-in data, or a listing does not fit its source.
     """
     from coursework.theory import claims
 
@@ -270,11 +243,7 @@ def compiler(document: str = "solutions") -> typst.Compiler:
 def typeset(
     document: str = "solutions", form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80
 ) -> Any:
-    """A document as bytes (``pdf``) or a list of bytes, one a page (``png``).
-
-    Raises:
-        ResultsError: If something that it is made from is missing or wrong.
-    """
+    """A document as bytes (``pdf``) or a list of bytes, one a page; ResultsError if it cannot be made."""
     import typst
 
     try:

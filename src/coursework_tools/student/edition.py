@@ -50,14 +50,9 @@ def notebook_of(problem: int) -> str:
 
 
 def write(folder: Path, problem: int | None = None, force: bool = False) -> list[Path]:
-    """Write one problem, or all, into a student's folder, beside the problems that are there.
+    """Write one problem, or all, into a student's folder, beside what is there; the files, relative to it.
 
-    Returns:
-        The files, relative to the folder.
-
-    Raises:
-        ConfigError: A file of the student would be lost, or there is no such problem.
-        DataError: The folder cannot be written, or a notebook is missing.
+    ConfigError if work would be lost, or there is no such problem; DataError if it cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder with --folder.")
@@ -92,11 +87,7 @@ def write(folder: Path, problem: int | None = None, force: bool = False) -> list
 
 
 def find(folder: Path | None = None) -> Path:
-    """The student's folder: the one named, else the working folder, else ``student`` in it.
-
-    Raises:
-        ConfigError: None of them is one.
-    """
+    """The student's folder: the one named, else the working folder, else ``student`` in it."""
     for candidate in [folder] if folder is not None else [Path(), Path("student")]:
         if (candidate / MANIFEST).is_file():
             return candidate.resolve()

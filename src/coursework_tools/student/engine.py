@@ -62,8 +62,7 @@ def solution_of(task: Task) -> ModuleType:
 def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
     """The solution's module with the text of the task's objects changed.
 
-    Raises:
-        LookupError: The text that a change quotes is not in the solution any more.
+    LookupError if the text that a change quotes is not in the solution any more.
     """
     solution = solution_of(task)
     if not changes:

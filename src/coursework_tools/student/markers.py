@@ -57,8 +57,7 @@ class Region:
 def regions(source: str) -> list[Region]:
     """The marked regions of a module, from its top to its bottom.
 
-    Raises:
-        CourseworkError: A marker has no partner, or stands outside of a function.
+    CourseworkError if a marker has no partner, or stands outside of a function.
     """
     lines, functions = source.splitlines(), list(_functions(ast.parse(source)))
     begins = {n: head for n, line in enumerate(lines, 1) if (head := _BEGIN.fullmatch(line))}
@@ -87,11 +86,7 @@ def regions(source: str) -> list[Region]:
 
 
 def skeleton(source: str, module: str) -> str:
-    """The student's version of a module; what is not asked for is imported from ``module``.
-
-    Raises:
-        CourseworkError: See :func:`regions`, or nothing is marked.
-    """
+    """The student's version of a module; what is not asked for is imported from ``module``."""
     marked = regions(source)
     if not marked:
         raise CourseworkError(f"Nothing is marked in {module}; there is no skeleton to make.")

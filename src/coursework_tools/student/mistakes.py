@@ -45,11 +45,7 @@ def mistakes() -> dict[str, Sequence[Mistake]]:
 
 
 def parse(text: str) -> dict[str, Sequence[Mistake]]:
-    """Read the format.
-
-    Raises:
-        ValueError: A line is of no kind that the head of the file explains.
-    """
+    """Read the format; ValueError if a line is of no kind that the head of the file explains."""
     found: dict[str, list[Mistake]] = {}
     changes: list[list[str]] = []  # of the alternative that is being read: pairs of old and new
     before = ""

@@ -7,10 +7,10 @@ other sections everything stays but the cells in :data:`LEFT_OUT`, and what coul
 
 from __future__ import annotations
 
-import ast
 import builtins
 import copy
 import re
+import symtable
 from typing import Any
 
 from nbformat import v4
@@ -146,25 +146,23 @@ class _Names:
         kept = []
         for cell in cells:
             if cell.cell_type == "code":
-                used, stored = _names(ast.parse(cell.source))
-                if used - stored - self.defined:
+                used, bound = _names(symtable.symtable(cell.source, "cell", "exec"))
+                if used - bound - self.defined:
                     continue
-                self.defined |= stored
+                self.defined |= bound
             kept.append(cell)
         return kept
 
 
-def _names(tree: ast.AST) -> tuple[set[str], set[str]]:
-    """Names that are read and names that are bound, wherever in a cell."""
-    nodes = list(ast.walk(tree))
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    used = {name.id for name in names if isinstance(name.ctx, ast.Load)}
-    stored = {name.id for name in names if not isinstance(name.ctx, ast.Load)}
-    for node in nodes:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) and node.name:
-            stored.add(node.name)
-        elif isinstance(node, ast.arg):
-            stored.add(node.arg)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            stored |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    return used, stored
+def _names(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
+    """Global names that a cell reads, in its functions too, and those that it binds."""
+    top = table.get_type() == "module"
+    used = {
+        s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())
+    }
+    bound = {
+        s.get_name() for s in table.get_symbols() if top and (s.is_assigned() or s.is_imported())
+    }
+    for inner in table.get_children():
+        used |= _names(inner)[0]
+    return used, bound

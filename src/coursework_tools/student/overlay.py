@@ -42,11 +42,7 @@ class _Overlay(MetaPathFinder, Loader):
 
 
 def use(folder: str | Path) -> None:
-    """Import the modules of a folder that ``coursework student`` made in place of the package's.
-
-    Raises:
-        ConfigError: It is no such folder, or the package's modules were imported already.
-    """
+    """Import the modules of a folder that ``coursework student`` made in place of the package's."""
     root = edition.find(Path(folder))
     modules = [m for number in edition.problems_in(root) for m in contents.MODULES[number]]
     files = {f"coursework.{module}": root / edition.path_of(module) for module in modules}

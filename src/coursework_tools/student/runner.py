@@ -7,6 +7,7 @@ long, or dies, the task that it was at gets a remark, and a new worker goes on b
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import queue
@@ -73,15 +74,13 @@ def _work(folder: Path, tasks: list[Task], seconds: float) -> Generator[Report, 
     """Reports of one worker, as far as it comes; returns the tasks that are left."""
     names = [task.name for task in tasks]
     lines: queue.Queue[str] = queue.Queue()
+    slow = f"It took longer than {seconds:g} seconds: is there a loop that never ends?"
+    command = [sys.executable, "-m", "coursework_tools.student.runner", str(folder), *names]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "coursework_tools.student.runner", str(folder), *names],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            text=True,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints,
             encoding="utf-8",
-        )
+        )  # fmt: skip
         assert worker.stdout is not None
         threading.Thread(target=_read, args=(worker.stdout, lines), daemon=True).start()
         try:
@@ -94,9 +93,6 @@ def _work(folder: Path, tasks: list[Task], seconds: float) -> Generator[Report, 
             for number, task in enumerate(tasks):
                 line = _next(lines, seconds)
                 if not line:
-                    slow = (
-                        f"It took longer than {seconds:g} seconds: is there a loop that never ends?"
-                    )
                     yield _nothing(task, slow if line is None else "It ended the Python process.")
                     return tasks[number + 1 :]
                 name, passed, total, remarks = json.loads(line)
@@ -108,9 +104,8 @@ def _work(folder: Path, tasks: list[Task], seconds: float) -> Generator[Report, 
 
 
 def _read(stream: IO[str], lines: queue.Queue[str]) -> None:
-    for line in stream:
+    for line in itertools.chain(stream, [""]):
         lines.put(line)
-    lines.put("")
 
 
 def _next(lines: queue.Queue[str], seconds: float) -> str | None:
@@ -131,14 +126,11 @@ def _nothing(task: Task, words: str) -> Report:
 def judge(task: Task, path: Path) -> Report:
     """Examine the object of a task in a student's file, whatever the file may do."""
 
-    def place(error: BaseException) -> str:
-        return _place(error, path)
-
     try:
         student = load(path, task)
     except BaseException as error:
         return _nothing(task, f"{path.name} does not import: {_place(error, path)}.")
-    return examine(task, student, place)
+    return examine(task, student, lambda error: _place(error, path))
 
 
 def load(path: Path, task: Task) -> ModuleType:
@@ -149,9 +141,7 @@ def load(path: Path, task: Task) -> ModuleType:
     others -= {*task.names}
     try:
         tree = ast.parse(text)
-    except (
-        SyntaxError
-    ):  # perhaps in an object of another task: blank it, so that lines keep their numbers
+    except SyntaxError:  # perhaps in another object: blank that, so that lines keep their numbers
         block = rf"^(?:class|def) (?:{'|'.join(others) or '$'})\b.*\n(?:[ \t)\]#].*\n|\n)*"
         tree = ast.parse(re.sub(block, lambda m: "\n" * m[0].count("\n"), text, flags=re.MULTILINE))
     tree.body = [node for node in tree.body if getattr(node, "name", None) not in others]

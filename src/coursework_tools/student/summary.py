@@ -13,11 +13,7 @@ from coursework_tools.student import edition, runner
 
 
 def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
-    """Examine an edition and print the result; returns whether all of it is right.
-
-    Raises:
-        ConfigError: If the edition lacks the problem.
-    """
+    """Examine an edition and print the result; returns whether all of it is right."""
     root = edition.find(folder)
     there = edition.problems_in(root)
     problems = there if problem is None else edition.problems_of(problem)
