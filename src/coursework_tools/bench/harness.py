@@ -109,8 +109,8 @@ def peak_memory(step: Step, how: Memory) -> float | None:
     """Most bytes that one call held at once beyond what was there before."""
     if how == "none":
         return None
-    gc.collect()
     if how == "tensors" and _on_gpu():
+        gc.collect()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         timed(step)
