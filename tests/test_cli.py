@@ -21,6 +21,7 @@ from coursework.data.sources import Source
 from coursework.data.text import read_lines
 from coursework.errors import ConfigError
 from coursework.experiments import base
+from coursework.report import store
 from coursework_tools.cli import app
 
 runner = CliRunner()
@@ -167,6 +168,28 @@ def test_only_unchanged_presets_on_real_data_become_results(
     record = json.loads((folder / f"cora-{arguments[1]}.json").read_text(encoding="utf-8"))
     assert record["seeds"] == ([0, 1] if "--seeds" in arguments else [0])
     assert (tmp_path / "official").exists() == official
+
+
+def test_a_record_counts_how_often_its_test_part_was_opened(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_experiment(monkeypatch)
+    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path)
+    monkeypatch.setattr(settings, "build_dir", lambda: tmp_path / "build")
+    path = tmp_path / "cora-full.json"
+    for looks in (1, 2):
+        call("train", "cora", "--preset", "full")
+        assert json.loads(path.read_text(encoding="utf-8"))["notes"]["test_looks"] == looks
+    call("train", "cora", "--preset", "full", "--set", "hidden=5")  # not recorded, but looked at
+    call("train", "cora", "--preset", "full")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["notes"].pop("test_looks") == 4
+    path.write_text(
+        json.dumps(record), encoding="utf-8"
+    )  # as it was recorded before there was a count
+    (tmp_path / "build" / "results" / "cora-full.json").unlink()
+    assert store.test_looks("cora-full") == 1
+    assert store.test_looks("cora-best") == 0
 
 
 @pytest.mark.parametrize(

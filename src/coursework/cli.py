@@ -202,7 +202,10 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
             f"of {len(runs)} goes to build/results. --overwrite replaces the recorded one."
         )
     folder = settings.results_dir() if official else settings.build_dir() / "results"
-    path = store.write(store.make_record(name, runs), folder)
+    record = store.make_record(name, runs)
+    if any("test_" in metric for metric in record["metrics"]):
+        record["notes"]["test_looks"] = store.test_looks(name) + 1
+    path = store.write(record, folder)
     rows = []
     for key, metric in store.read(name, folder)["metrics"].items():
         interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else "–"

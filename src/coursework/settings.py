@@ -54,8 +54,8 @@ def limit_threads() -> None:
     value = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
     if not value.isdecimal() or int(value) < 1:
         raise ConfigError(f"The number of threads is {value!r}; set it to 1 or more.")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = value  # read when the library is loaded
+    for name in ("OMP", "OPENBLAS", "MKL", "RAYON"):  # the last one: tokenizers
+        os.environ[f"{name}_NUM_THREADS"] = value  # read when the library is loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch = sys.modules.get("torch")
     if torch is not None:  # loaded before us, in a notebook say

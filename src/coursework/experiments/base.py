@@ -34,6 +34,7 @@ EXPERIMENTS: dict[str, str] = {
     "sentiment": "Problem 1: polarity of tweets with a bidirectional LSTM",
     "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
     "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
+    "minilm": "Problem 1: the same tweets with a pre-trained Transformer",
     "translation": "Problem 2: French to English, recurrent and Transformer",
     "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
     "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",

@@ -203,6 +203,17 @@ def seeds_of(name: str) -> int:
     return 0
 
 
+def test_looks(name: str) -> int:
+    """How often a training of this name has opened its test part, as far as its records say."""
+    found = [0]
+    for folder in (settings.results_dir(), settings.build_dir() / "results"):
+        with contextlib.suppress(ResultsError):
+            found.append(
+                read(name, folder)["notes"].get("test_looks", 1)
+            )  # at least once, if older
+    return max(found)
+
+
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
     """Read a recorded result.
 

@@ -1,0 +1,88 @@
+"""all-MiniLM-L6-v2: the published weights of a small BERT, and its WordPiece tokeniser.
+
+It was trained by others on pairs of public sentences; none of them are tweets, and none have labels of
+sentiment. There is no stand-in: without the files :func:`load` says in one sentence how to get them.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coursework.data import archives, sources
+from coursework.data.sources import Source
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_USER, _LINK = re.compile(r"(?<!\w)@\w+"), re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_TYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Arrays by name: the size of the header in 8 bytes, the header as JSON, then the values."""
+    raw = path.read_bytes()
+    with archives.reading(path, TypeError):
+        start = 8 + int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8:start])
+        header.pop("__metadata__", None)
+        found = {}
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            content = bytearray(raw[start + begin : start + end])  # writable, as torch wants it
+            values = np.frombuffer(content, _TYPES[entry["dtype"]])
+            found[name] = values.reshape(entry["shape"])
+        return found
+
+
+def plain(text: str) -> str:
+    """A tweet as the model reads it: HTML unescaped, one user name and one link for all."""
+    return _LINK.sub("http", _USER.sub("@user", html.unescape(text)))
+
+
+@dataclass(frozen=True)
+class MiniLM:
+    """The pre-trained model as it is published."""
+
+    weights: dict[str, np.ndarray]  # under the names of the file
+    config: dict[str, Any]  # its sizes, from config.json
+    tokenizer: Tokenizer
+    source: Source
+
+    def encode(self, texts: Sequence[str], most: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tweets as WordPieces end to end, uint16 ``[total]``, and how many each has, int64 ``[n]``.
+
+        Each begins with [CLS] and ends with [SEP], at most ``most`` with these.
+        """
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(most)
+        rows = [np.empty(0, np.uint16)]
+        for start in range(0, len(texts), 10_000):
+            some = [plain(text) for text in texts[start : start + 10_000]]
+            rows += [np.array(r.ids, np.uint16) for r in self.tokenizer.encode_batch_fast(some)]
+        return np.concatenate(rows), np.array([len(row) for row in rows[1:]], np.int64)
+
+
+def load() -> MiniLM:
+    """The weights and the tokeniser.
+
+    Raises:
+        DataError: If they are not available.
+    """
+    from tokenizers import Tokenizer
+
+    source = sources.find("minilm")
+    files = {path.name: path for path in source.files}
+    return MiniLM(
+        read_safetensors(files["model.safetensors"]),
+        json.loads(files["config.json"].read_text(encoding="utf-8")),
+        Tokenizer.from_file(str(files["tokenizer.json"])),
+        source,
+    )

