@@ -25,20 +25,26 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, config
+from coursework.config import Count, Dropout, Positive, config
 from coursework.data import cache, embeddings, sentiment140
 from coursework.data.splits import Split
-from coursework.data.text import PAD, UNK, Vocabulary
+from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
-from coursework.experiments import ngrams, sentiment_signs, word2vec
+from coursework.experiments import ngrams, sentiment_lm, sentiment_signs, word2vec
 from coursework.experiments.base import Job, Run, parameters, restore, run_folder
+from coursework.experiments.sentiment_batches import (
+    PAD_ID,
+    SPECIALS,
+    UNK_ID,
+    Encoded,
+    equal_length_batches,
+)
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
 
 BAR = 0.85  # the accuracy that the assignment asks to exceed
-SPECIALS, PAD_ID, UNK_ID = (PAD, UNK), 0, 1
 SPLIT_SEED = 0  # the same split and word vectors for all training seeds
 PLAN = Plan(
     epochs=3, learning_rate=3e-3, weight_decay=0.01, schedule="one-cycle", warmup=0.1, clip_norm=1.0,
@@ -63,6 +69,8 @@ class Config:
     embedding_dropout: Dropout = 0.2
     word_dropout: Dropout = 0.0  # share of training words replaced by <unk>
     label_smoothing: Dropout = 0.05  # labels come from emoticons and are noisy
+    language_model: sentiment_lm.Config | None = None  # which the network is first; None: it is not
+    embedding_rate: Positive = 1.0  # learning rate of the word vectors, as a share of the others'
     batch_size: Count = 512
     baselines: bool = True  # also fit the linear baselines
     members: Count = 1  # networks of an ensemble, seeds one after the other
@@ -72,6 +80,10 @@ class Config:
 PRESETS: dict[str, Config] = {
     "full": Config(),
     "best": Config(members=3),
+    "pretrained": Config(
+        embedding_dim=200, hidden_size=256, label_smoothing=0.0, embedding_rate=0.3,
+        language_model=sentiment_lm.Config(), plan=dataclasses.replace(PLAN, learning_rate=1.5e-3),
+    ),
     "quick": Config(
         tweets=60_000, max_vocabulary=10_000, embeddings="glove", embedding_dim=50, hidden_size=64,
         batch_size=128, plan=dataclasses.replace(PLAN, epochs=2, learning_rate=4e-3, warmup=0.2),
@@ -80,45 +92,6 @@ PRESETS: dict[str, Config] = {
 
 
 # ------------------------------------------------------------------------------------------------ data
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Tweets as ids of the vocabulary, end to end; one without a word is read as one ``<pad>``."""
-
-    tokens: np.ndarray  # int32, with one <pad> behind the last tweet
-    starts: np.ndarray  # int64 [n]
-    lengths: np.ndarray  # int64 [n]
-    labels: np.ndarray  # float32 [n], 0 or 1
-
-    @classmethod
-    def of(cls, ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Encoded:
-        """From the ids of all tweets end to end ``[total]`` and how many each has ``[n]``."""
-        starts = np.cumsum(lengths) - lengths
-        starts[lengths == 0] = len(ids)
-        tokens = np.append(ids, np.int32(PAD_ID)).astype(np.int32)
-        return cls(tokens, starts, np.maximum(lengths, 1), np.asarray(labels, dtype=np.float32))
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Tweets of one length: tokens int64 ``[B, T]`` and labels float32 ``[B]``."""
-        tokens = self.tokens[self.starts[rows, None] + np.arange(self.lengths[rows[0]])]  # [B, T]
-        return torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(self.labels[rows])
-
-
-def equal_length_batches(
-    lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None
-) -> list[np.ndarray]:
-    """Rows ``[n]`` cut into batches of one length each, shuffled by ``rng`` if there is one."""
-    order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    order = order[np.argsort(lengths[order], kind="stable")]  # stays shuffled within a length
-    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-    batches = [
-        part for g in groups if len(g) for part in np.array_split(g, -(-len(g) // batch_size))
-    ]
-    return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
 
 
 @dataclass(frozen=True)
@@ -136,6 +109,13 @@ class Corpus:
     def data(self) -> dict[str, Any]:
         """Record of the source, with the number of tweets."""
         return self.tweets.source.as_record() | {"tweets": len(self.tweets.labels)}
+
+    def key(self, config: Config) -> str:
+        """Name in the cache for what is learned from the training texts without their labels."""
+        return cache.key_of(
+            self.tweets.source.sha256, SPLIT_SEED, len(self.training), config.max_length,
+            *self.vocabulary.tokens,
+        )  # fmt: skip
 
 
 def split_rows(n: int, config: Config) -> Split:
@@ -201,18 +181,22 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         matrix, found, std = np.array(glove.vectors, np.float32), glove.found, None
     else:
         seed, std = SPLIT_SEED, 0.3
-        key = cache.key_of(
-            corpus.tweets.source.sha256, seed, len(training), config.max_length, *vocabulary.tokens
-        )
         texts = training.tokens, training.starts, training.lengths
         options = word2vec.Config(dim=config.embedding_dim, seed=seed)
-        matrix = word2vec.train(*texts, vocabulary, options, key)
+        matrix = word2vec.train(*texts, vocabulary, options, corpus.key(config))
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std
     noise = seeds.numpy_generator(seed, "glove").normal(0, std, matrix.shape)  # of both kinds
     filled = np.where(found[:, None], matrix * (std / scale), noise)
     return torch.from_numpy(filled.astype(np.float32)), float(np.mean(found))
+
+
+def start(config: Config, corpus: Corpus, seed: int) -> tuple[BiLSTMClassifier, float | None]:
+    """A network to train, with its word vectors, and the share of words that have one."""
+    seeds.seed_everything(seed)
+    vectors, found = word_vectors(config, corpus, seed)
+    return build(config, len(corpus.vocabulary), vectors), found
 
 
 @torch.no_grad()
@@ -254,12 +238,19 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 # -------------------------------------------------------------------------------------------- training
 
 
-def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit, float | None]:
-    """One network, its best epoch on validation, and the share of words with a pre-trained vector."""
+def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit, dict[str, Any]]:
+    """One network, its best epoch on validation, and notes on where its weights started from."""
     config, seed, training, validation = job.config, job.seed, corpus.training, corpus.validation
-    seeds.seed_everything(seed)
-    vectors, found = word_vectors(config, corpus, seed)
-    model = build(config, len(corpus.vocabulary), vectors)
+    model, found = start(config, corpus, seed)
+    notes: dict[str, Any] = {"words_with_pretrained_vector": found}
+    if config.language_model is not None:
+        learner, _ = start(config, corpus, SPLIT_SEED)  # the same for all training seeds
+        texts = training, corpus.validation, corpus.key(config)
+        learned, notes["language_model"] = sentiment_lm.pretrain(
+            learner, config.language_model, *texts
+        )
+        model.load_state_dict(learned, strict=False)
+        seeds.seed_everything(seed)  # wherever the weights came from
 
     def batches(epoch: int) -> engine.Lazy:
         rng = seeds.numpy_generator(seed, "batches", epoch)
@@ -283,11 +274,13 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
     options["identity"]["data"] = corpus.data  # stand-ins and the real tweets are different runs
     # word vectors last: in this order the norm of the gradient was summed in the recorded runs
     rest = [p for name, p in model.named_parameters() if not name.startswith("embedding.")]
+    rate = config.plan.learning_rate * config.embedding_rate
     fit = engine.fit(
         model, config.plan, batches=batches, loss=loss, validate=validate,
-        parameters=[*rest, *model.embedding.parameters()], **options,
+        parameters=[{"params": rest}, {"params": list(model.embedding.parameters()), "lr": rate}],
+        **options,
     )  # fmt: skip
-    return model, fit, found
+    return model, fit, notes
 
 
 def train(job: Job) -> Run:
@@ -296,7 +289,7 @@ def train(job: Job) -> Run:
     if config.members > 1:
         return train_ensemble(job, corpus)
     training, test = corpus.training, corpus.test
-    model, fit, found = fit_network(job, corpus)
+    model, fit, start_notes = fit_network(job, corpus)
     logits = final_logits(model, test)
     metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
     metrics |= {f"test_{name}": value for name, value in scores(logits, test.labels).items()}
@@ -315,7 +308,7 @@ def train(job: Job) -> Run:
         "parameters": parameters(model),
         "embedding_parameters": parameters(model.embedding),
         "vocabulary": len(corpus.vocabulary),
-        "words_with_pretrained_vector": found,
+        **start_notes,
         "unknown_share": {
             name: float((part.tokens[:-1] == UNK_ID).mean())
             for name, part in (("train", training), ("test", test))
