@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from coursework import console, settings
 from coursework.config import Count, as_record, config, override
+from coursework.data import sentiment140
 from coursework.data.sources import Source
 from coursework.data.text import read_lines
 from coursework.errors import ConfigError
@@ -217,6 +218,21 @@ def test_evaluate_prints_the_metrics(
     result = call("evaluate", "cora", "--checkpoint", str(tmp_path / "best.pt"))
     assert result.code == 0
     assert "0.5000" in result.out
+
+
+def test_evaluate_on_hand_labelled_tweets(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "Only models of sentiment" in call("evaluate", "cora", "--hand-labelled").out
+    said = call("evaluate", "sentiment", "--hand-labelled")
+    assert said.code == 1
+    assert "The hand-labelled tweets are not available; put testdata" in said.out
+    tweets = ["I love this great day", "so sad and sick, I hate it"] * 5, np.array([1, 0] * 5)
+    monkeypatch.setattr(sentiment140, "hand_labelled", lambda: tweets)
+    assert (
+        "hand_labelled_accuracy 1.0000 low 0.72"
+        in call("evaluate", "sentiment", "--hand-labelled").out
+    )
 
 
 def test_report_check(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import functools
 import gc
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,15 +46,33 @@ def _checkpoint(experiment: str, given: Path | None) -> Path:
 def evaluate(
     experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
     checkpoint: Checkpoint = None,
+    hand_labelled: Annotated[
+        bool,
+        typer.Option(
+            "--hand-labelled", help="On the tweets that people labelled (sentiment, minilm)."
+        ),
+    ] = False,
 ) -> None:
     """Measure a trained model on its test data."""
+    from coursework.data import sentiment140
     from coursework.experiments import base
+    from coursework.stats import wilson
 
     module = base.get(experiment)
     if not hasattr(module, "evaluate"):
         raise ConfigError(f"Experiment {experiment} keeps no model that could be evaluated alone.")
+    if hand_labelled and experiment not in ("sentiment", "minilm"):
+        raise ConfigError("Only models of sentiment and minilm can read the hand-labelled tweets.")
     path = _checkpoint(experiment, checkpoint)
-    rows = [(key, f"{value:.4f}") for key, value in module.evaluate(path).items()]
+    if hand_labelled:
+        texts, labels = sentiment140.hand_labelled()
+        model: Any = module
+        right = int(((model.load(path).predict(texts) > 0.5) == labels).sum())
+        low, high = wilson(right, len(labels))
+        metrics = {"hand_labelled_accuracy": right / len(labels), "low": low, "high": high}
+    else:
+        metrics = module.evaluate(path)
+    rows = [(key, f"{value:.4f}") for key, value in metrics.items()]
     show(f"{experiment}: {path.parent.name}/{path.name}", ["metric", "value"], rows)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from coursework.data import sentiment140, sources
 from coursework.data.sentiment140 import MEMBER, Texts, read_csv
-from coursework.data.sources import Source
+from coursework.data.sources import FileCheck, Source
 from coursework.data.text import clean_tweet, tokenise
 from coursework.errors import DataError
 
@@ -45,9 +45,11 @@ def two_columns(texts: list[str] = TEXTS) -> bytes:
     return out.getvalue().encode("utf-8")
 
 
-def in_zip(path: Path, content: bytes, member: str = MEMBER) -> Path:
+def in_zip(
+    path: Path, content: bytes, member: str = MEMBER, content_of_hand: bytes = b"other"
+) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("testdata.manual.2009.06.14.csv", b"other")
+        archive.writestr("testdata.manual.2009.06.14.csv", content_of_hand)
         archive.writestr(member, content)
     return path
 
@@ -152,6 +154,57 @@ def test_wrong_number_of_tweets(small: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(DataError, match="2 negative and 2 positive tweets instead of 3 each"):
         sentiment140.load()
     assert not list((small / "parsed").iterdir()) if (small / "parsed").exists() else True
+
+
+HAND = [("0", "awful &amp; sad"), ("2", "a train"), ("4", "Ã¼ber :)"), ("0", "bad"), ("2", "x")]
+
+
+@pytest.fixture
+def few(standin: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where the hand-labelled tweets are looked for, and as many as in ``HAND``."""
+    monkeypatch.setattr(sentiment140, "_HAND_LABELS", {"0": 2, "4": 1, "2": 2})
+    monkeypatch.setattr(sources, "check", lambda path, file: FileCheck(path, 0, None))
+    (standin / "sentiment140").mkdir()
+    return standin / "sentiment140"
+
+
+@pytest.mark.parametrize("form", ["archive", "file"])
+def test_hand_labelled_tweets_without_the_neutral_ones(few: Path, form: str) -> None:
+    if form == "archive":
+        in_zip(few / "trainingandtestdata.zip", official(), content_of_hand=official(HAND))
+    else:
+        plain(few / sentiment140.HAND_LABELLED, official(HAND))
+    texts, labels = sentiment140.hand_labelled()
+    assert texts == ["awful & sad", "Ã¼ber :)", "bad"]
+    assert labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (official(HAND[:4]), "2 negative, 1 positive and 1 neutral tweets, so it is not"),
+        (b'"0","1","text"\n', "3 columns"),
+        (official(HAND).decode("latin-1").encode("utf-16"), "cannot be read"),
+        (b"\xef\xbb\xbf" + official(HAND), "has the label"),
+        (official([*HAND, ("3", "x")]), "label '3' besides 0, 4, 2"),
+    ],
+    ids=["too few", "columns", "UTF-16", "byte order mark", "label"],
+)
+def test_other_files_of_hand_labelled_tweets(few: Path, content: bytes, problem: str) -> None:
+    plain(few / sentiment140.HAND_LABELLED, content)
+    with pytest.raises(DataError, match=problem):
+        sentiment140.hand_labelled()
+
+
+def test_without_hand_labelled_tweets_a_sentence_says_where_they_go(standin: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"put testdata\.manual.*\.csv or .*zip\) into .*sentiment140\."
+    ):
+        sentiment140.hand_labelled()
+    (standin / "sentiment140").mkdir()
+    in_zip(standin / "sentiment140" / "trainingandtestdata.zip", official())
+    with pytest.raises(DataError, match="bytes instead of 81,363,704"):
+        sentiment140.hand_labelled()
 
 
 def test_texts_behave_like_a_list() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coursework import settings
 from coursework.data import archives, cache, sources, text
 from coursework.data.sources import Source
 from coursework.data.splits import Split, group_split, random_split
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMBER = "training.1600000.processed.noemoticon.csv"
+HAND_LABELLED = "testdata.manual.2009.06.14.csv"  # the other member of the official archive
+_HAND_LABELS = {"0": 177, "4": 182, "2": 139}  # negative, positive, neutral -> how many
 FRACTIONS = (0.6, 0.2, 0.2)
 _N_TWEETS = 1_600_000
 _VERSION = 1  # raise it when the reading, the cleaning or the tokenising changes
@@ -80,13 +83,13 @@ class TokenisedTweets:
         return len(self.labels)
 
 
-def _table(path: Path) -> tuple[pa.Table, bool]:
+def _table(path: Path, member: str) -> tuple[pa.Table, bool]:
     """First and last column as strings; whether it is the official file with six columns."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     if path.suffix == ".zip":
-        raw = archives.member(path, MEMBER)
+        raw = archives.member(path, member)
     else:
         raw = archives.gunzip(path) if path.suffix == ".gz" else path.read_bytes()
     lines = io.TextIOWrapper(io.BytesIO(raw), "latin-1", newline="")
@@ -111,20 +114,22 @@ def _table(path: Path) -> tuple[pa.Table, bool]:
     return table, official
 
 
-def read_csv(path: Path) -> tuple[pa.Array, np.ndarray]:
-    """Texts and labels (0 or 1, int8) from the official six columns or the two of a data root."""
+def read_csv(
+    path: Path, member: str = MEMBER, known: Sequence[str] = ("0", "4")
+) -> tuple[pa.Array, np.ndarray]:
+    """Texts and places of their labels among the ``known`` ones (int8), from six columns or two."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     with archives.reading(path, csv.Error, pa.ArrowException):
-        table, official = _table(path)
+        table, official = _table(path, member)
     column, texts = (part.combine_chunks() for part in table.columns)
-    labels = pc.index_in(column, value_set=pa.array(["0", "4"], column.type))
+    labels = pc.index_in(column, value_set=pa.array(known, column.type))
     if labels.null_count:
         strange = column[labels.is_null().index(True).as_py()].as_py()
         raise DataError(
-            f"{path} has the label {strange[:20]!r} besides 0 (negative) and 4 (positive); put the "
-            "official file there."
+            f"{path} has the label {strange[:20]!r} besides {', '.join(known)} (0 negative, 4 positive); "
+            "put the official file there."
         )
     if official:
         escaped = pc.match_substring(texts, "&")
@@ -160,6 +165,36 @@ def load() -> Sentiment140:
     arrays = cache.arrays("sentiment140-texts", key, lambda: _parsed(source))
     texts = Texts(arrays["bytes"], arrays["offsets"])
     return Sentiment140(texts, np.asarray(arrays["labels"]), source)
+
+
+def hand_labelled() -> tuple[list[str], np.ndarray]:
+    """The 359 tweets labelled by people: texts, and labels int8 ``[359]``; neutral ones are left out.
+
+    They were collected apart from the others, by topic, and are the test of older publications.
+
+    Raises:
+        DataError: If neither the official archive nor this file of it is in the data root or the cache.
+    """
+    archive = sources.info("sentiment140").files[0]
+    for folder in (settings.data_root(), settings.cache_dir()):
+        if folder is None:
+            continue
+        whole = folder / archive.path
+        alone = whole.with_name(HAND_LABELLED)
+        path = alone if alone.is_file() else whole
+        if path.is_file():
+            if path == whole and (problem := sources.check(path, archive).problem):
+                raise archives.wrong(f"{path} {problem}")
+            texts, labels = read_csv(path, HAND_LABELLED, list(_HAND_LABELS))
+            counts = np.bincount(labels, minlength=3).tolist()
+            if counts != list(_HAND_LABELS.values()):
+                found = "{} negative, {} positive and {} neutral tweets".format(*counts)
+                raise archives.wrong(f"{path} has {found}, so it is not the official file")
+            return texts.filter(labels < 2).to_pylist(), labels[labels < 2]
+    raise DataError(
+        f"The hand-labelled tweets are not available; put {HAND_LABELLED} or the archive that holds it "
+        f"({archive.url}) into {(settings.cache_dir() / archive.path).parent}."
+    )
 
 
 def load_tokens() -> TokenisedTweets:
