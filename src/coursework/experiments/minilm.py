@@ -28,7 +28,8 @@ from coursework.data.splits import Split
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, parameters, restore
-from coursework.experiments.sentiment import Encoded, equal_length_batches, scores
+from coursework.experiments.sentiment import scores
+from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
 from coursework.models.bert import Bert, BertClassifier
 from coursework.stats import wilson
 from coursework.training import checkpoints, devices, engine, seeds
