@@ -69,6 +69,7 @@ class Config:
     embedding_dropout: Dropout = 0.2
     word_dropout: Dropout = 0.0  # share of training words replaced by <unk>
     label_smoothing: Dropout = 0.05  # labels come from emoticons and are noisy
+    labelled: Annotated[int, Field(ge=60)] | None = None  # training tweets with a label, the first
     language_model: sentiment_lm.Config | None = None  # which the network is first; None: it is not
     embedding_rate: Positive = 1.0  # learning rate of the word vectors, as a share of the others'
     batch_size: Count = 512
@@ -256,7 +257,8 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
 
     def batches(epoch: int) -> engine.Lazy:
         rng = seeds.numpy_generator(seed, "batches", epoch)
-        rows = equal_length_batches(training.lengths, config.batch_size, rng)
+        lengths = training.first(config.labelled).lengths
+        rows = equal_length_batches(lengths, config.batch_size, rng)
         return engine.Lazy(rows, training.batch)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:

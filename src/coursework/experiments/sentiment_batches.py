@@ -33,6 +33,10 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def first(self, n: int | None) -> Encoded:
+        """The first ``n`` tweets; None: all."""
+        return Encoded(self.tokens, self.starts[:n], self.lengths[:n], self.labels[:n])
+
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Tweets of one length: tokens int64 ``[B, T]`` and labels float32 ``[B]``."""
         tokens = self.tokens[self.starts[rows, None] + np.arange(self.lengths[rows[0]])]  # [B, T]

@@ -7,8 +7,9 @@ tweets are not looked at. ``size-...`` variants change the number of training tw
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
-from coursework.config import config, override
+from coursework.config import Count, config, override
 from coursework.data import sentiment140
 from coursework.experiments import sentiment, study
 from coursework.experiments.base import Job, Run, parameters
@@ -28,6 +29,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "size-60000": ("train_tweets=60000",),
 }
 """Name -> what it changes of the base, as ``key=value``."""
+_PLAIN = ("language_model=none", "embedding_rate=1", "plan.learning_rate=3e-3")
+_LABELS = {
+    15_000: ("labelled=15000", "batch_size=64", "plan.epochs=6"),
+    60_000: ("labelled=60000", "batch_size=128", "plan.epochs=4"),
+    240_000: ("labelled=240000", "batch_size=256", "plan.epochs=3"),
+}
+LABELS: dict[str, tuple[str, ...]] = {
+    f"{n} labels, {what}": (*changes, *more)
+    for n, changes in _LABELS.items()
+    for what, more in (("plain", _PLAIN), ("language model", ()))
+}
+"""The learning curve over labels, with a language model of all training tweets and without one."""
 BASE = override(
     sentiment.PRESETS["full"],
     ["tweets=300000", "train_tweets=120000", "hidden_size=96", "baselines=false", "plan.epochs=2"],
@@ -42,7 +55,7 @@ SMALL = override(
 
 
 def _base_of(variant: str) -> str:
-    return "base"
+    return variant.replace("language model", "plain") if variant in LABELS else "base"
 
 
 @config
@@ -51,20 +64,23 @@ class Config:
 
     base: sentiment.Config = BASE
     variants: tuple[str, ...] = tuple(VARIANTS)
+    validation_tweets: Count | None = None  # on which the variants are compared; None: all
 
     def __post_init__(self) -> None:
-        study.check(self.variants, VARIANTS, _base_of)
+        study.check(self.variants, VARIANTS | LABELS, _base_of)
 
 
 PRESETS = {
     "full": Config(),
+    "labels": Config(sentiment.PRESETS["pretrained"], tuple(LABELS), validation_tweets=60_000),
     "quick": Config(SMALL, ("base", "random vectors", "no label smoothing")),
 }
 
 
-def fit(name: str, job: Job) -> study.Trained:
+def fit(name: str, job: Job, validation_tweets: int | None = None) -> study.Trained:
     """One variant, with its own vocabulary, on the validation tweets."""
     corpus = sentiment.prepare(job.config)
+    corpus = dataclasses.replace(corpus, validation=corpus.validation.first(validation_tweets))
     job = dataclasses.replace(job, experiment="sentiment")  # its checkpoint is one of sentiment
     model, record, _ = sentiment.fit_network(job, corpus)
     logits = sentiment.final_logits(model, corpus.validation)
@@ -76,8 +92,9 @@ def fit(name: str, job: Job) -> study.Trained:
 
 def train(job: Job) -> Run:
     """Train every variant once, with the same seed."""
-    variants = {name: VARIANTS[name] for name in job.config.variants}
-    found = study.run(job, job.config.base, variants, fit, _base_of)
+    variants = {name: (VARIANTS | LABELS)[name] for name in job.config.variants}
+    some = partial(fit, validation_tweets=job.config.validation_tweets)
+    found = study.run(job, job.config.base, variants, some, _base_of)
     return job.run(found.pop("metrics"), sentiment140.load_tokens().source, **found)
 
 
