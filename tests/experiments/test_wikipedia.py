@@ -26,9 +26,12 @@ from coursework.stats import summarise
 TINY = Config(
     plan=dataclasses.replace(Config.plan, epochs=4, learning_rate=2e-2),
     attention_plan=dataclasses.replace(Config.attention_plan, epochs=6),
+    sign_plan=dataclasses.replace(Config.sign_plan, epochs=6), sign_members=2, sign_batch=64,
     hidden=16, steps_per_epoch=8, trees=20, members=2, candidates=5, attention_batch=64,
 )  # fmt: skip
-BRIEF = dataclasses.replace(TINY, plan=dataclasses.replace(TINY.plan, epochs=1), members=1)
+BRIEF = dataclasses.replace(
+    TINY, plan=dataclasses.replace(TINY.plan, epochs=1), members=1, sign_members=1
+)
 
 
 def job(config: Config, seed: int = 0, **options: object) -> Job:
@@ -63,7 +66,7 @@ def test_every_model_is_tested_on_every_split(run: Run) -> None:
         for model in wikipedia.MODELS:
             prefix = f"{kind}.{model}.test_"
             assert m[prefix + "mae_ln"] == pytest.approx(m[prefix + "mae_log10"] * np.log(10))
-            network = model in ("mlp", "gcn", "gat", "gnn", "attention", "ensemble")
+            network = model in (*wikipedia.FULL.networks, *wikipedia.ENSEMBLES.values())
             assert (prefix + "mae_visits" in m) == network  # the main measures only for the rest
     assert run.source.is_standin
     assert run.notes["random.sizes"] == [432, 48, 120]
@@ -90,7 +93,7 @@ def test_errors_with_and_without_a_copy(run: Run) -> None:
 
 def test_it_learns(run: Run) -> None:
     for kind in wikipedia.SPLITS:
-        for model in ("gnn", "ensemble"):
+        for model in ("gnn", "sign_ensemble", "ensemble"):
             error = run.metrics[f"{kind}.{model}.test_mae_ln"]
             assert error < 0.9 * run.metrics[f"{kind}.median.test_mae_ln"]
         assert run.metrics[f"{kind}.gnn.test_r2"] > 0.2
@@ -143,7 +146,7 @@ def test_predictions_do_not_depend_on_test_targets(
 
 def test_the_seed_decides(cache: Path) -> None:
     config = dataclasses.replace(
-        BRIEF, networks=("gcn", "gat", "gnn", "attention"), refit=False, splits=("grouped",)
+        BRIEF, networks=("gcn", "gat", "gnn", "sign", "attention"), refit=False, splits=("grouped",)
     )
     first, second, other = (wikipedia.train(job(config, s)).metrics for s in (1, 1, 2))
     assert first == second
@@ -151,9 +154,9 @@ def test_the_seed_decides(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", wikipedia.SPLITS)
-@pytest.mark.parametrize("name", ["gnn", "mlp", "gcn", "gat", "attention"])
+@pytest.mark.parametrize("name", ["gnn", "mlp", "gcn", "gat", "sign", "attention"])
 def test_evaluate_reproduces_the_test_metrics(run: Run, cache: Path, kind: str, name: str) -> None:
-    folder = "attention-0" if name == "attention" else name
+    folder = f"{name}-0" if name in wikipedia.ENSEMBLES else name
     values = wikipedia.evaluate(cache / "run" / kind / folder / "best.pt")
     assert values == {key: run.metrics[key] for key in values}
     assert len(values) == 6
@@ -184,6 +187,7 @@ def test_bad_config(assignment: str) -> None:
         {"networks": ("gnn",), "links": False, "statistics": False},
         {"networks": ("gnn",), "aggregations": ("sum",), "loss": "l2", "train_share": 0.5},
         {"networks": ("attention",), "residual": False, "query": False},
+        {"networks": ("sign", "gcn"), "neighbour_labels": False, "shuffled": True, "others": False},
     ],
     ids=str,
 )

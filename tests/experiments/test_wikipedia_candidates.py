@@ -15,8 +15,12 @@ from coursework.experiments.wikipedia_candidates import (
     candidates,
     graph_statistics,
     links_of,
+    neighbour_labels,
     node_features,
+    propagated,
+    shuffled,
 )
+from coursework.experiments.wikipedia_splits import Inputs
 
 TOP = 4
 
@@ -94,6 +98,7 @@ def test_targets_are_not_read(graph: WikipediaGraph) -> None:
     assert torch.equal(one.features, two.features)
     statistics = graph_statistics(graph)
     assert torch.equal(node_features(graph, statistics), node_features(blind, statistics))
+    assert torch.equal(Inputs(graph).propagated, Inputs(blind).propagated)
 
 
 def test_columns_are_standardised(graph: WikipediaGraph) -> None:
@@ -117,3 +122,65 @@ def test_neighbours_with_the_fewest_links_come_first(graph: WikipediaGraph) -> N
     assert set(kept[0].indices) == {3, 2}
     assert set(kept[1].indices) == {4, 2}
     assert kept[5].nnz == 0
+
+
+def test_propagated_columns_follow_their_pages(graph: WikipediaGraph) -> None:
+    """With the pages in another order the columns are the same, in that order."""
+    inputs, n = Inputs(graph), graph.num_nodes
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    edges, x = order.argsort()[graph.edge_index], graph.x.to_dense()[order].to_sparse_csr()
+    other = dataclasses.replace(
+        graph, edge_index=edges, x=x, y=graph.y[order], twin_group=graph.twin_group[order]
+    )
+    moved = propagated(
+        other,
+        inputs.dense[order],
+        inputs.statistics[order],
+        inputs.near[order.numpy()][:, order.numpy()],
+    )
+    torch.testing.assert_close(moved, inputs.propagated[order], atol=1e-3, rtol=0)
+
+
+STAR = torch.tensor([(0, 1), (0, 2), (0, 3), (0, 4)]).t()
+
+
+def test_labels_of_neighbours_by_hand(
+    graph: WikipediaGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
+    star = dataclasses.replace(
+        graph, edge_index=torch.cat([STAR, STAR.flip(0)], dim=1), y=torch.zeros(6)
+    )
+    target = torch.tensor([3.0, 1.0, 2.0, torch.nan, 3.0, 5.0])
+    found = neighbour_labels(star, target, ~target.isnan(), torch.tensor([0, 1, 2, 3, 0, 5]))
+    # page 0 may read 1 and 2: 3 is not known and 4 of its own group, so 4 may not read 0
+    assert found[0, :2].tolist() == pytest.approx([(1 + 2) / (2 + 1), np.log(3)])
+    assert found[1, :2].tolist() == pytest.approx([3 / (1 + 1), np.log(2)])
+    assert found[4:].abs().max() == 0
+    # page 0 has four links, those around it one: five weights that are read
+    one = (2 + 3 / 4) / 5
+    assert found[1, 4:].tolist() == pytest.approx([0.75 / (0.25 + one), np.log1p(0.25 / one)])
+
+
+@pytest.mark.parametrize("groups", [True, False])
+def test_no_page_reads_its_own_label(graph: WikipediaGraph, groups: bool) -> None:
+    known = torch.ones(graph.num_nodes) > 0
+    group = graph.twin_group if groups else torch.arange(graph.num_nodes)
+    y, given = graph.y - graph.y.mean(), group if groups else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
+        before = neighbour_labels(graph, y, known, given)
+        for chosen in group.unique()[:20].tolist():
+            after = neighbour_labels(graph, y + 9.0 * (group == chosen), known, given)
+            assert torch.equal(after[group == chosen], before[group == chosen])
+
+
+def test_shuffled_links_keep_the_degrees(graph: WikipediaGraph) -> None:
+    other, n = shuffled(graph, 3), graph.num_nodes
+    edges = {*map(tuple, other.edge_index.t().tolist())}
+    assert edges == {(b, a) for a, b in edges}
+    assert all(a != b for a, b in edges)
+    before, after = (torch.bincount(g.edge_index[1], minlength=n) for g in (graph, other))
+    assert bool((after <= before).all())  # two links may fall on one
+    assert int(after.sum()) > 0.8 * int(before.sum())
+    assert len(edges & {*map(tuple, graph.edge_index.t().tolist())}) < 0.5 * len(edges)

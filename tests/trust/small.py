@@ -29,8 +29,9 @@ SMALL: dict[str, tuple[str, ...]] = {
         "transformer.plan.epochs=2",
     ),
     "wikipedia": (
-        "splits=random", "networks=gcn,gnn,attention", "hidden=8", "steps_per_epoch=2", "trees=2",
+        "splits=random", "networks=gcn,gnn,sign,attention", "hidden=8", "steps_per_epoch=2", "trees=2",
         "candidates=5", "members=1", "attention_plan.epochs=2", "attention_batch=256", "plan.epochs=2",
+        "sign_members=1", "sign_plan.epochs=2",
     ),
     "wikipedia_study": (
         "variants=graph network,mean alone,residual attention", "base.hidden=8", "base.trees=2",

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from coursework.config import Count, Dropout, Weight, config, override
 from coursework.data import wikipedia as pages
+from coursework.experiments import wikipedia_candidates
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run, parameters, restore
 from coursework.experiments.wikipedia_candidates import words_of
@@ -36,7 +37,7 @@ from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads
 
-NetworkName = Literal["mlp", "gcn", "gat", "gnn", "attention"]
+NetworkName = Literal["mlp", "gcn", "gat", "gnn", "sign", "attention"]
 
 MODELS = {
     "mean": "mean of the training part",
@@ -49,10 +50,13 @@ MODELS = {
     "gcn": "plain GCN, two layers",
     "gat": "plain GAT, two layers of four heads and one",
     "gnn": "the graph network, no label as input",
+    "sign": "propagation network, one network",
+    "sign_ensemble": "propagation network, ensemble",
     "attention": "residual attention, one network",
     "ensemble": "residual attention, ensemble",
 }
 """Name in the metrics -> words for a table."""
+ENSEMBLES = {"attention": "ensemble", "sign": "sign_ensemble"}
 
 
 Aggregations = tuple[Literal["mean", "sum"], ...]
@@ -72,6 +76,7 @@ class Config:
     alike: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard index of nearly equal links
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # used of the training part
     refit: bool = True  # fit on training and validation part together
+    others: bool = True  # the models that are no networks
     trees: Count = 300  # at most, of the boosting
     # the graph network, its ablations and the plain ones
     links: bool = True  # its input has the row of A: which pages a page is linked with, as in LINKX
@@ -84,6 +89,15 @@ class Config:
     aggregations: Annotated[Aggregations, Field(min_length=1)] = ("mean", "sum")
     loss: Literal["l1", "l2"] = "l1"  # l1 aims at the median, l2 at the mean
     steps_per_epoch: Count = 10  # gradient steps, each on the whole graph
+    # the propagation network: an MLP on what was carried along the links beforehand
+    sign_plan: Plan = Plan(
+        epochs=30, learning_rate=5e-3, weight_decay=1e-2, schedule="one-cycle", warmup=0.25,
+        monitor=None, precision="32-true",
+    )  # fmt: skip
+    sign_batch: Count = 256  # pages of a step
+    sign_members: Count = 5  # networks of the ensemble
+    neighbour_labels: bool = True  # its input has the known targets of the neighbours
+    shuffled: bool = False  # all networks: the links lead to other pages; an ablation
     # residual attention; its numbers were chosen on validation pages of seeds 100 to 109
     attention_plan: Plan = Plan(
         epochs=40, learning_rate=1e-2, weight_decay=1e-2, schedule="one-cycle", warmup=0.3,
@@ -98,7 +112,8 @@ class Config:
     guess: Weight = 0.3  # weight of the guess alone in the loss
 
     def __post_init__(self) -> None:
-        if {self.plan.precision, self.attention_plan.precision} != {"32-true"}:
+        plans = (self.plan, self.sign_plan, self.attention_plan)
+        if {plan.precision for plan in plans} != {"32-true"}:
             raise ValueError("plan.precision must be 32-true: sparse products need it.")
 
 
@@ -107,12 +122,14 @@ FULL = Config()
 LARGER = ("steps_per_epoch=5", "plan.learning_rate=0.01")
 CROCODILE = ("graph=crocodile", "plan.epochs=12", "attention_plan.epochs=16", "members=2", *LARGER)
 DESIGNED, PLAIN = "networks=gnn,attention", "networks=mlp,gcn,gat"
-STRICT, BASELINES = "splits=strict", ("splits=strict", "networks=")
+BASELINES = ("splits=strict", "networks=")
+SIGN = ("splits=random,grouped,strict", "networks=sign", "others=false")
+STRICT = ("splits=strict", "networks=mlp,gcn,gat,gnn,attention", "others=false")
 PRESETS: dict[str, Config] = {
     "full": FULL,
     "quick": override(FULL, (
         "plan.epochs=10", "plan.learning_rate=0.01", "steps_per_epoch=8", "hidden=48", "refit=false",
-        "trees=100", "members=1", "candidates=10", "attention_plan.epochs=12",
+        "trees=100", "members=1", "candidates=10", "attention_plan.epochs=12", "sign_members=1",
     )),
     "squirrel": override(FULL, ("graph=squirrel", DESIGNED, *LARGER)),
     "crocodile": override(FULL, (DESIGNED, *CROCODILE)),
@@ -120,9 +137,13 @@ PRESETS: dict[str, Config] = {
     "squirrel-plain": override(FULL, ("graph=squirrel", PLAIN, *LARGER)),
     "crocodile-plain": override(FULL, (PLAIN, *CROCODILE)),
     # without copies between training and test
-    "strict": override(FULL, (STRICT,)),
-    "strict-squirrel": override(FULL, (STRICT, "graph=squirrel", *LARGER)),
-    "strict-crocodile": override(FULL, (STRICT, *CROCODILE)),
+    "strict": override(FULL, STRICT),
+    "strict-squirrel": override(FULL, (*STRICT, "graph=squirrel", *LARGER)),
+    "strict-crocodile": override(FULL, (*STRICT, *CROCODILE)),
+    # the propagation network on all splits: half a minute per seed
+    "sign": override(FULL, SIGN),
+    "sign-squirrel": override(FULL, ("graph=squirrel", *SIGN)),
+    "sign-crocodile": override(FULL, ("graph=crocodile", "sign_plan.epochs=15", *SIGN)),
     # the models that are no networks on the strict split, and the copies of all splits: minutes
     "baselines": override(FULL, BASELINES),
     "baselines-squirrel": override(FULL, ("graph=squirrel", *BASELINES)),
@@ -135,6 +156,9 @@ def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
     groups = inputs.groups(kind)
     split = splits.split_of(inputs.graph.num_nodes, groups, seed, config.train_share)
     rows = np.concatenate([split.train, split.validation]) if config.refit else split.train
+    if config.shuffled:  # the split stays
+        changed = wikipedia_candidates.shuffled(inputs.graph, seed)
+        inputs = Inputs(changed, config.candidates, config.alike)
     return Task(inputs, kind, groups, split, rows)
 
 
@@ -248,6 +272,11 @@ def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
         return sparse_kernels(GCN(words, width, 1, p))
     if name == "gat":
         return GAT(words, width, 1, p, alpha=0.2, n_heads=4)
+    if name == "sign":  # the links are in its input
+        columns = inputs.propagated.shape[1] + 6 * config.neighbour_labels
+        return GraphRegressor(
+            columns, width, num_layers=1, dropout=0.3, input_dropout=0.1, use_graph=False
+        )
     linked, described = (name == "gnn" and use for use in (config.links, config.statistics))
     return GraphRegressor(
         words + graph.num_nodes if linked else words, width, config.layers, dropout=p,
@@ -284,6 +313,11 @@ def inputs_of(name: NetworkName, task: Task, config: Config) -> Given:
                 inputs.adjacency,
                 task.statistics if config.statistics else None,
             ),
+            "sign": lambda: (
+                torch.cat([inputs.propagated, task.neighbour_labels], dim=1)
+                if config.neighbour_labels
+                else inputs.propagated,
+            ),
             "attention": lambda: (inputs.dense, inputs.candidates, task.groups),
         }
         return [x if x is None else x.to(device) for x in given[name]()]
@@ -319,21 +353,22 @@ def predict(name: NetworkName, model: nn.Module, given: Given, task: Task) -> np
 def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fitted:
     """Train one network; nothing is chosen on the way, the last epoch counts.
 
-    Residual attention takes steps on some pages, the networks that see no label on the whole graph.
+    Residual attention and the propagation network take steps on some pages, the others on the whole graph.
     """
     config, attends, known = job.config, name == "attention", task.known
+    batched = attends or name == "sign"
     rows, y = torch.from_numpy(task.rows), task.graph.y.numpy()
     given = inputs_of(name, task, config)
-    random = (f"attention-{member}",) if attends else (name, "refit" if config.refit else "search")
+    random = (f"{name}-{member}",) if batched else (name, "refit" if config.refit else "search")
     stream = seeds.derive(job.seed, task.kind, *random)
     seeds.seed_everything(stream % 2**32)
     model = build(name, task.inputs, config)
 
     def batches(epoch: int) -> list[Tensor]:
-        if not attends:
+        if not batched:
             return [rows] * config.steps_per_epoch
         order = torch.randperm(len(rows), generator=seeds.generator(stream, "order", epoch))
-        return list(rows[order].split(config.attention_batch))
+        return list(rows[order].split(config.attention_batch if attends else config.sign_batch))
 
     def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
         target = task.target.to(batch.device)[batch]  # [B]
@@ -342,18 +377,23 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
             predicted, guess = look(network, given, task.target, shown, batch)  # [B], [B]
             errors = (predicted - target).abs() + config.guess * (guess - target).abs()
             return errors.sum(), len(batch)
-        errors = (network(*given(network)).flatten()[batch] - target).abs()  # [B]
+        if name == "sign":
+            output = network(given(network)[0][batch])  # [B]
+        else:
+            output = network(*given(network)).flatten()[batch]
+        errors = (output - target).abs()
         return (errors if config.loss == "l1" else errors**2).sum(), len(batch)
 
     def validate(network: nn.Module) -> dict[str, float]:
-        if attends and config.refit:
+        if batched and config.refit:
             return {}  # predicting all pages would take a quarter of the epoch
         checked = {} if config.refit else {"validation": task.split.validation}
         parts = {"train": task.rows, **checked}
         p = predict(name, network, given, task)
         return {f"{k}_mae_ln": float(np.abs(p[r] - y[r]).mean()) for k, r in parts.items()}
 
-    plan, folder = (config.attention_plan, random[0]) if attends else (config.plan, name)
+    plan = {"attention": config.attention_plan, "sign": config.sign_plan}.get(name, config.plan)
+    folder = random[0] if batched else name
     job.say(f"{task.kind} split, {folder}:")
     fit = engine.fit(
         model, plan, batches=batches, loss=loss, validate=validate, shard=False,
@@ -370,14 +410,15 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
 def fit_all(job: Job, task: Task) -> dict[str, Fitted]:
     """Fit every model on one split. No target of a test page is read."""
     config = job.config
-    fitted = {name: Fitted(p) for name, p in baselines(task, config.trees).items()}
+    plain = baselines(task, config.trees) if config.others else {}
+    fitted = {name: Fitted(p) for name, p in plain.items()}
+    sizes = {"attention": config.members, "sign": config.sign_members}
     for name in config.networks:
-        if name != "attention":
-            fitted[name] = fit_network(job, task, name)
-            continue
-        members = [fit_network(job, task, name, member) for member in range(config.members)]
-        fitted["attention"] = members[0]
-        fitted["ensemble"] = Fitted(np.mean([member.predicted for member in members], axis=0))
+        members = [fit_network(job, task, name, member) for member in range(sizes.get(name, 1))]
+        fitted[name] = members[0]
+        if name in sizes:
+            together = np.mean([member.predicted for member in members], axis=0)
+            fitted[ENSEMBLES[name]] = Fitted(together)
     return fitted
 
 
@@ -391,7 +432,7 @@ def scores(task: Task, fitted: dict[str, Fitted]) -> dict[str, float]:
         for part, rows in parts.items():
             if len(rows):
                 values[f"{part}_mae_ln"] = float(np.abs(model.predicted[rows] - y[rows]).mean())
-        if model.model is None and name != "ensemble":
+        if model.model is None and name not in ENSEMBLES.values():
             del values["mae_visits"], values["medae_visits"]
         found |= {f"{task.kind}.{name}.test_{key}": value for key, value in values.items()}
     return found

@@ -11,6 +11,7 @@ Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from coursework.data.wikipedia import WikipediaGraph
+from coursework.data.wikipedia import WikipediaGraph, twin_groups
 from coursework.models.residual_attention import Candidates
+from coursework.training import seeds
 
 
 def links_of(graph: WikipediaGraph) -> Any:
@@ -101,6 +103,84 @@ def node_features(graph: WikipediaGraph, statistics: np.ndarray) -> Tensor:
     return _standardised(
         np.hstack([own, _row_mean(links) @ own, _reduced(by_root, 32), statistics])
     )
+
+
+def propagated(
+    graph: WikipediaGraph, features: Tensor, statistics: np.ndarray, near: Any
+) -> Tensor:
+    r"""What is known of a page and of its neighbours without a target: float32 `[N, F']`.
+
+    Carried along the links once, before any training, as in SGC (Wu et al. 2019,
+    https://arxiv.org/abs/1902.07153) and SIGN (Frasca et al. 2020, https://arxiv.org/abs/2004.11198):
+    the ``features`` `[N, F]`, which have own and neighbours' words and the links, and the ``statistics``
+    `[N, S]`, with four more, of the page and in mean, standard deviation, maximum and minimum over its
+    neighbours, each column turned into normal quantiles.
+    """
+    import networkx as nx
+    from sklearn.preprocessing import QuantileTransformer
+
+    links, mean = links_of(graph), _row_mean(links_of(graph))
+    core = nx.core_number(nx.from_scipy_sparse_array(links))
+    within_two = [(links[i : i + 1000] @ links).getnnz(1) for i in range(0, graph.num_nodes, 1000)]
+    more = (
+        [core[page] for page in range(graph.num_nodes)],
+        near.sum(1).A1,  # pages with nearly the same links
+        np.concatenate(within_two),  # pages two links away
+        words_of(graph).getnnz(1),
+    )
+    own = np.column_stack([statistics, *(np.log1p(np.asarray(column, float)) for column in more)])
+    average = mean @ own
+    spread = np.sqrt(np.maximum(mean @ own**2 - average**2, 0))
+    source, target = graph.edge_index
+    values, none = torch.from_numpy(own)[source], torch.zeros(own.shape, dtype=torch.float64)
+    place = target[:, None].expand_as(values)
+    extremes = (
+        none.scatter_reduce(0, place, values, how, include_self=False).numpy()
+        for how in ("amax", "amin")
+    )
+    scale = QuantileTransformer(
+        n_quantiles=min(500, graph.num_nodes), output_distribution="normal", random_state=0
+    )
+    # rounded, so that what is equal but for the order of a sum has equal quantiles
+    columns = np.hstack([own, average, spread, *extremes]).round(6)
+    columns = scale.fit_transform(columns).clip(-3, 3)
+    others = features[:, : features.shape[1] - statistics.shape[1]]
+    return torch.cat([others, torch.from_numpy(columns).float()], dim=1)
+
+
+def neighbour_labels(
+    graph: WikipediaGraph, target: Tensor, known: Tensor, groups: Tensor | None
+) -> Tensor:
+    """What the known targets of a page's neighbours say: float32 `[N, 6]`.
+
+    Their mean, drawn to the mean 0 of all where there are few, and their number, each with three weights
+    of a neighbour of degree d: 1, 1/sqrt(d) and 1/d. The own target is not read, nor, where a split keeps
+    groups together, those of the own group: test pages have none there.
+    """
+    source, to = graph.edge_index
+    degree = torch.bincount(to, minlength=graph.num_nodes).clamp(min=1).double()
+    seen = known[source] & (source != to)
+    if groups is not None:
+        seen &= groups[source] != groups[to]
+    source, to, columns = source[seen], to[seen], []
+    for power in (0.0, -0.5, -1.0):
+        weights = degree[source] ** power
+        one = float(weights.mean()) if len(weights) else 1.0
+        zero = torch.zeros(graph.num_nodes, dtype=torch.float64)
+        total = zero.index_add(0, to, weights)
+        mean = zero.index_add(0, to, weights * target[source].double()) / (total + one)
+        columns += [mean, (total / one).log1p()]
+    return _standardised(torch.stack(columns, dim=1).numpy()).clamp(-4, 4)
+
+
+def shuffled(graph: WikipediaGraph, seed: int) -> WikipediaGraph:
+    """The same pages with links that lead elsewhere: about as many for each, between random pages."""
+    source, target = (ends[graph.edge_index[0] < graph.edge_index[1]] for ends in graph.edge_index)
+    target = target[torch.randperm(len(target), generator=seeds.generator(seed, "shuffled"))]
+    both = torch.cat([torch.stack([source, target]), torch.stack([target, source])], dim=1)
+    edges = both[:, both[0] != both[1]].unique(dim=1)
+    twins = torch.from_numpy(twin_groups(edges.numpy(), graph.num_nodes))
+    return dataclasses.replace(graph, edge_index=edges, twin_group=twins)
 
 
 def _nearest(m: Any, k: int) -> Any:

@@ -96,6 +96,11 @@ class Inputs:
         return near_twins(self.graph, self.alike)
 
     @cached_property
+    def propagated(self) -> Tensor:  # `[N, F']`: of the page and of its neighbours
+        given = self.graph, self.dense, self.statistics, self.near
+        return wikipedia_candidates.propagated(*given)
+
+    @cached_property
     def strict(self) -> Tensor:
         return strict_groups(self.graph, self.near)
 
@@ -169,6 +174,12 @@ class Task:
     def known(self) -> Tensor:
         """Which targets a model may look at, `[N]`."""
         return ~self.target.isnan()
+
+    @cached_property
+    def neighbour_labels(self) -> Tensor:
+        """What the neighbours' known targets say, `[N, 6]`."""
+        given = self.graph, self.target, self.known, self.groups
+        return wikipedia_candidates.neighbour_labels(*given)
 
     @cached_property
     def statistics(self) -> Tensor:
