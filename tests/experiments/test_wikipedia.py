@@ -187,7 +187,12 @@ def test_bad_config(assignment: str) -> None:
         {"networks": ("gnn",), "links": False, "statistics": False},
         {"networks": ("gnn",), "aggregations": ("sum",), "loss": "l2", "train_share": 0.5},
         {"networks": ("attention",), "residual": False, "query": False},
-        {"networks": ("sign", "gcn"), "neighbour_labels": False, "shuffled": True, "others": False},
+        {
+            "networks": ("sign", "gcn"),
+            "neighbour_labels": False,
+            "shuffled": "links",
+            "others": False,
+        },
     ],
     ids=str,
 )

@@ -97,7 +97,7 @@ class Config:
     sign_batch: Count = 256  # pages of a step
     sign_members: Count = 5  # networks of the ensemble
     neighbour_labels: bool = True  # its input has the known targets of the neighbours
-    shuffled: bool = False  # all networks: the links lead to other pages; an ablation
+    shuffled: Literal["no", "links", "pages"] = "no"  # for all networks; an ablation
     # residual attention; its numbers were chosen on validation pages of seeds 100 to 109
     attention_plan: Plan = Plan(
         epochs=40, learning_rate=1e-2, weight_decay=1e-2, schedule="one-cycle", warmup=0.3,
@@ -156,8 +156,8 @@ def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
     groups = inputs.groups(kind)
     split = splits.split_of(inputs.graph.num_nodes, groups, seed, config.train_share)
     rows = np.concatenate([split.train, split.validation]) if config.refit else split.train
-    if config.shuffled:  # the split stays
-        changed = wikipedia_candidates.shuffled(inputs.graph, seed)
+    if config.shuffled != "no":  # the split stays
+        changed = wikipedia_candidates.shuffled(inputs.graph, config.shuffled, seed)
         inputs = Inputs(changed, config.candidates, config.alike)
     return Task(inputs, kind, groups, split, rows)
 

@@ -12,7 +12,7 @@ Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -173,12 +173,20 @@ def neighbour_labels(
     return _standardised(torch.stack(columns, dim=1).numpy()).clamp(-4, 4)
 
 
-def shuffled(graph: WikipediaGraph, seed: int) -> WikipediaGraph:
-    """The same pages with links that lead elsewhere: about as many for each, between random pages."""
-    source, target = (ends[graph.edge_index[0] < graph.edge_index[1]] for ends in graph.edge_index)
-    target = target[torch.randperm(len(target), generator=seeds.generator(seed, "shuffled"))]
-    both = torch.cat([torch.stack([source, target]), torch.stack([target, source])], dim=1)
-    edges = both[:, both[0] != both[1]].unique(dim=1)
+def shuffled(graph: WikipediaGraph, what: Literal["links", "pages"], seed: int) -> WikipediaGraph:
+    """The graph with links that lead elsewhere, about as many for each page, or with its pages mixed up.
+
+    Words and targets stay where they are. Mixed pages know nothing by their links, not even how many.
+    """
+    random, (source, target) = seeds.generator(seed, "shuffled"), graph.edge_index
+    if what == "links":
+        source, target = source[source < target], target[source < target]
+        target = target[torch.randperm(len(target), generator=random)]
+    else:
+        place = torch.randperm(graph.num_nodes, generator=random)
+        source, target = place[source], place[target]
+    edges = torch.cat([torch.stack([source, target]), torch.stack([target, source])], dim=1)
+    edges = edges[:, edges[0] != edges[1]].unique(dim=1)
     twins = torch.from_numpy(twin_groups(edges.numpy(), graph.num_nodes))
     return dataclasses.replace(graph, edge_index=edges, twin_group=twins)
 

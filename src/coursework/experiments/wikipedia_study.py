@@ -38,17 +38,24 @@ VARIANTS: dict[str, tuple[wikipedia.NetworkName, str, tuple[str, ...]]] = {
     "no label hidden": ("attention", "all known labels in every step", ("hide=0",)),
     "half of the labels hidden": ("attention", "in every step", ("hide=0.5",)),
     "ten candidates a kind": ("attention", "shorter lists", ("candidates=10",)),
+    "propagation network": ("sign", "all parts", ()),
+    "no targets": ("sign", "no known target of a neighbour", ("neighbour_labels=false",)),
+    "shuffled links": ("sign", "links to random pages, as many", ("shuffled=links",)),
+    "mixed pages": ("sign", "the links of another page", ("shuffled=pages",)),
     "graph network, training pages 25 %": ("gnn", "learning curve", _QUARTER),
     "graph network, training pages 50 %": ("gnn", "learning curve", _HALF),
     "residual attention, training pages 25 %": ("attention", "learning curve", _QUARTER),
     "residual attention, training pages 50 %": ("attention", "learning curve", _HALF),
 }
 """Name -> network, in words, and what it changes of the base, as ``key=value``."""
+PROPAGATED = tuple(name for name, (network, *_) in VARIANTS.items() if network == "sign")
+STRICT = "splits=strict"
 
 
 def base_of(variant: str) -> str:
     """The variant that this one is compared with."""
-    return "residual attention" if VARIANTS[variant][0] == "attention" else "graph network"
+    bases = {"attention": "residual attention", "sign": "propagation network"}
+    return bases.get(VARIANTS[variant][0], "graph network")
 
 
 @config
@@ -56,7 +63,7 @@ class Config:
     """The base, and which variants of it are trained."""
 
     base: wikipedia.Config = BASE
-    variants: tuple[str, ...] = tuple(VARIANTS)
+    variants: tuple[str, ...] = tuple(name for name in VARIANTS if name not in PROPAGATED)
 
     def __post_init__(self) -> None:
         study.check(self.variants, VARIANTS, base_of)
@@ -64,6 +71,9 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "full": Config(),
+    # does the graph help where no page has a copy?
+    "strict": Config(override(BASE, (STRICT,)), PROPAGATED),
+    "strict-squirrel": Config(override(BASE, (STRICT, "graph=squirrel")), PROPAGATED),
     "quick": Config(
         override(
             wikipedia.PRESETS["quick"],
