@@ -30,6 +30,7 @@ from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, parameters, restore
 from coursework.experiments.sentiment import scores
 from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
+from coursework.experiments.tweets import as_arrow
 from coursework.models.bert import Bert, BertClassifier
 from coursework.stats import wilson
 from coursework.training import checkpoints, devices, engine, seeds
@@ -98,18 +99,13 @@ def encode(
     """Some tweets as WordPieces, from the cache where they have been cut before."""
 
     def build() -> cache.Arrays:
-        pieces, lengths = pretrained.encode(_texts(tweets, rows), most)
+        pieces, lengths = pretrained.encode(as_arrow(tweets.texts, rows).to_pylist(), most)
         return {"pieces": pieces, "lengths": lengths}
 
     which = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()
     key = cache.key_of(tweets.source.sha256, pretrained.source.sha256, most, which, _VERSION)
     found = cache.arrays("minilm-pieces", key, build)
     return Encoded.of(found["pieces"], np.asarray(found["lengths"]), tweets.labels[rows])
-
-
-def _texts(tweets: sentiment140.Sentiment140, rows: np.ndarray) -> Sequence[str]:
-    texts = tweets.texts
-    return texts[rows] if isinstance(texts, sentiment140.Texts) else [texts[i] for i in rows]
 
 
 def prepare(config: Config) -> Corpus:
@@ -239,13 +235,15 @@ def vader(texts: Sequence[str]) -> np.ndarray:
 def lexicon(corpus: Corpus) -> dict[str, float]:
     """Accuracy of VADER, its threshold fitted on the training tweets."""
     split, labels = corpus.split, corpus.tweets.labels
-    weights, bias = logistic(vader(_texts(corpus.tweets, split.train)), labels[split.train])
-    return {
-        f"vader.{part}_accuracy": scores(
-            vader(_texts(corpus.tweets, rows)) @ weights + bias, labels[rows]
-        )["accuracy"]
-        for part, rows in (("validation", split.validation), ("test", split.test))
-    }
+    found = {}
+    for part in ("train", "validation", "test"):
+        rows = getattr(split, part)
+        features = vader(as_arrow(corpus.tweets.texts, rows).to_pylist())  # [n, 2]
+        if part == "train":
+            weights, bias = logistic(features, labels[rows])
+        accuracy = scores(features @ weights + bias, labels[rows])["accuracy"]
+        found[f"vader.{part}_accuracy"] = accuracy
+    return found
 
 
 def train(job: Job) -> Run:
