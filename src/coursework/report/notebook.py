@@ -169,7 +169,7 @@ class Page:
 def _recorded(question: questions.Question) -> tuple[str, str]:
     """The answer in words, and the recorded number with its interval and its seeds."""
     numbers = [questions.measure(number) for number in question.numbers]
-    words = question.answer or "; ".join(n.number.label for n in numbers)
+    words = question.answer.replace("`", "") or "; ".join(n.number.label for n in numbers)
     values = [f"{n.value_text()}{f', n = {n.n}' if n.n > 1 else ''}" for n in numbers]
     if question.answer and len(numbers) > 1:  # else the labels are the words
         values = [f"{n.number.label}: {value}" for n, value in zip(numbers, values, strict=True)]
