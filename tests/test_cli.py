@@ -193,6 +193,23 @@ def test_a_record_counts_how_often_its_test_part_was_opened(
     assert store.test_looks("cora-best") == 0
 
 
+def test_a_record_is_replaced_by_one_of_as_many_seeds_only(
+    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_experiment(monkeypatch)
+    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path)
+
+    def seeds_after(*options: str) -> list[int]:
+        result = call("train", "cora", "--preset", "full", *options)
+        assert ("stays as it is" in result.out) == (options[-1] == "1")
+        return json.loads((tmp_path / "cora-full.json").read_text(encoding="utf-8"))["seeds"]
+
+    assert seeds_after("--seeds", "2") == [0, 1]
+    assert seeds_after("--seed", "5", "--seeds", "1") == [0, 1]
+    assert seeds_after("--seed", "5", "--seeds", "2") == [5, 6]
+    assert seeds_after("--seeds", "1", "--overwrite") == [0]
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "message"),
     [

@@ -120,6 +120,19 @@ def test_a_job_names_its_parts_and_what_is_stored(tmp_path: Path) -> None:
     assert lines == ["hello"]
 
 
+def test_a_new_run_leaves_no_checkpoint_of_an_older_one_and_all_of_others(standin: Path) -> None:
+    job = base.Job("cora", Config(), "quick", log=None)
+    others = dataclasses.replace(job, config=Config(size=4)), dataclasses.replace(job, seed=1)
+    files = [base.run_folder(one) / "gcn" / "last.pt" for one in (job, *others)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    base.run_folder(dataclasses.replace(job, resume=True))
+    assert [file.exists() for file in files] == [True, True, True]
+    base.run_folder(job)
+    assert [file.exists() for file in files] == [False, True, True]
+
+
 def test_a_shrunk_checkpoint_is_restored_and_another_experiments_is_refused(tmp_path: Path) -> None:
     bundle = {"experiment": "cora", "config": as_record(Config()), "seed": 0}
     weights = {"w": torch.tensor([0.5]), "n": torch.tensor([7])}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from coursework import settings
 from coursework.console import guarded, show
@@ -60,7 +61,10 @@ def evaluate(
 
     module = base.get(experiment)
     if not hasattr(module, "evaluate"):
-        raise ConfigError(f"Experiment {experiment} keeps no model that could be evaluated alone.")
+        raise ConfigError(
+            f"Experiment {experiment} keeps no model that could be evaluated alone; "
+            f"`coursework train {experiment}` prints its results."
+        )
     if hand_labelled and experiment not in ("sentiment", "minilm"):
         raise ConfigError("Only models of sentiment and minilm can read the hand-labelled tweets.")
     path = _checkpoint(experiment, checkpoint)
@@ -82,6 +86,18 @@ def _start() -> None:
     gc.set_threshold(200_000)
 
 
+class _OfTexts(TyperCommand):
+    """A command whose arguments are texts, which may begin with a dash."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption":
+                error.message += " Put -- before a text that begins with a dash."  # type: ignore[attr-defined]
+            raise
+
+
 def _texts(words: list[str] | None, file: Path | None) -> list[str]:
     from coursework.data.text import read_lines
 
@@ -94,7 +110,7 @@ def _texts(words: list[str] | None, file: Path | None) -> list[str]:
     raise ConfigError("Give a text in quotes, or a file with --file.")
 
 
-@predict_app.command("sentiment")
+@predict_app.command("sentiment", cls=_OfTexts)
 @guarded
 def predict_sentiment(
     texts: Annotated[list[str] | None, typer.Argument(help="Tweets, each in quotes.")] = None,
@@ -120,7 +136,7 @@ def predict_sentiment(
             typer.echo(textwrap.fill(parts, initial_indent=" " * 7, subsequent_indent=" " * 7))
 
 
-@predict_app.command("translate")
+@predict_app.command("translate", cls=_OfTexts)
 @guarded
 def predict_translate(
     sentences: Annotated[list[str] | None, typer.Argument(help="French, each in quotes.")] = None,

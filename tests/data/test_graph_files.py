@@ -83,6 +83,20 @@ def test_files_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch, tmp_pat
         planetoid._read("Cora", files)
 
 
+def test_parts_of_the_public_split_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, edges, y = np.zeros((44, 3), np.float32), np.array([[0, 1]]), np.arange(44) % 2
+    read = x, edges, y, np.arange(40), np.array([43, 42])
+    monkeypatch.setattr(planetoid, "_read", lambda name, files: read)
+    monkeypatch.setattr(sources, "find", lambda name: Source(name, "cache", "x", (), ""))
+    monkeypatch.setattr(planetoid, "_N_VALIDATION", 2)
+    monkeypatch.setattr(planetoid, "_N_TEST", 2)
+    monkeypatch.setitem(planetoid._FACTS, "Cora", (44, 2, 3, 2))
+    graph = planetoid.load("Cora")
+    masks = (graph.train_mask, graph.val_mask, graph.test_mask)
+    found = [mask.nonzero()[:, 0].tolist() for mask in masks]
+    assert found == [[*range(40)], [40, 41], [42, 43]]
+
+
 # -------------------------------------------------------------------------------------------- Wikipedia
 
 

@@ -19,6 +19,7 @@ from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments import base, cora
 from coursework.experiments.cora_models import GCNConfig, class_weights
 from coursework.report import store
+from coursework.stats import wilson
 from coursework.training import engine
 
 pytestmark = pytest.mark.usefixtures("standin")
@@ -105,6 +106,14 @@ def test_random140_tests_on_everything_else() -> None:
     assert np.array_equal(np.concatenate([held_out.validation, held_out.test]), split.test)
 
 
+def test_the_public_split_is_that_of_the_masks() -> None:
+    graph = planetoid.load("Cora")
+    split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=3)
+    for part in ("train", "val", "test"):
+        rows = getattr(split, "validation" if part == "val" else part)
+        assert rows.tolist() == getattr(graph, f"{part}_mask").nonzero()[:, 0].tolist()
+
+
 @pytest.mark.parametrize("protocol", [VALIDATED, ["protocol=planetoid", "gcn.input_dropout=0.3"]])
 def test_validation_stops_the_training_and_the_test_nodes_are_looked_at_once(
     monkeypatch: pytest.MonkeyPatch, protocol: list[str]
@@ -127,7 +136,8 @@ def test_validation_stops_the_training_and_the_test_nodes_are_looked_at_once(
     history = run.artefacts["fits"]["gcn"].history
     best = min(history, key=lambda row: row["validation_loss"])
     assert run.metrics["gcn.best_epoch"] == best["epoch"]
-    assert run.metrics["gcn.validation_accuracy"] == best["validation_accuracy"]
+    for key in ("validation_accuracy", "validation_loss"):
+        assert run.metrics[f"gcn.{key}"] == best[key]
     assert looks == [False] * len(history) + [True]
 
 
@@ -245,6 +255,9 @@ def test_run_can_be_recorded() -> None:
         for name in ("gat", "uniform", "attention")
     )
     assert gain == pytest.approx(gat - uniform)
+    hits = both[0].artefacts["correct"]["gat"]
+    interval = both[0].notes["intervals"]["gat.test_accuracy"]
+    assert interval == (*wilson(int(hits.sum()), len(hits)), "Wilson, test nodes")
     low, high, _ = both[0].notes["intervals"]["attention.test_accuracy"]
     assert low <= gain[0] <= high
 

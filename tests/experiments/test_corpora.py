@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,14 @@ from coursework.experiments.corpora import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Batch
 
 @pytest.mark.parametrize("kind", ["subset", "all"])
 def test_no_sentence_on_two_sides_and_vocabulary_of_training_pairs(
-    kind: Any, standin: Path
+    kind: Any, standin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    data = eng_fra.load()
+    sides = {
+        k: [*getattr(data, k), *map(str.upper, getattr(data, k))] for k in ("french", "english")
+    }
+    data = dataclasses.replace(data, **sides)  # capitals do not make another sentence
+    monkeypatch.setattr(eng_fra, "load", lambda: data)
     corpus = corpora.prepare(kind, vocabulary=150)
     pairs = list(zip(*map(corpora.letters_only, (corpus.french, corpus.english)), strict=True))
     assert set(corpora.shared_with_training(pairs, corpus.split).values()) == {0.0}
@@ -120,7 +127,8 @@ def test_epochs_differ_and_repeat_and_hidden_words_are_inputs_only(group: Any) -
     other, first, again = batches(1), batches(0), batches(0)
     for one, two in zip(first, again, strict=True):
         assert all(torch.equal(one[key], two[key]) for key in one)
-    assert [b["write"].tolist() for b in first] != [b["write"].tolist() for b in other]
+    for different in (other, dataclasses.replace(batches, seed=5)(0)):
+        assert [b["write"].tolist() for b in first] != [b["write"].tolist() for b in different]
     for key in ("source", "read"):
         ids = torch.cat([batch[key].flatten() for batch in first])
         hidden, kept = (ids == UNK_ID).sum(), (ids > EOS_ID).sum()
@@ -164,11 +172,23 @@ def test_pretrained_vectors(standin: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < notes["english"]["coverage"] < 1
 
 
+def test_accents_are_those_of_the_given_sentences(standin: Path) -> None:
+    french = ["Je suis prêt.", "Je suis bien prèt.", "Je suis très prèt."]
+    data = eng_fra.EnglishFrench(["I am late."] * 3, french, eng_fra.load().source)
+    forms = corpora.accented_forms(data, [eng_fra.normalise(french[0])])
+    assert forms == {"je": "je", "suis": "suis", "pret": "prêt"}
+
+
 def test_vectors_of_subwords(standin: Path) -> None:
     corpus = corpora.prepare("all", pairs=900, vocabulary=150)
     (one, two), notes = corpora.word_vectors(corpus, 16, seed=0)
     assert one is two
     assert notes == {}
     assert one.shape == (len(corpus.source), 16)
+    split = dataclasses.replace(
+        corpus.split, validation=corpus.split.train, test=corpus.split.train
+    )
+    unseen = dataclasses.replace(corpus, split=split)
+    assert torch.equal(one, corpora.word_vectors(unseen, 16, seed=0)[0][0])
     assert one[EOS_ID + 1 :].std() == pytest.approx(1, abs=0.05)
     assert one.abs().sum(dim=1).min() > 0

@@ -104,6 +104,16 @@ def test_no_digit_is_on_canvases_of_two_parts() -> None:
     assert not parts[1] & parts[2]
 
 
+@pytest.mark.usefixtures("_standin")
+def test_canvases_hold_digits_of_their_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, source = np.arange(20, dtype=np.uint8) % 10, m2nist.digit_pools().source
+    flat = [m2nist.Pool(np.full((20, 28, 28), grey, np.uint8), labels) for grey in (10, 20, 30)]
+    monkeypatch.setattr(m2nist, "digit_pools", lambda: m2nist.Parts(*flat, source))
+    data = segmentation.prepare(TINY)
+    parts = (data.epoch(TINY, seed=0, epoch=0), data.validation, data.test)
+    assert [np.unique(part.images).tolist() for part in parts] == [[0, 10], [0, 20], [0, 30]]
+
+
 def test_batches_are_cut_in_order() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     batches = segmentation.batches_of(Canvases(images, images), 2)
@@ -134,6 +144,8 @@ def test_reports_what_the_results_need(run: base.Run, tmp_path: Path) -> None:
         low, high, _ = run.notes["intervals"][f"{name}.test_digit_iou"]
         assert low <= run.metrics[f"{name}.test_digit_iou"] <= high
         assert run.metrics[f"{name}.train_loss"] > 0
+    low, high, _ = run.notes["intervals"]["difference.test_digit_iou"]
+    assert low <= run.metrics["difference.test_digit_iou"] <= high
     text = run.notes["last_epoch"]["skip"]
     assert text.startswith("Epoch 4/4:\nTraining Loss: ")
     assert "Validation IoU (Class: value): 0: 0." in text
@@ -157,7 +169,9 @@ def test_both_variants_start_from_the_same_weights() -> None:
 
 
 @pytest.mark.usefixtures("_standin")
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = train(SHORT, seed=1)
 
     def killer(line: str) -> None:
@@ -173,6 +187,11 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
         assert all(torch.equal(one[key], other[key]) for key in one)
     with pytest.raises(TrainingError, match="another run"):
         train(SHORT, seed=2, folder=tmp_path, resume=True)
+    pools = m2nist.digit_pools()
+    other = replace(pools, source=replace(pools.source, sha256="00"))
+    monkeypatch.setattr(m2nist, "digit_pools", lambda: other)
+    with pytest.raises(TrainingError, match="another run .different: data"):
+        train(SHORT, seed=1, folder=tmp_path, resume=True)
 
 
 @pytest.mark.usefixtures("_standin")

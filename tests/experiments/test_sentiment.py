@@ -233,6 +233,22 @@ def test_test_rows_have_no_influence(standin: Path, monkeypatch: pytest.MonkeyPa
     assert np.array_equal(flipped.artefacts["logits"], honest.artefacts["logits"])
     assert flipped.metrics["test_accuracy"] == pytest.approx(1 - honest.metrics["test_accuracy"])
     assert flipped.metrics["validation_accuracy"] == honest.metrics["validation_accuracy"]
+    key = "majority.test_accuracy"
+    assert flipped.metrics[key] == pytest.approx(1 - honest.metrics[key])
+
+
+def test_the_accuracy_is_that_of_the_kept_epoch(
+    standin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = engine.fit
+
+    def with_a_worse_epoch(*given: Any, **options: Any) -> engine.Fit:
+        fit = real(*given, **options)
+        fit.history.append(fit.history[-1] | {"validation_accuracy": 0.0})
+        return fit
+
+    monkeypatch.setattr(sentiment.engine, "fit", with_a_worse_epoch)
+    assert train().metrics["validation_accuracy"] > 0
 
 
 def test_vocabulary_knows_training_words_only() -> None:
@@ -325,7 +341,13 @@ def test_loss_smooths_labels_and_drops_words_in_training_only(
     monkeypatch.setattr(sentiment.engine, "fit", lambda model, plan, **rest: given.update(rest))
     config = dataclasses.replace(TINY, word_dropout=0.5, label_smoothing=0.2)
     job = Job("sentiment", config, log=None)
-    model, _, _ = sentiment.fit_network(job, sentiment.prepare(config))
+    corpus = sentiment.prepare(config)
+    sentiment.fit_network(dataclasses.replace(job, seed=1), corpus)
+    other = given["batches"](0).rows(0)
+    model, _, _ = sentiment.fit_network(job, corpus)
+    first, again, later = (given["batches"](epoch).rows(0).tolist() for epoch in (0, 0, 1))
+    assert first == again
+    assert other.tolist() != first != later
     assert {id(p) for p in given["parameters"]} == {id(p) for p in model.parameters()}
     tokens = torch.full((2, 500), 7)
     tokens[0, 0] = sentiment.PAD_ID
@@ -429,23 +451,34 @@ def test_own_word_vectors_repeat_and_know_training_words_only(
     assert 0.9 < share <= 1
     assert matrix[2:].std() == pytest.approx(0.3, rel=0.1)
     assert all(torch.equal(matrix, other) for other, _ in others)  # type: ignore[arg-type]
+    unseen = dataclasses.replace(corpus, validation=corpus.training, test=corpus.training)
+    assert torch.equal(matrix, sentiment.word_vectors(config, unseen, 0)[0])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="window is 0"):
         word2vec.Config(window=0)
 
 
-def test_ensemble_mixes_on_validation_and_resumes(standin: Path, tmp_path: Path) -> None:
+def test_ensemble_mixes_on_validation_and_resumes(
+    standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = dataclasses.replace(TINY, tweets=600, hidden_size=6, members=2)
     lines: list[str] = []
     run = train(config, folder=tmp_path, log=lines.append)
     assert run.notes["members"] == 2
     assert sum("epoch" in line for line in lines) == 4
     assert set(run.notes["intervals"]) == {"mean_of_members.test_accuracy", "test_accuracy"}
-    assert set(run.curves) == {"seed 0", "seed 1"}
+    one, other = ([row["train_loss"] for row in run.curves[f"seed {k}"]] for k in (0, 1))
+    assert one != other
     lines.clear()
     again = train(config, folder=tmp_path, resume=True, log=lines.append)
     assert not any(line.startswith("epoch") for line in lines)  # nothing was trained again
     assert again.metrics == run.metrics
+    tweets, test = sentiment140.load_tokens(), run.artefacts["split"].test
+    labels = np.array(tweets.labels)
+    labels[test] = 1 - labels[test]
+    turned = dataclasses.replace(tweets, labels=labels)
     alone = train(dataclasses.replace(config, members=1))
+    monkeypatch.setattr(sentiment140, "load_tokens", lambda: turned)
+    assert train(config, folder=tmp_path, resume=True).notes["weights"] == run.notes["weights"]
     assert run.notes["member_validation_accuracy"][0] == pytest.approx(
         alone.metrics["validation_accuracy"]
     )

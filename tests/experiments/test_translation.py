@@ -149,6 +149,18 @@ def test_loss_counts_real_words_only() -> None:
     torch.testing.assert_close(total, one_by_one)
 
 
+def test_scores_do_not_count_padding(whole: tuple[Run, Path]) -> None:
+    """With one sentence a batch there is none."""
+    corpus, networks = (whole[0].artefacts[key] for key in ("corpus", "networks"))
+    together, alone = (
+        translation.teacher_forced(
+            dataclasses.replace(WHOLE, batch_size=n), *networks["transformer"], corpus, "test"
+        )
+        for n in (500, 1)
+    )
+    assert together == pytest.approx(alone, rel=1e-4)
+
+
 # ------------------------------------------------------------------------------------ trained networks
 
 

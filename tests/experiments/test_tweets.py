@@ -103,6 +103,9 @@ def test_equal_n_grams_have_equal_columns_in_all_variants(standin: Path) -> None
     assert [row.name for row in found][:2] == [BASE.name, VARIANTS[-2].name]
     base, *_, again = found
     assert (again.accuracy, again.types, again.difference) == (base.accuracy, base.types, 0.0)
+    data.labels[rows.validation] = 1 - data.labels[rows.validation]
+    (turned,) = tweets.ablate_cleaning(data, tweets.first(rows, 500, 200), bits=12, variants=())
+    assert turned.accuracy == pytest.approx(1 - base.accuracy)  # no label of theirs was fitted
 
 
 def test_run_is_recorded_repeats_itself_and_reads_no_test_tweet(

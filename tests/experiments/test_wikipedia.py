@@ -203,6 +203,20 @@ def test_variants_run(cache: Path, change: dict[str, object]) -> None:
     assert all(np.isfinite(value) for value in done.metrics.values())
 
 
+def test_members_and_seeds_differ(run: Run, graph: pages.WikipediaGraph) -> None:
+    for fitted in run.artefacts["fitted"].values():
+        assert not np.array_equal(fitted["ensemble"].predicted, fitted["attention"].predicted)
+    one, other = (wikipedia.task_of(Inputs(graph), "random", BRIEF, seed) for seed in (1, 2))
+    assert set(one.split.test) != set(other.split.test)
+
+
+def test_statistics_are_those_of_the_fitted_pages(run: Run) -> None:
+    for task in run.artefacts["tasks"].values():
+        for columns in (task.statistics[task.rows], task.target[task.rows]):
+            assert columns.mean(0).abs().max() < 1e-4
+            assert (columns.std(0, correction=0) - 1).abs().max() < 1e-4
+
+
 def test_twin_lookup_by_hand() -> None:
     y = np.array([1.0, 5.0, 3.0, 9.0, 7.0, 99.0])
     group = np.array([0, 0, 1, 2, 0, 1])

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from coursework.config import override
+from coursework.data import wikipedia as pages
 from coursework.errors import ConfigError
 from coursework.experiments import study, wikipedia, wikipedia_splits, wikipedia_study
 from coursework.experiments.base import Job
@@ -35,6 +36,17 @@ def test_every_variant_has_an_error_and_a_difference_on_other_splits_than_the_re
     assert seen == {103}
     assert run.seed == 3
     metrics = run.metrics
+    real_load = pages.load
+
+    def poisoned(name: pages.Name) -> pages.WikipediaGraph:
+        graph = real_load(name)
+        test = pages.split_random(graph.num_nodes, 103).test
+        graph.y[test], graph.traffic[test] = 30.0, 1e13
+        return graph
+
+    monkeypatch.setattr(pages, "load", poisoned)
+    again = wikipedia_study.train(Job("wikipedia_study", TINY, seed=3, log=None))
+    assert again.metrics == metrics
     assert len(metrics) == 2 * len(TINY.variants)
     mean, base = (metrics[f"{n}.random.validation_mae_ln"] for n in ("mean_alone", "graph_network"))
     assert metrics["mean_alone.random.difference"] == mean - base != 0

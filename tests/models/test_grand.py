@@ -75,6 +75,7 @@ def test_dropping_nodes_keeps_the_mean_signal() -> None:
     assert torch.equal(dropped, (views == 0).any(dim=2))
     assert float(dropped.double().mean()) == pytest.approx(0.3, abs=0.01)
     torch.testing.assert_close(views.mean(dim=0), x, atol=0.25, rtol=0.15)
+    torch.testing.assert_close(model.eval()(x, graph(500)), x)
 
 
 def test_consistency_by_hand() -> None:

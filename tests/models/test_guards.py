@@ -1,5 +1,7 @@
 """One guard on every path: the right answer, the same on each path, or one sentence."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from itertools import product
 
@@ -15,10 +17,10 @@ from coursework.models.gat import GraphAttentionLayer
 from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
 from coursework.models.grand import GRAND
 from coursework.models.graph_conv import GraphRegressor, aggregate, degrees, neighbours
-from coursework.models.lstm import LSTM
+from coursework.models.lstm import LSTM, LSTMCell
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.sparse import adjacency
-from coursework.models.transformer import Transformer
+from coursework.models.transformer import EncoderLayer, Transformer
 
 HEADS = MultiHeadAttention(8, 2).eval()
 X, NODES = torch.randn(1, 4, 8), torch.randn(3, 5)
@@ -103,6 +105,28 @@ def test_the_lstm_without_values_and_without_gradients(gradients: bool) -> None:
         assert LSTM(3, 4)(torch.zeros(5, 0, 3))[0].shape == (5, 0, 4)
     with pytest.raises(ValueError, match="floating point"):
         LSTM(3, 4)(torch.zeros(5, 2, 3).long())
+
+
+@pytest.mark.filterwarnings("ignore")  # of the tracer: the guards look at shapes
+@pytest.mark.parametrize(
+    ("layer", "inputs"),
+    [
+        (LSTMCell(3, 4), (torch.ones(2, 3),)),
+        (LSTM(3, 4, bidirectional=True), (torch.ones(2, 2, 3),)),
+        (EncoderLayer(4, 2, 8, fused=True).eval(), (torch.ones(2, 3, 4),)),
+    ],
+)
+def test_a_layer_of_pytorchs_kind_can_be_exported_traced_copied_and_pickled(
+    layer: torch.nn.Module, inputs: tuple[Tensor, ...]
+) -> None:
+    copies = [
+        torch.export.export(layer, inputs).module(),
+        torch.jit.trace(layer, inputs, check_trace=False),
+        copy.deepcopy(layer),
+        pickle.loads(pickle.dumps(layer)),
+    ]
+    for again in copies:
+        torch.testing.assert_close(again(*inputs), layer(*inputs))
 
 
 def test_a_guard_names_the_argument_what_was_expected_and_what_came() -> None:

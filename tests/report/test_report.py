@@ -30,11 +30,11 @@ class Config:
 
 def run(seed: int = 0, accuracy: float = 0.8, source: Source = REAL, **options: Any) -> Run:
     return Run("cora", "full", Config(), seed, {"gcn.test_accuracy": accuracy}, source, 1.5,
-               curves={"gcn": [{"epoch": 1.0, "loss": 2.0}]}, **options)  # fmt: skip
+               curves={"gcn": [{"epoch": 1.0, "loss": accuracy}]}, **options)  # fmt: skip
 
 
 def test_record_has_provenance_and_statistics(tmp_path: Path) -> None:
-    runs = [run(seed, value) for seed, value in enumerate((0.7, 0.8, 0.9))]
+    runs = [run(seed, value) for seed, value in enumerate((0.7, 0.8, 0.9), start=5)]
     path = store.write(store.make_record("cora-full", runs), tmp_path)
     record = store.read("cora-full", tmp_path)
     metric = record["metrics"]["gcn.test_accuracy"]
@@ -43,7 +43,8 @@ def test_record_has_provenance_and_statistics(tmp_path: Path) -> None:
     assert metric["values"] == [0.7, 0.8, 0.9]
     # t(0.975, 2 degrees of freedom) = 4.3027
     assert metric["high"] - metric["mean"] == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
-    assert record["seeds"] == [0, 1, 2]
+    assert record["seeds"] == [5, 6, 7]
+    assert [rows[0]["loss"] for rows in record["curves"]["gcn"]] == [0.7, 0.8, 0.9]
     assert record["config"] == {"epochs": 3}
     assert record["data"] == {"name": "cora", "source": "real (data root)", "sha256": "ab" * 32,
                               "standin": False}  # fmt: skip
@@ -51,6 +52,26 @@ def test_record_has_provenance_and_statistics(tmp_path: Path) -> None:
     assert record["machine"]["cores"] >= 1
     assert store.names(tmp_path) == ["cora-full"]
     assert path.read_text(encoding="utf-8").endswith("}\n")
+
+
+def test_code_that_was_changed_is_not_that_of_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for changes, modified in (("M src/a.py", True), ("", False)):
+        answers = {"rev-parse": "c0ffee", "status": changes}
+        monkeypatch.setattr(store, "_git", lambda what, *_, said=answers: said[what])
+        made = store.make_record("cora-full", [run()])
+        assert (made["commit"], made["modified"]) == ("c0ffee", modified)
+
+
+def test_a_recorded_standin_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path)
+    for source, name, words in (
+        (STANDIN, "STAND-IN", "STAND-IN data"),
+        (REAL, "cora", "real data"),
+    ):
+        made = store.make_record("cora-full", [run(source=source)])
+        store.write(made)
+        assert store.recorded("cora-full").rows[0][4] == name
+        assert notebook.provenance(made).startswith(f"recorded, {words}; 1 seed;")
 
 
 def test_interval_of_a_single_seed_is_taken_from_the_run() -> None:
@@ -61,6 +82,8 @@ def test_interval_of_a_single_seed_is_taken_from_the_run() -> None:
     assert (metric["low"], metric["high"]) == (low, high)
     assert metric["std"] is None
     assert record["notes"] == {"parameters": 7}
+    both = store.make_record("cora-full", [run(notes=notes), run(1, 0.9, notes=notes)])
+    assert both["metrics"]["gcn.test_accuracy"]["interval"] == "t, 2 seeds"
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

@@ -29,6 +29,11 @@ class Interrupted(Exception):
     """Stands for the kill of a process."""
 
 
+def data(seed: int = 0) -> tuple[Tensor, Tensor]:
+    x = torch.randn(64, 5, generator=seeds.generator(seed, "x"))
+    return x, x.sum(1, keepdim=True)
+
+
 def regression(
     plan: engine.Plan = PLAN,
     *,
@@ -40,8 +45,7 @@ def regression(
     """A small network with dropout on a linear target: every source of randomness is in use."""
     seeds.seed_everything(seed)
     model = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 1))
-    x = torch.randn(64, 5, generator=seeds.generator(seed, "x"))
-    y = x.sum(1, keepdim=True)
+    x, y = data(seed)
     calls = 0
 
     def batches(epoch: int) -> list[tuple[Tensor, Tensor]]:
@@ -124,12 +128,38 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         regression(run_dir=tmp_path, resume=True, identity={"experiment": "regression", "seed": 9})
 
 
-def test_early_stopping_keeps_the_best_weights() -> None:
+def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     plan = engine.Plan(epochs=60, learning_rate=0.5, patience=3, precision="32-true")
-    _, fit = regression(plan)
+    model, fit = regression(plan, run_dir=tmp_path)
     assert len(fit.history) < 60
     assert fit.best["loss"] == min(row["loss"] for row in fit.history)
     assert len(fit.history) == fit.best_epoch + 3
+    again, resumed = regression(plan, run_dir=tmp_path, resume=True)
+    assert losses(resumed) == losses(fit)
+    x, y = data()
+    for kept in (model, again):  # as they are handed over: dropout off
+        assert float((kept(x) - y).detach().square().mean()) == fit.best["loss"]
+    model.load_state_dict(checkpoints.load(tmp_path / "best.pt")["model"])
+    assert same(model, again)
+
+
+def test_dropout_is_on_in_every_epoch_and_off_in_validation() -> None:
+    modes: list[bool] = []
+
+    def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
+        modes.append(network.training)
+        return network(batch).square().sum(), len(batch)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        modes.append(network.training)
+        return {"loss": 1.0}
+
+    plan = dataclasses.replace(PLAN, epochs=2)
+    batches = [torch.ones(2, 1)]
+    engine.fit(
+        nn.Linear(1, 1), plan, batches=lambda _: batches, loss=loss, validate=validate, log=None
+    )
+    assert modes == [True, False, True, False]
 
 
 def scripted(values: list[tuple[float, float]], plan: engine.Plan) -> engine.Fit:

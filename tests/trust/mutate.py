@@ -340,7 +340,10 @@ def prepare() -> None:
     import torchmetrics.classification  # noqa: F401
 
     torch.set_num_threads(1)
-    hypothesis.settings.register_profile("mutation", derandomize=True, database=None, deadline=None)
+    phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # no smaller example is wanted
+    hypothesis.settings.register_profile(
+        "mutation", derandomize=True, database=None, deadline=None, phases=phases
+    )
     hypothesis.settings.load_profile("mutation")
     # the plugins of notebooks and coverage take longer to load than most tests
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

@@ -32,7 +32,7 @@ BROKEN: tuple[type[Exception], ...] = (
 
 def wrong(problem: str, it: str = "it") -> DataError:
     """The error for a file that is not the official one."""
-    return DataError(f"{problem}; delete {it} and fetch {it} again.")
+    return DataError(f"{problem}; fetch {it} again.")
 
 
 @contextlib.contextmanager
@@ -41,7 +41,8 @@ def reading(path: Path, *others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except BROKEN + others as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        kind = "a part is missing" if isinstance(error, KeyError) else "damaged, or of another form"
+        reason = getattr(error, "strerror", None) or kind
         raise wrong(f"{path} cannot be read ({reason})") from error
 
 

@@ -41,7 +41,7 @@ def lock(name: str) -> Iterator[None]:
         holder.acquire()
     except Timeout as error:
         what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 60:.0f} minutes"
-        raise DataError(f"{what}; wait for it, or end it and delete {path}.") from error
+        raise DataError(f"{what}; wait for it, or end it.") from error
     except OSError as error:
         raise unwritable(path, error) from error
     try:

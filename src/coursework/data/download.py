@@ -83,7 +83,9 @@ def _reason(error: Exception) -> str:
         return "broke off"
     if "does not match the known hash" in str(error):
         return "sent a file with a wrong SHA-256"
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    if isinstance(error, requests.RequestException):
+        return "did not answer as a server of files"
+    return str(error)  # ours
 
 
 def fetch(file: RemoteFile, title: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
-from coursework.errors import ConfigError
+from coursework.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,6 +101,10 @@ def symmetric_edges(edges: np.ndarray, n: int, *, by: str = "row") -> np.ndarray
     return pair if by == "row" else pair[::-1].copy()
 
 
+def _unfit(name: str, why: str) -> DataError:
+    return archives.wrong(f"The files of {name} do not fit together ({why})", "them")
+
+
 def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
     """Words, edges, classes, training and test papers; ``tx`` is in the order of ``test.index``."""
     parts = ("allx", "tx", "ally", "ty", "y", "graph")
@@ -109,7 +113,7 @@ def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
         test = np.array(files["test.index"].read_text(encoding="utf-8").split(), dtype=np.int64)
         first = len(allx)
         if test.min() != first or len(test) != len(tx):
-            raise ValueError("the test papers do not follow the others")
+            raise _unfit(name, "the test papers do not follow the others")
         # CiteSeer lacks some papers in the test range: they have no words and class 0
         n = int(test.max()) + 1
         x = np.zeros((n, allx.shape[1]), np.float32)
@@ -118,12 +122,10 @@ def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
         x[test], labels[test] = tx, ty
         edges = np.array([(a, b) for a, others in graph.items() for b in others], dtype=np.int64)
         if edges.min() < 0 or edges.max() >= n:
-            raise ValueError("an edge names a paper that is not there")
+            raise _unfit(name, "an edge names a paper that is not there")
         train = np.arange(len(y))  # the training papers come first
     except (ValueError, AttributeError, IndexError, TypeError, OverflowError) as error:
-        raise archives.wrong(
-            f"The files of {name} do not fit together ({error})", "them"
-        ) from error
+        raise _unfit(name, "numbers or rows are missing") from error
     return x, edges, labels.argmax(axis=1).astype(np.int64), train, test
 
 

@@ -65,7 +65,7 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
     import sentencepiece
 
     if not any(sentence.strip() for sentence in sentences):
-        raise DataError("There are no sentences to learn subwords from.")
+        raise DataError("There are no sentences to learn subwords from; give some.")
     if size < 16:
         raise ConfigError(f"A vocabulary of {size} subwords is too small; take at least 16.")
     written = io.BytesIO()
@@ -89,6 +89,5 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
         what = (
             f"A vocabulary of {size} subwords cannot be learned from {len(sentences):,} sentences"
         )
-        reason = str(error).strip().splitlines()[-1][-160:]
-        raise ConfigError(f"{what} ({reason}); change its size.") from error
+        raise ConfigError(f"{what}; change its size.") from error
     return Subwords(written.getvalue())

@@ -323,9 +323,8 @@ def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
     try:
         array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
-        reason = str(error)[:100]
         raise DataError(
-            f"One of the texts is not a string of whole characters ({reason})."
+            "One of the texts is not a string of whole characters; give strings."
         ) from error
     if array.null_count:
         raise DataError("One of the texts is missing (None); give strings.")
@@ -340,7 +339,7 @@ def read_lines(file: Path, say: Callable[[str], object]) -> list[str]:
     try:
         raw = file.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"There is no file {file}.") from error
+        raise DataError(f"There is no file {file}; name a text file.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}); name a text file.") from error
     if not raw.strip():

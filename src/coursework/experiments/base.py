@@ -181,10 +181,14 @@ def restore(
         TrainingError: If the file is unusable, or does not fit this version of the experiment.
     """
     state = checkpoints.load(Path(path))
+    bundle = state.get("bundle")
+    if not isinstance(bundle, dict) or "experiment" not in bundle:
+        raise checkpoints.foreign(path)
+    if bundle["experiment"] != experiment:
+        raise TrainingError(
+            f"Checkpoint {path} belongs to {bundle['experiment']}, not to {experiment}; name another."
+        )
     with checkpoints.fitting(path, experiment):
-        bundle = state["bundle"]
-        if bundle["experiment"] != experiment:
-            raise TrainingError(f"it belongs to {bundle['experiment']}")
         weights = {name: _widened(value) for name, value in state["model"].items()}
         return config_type(**bundle["config"]), bundle, weights
 

@@ -61,10 +61,10 @@ def register_weights(
 
 
 class LSTMCell(nn.Module):
-    r"""One LSTM step, equations (1) to (6) of this module; a drop-in for `torch.nn.LSTMCell`.
+    r"""One LSTM step, equations (1) to (6) of this module.
 
-    Names, shapes and order of the parameters and their start, :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`, are
-    PyTorch's: `weight_ih` `[4H, I]`, `weight_hh` `[4H, H]`, `bias_ih` and `bias_hh` `[4H]`.
+    Arguments, results, parameters and their start, :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`, are those of
+    `torch.nn.LSTMCell`: `weight_ih` `[4H, I]`, `weight_hh` `[4H, H]`, `bias_ih` and `bias_hh` `[4H]`.
 
     Shapes:
         - input: `[B, I]`, or `[I]` for one sample
@@ -231,12 +231,14 @@ class LSTM(nn.Module):
         bias: Tensor | None = None
         if self.bias:
             bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}")  # [4H]
-        # Unequal lengths shrink the batch, autocast chooses the type of each operation, and the
-        # transforms of `torch.func` want to see them: all three are left to the loop.
+        # Unequal lengths shrink the batch, autocast chooses the type of each operation, and whoever
+        # transforms, traces, exports or compiles wants to see them: all are left to the loop.
         if (
             sizes[0] != sizes[-1]
             or (not rows.is_meta and torch.is_autocast_enabled(rows.device.type))
             or torch._C._are_functorch_transforms_active()
+            or torch.jit.is_tracing()
+            or torch.compiler.is_compiling()
         ):
             return scan(rows, sizes, weight_ih, weight_hh, bias, state, reverse)
         x = rows.view(len(sizes), sizes[0], rows.shape[-1])  # [T, B, I]

@@ -208,7 +208,7 @@ def read(notebook: str, folder: Path | None = None) -> list[Answer]:
     except FileNotFoundError as error:
         raise ResultsError(f"Notebook {notebook} left no answers; run it to its end.") from error
     except (ValueError, TypeError) as error:
-        raise ResultsError(f"{path} is broken; delete it and run the notebook again.") from error
+        raise ResultsError(f"{path} is broken; run the notebook again.") from error
     _complete(notebook, rows)
     order = [question.part for question in questions.of_notebook(notebook)]
     return sorted(rows, key=lambda answer: order.index(answer.part))

@@ -103,11 +103,15 @@ def validate(record: Mapping[str, Any], where: str) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         place = "/".join(map(str, first["loc"])) or "the record"
-        raise ResultsError(f"{where} is no result: {place}: {first['msg'][:160]}.") from None
+        raise ResultsError(
+            f"{where} is no result: {place}: {first['msg'][:160]}; restore it, or record it again."
+        ) from None
     for name, metric in record["metrics"].items():
         mean = statistics.fmean(metric["values"])
         if not math.isclose(metric["mean"], mean, rel_tol=1e-9):
-            raise ResultsError(f"{where}: the mean of {name} is not the mean of its values.")
+            raise ResultsError(
+                f"{where}: the mean of {name} is not the mean of its values; restore the file from git."
+            )
 
 
 def is_name(name: str) -> bool:
@@ -124,14 +128,14 @@ def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
         ResultsError: If the runs do not belong together.
     """
     if not runs:
-        raise ResultsError("There is no run to record.")
+        raise ResultsError("There is no run to record; train at least one seed.")
     first = runs[0]
     config = as_record(first.config)
     for run in runs[1:]:
         if as_record(run.config) != config or run.experiment != first.experiment:
-            raise ResultsError(f"Runs of different configs cannot be one result ({name}).")
+            raise ResultsError(f"Runs of different configs cannot be one result, {name}; name two.")
         if run.metrics.keys() != first.metrics.keys():
-            raise ResultsError(f"The runs of {name} have different metrics.")
+            raise ResultsError(f"The runs of {name} have different metrics; record them apart.")
     metrics = {key: summarise([run.metrics[key] for run in runs]) for key in first.metrics}
     notes = {key: value for key, value in first.notes.items() if key != "intervals"}
     if len(runs) == 1:

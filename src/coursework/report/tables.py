@@ -173,10 +173,11 @@ def grid(
     places = [i for i, (_, name, *_) in enumerate(columns, start=1) if not callable(name)]
     for row in cells:
         if places and all(row[place] is None for place in places):
-            raise ResultsError(f"No metric of the row {row[0]!r} is recorded.")
+            raise ResultsError(f"No metric of the row {row[0]!r} is recorded; mend its name.")
     for place in places:
         if cells and all(row[place] is None for row in cells):
-            raise ResultsError(f"No metric of the column {columns[place - 1][0]!r} is recorded.")
+            column = columns[place - 1][0]
+            raise ResultsError(f"No metric of the column {column!r} is recorded; mend its name.")
     return Table([heading, *(label for label, *_ in columns)], cells, caption)
 
 

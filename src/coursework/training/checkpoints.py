@@ -37,9 +37,10 @@ def fitting(path: Path | str, experiment: str) -> Iterator[None]:
         RuntimeError,
         CourseworkError,
     ) as error:
+        reason = f" ({str(error).rstrip('.')})" if isinstance(error, CourseworkError) else ""
         raise TrainingError(
-            f"Checkpoint {path} does not fit this version of the {experiment} experiment "
-            f"({type(error).__name__}: {str(error)[:80]}); train again."
+            f"Checkpoint {path} does not fit this version of the {experiment} experiment{reason}; "
+            "name another file, or train again."
         ) from error
 
 
@@ -73,8 +74,9 @@ def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> P
             os.replace(path, previous(path))
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "disk full?"
         raise TrainingError(
-            f"Checkpoint {path} could not be written ({error}); free some space or point "
+            f"Checkpoint {path} could not be written ({reason}); free some space or point "
             "COURSEWORK_CACHE to a folder that can be written."
         ) from error
     finally:
@@ -100,17 +102,29 @@ def load(path: Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise TrainingError(f"There is no checkpoint at {path}; train first, or name another file.")
+    whole, state, why = False, None, None
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise zipfile.BadZipFile(f"bad checksum of {broken}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            whole = archive.testzip() is None
+        if whole:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken pickle makes the machine below it stumble over anything
-        raise TrainingError(_unusable(path, error)) from error
-    if not isinstance(state, dict):
-        raise TrainingError(_unusable(path, TypeError("not a dictionary")))
-    return state
+        why = error
+    if isinstance(state, dict):
+        return state
+    if whole or not b"PK".startswith(path.read_bytes()[:2]):
+        raise foreign(path) from why
+    raise TrainingError(
+        f"Checkpoint {path} is damaged: cut off, or changed on the disk; name another file, or "
+        "train again."
+    ) from why
+
+
+def foreign(path: Path | str) -> TrainingError:
+    """The error for a file that has nothing to do with this project."""
+    return TrainingError(
+        f"{path} is no checkpoint of this project; name a best.pt that `coursework train` wrote."
+    )
 
 
 def load_latest(path: Path) -> dict[str, Any] | None:
@@ -120,10 +134,3 @@ def load_latest(path: Path) -> dict[str, Any] | None:
             with contextlib.suppress(TrainingError):
                 return load(candidate)
     return None
-
-
-def _unusable(path: Path, error: Exception) -> str:
-    reason = (
-        str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-    )
-    return f"Checkpoint {path} is truncated or corrupt ({reason}); delete it and train again."

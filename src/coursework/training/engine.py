@@ -153,7 +153,7 @@ def fit(
         todo = batches(now.state.epoch)
         if len(todo) == 0:
             epoch = now.state.epoch + 1
-            raise TrainingError(f"Epoch {epoch} has no batches; is the training set empty?")
+            raise TrainingError(f"Epoch {epoch} has no batches; give the training set more rows.")
         now.wrapped.train()
         now.start_clock()
         for index in range(now.state.position, len(todo)):
@@ -305,7 +305,9 @@ class _Training:
                 continue
             if monitor not in metrics:
                 known = ", ".join(sorted(metrics))
-                raise ConfigError(f"monitor is {monitor!r}, but validation yields {known}.")
+                raise ConfigError(
+                    f"monitor is {monitor!r}, but validation yields {known}; set one."
+                )
             value, best = metrics[monitor], self.state.reached.get(monitor)
             tie_counts = self.plan.second_monitor is not None
             good.append(

@@ -78,7 +78,8 @@ def run(
             try:
                 outcome = await _execute(name, preset, inplace, on_cell)
             except Exception as error:  # whatever it is: the others go on
-                words = str(error) if isinstance(error, CourseworkError) else repr(error)
+                kind = f"it stopped with {type(error).__name__}; run it in Jupyter to see where"
+                words = str(error) if isinstance(error, CourseworkError) else kind
                 path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
                 outcome = Execution(name, time.perf_counter() - started, path, error=words)
             on_end(outcome)

@@ -1,0 +1,100 @@
+"""Planted mistakes: does the test that should notice one really notice it?
+
+``python tests/trust/planted.py [WORDS] [--record]`` plants the mistakes of ``planted.txt`` whose promise,
+module, remark or test has the words in it (all by default), one at a time, in a process that finds the
+changed module where the real one would be (:mod:`mutate`), and runs the test; ``--record`` writes PLANTED.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import mutate
+
+from coursework_tools.student.mistakes import parse
+
+LIST, RECORD = (Path(__file__).with_name(name) for name in ("planted.txt", "PLANTED.md"))
+
+HEAD = """# Planted mistakes
+
+Written by `python tests/trust/planted.py --record`: **{} of {}** are noticed by the test beside them.
+
+| promise | module | mistake | test | |
+|---|---|---|---|---|
+"""
+
+
+class Planted(NamedTuple):
+    """A mistake."""
+
+    promise: str
+    path: Path  # of the module
+    words: str
+    changes: tuple[tuple[str, str], ...]  # text, and what stands there with the mistake
+    test: str  # that should notice
+
+    @property
+    def module(self) -> str:
+        return ".".join(self.path.relative_to(mutate.SOURCE).with_suffix("").parts)
+
+    def planted(self) -> str:
+        """The source with the mistake."""
+        source = self.path.read_text(encoding="utf-8")
+        for old, new in self.changes:
+            source = source.replace(old, new)
+        return source
+
+
+def planted() -> Iterator[Planted]:
+    """All mistakes, in the order of the list."""
+    for section, mistakes in parse(LIST.read_text(encoding="utf-8")).items():
+        promise, _, path = section.partition(" @ ")
+        for one in mistakes:
+            (changes,), (test,) = one.changes, one.at
+            yield Planted(promise, mutate.SOURCE / path, one.remark.words, changes, test)
+
+
+def outcome(one: Planted, sound: set[str]) -> str:
+    """``noticed`` or ``survived``; a test that fails without the mistake says nothing."""
+    code = compile(one.planted(), str(one.path), "exec")
+    codes = [code] if one.test in sound else [None, code]
+    for number, found in mutate.attempts(one.module, one.path, [one.test], codes, 300, 1):
+        if codes[number] is not None:
+            return "survived" if found == "survived" else "noticed"
+        if found != "survived":
+            return "survived: its test fails without any change"
+        sound.add(one.test)
+    raise AssertionError("nothing was tried")
+
+
+def main() -> int:
+    """Plant; 1 if a mistake survives."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="?", default="")
+    parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}")
+    options = parser.parse_args()
+    chosen = [one for one in planted() if options.words in f"{one.promise} {one[1:]}"]
+    mutate.prepare()
+    sound: set[str] = set()
+    rows, found = [], Counter[str]()
+    for one in chosen:
+        begun = time.monotonic()
+        said = outcome(one, sound)
+        found[said] += 1
+        place = one.path.relative_to(mutate.SOURCE)
+        print(f"{said} ({time.monotonic() - begun:.0f} s): {place}: {one.words}", flush=True)
+        rows.append(f"| {one.promise} | {place} | {one.words} | {one.test[6:]} | {said} |")
+    print(f"{found['noticed']} of {len(chosen)} noticed")
+    if options.record:
+        head = HEAD.format(found["noticed"], len(chosen))
+        RECORD.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    return found["noticed"] < len(chosen)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
