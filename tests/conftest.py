@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,25 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _standins(patch: pytest.MonkeyPatch, folders: pytest.TempPathFactory) -> Path:
+    """No data root, no network, an empty cache: every loader must fall back to its stand-in."""
+    cache = folders.mktemp("cache")
+    patch.delenv("COURSEWORK_DATA", raising=False)
+    patch.setenv("COURSEWORK_OFFLINE", "1")
+    patch.setenv("COURSEWORK_CACHE", str(cache))
+    return cache
+
+
 @pytest.fixture
 def standin(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """No data root, no network, an empty cache: every loader must fall back to its stand-in."""
-    cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.delenv("COURSEWORK_DATA", raising=False)
-    monkeypatch.setenv("COURSEWORK_OFFLINE", "1")
-    monkeypatch.setenv("COURSEWORK_CACHE", str(cache))
-    return cache
+    return _standins(monkeypatch, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def standins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same for all tests of a module, and for what its other fixtures train."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _standins(patch, tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)

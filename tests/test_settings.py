@@ -40,9 +40,10 @@ def test_flags_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.offline()
     monkeypatch.setenv("COURSEWORK_OFFLINE", "0")
     assert not settings.offline()
-    monkeypatch.setenv("COURSEWORK_OFFLINE", "maybe")
-    with pytest.raises(ConfigError, match="COURSEWORK_OFFLINE is 'maybe'; set it to 1 or 0"):
-        settings.offline()
+    for name, flag in (("OFFLINE", settings.offline), ("PROGRESS", settings.progress)):
+        monkeypatch.setenv(f"COURSEWORK_{name}", "maybe")
+        with pytest.raises(ConfigError, match=f"COURSEWORK_{name} is 'maybe'; set it to 1 or 0"):
+            flag()
 
 
 def test_figures_stay_out_of_the_checkout_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,23 +55,6 @@ def test_figures_stay_out_of_the_checkout_unless_asked(monkeypatch: pytest.Monke
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def test_importing_the_package_or_the_command_line_imports_nothing_heavy() -> None:
-    heavy = (
-        "{'torch', 'pandas', 'numpy', 'matplotlib', 'lightning_fabric', 'sklearn', 'torchvision'}"
-    )
-    code = f"import sys, coursework_tools.cli; print(sorted({heavy} & set(sys.modules)))"
-    assert run(code) == "[]"
-
-
-def test_torchvision_torchmetrics_and_fabric_import() -> None:
-    code = (
-        "import coursework, torchvision, torchmetrics, lightning_fabric\n"
-        "from torchvision.transforms import v2\n"
-        "print(torchvision.__name__)"
-    )
-    assert run(code) == "torchvision"
 
 
 def test_schemas_are_declared_only_where_they_are_missing() -> None:

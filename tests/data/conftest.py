@@ -50,14 +50,7 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DatasetInfo]:
     def add(url: str, *mirrors: str, sha256: str | None = None) -> DatasetInfo:
         digest = sha256 or hashlib.sha256(CONTENT).hexdigest()
         file = RemoteFile("folder/file.bin", url, digest, len(CONTENT), mirrors)
-        entry = DatasetInfo(
-            name="cora",
-            title="a file",
-            licence="none",
-            homepage="",
-            files=(file,),
-            standin="a generated graph",
-        )
+        entry = DatasetInfo("cora", "a file", "none", "", (file,), standin="a generated graph")
         monkeypatch.setitem(sources.REGISTRY, "cora", entry)
         return entry
 

@@ -62,9 +62,13 @@ class Server:
         return f"http://{self.host}/{path}"
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        def send(content: bytes, length: int | None = None, status: int = 200) -> None:
+        def send(content: bytes, length: int = -1, status: int = 200, **headers: str) -> None:
+            """With the right length unless told otherwise; 0 for none."""
             handler.send_response(status)
-            handler.send_header("Content-Length", str(len(content) if length is None else length))
+            if length:
+                headers["Content_Length"] = str(len(content) if length < 0 else length)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
             handler.end_headers()
             handler.wfile.write(content)
 
@@ -79,21 +83,14 @@ class Server:
         elif kind == "fails-once" and first:
             send(b"busy", status=503)
         elif kind == "stalls":
-            handler.send_response(200)
-            handler.send_header("Content-Length", str(len(CONTENT)))
-            handler.end_headers()
-            handler.wfile.write(CONTENT[:1000])
-            handler.wfile.flush()
+            send(CONTENT[:1000], length=len(CONTENT))
             self.stop.wait(5)
         elif kind == "slow":
             time.sleep(0.3)
             send(CONTENT)
         elif kind in REDIRECTS:
-            handler.send_response(302)
             place = REDIRECTS[kind]
-            handler.send_header("Location", place if ":" in place else self.url(place))
-            handler.send_header("Content-Length", "0")
-            handler.end_headers()
+            send(b"", status=302, Location=place if ":" in place else self.url(place))
         elif kind.startswith("status-"):
             send(b"", status=int(kind.removeprefix("status-")))
         elif kind == "breaks-late":
@@ -111,37 +108,22 @@ class Server:
         elif kind == "silent" or (kind == "silent-once" and first):
             self.stop.wait(5)
         elif kind == "drips":
-            handler.send_response(200)
-            handler.end_headers()
+            send(b"", length=0)
             for byte in CONTENT:
                 handler.wfile.write(bytes([byte]))
                 handler.wfile.flush()
                 if self.stop.wait(0.05):
                     break
         elif kind in ("no-length", "no-length-short"):
-            handler.send_response(200)
-            handler.end_headers()
-            handler.wfile.write(CONTENT if kind == "no-length" else CONTENT[:5000])
+            send(CONTENT if kind == "no-length" else CONTENT[:5000], length=0)
         elif kind in ("chunked", "chunked-breaks"):
             handler.protocol_version = "HTTP/1.1"
-            handler.send_response(200)
-            handler.send_header("Transfer-Encoding", "chunked")
-            handler.end_headers()
-            handler.wfile.write(b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT))
+            send(b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT), length=0, Transfer_Encoding="chunked")
             if kind == "chunked":
                 handler.wfile.write(b"0\r\n\r\n")
             handler.close_connection = True
         elif kind in ("gzip", "gzip-broken"):
             packed = gzip.compress(CONTENT) if kind == "gzip" else b"no gzip at all"
-            handler.send_response(200)
-            handler.send_header("Content-Encoding", "gzip")
-            handler.send_header("Content-Length", str(len(packed)))
-            handler.end_headers()
-            handler.wfile.write(packed)
-        elif kind == "length-is-a-word":
-            handler.send_response(200)
-            handler.send_header("Content-Length", "many")
-            handler.end_headers()
-            handler.wfile.write(CONTENT)
+            send(packed, Content_Encoding="gzip")
         else:
             send(CONTENT)

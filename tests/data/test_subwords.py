@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from coursework.data import standins
 from coursework.data.subwords import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Subwords, learn
-from coursework.errors import ConfigError, DataError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +60,3 @@ def test_unknown_signs_do_not_hide_the_rest(model: Subwords) -> None:
     ids = model.encode(["I am 喜 happy."])[0]
     assert UNK_ID in ids
     assert model.decode(ids).split() == ["I", "am", "happy."]
-
-
-def test_bad_input() -> None:
-    with pytest.raises(DataError, match="no sentences"):
-        learn(["", "  "], 100)
-    with pytest.raises(ConfigError, match="at least 16"):
-        learn(["a b c"], 4)
-    with pytest.raises(ConfigError, match="cannot be learned"):
-        learn(["The quick brown fox jumps over the lazy dog."], 17)
-    with pytest.raises(TrainingError, match="train again"):
-        Subwords(b"no model")

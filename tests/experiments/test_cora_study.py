@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
 
 from coursework.data import planetoid
-from coursework.errors import ConfigError
 from coursework.experiments import cora_study
 from coursework.experiments.base import Job
 
@@ -43,16 +41,3 @@ def test_study_runs_and_does_not_look_at_test_nodes(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(planetoid, "load", other_labels)
     assert cora_study.train(JOB).metrics == first.metrics
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"depths": (1,)}, "depths.0 is 1; it should be greater than or equal to 2"),
-        ({"removed": (1.5,)}, "removed.0 is 1.5"),
-        ({"heads": 7}, "multiple"),
-    ],
-)
-def test_bad_config(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        dataclasses.replace(TINY, **change)

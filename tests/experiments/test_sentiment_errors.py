@@ -1,5 +1,6 @@
 """Calibration, surest errors and saliency, each against a plain computation."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,8 @@ TINY = sentiment.Config(
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSEWORK_OFFLINE", "1")
-        patch.delenv("COURSEWORK_DATA", raising=False)
-        patch.setenv("COURSEWORK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return sentiment.train(Job("sentiment", TINY, log=None)).artefacts["classifier"]
+def classifier(standins: Path) -> Any:
+    return sentiment.train(Job("sentiment", TINY, log=None)).artefacts["classifier"]
 
 
 def test_reliability_against_torchmetrics() -> None:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from coursework.data import sentiment140
-from coursework.errors import ConfigError
 from coursework.experiments import Job, override, sentiment, sentiment_study
-from coursework.experiments.sentiment_study import VARIANTS, Config
+from coursework.experiments.sentiment_study import VARIANTS
 from coursework.report import store
 
 SMALL = override(
@@ -41,10 +40,3 @@ def test_study_does_not_see_the_test_part(standin: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sentiment140, "load_tokens", lambda: changed)
     assert sentiment_study.train(job).metrics == honest.metrics
     store.validate(store.make_record("sentiment_study-tiny", [honest]), "sentiment_study-tiny")
-
-
-def test_refuses_unknown_variants() -> None:
-    with pytest.raises(ConfigError, match="no variant 'magic'"):
-        Config(variants=("base", "magic"))
-    with pytest.raises(ConfigError, match="needs 'base' as well"):
-        Config(variants=("two layers",))

@@ -13,7 +13,6 @@ from coursework import settings
 from coursework.data import sentiment140
 from coursework.data.splits import Split
 from coursework.data.text import CLEANING_STEPS, clean_tweet, tokenise
-from coursework.errors import ConfigError
 from coursework.experiments import Job, ngrams, tweets
 from coursework.experiments.ngrams import text_keys
 from coursework.experiments.tweets import BASE, VARIANTS, Config
@@ -145,10 +144,3 @@ def test_leakage_tells_copies_from_new_texts() -> None:
     # the second b has the other label
     assert (found.n, found.share_known, found.known) == (3, 2 / 3, 0.5)
     assert found.accuracy == pytest.approx((2 * 0.5 + found.new) / 3)
-
-
-def test_wrong_sizes() -> None:
-    with pytest.raises(ConfigError, match="train is 5"):
-        Config(train=5)
-    with pytest.raises(ConfigError, match="leakage is 5"):
-        Config(leakage=5)

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import settings
 from torch import Tensor, nn
 
 from coursework.models.beam_search import beam_search
 
+PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 TOLERANCE = {torch.float32: (5e-6, 2e-5), torch.float64: (1e-12, 1e-12)}  # outputs, gradients
 
 
@@ -25,6 +28,17 @@ def assert_all_same(
 ) -> None:
     for mine, theirs in zip(own, reference, strict=True):
         assert_same(mine, theirs, atol)
+
+
+def refused(*rows: tuple[Callable[[], object], str]) -> Callable[..., None]:
+    """A test: each call ends in a ValueError that says this."""
+
+    @pytest.mark.parametrize(("call", "message"), rows)
+    def test(call: Callable[[], object], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    return test
 
 
 def gradients(output: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -65,6 +79,12 @@ def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:
     """Distinct directed edges, self-loops possible."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(n, (2, edges), generator=generator).unique(dim=1)
+
+
+def undirected(n: int, edges: int, seed: int = 0) -> Tensor:
+    """The same in both directions."""
+    pairs = random_graph(n, edges, seed)
+    return torch.cat([pairs, pairs.flip(0)], dim=1).unique(dim=1)
 
 
 # --- translation models: (src, tgt) -> logits, and model.start(src) decodes word by word -----

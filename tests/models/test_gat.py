@@ -1,11 +1,12 @@
 """The graph attention network: against PyG, against the dense formulation, and properties."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from parity import PROPERTY, assert_same, normal, random_graph, refused
 from torch import Tensor, nn
 
 from coursework.models.gat import (
@@ -17,21 +18,6 @@ from coursework.models.gat import (
 )
 from coursework.models.gcn import add_self_loops
 from coursework.models.sparse import sparse_csr
-
-PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
-
-
-def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def directed(n: int, edges: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(n, (2, edges), generator=generator).unique(dim=1)
 
 
 def dense(edge_index: Tensor, n: int) -> Tensor:
@@ -59,7 +45,7 @@ def deterministic() -> Iterator[None]:
 def test_layer_matches_pyg(is_concat: bool, loops: bool, bias: bool) -> None:
     from torch_geometric.nn import GATConv
 
-    edge_index = directed(9, 30)
+    edge_index = random_graph(9, 30)
     edge_index = edge_index[:, edge_index[0] != edge_index[1]]
     own = layer(5, 6, 3, is_concat=is_concat, bias=bias)
     reference = GATConv(
@@ -96,7 +82,7 @@ def test_every_form_of_the_graph_gives_the_dense_formulation(
     with torch.no_grad():
         dense_layer.W.weight.copy_(own.W.weight)
         dense_layer.attention.weight.copy_(torch.cat([own.a_l, own.a_r], dim=1))
-    edge_index = add_self_loops(directed(9, 30), 9)
+    edge_index = add_self_loops(random_graph(9, 30), 9)
     adj, h = dense(edge_index, 9).to(dtype), normal(9, 5).to(dtype).requires_grad_()
     expected = dense_layer(h, adj)
     wanted = torch.autograd.grad(expected.sin().sum(), [h, *dense_layer.parameters()])
@@ -120,7 +106,7 @@ def test_dense_layer_drops_weights_and_attends_to_neighbours_only() -> None:
 
 def test_dropped_messages_leave_the_weights_alone() -> None:
     own = layer(5, 6, 3, dropout=0.0, bias=True, message_dropout=1.0).train()
-    edge_index = add_self_loops(directed(9, 30), 9)
+    edge_index = add_self_loops(random_graph(9, 30), 9)
     h = normal(9, 5)
     assert_same(own(h, edge_index), own.bias.expand(9, 6))  # nothing is left to be summed
     own.message_dropout = 0.5
@@ -149,14 +135,6 @@ def test_what_the_paper_does_not_have_is_off_unless_asked_for() -> None:
         assert len(part.a_l) == part.n_heads
 
 
-def test_ids_are_looked_for_again_after_a_write() -> None:
-    own, edge_index = layer(5, 6, 3), add_self_loops(directed(9, 30), 9)
-    own(normal(9, 5), edge_index)
-    edge_index[0, 0] = 9
-    with pytest.raises(ValueError, match="names nodes 0 to 9"):
-        own(normal(9, 5), edge_index)
-
-
 def test_a_shared_vector_is_the_linear_layer_of_the_assignment() -> None:
     own = layer(5, 6, 3, share_attention=True)
     assert own.a_l.numel() + own.a_r.numel() == 2 * own.n_hidden
@@ -165,7 +143,7 @@ def test_a_shared_vector_is_the_linear_layer_of_the_assignment() -> None:
     with torch.no_grad():
         full.a_l.copy_(own.a_l.expand(3, -1))
         full.a_r.copy_(own.a_r.expand(3, -1))
-    edge_index = directed(9, 30)
+    edge_index = random_graph(9, 30)
     assert_same(full(normal(9, 5), edge_index), own(normal(9, 5), edge_index))
 
 
@@ -179,7 +157,7 @@ def test_edges_of_drops_stored_zeros() -> None:
 @PROPERTY
 @given(n=st.integers(1, 8), edges=st.integers(0, 30), seed=st.integers(0, 2**16))
 def test_weights_sum_to_one_at_every_target(n: int, edges: int, seed: int) -> None:
-    edge_index = directed(n, edges, seed)
+    edge_index = random_graph(n, edges, seed)
     weights = edge_softmax(100 * normal(edge_index.shape[1], 2, seed=seed), edge_index[1], n)
     assert (weights >= 0).all()
     sums = torch.zeros(n, 2, dtype=torch.float64).index_add(0, edge_index[1], weights)
@@ -190,7 +168,7 @@ def test_weights_sum_to_one_at_every_target(n: int, edges: int, seed: int) -> No
 @PROPERTY
 @given(n=st.integers(2, 8), edges=st.integers(0, 25), seed=st.integers(0, 2**16))
 def test_layer_commutes_with_renumbering(n: int, edges: int, seed: int) -> None:
-    own, edge_index, h = layer(3, 4, 2), directed(n, edges, seed), normal(n, 3, seed=seed)
+    own, edge_index, h = layer(3, 4, 2), random_graph(n, edges, seed), normal(n, 3, seed=seed)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     assert_same(own(h[order], order.argsort()[edge_index]), own(h, edge_index)[order])
 
@@ -198,7 +176,7 @@ def test_layer_commutes_with_renumbering(n: int, edges: int, seed: int) -> None:
 @PROPERTY
 @given(n=st.integers(2, 7), edges=st.integers(0, 20), seed=st.integers(0, 2**16))
 def test_no_edge_no_influence(n: int, edges: int, seed: int) -> None:
-    own, edge_index = layer(3, 4, 2), directed(n, edges, seed)
+    own, edge_index = layer(3, 4, 2), random_graph(n, edges, seed)
     h = normal(n, 3, seed=seed).requires_grad_()
     jacobian = torch.autograd.functional.jacobian(lambda x: own(x, edge_index), h)
     influence = jacobian.abs().sum(dim=(1, 3))  # [N, N], row: output, column: input
@@ -218,7 +196,7 @@ def test_a_node_without_edges_gets_zeros() -> None:
 def test_huge_scores_do_not_overflow() -> None:
     own = layer(3, 4, 2)
     h = (1e6 * normal(5, 3)).requires_grad_()
-    output = own(h, directed(5, 12))
+    output = own(h, random_graph(5, 12))
     output.sum().backward()
     assert output.isfinite().all()
     assert h.grad is not None
@@ -226,7 +204,7 @@ def test_huge_scores_do_not_overflow() -> None:
 
 
 def test_attention_dropout_acts_while_training() -> None:
-    own, edge_index, h = layer(3, 4, 2, dropout=1.0), directed(5, 12), normal(5, 3)
+    own, edge_index, h = layer(3, 4, 2, dropout=1.0), random_graph(5, 12), normal(5, 3)
     assert own(h, edge_index).abs().sum() > 0
     own.train()
     assert own(h, edge_index).abs().sum() == 0
@@ -234,7 +212,7 @@ def test_attention_dropout_acts_while_training() -> None:
 
 @pytest.mark.usefixtures("deterministic")
 def test_network_trains_deterministically_with_sparse_features() -> None:
-    edge_index = add_self_loops(directed(20, 60), 20)
+    edge_index = add_self_loops(random_graph(20, 60), 20)
     x = normal(20, 6).float() * (normal(20, 6, seed=1) > 0)
     labels = torch.arange(20) % 3
 
@@ -260,7 +238,7 @@ def test_network_shapes_and_forms_of_input() -> None:
     model = GAT(6, 8, 3, dropout=0.6, alpha=0.2, n_heads=4).double().eval()
     assert model.layer1.n_hidden == 2  # 8 is the concatenated width
     assert model.layer2.n_heads == 1
-    edge_index = add_self_loops(directed(9, 30), 9)
+    edge_index = add_self_loops(random_graph(9, 30), 9)
     x = normal(9, 6) * (normal(9, 6, seed=1) > 0)
     logits = model(x, edge_index)
     assert logits.shape == (9, 3)
@@ -268,16 +246,10 @@ def test_network_shapes_and_forms_of_input() -> None:
     assert_same(model(x.to_sparse_coo(), edge_index), logits)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: layer(3, 5, 2), "multiple of n_heads"),
-        (lambda: layer(3, 4, 2)(normal(5, 2), directed(5, 9)), "h must have shape"),
-        (lambda: layer(3, 4, 2)(normal(5, 3), torch.eye(4)), "adj must be a matrix \\[5, 5\\]"),
-        (lambda: layer(3, 4, 2)(normal(5, 3), directed(5, 9) + 5), "edge_index names nodes"),
-        (lambda: layer(3, 4, 2)(normal(5, 3), torch.full((5, 5), torch.nan)), "NaN entries"),
-    ],
+test_wrong_arguments = refused(
+    (lambda: layer(3, 5, 2), "multiple of n_heads"),
+    (lambda: layer(3, 4, 2)(normal(5, 2), random_graph(5, 9)), "h must have shape"),
+    (lambda: layer(3, 4, 2)(normal(5, 3), torch.eye(4)), "adj must be a matrix \\[5, 5\\]"),
+    (lambda: layer(3, 4, 2)(normal(5, 3), random_graph(5, 9) + 5), "edge_index names nodes"),
+    (lambda: layer(3, 4, 2)(normal(5, 3), torch.full((5, 5), torch.nan)), "NaN entries"),
 )
-def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()

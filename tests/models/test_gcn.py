@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from parity import PROPERTY, assert_same, normal, undirected
 
 from coursework.models.gcn import (
     GCN,
@@ -18,22 +18,6 @@ from coursework.models.gcn import (
     sparse_kernels,
     spread,
 )
-
-PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
-
-
-def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
-    torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def undirected(n: int, edges: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    pairs = torch.randint(n, (2, edges), generator=generator)
-    return torch.cat([pairs, pairs.flip(0)], dim=1).unique(dim=1)
 
 
 def test_normalisation_by_hand() -> None:

@@ -2,21 +2,17 @@
 
 import pytest
 import torch
+from parity import normal, undirected
 from torch import Tensor
 
 from coursework.models.gcn import normalise_adjacency
 from coursework.models.gcnii import GCNII, GCNIIConvolution
 
 
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 @pytest.fixture
 def graph() -> tuple[Tensor, Tensor]:
     """Edges of ten nodes in both directions, and their propagation matrix in float64."""
-    pairs = torch.randint(10, (2, 20), generator=torch.Generator().manual_seed(0))
-    edges = torch.cat([pairs, pairs.flip(0)], dim=1).unique(dim=1)
+    edges = undirected(10, 20)
     torch.set_default_dtype(torch.float64)
     try:
         return edges, normalise_adjacency(edges, 10)

@@ -1,17 +1,22 @@
 """The recurrent translation model: against the tutorial's equations, and its properties."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from parity import assert_same, check_future, check_overfit, check_padding, check_steps, words
+from parity import (
+    PROPERTY,
+    assert_same,
+    check_future,
+    check_overfit,
+    check_padding,
+    check_steps,
+    refused,
+    words,
+)
 
 from coursework.models.seq2seq import AttentionDecoder, BahdanauAttention, GRUEncoder, Seq2Seq
-
-PROPERTY = settings(max_examples=15, deadline=None, derandomize=True)
 
 
 def small(**options: object) -> Seq2Seq:
@@ -140,22 +145,16 @@ def test_overfits_one_batch(bidirectional: bool) -> None:
 SRC, TGT = words(11, 4), words(13, 3)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: small()(SRC[0], TGT), " must h"),
-        (lambda: small()(words(11, 4, 4), TGT), " must h"),
-        (lambda: small()(SRC, TGT[:, :0]), " must h"),
-        (lambda: small().encoder(torch.zeros(2, 0).long()), "src must hold"),
-        (lambda: small()(F.pad(SRC, (1, 0)), TGT), "padding .* in front of a word"),
-        (lambda: BahdanauAttention(6)(torch.ones(1, 6), torch.ones(1, 2, 6), torch.ones(1, 2)),
-         "mask must be boolean"),
-        (lambda: BahdanauAttention(6)(torch.ones(1, 6), torch.ones(1, 2, 5)), "keys must have shape"),
-    ],
+test_wrong_arguments = refused(
+    (lambda: small()(SRC[0], TGT), " must h"),
+    (lambda: small()(words(11, 4, 4), TGT), " must h"),
+    (lambda: small()(SRC, TGT[:, :0]), " must h"),
+    (lambda: small().encoder(torch.zeros(2, 0).long()), "src must hold"),
+    (lambda: small()(F.pad(SRC, (1, 0)), TGT), "padding .* in front of a word"),
+    (lambda: BahdanauAttention(6)(torch.ones(1, 6), torch.ones(1, 2, 6), torch.ones(1, 2)),
+     "mask must be boolean"),
+    (lambda: BahdanauAttention(6)(torch.ones(1, 6), torch.ones(1, 2, 5)), "keys must have shape"),
 )  # fmt: skip
-def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 def test_the_decoder_alone_defaults_to_states_of_its_own_width() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from parity import assert_all_same, assert_same, gradients, normal, random_graph
+from parity import PROPERTY, assert_all_same, assert_same, gradients, normal, random_graph, refused
 from torch import Tensor
 
 from coursework.models import sparse as sparse_module
@@ -23,7 +23,6 @@ from coursework.models.sparse import (
     sparse_csr,
 )
 
-PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 HAND = torch.tensor([[0, 2, 1, 3], [1, 1, 0, 3]])
 LAYOUTS = pytest.mark.parametrize("form", [Tensor.to_sparse_csr, Tensor.to_sparse_coo])
 Form = Callable[[Tensor], Tensor]
@@ -81,24 +80,18 @@ def test_only_integers_in_two_rows_are_edges() -> None:
     assert not any(map(is_edge_index, others))
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: check_edge_index(HAND.T, 4), r"shape \[2, E\]"),
-        (lambda: check_edge_index(HAND.float(), 4), "int64"),
-        (lambda: check_edge_index(HAND.int(), 4), "int64"),
-        (lambda: check_edge_index(HAND.to_sparse_coo(), 4), "dense int64"),
-        (lambda: check_edge_index(HAND.to("meta"), 4), "in memory"),
-        (lambda: check_edge_index(HAND, 3), "nodes 0 to 3, but the graph has nodes 0 to 2"),
-        (lambda: check_edge_index(HAND - 1, 4), "nodes -1 to 2"),
-        (lambda: edges_and_weights(torch.eye(3), 4), r"adj must be a matrix \[4, 4\]"),
-        (lambda: edges_and_weights(torch.eye(3, device="meta"), 3), "on meta"),
-        (lambda: multiply(torch.eye(3), torch.eye(4)), "the right factor must have shape"),
-    ],
+test_wrong_arguments = refused(
+    (lambda: check_edge_index(HAND.T, 4), r"shape \[2, E\]"),
+    (lambda: check_edge_index(HAND.float(), 4), "int64"),
+    (lambda: check_edge_index(HAND.int(), 4), "int64"),
+    (lambda: check_edge_index(HAND.to_sparse_coo(), 4), "dense int64"),
+    (lambda: check_edge_index(HAND.to("meta"), 4), "in memory"),
+    (lambda: check_edge_index(HAND, 3), "nodes 0 to 3, but the graph has nodes 0 to 2"),
+    (lambda: check_edge_index(HAND - 1, 4), "nodes -1 to 2"),
+    (lambda: edges_and_weights(torch.eye(3), 4), r"adj must be a matrix \[4, 4\]"),
+    (lambda: edges_and_weights(torch.eye(3, device="meta"), 3), "on meta"),
+    (lambda: multiply(torch.eye(3), torch.eye(4)), "the right factor must have shape"),
 )
-def test_wrong_arguments(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        call()
 
 
 # --- matrices --------------------------------------------------------------------------------

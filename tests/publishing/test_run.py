@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
@@ -38,12 +39,17 @@ def put(checkout: Path, *cells: str) -> Path:
     return path
 
 
+def execute(name: str, **options: Any) -> notebooks.Execution:
+    (outcome,) = notebooks.run([name], **options)
+    return outcome
+
+
 def test_executes_a_copy_and_collects_the_answers(checkout: Path) -> None:
     stored = put(checkout, "import os; print(os.environ['COURSEWORK_PRESET'])",
                  ANSWERS.format(source="exact"))  # fmt: skip
     before = stored.read_bytes()
     seen: list[tuple[int, int]] = []
-    outcome = notebooks.execute(
+    outcome = execute(
         "4_gcn_gat_cora",
         preset="full",
         on_cell=lambda name, done, total: seen.append((done, total)),
@@ -59,28 +65,28 @@ def test_executes_a_copy_and_collects_the_answers(checkout: Path) -> None:
 
 def test_a_failing_cell_is_named(checkout: Path) -> None:
     put(checkout, "1", "raise RuntimeError('first line\\nsecond')", "2")
-    outcome = notebooks.execute("4_gcn_gat_cora")
+    outcome = execute("4_gcn_gat_cora")
     assert outcome.error == "cell 2 ends in RuntimeError: first line"
     assert outcome.path.is_file()
 
 
 def test_a_notebook_without_answers_fails(checkout: Path) -> None:
     put(checkout, "1")
-    assert "left no answers" in str(notebooks.execute("4_gcn_gat_cora").error)
+    assert "left no answers" in str(execute("4_gcn_gat_cora").error)
 
 
 def test_outputs_from_standins_are_never_stored(checkout: Path) -> None:
     stored = put(checkout, ANSWERS.format(source="STAND-IN (generated)"))
     before = stored.read_bytes()
-    outcome = notebooks.execute("4_gcn_gat_cora", inplace=True)
+    outcome = execute("4_gcn_gat_cora", inplace=True)
     assert "stand-in data" in str(outcome.error)
     assert stored.read_bytes() == before
 
 
 def test_missing_or_broken_notebook(checkout: Path) -> None:
-    assert "no notebook at" in str(notebooks.execute("4_gcn_gat_cora").error)
+    assert "no notebook at" in str(execute("4_gcn_gat_cora").error)
     (checkout / "notebooks" / "4_gcn_gat_cora.ipynb").write_text("{")
-    assert "not a readable notebook" in str(notebooks.execute("4_gcn_gat_cora").error)
+    assert "not a readable notebook" in str(execute("4_gcn_gat_cora").error)
 
 
 def test_answers_that_are_missing_are_named(checkout: Path) -> None:
@@ -96,7 +102,7 @@ path = settings.answers_dir() / "4_gcn_gat_cora.json"
 path.write_text(json.dumps([asdict(answer) for answer in page._live][1:]))
 """,
     )
-    assert "no answer for 3.1" in str(notebooks.execute("4_gcn_gat_cora").error)
+    assert "no answer for 3.1" in str(execute("4_gcn_gat_cora").error)
 
 
 def test_side_by_side_with_one_thread_each_and_a_failure_costs_nobody(checkout: Path) -> None:

@@ -15,22 +15,20 @@ from coursework_tools.cli import app
 from coursework_tools.student import edition, notebooks, runner
 
 
-@pytest.mark.slow
 def test_whatever_the_code_does_every_object_is_reported(tmp_path: Path) -> None:
     edition.write(tmp_path, problem=3)
-    karate = solved("experiments.karate")
-    karate = re.sub(r"(    check_edge_index\(.*\n)", r"\1    while True:\n        pass\n", karate)
-    karate = karate.replace(
-        "    number = components(", "    __import__('os')._exit(3)\n    number = ("
-    )
-    (tmp_path / "experiments" / "karate.py").write_text(karate, encoding="utf-8")
+    (tmp_path / "experiments" / "karate.py").write_text(solved("experiments.karate"), "utf-8")
     graph = 'print("noise on the standard output")\n' + solved("models.graph_conv")
-    graph = graph.replace("found = source[target == node]", "found = source[1 / 0]", 1)
+    for line, mistake in (
+        ("    if direction ==", "    1 / 0"),
+        ("    messages =", "    __import__('os')._exit(3)"),
+        ("        gathered =", "        while True:\n            pass"),  # last: no new worker
+    ):
+        assert line in graph
+        graph = graph.replace(line, f"{mistake}\n{line}", 1)
     (tmp_path / "models" / "graph_conv.py").write_text(graph, encoding="utf-8")
-    arguments = ["check", "--folder", str(tmp_path), "--seconds", "5"]
-    result = CliRunner().invoke(app, arguments)
-    text = " ".join(re.sub(r"[│\s]+", " ", result.output).split())
-    assert result.exit_code == 1, text
+    code, text = words("--folder", tmp_path, "--seconds", "3")
+    assert code == 1, text
     assert "2 of 5 objects pass all their checks." in text
     assert "ZeroDivisionError" in text
     assert "a loop that never ends" in text

@@ -39,7 +39,6 @@ def regression(
     *,
     seed: int = 0,
     die_at: int | None = None,
-    spoil: float | None = None,
     **options: Any,
 ) -> tuple[nn.Module, engine.Fit]:
     """A small network with dropout on a linear target: every source of randomness is in use."""
@@ -57,8 +56,7 @@ def regression(
         calls += 1
         if calls == die_at:
             raise Interrupted
-        total = (network(batch[0]) - batch[1]).square().sum()
-        return total * (spoil if spoil is not None and calls > 9 else 1.0), len(batch[0])
+        return (network(batch[0]) - batch[1]).square().sum(), len(batch[0])
 
     def validate(network: nn.Module) -> dict[str, float]:
         return {"loss": float((network(x) - y).square().mean())}
@@ -189,17 +187,6 @@ def test_two_monitors_keep_what_is_best_by_both_and_wait_for_neither() -> None:
         scripted(values, dataclasses.replace(plan, second_monitor="recall"))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(
-    tmp_path: Path, value: float
-) -> None:
-    with pytest.raises(TrainingError, match=r"epoch 2, batch 3 of 7; lower learning_rate"):
-        regression(run_dir=tmp_path, spoil=value, checkpoint_seconds=0.0)
-    state = checkpoints.load(tmp_path / "last.pt")
-    assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
-    assert (state["fit"]["epoch"], state["fit"]["position"]) == (1, 2)
-
-
 def test_without_a_monitor_the_last_epoch_is_kept() -> None:
     fit = scripted([(1.0, 0.5), (2.0, 0.1)], dataclasses.replace(PLAN, epochs=2, monitor=None))
     assert (fit.best_epoch, fit.best) == (2, {"loss": 2.0, "accuracy": 0.1})
@@ -222,22 +209,6 @@ def test_lazy_batches_are_made_when_asked_for_and_know_their_rows() -> None:
 def test_unknown_monitor_is_named() -> None:
     with pytest.raises(ConfigError, match="monitor is 'accuracy', but validation yields loss"):
         regression(dataclasses.replace(PLAN, monitor="accuracy"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": 0}, "epochs is 0"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-        ({"warmup": 1.0}, "warmup is 1.0"),
-        ({"patience": 0}, "patience is 0"),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
-    ],
-)
-def test_bad_plans(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        regression(dataclasses.replace(PLAN, **changes))
 
 
 def test_empty_training_set() -> None:

@@ -40,11 +40,6 @@ def test_a_missing_package_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPat
         [*parallel.map_seeds(_square, [1], jobs=1, backend="dask")]
 
 
-def test_unknown_backend() -> None:
-    with pytest.raises(ConfigError, match="choose from loky, dask"):
-        [*parallel.map_seeds(_square, [1], jobs=1, backend="abacus")]  # type: ignore[arg-type]
-
-
 def test_train_with_jobs_is_train_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSEWORK_CACHE", str(tmp_path))
     monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))

@@ -1,7 +1,7 @@
 """Mutation testing: change one thing of a module, run its tests, see whether one of them notices.
 
 ``python tests/trust/mutate.py [MODULE[:FUNCTION,...] ...] [--sample N] [--seed S]``, all of
-:data:`TARGETS` by default. A mutant swaps an operator or a comparison, turns a condition round, changes a
+:func:`targets` by default. A mutant swaps an operator or a comparison, turns a condition round, changes a
 number or a truth value, or leaves out a ``not``; messages, docstrings and annotations are left alone.
 Everything heavy is imported once; each mutant is tried in a process forked from this one, which finds the
 changed module where the real one would be. A mutant that takes ten times as long as the tests of the
@@ -25,6 +25,7 @@ import random
 import signal
 import sys
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,61 +48,21 @@ class Target:
     also: tuple[str, ...] = ()  # further tests, which are asked when those saw nothing
 
 
-def _experiment(name: str, selected: str, *functions: str) -> Target:
-    tests = f"tests/experiments/test_{name}.py"
-    return Target((tests, "-k", selected) if selected else (tests,), functions)
-
-
-METRICS: dict[str, Target] = {
-    "coursework.stats": Target(("tests/test_foundation.py",), also=("tests/report/test_report.py",)),
-    "coursework.report.tables": Target(("tests/report/test_tables.py",), ("spread",)),
-    "coursework.experiments.segmentation_measures": _experiment(
-        "segmentation_measures",
-        "by_hand or the_rim or torchmetrics or whole_set or not_fit or bootstrap",
-        *("confusion_matrices", "iou", "scores", "digit_accuracy", "boundary_f1", "bootstrap", "vote"),
-    ),
-    "coursework.experiments.sentiment": _experiment(
-        "sentiment", "", "scores", "confusion"
-    ),
-    "coursework.experiments.sentiment_errors": _experiment(
-        "sentiment_errors", "", "reliability"
-    ),
-    "coursework.experiments.translation_scores": _experiment(
-        "translation_scores", "", "score", "intervals", "paired_bootstrap"
-    ),
-    "coursework.experiments.wikipedia": _experiment("wikipedia", "", "scores"),
-    "coursework.experiments.wikipedia_splits": Target(
-        ("tests/experiments/test_wikipedia.py",), ("measures",)
-    ),
-    "coursework.experiments.cora": _experiment(
-        "cora", "", "score", "paired"
-    ),
-    "coursework.experiments.cora_models": Target(
-        ("tests/experiments/test_cora.py",), ("class_weights",)
-    ),
-}  # fmt: skip
-"""Modules whose metrics are mutated."""
-
-
-ELSEWHERE = {
-    "models/lstm_backward": "lstm",
-    "models/torch_weights": "transformer",
-    "models/checks": "guards",
-}
-"""Modules without a test file of their own -> whose it is."""
-
-
 def targets() -> dict[str, Target]:
-    """Module -> what is mutated and what is to notice."""
+    """Module -> what is mutated and what is to notice; all of models and theory, rest in a file."""
+    listed = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     found: dict[str, Target] = {}
     for folder in ("models", "theory"):
         for path in sorted((SOURCE / "coursework" / folder).glob("*.py")):
-            test = ELSEWHERE.get(f"{folder}/{path.stem}", path.stem)
-            tests = f"tests/{folder}/test_{test}.py"
+            own = f"{folder}/test_{path.stem}.py"
+            tests = "tests/" + listed["elsewhere"].get(f"{folder}/{path.stem}", own)
             if (ROOT / tests).is_file():
                 also = ("tests/theory/test_claims.py",) if folder == "theory" else ()
                 found[f"coursework.{folder}.{path.stem}"] = Target((tests,), also=also)
-    return found | METRICS
+    metrics = {
+        name: {k: tuple(v) for k, v in one.items()} for name, one in listed["metrics"].items()
+    }
+    return found | {name: Target(**one) for name, one in metrics.items()}
 
 
 def source_of(module: str) -> Path:
@@ -210,18 +171,15 @@ def _changes(node: ast.AST) -> list[tuple[str, Any]]:
                 twin.operand = ast.UnaryOp(ast.Not(), twin.operand)
 
         found.append((f"without {type(node.op).__name__}", drop))
-    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
-        found.append(
-            (f"{node.value} -> {not node.value}", lambda t: setattr(t, "value", not t.value))
-        )
-    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        found.append(
-            (f"{node.value} -> {node.value + 1}", lambda t: setattr(t, "value", t.value + 1))
-        )
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):  # also a bool
+        value = not node.value if isinstance(node.value, bool) else node.value + 1
+        found.append((f"{node.value} -> {value}", lambda t: setattr(t, "value", value)))
     elif isinstance(node, ast.If | ast.IfExp):
-        found.append(
-            ("condition turned round", lambda t: setattr(t, "test", ast.UnaryOp(ast.Not(), t.test)))
-        )
+
+        def turn(twin: Any) -> None:
+            twin.test = ast.UnaryOp(ast.Not(), twin.test)
+
+        found.append(("condition turned round", turn))
     return found
 
 
@@ -444,9 +402,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=None, help="so many mutants of each module")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
-    parser.add_argument(
-        "--again", action="store_true", help="only those that survived the last time"
-    )
+    parser.add_argument("--again", action="store_true", help="only those that survived last time")
     parser.add_argument("--record", action="store_true", help=f"write {RECORD.name}")
     options = parser.parse_args()
     if options.again and options.sample is not None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from archives import pages, zipped
 from local_server import CONTENT, Server
 
 from coursework.data import (
@@ -33,45 +35,8 @@ from coursework.errors import DataError, TrainingError
 from coursework.training import checkpoints
 
 SHA = hashlib.sha256(CONTENT).hexdigest()
-SIZE = "180,000 bytes"
 
-ARRIVES = [
-    "good", "slow", "redirect", "redirect-twice", "no-length", "chunked", "gzip",
-    "breaks-once", "breaks-twice", "fails-once", "silent-once",
-]  # fmt: skip
-FAILS = {
-    "wrong": "SHA-256",
-    "same-size": "SHA-256",
-    "one-bit": "SHA-256",
-    "page": f"of {SIZE}",
-    "last-byte": f"of {SIZE}",
-    "empty": f"of {SIZE}",
-    "no-length-short": f"of {SIZE}",
-    "endless": "more than the expected",
-    "breaks": "broke off",
-    "breaks-late": "broke off",
-    "chunked-breaks": "broke off",
-    "stalls": "timed out",
-    "silent": "did not answer in time",
-    "nothing": "cannot be reached",
-    "reset": "cannot be reached",
-    "noise": "cannot be reached",
-    "drips": "bytes came in time|did not answer in time",
-    "gzip-broken": "did not answer as a server of files",
-    "missing": "answered 404",
-    "status-401": "answered 401",
-    "status-403": "answered 403",
-    "status-410": "answered 410",
-    "status-429": "answered 429",
-    "status-500": "answered 500",
-    "status-503": "answered 503",
-    "status-204": f"of {SIZE}",
-    "redirect-loop": "did not answer as a server of files",
-    "redirect-to-page": f"of {SIZE}",
-    "redirect-to-missing": "answered 404",
-    "redirect-to-disk": "did not answer as a server of files",
-    "redirect-to-nowhere": "Failed to parse|Invalid|Exceeded|label",
-}
+CASES = tomllib.loads(Path(__file__).with_name("downloads.toml").read_text(encoding="utf-8"))
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -84,7 +49,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "SLOWEST", 1_000_000)
 
 
-@pytest.mark.parametrize("path", ARRIVES)
+@pytest.mark.parametrize("path", CASES["arrives"])
 def test_a_verified_file(
     server: Server,
     online: Path,
@@ -101,7 +66,7 @@ def test_a_verified_file(
     assert sources.status("cora", again=True).ok
 
 
-@pytest.mark.parametrize(("path", "reason"), FAILS.items())
+@pytest.mark.parametrize(("path", "reason"), CASES["fails"].items())
 def test_or_one_clear_sentence(
     server: Server, online: Path, dataset: Callable[..., Any], quickly: None, path: str, reason: str
 ) -> None:
@@ -113,10 +78,6 @@ def test_or_one_clear_sentence(
     assert "try again later, or fetch file.bin from" in message
     assert "\n" not in message
     assert leftovers(online) == []
-
-
-def test_there_are_thirty_cases() -> None:
-    assert len(ARRIVES) + len(FAILS) >= 30
 
 
 @pytest.mark.parametrize("path", ["slow", "breaks-once"])
@@ -163,23 +124,14 @@ def test_two_processes_at_the_same_time(
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
+    path.write_bytes(zipped(members))
     return path
 
 
 READERS: dict[str, tuple[Callable[[Path], Any], dict[str, bytes]]] = {
     "eng-fra": (eng_fra._read, {eng_fra.MEMBER: b"Go.\tVa !\n"}),
     "sentiment140": (sentiment140.read_csv, {sentiment140.MEMBER: b'"0","1","d","q","u","text"\n'}),
-    "wikipedia": (
-        lambda path: wikipedia._read_archive(path, "chameleon"),
-        {
-            "wikipedia/chameleon/musae_chameleon_edges.csv": b"id1,id2\n0,1\n",
-            "wikipedia/chameleon/musae_chameleon_target.csv": b"id,target\n0,1\n1,2\n",
-            "wikipedia/chameleon/musae_chameleon_features.json": b'{"0": [0], "1": [1]}',
-        },
-    ),
+    "wikipedia": (lambda path: wikipedia._read_archive(path, "chameleon"), pages()),
 }
 OUTSIDE = ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt"]
 
@@ -244,8 +196,9 @@ def test_code_in_a_pickle_is_refused_wherever_one_is_read(tmp_path: Path) -> Non
     torch.save({"model": Code(made)}, saved)
     with pytest.raises(DataError, match="of another form"):
         planetoid._unpickle(raw)
-    with pytest.raises(TrainingError, match="is no checkpoint of this project"):
-        checkpoints.load(saved)
+    for path in (saved, raw):
+        with pytest.raises(TrainingError, match="is no checkpoint of this project"):
+            checkpoints.load(path)
     assert not made.exists()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from archives import PAGES, pages, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,6 @@ from coursework.report import store
 from coursework.training import checkpoints
 
 TIMES = int(os.environ.get("TRUST_CASES", "1"))
-NAMES = ("edges.csv", "target.csv", "features.json")
 
 
 def cases(number: int) -> settings:
@@ -66,14 +66,6 @@ def damaged(sound: bytes) -> st.SearchStrategy[bytes]:
         ),
         st.tuples(place, place).map(lambda t: sound[: t[0]] + sound[t[1] :]),
     )
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return buffer.getvalue()
 
 
 ANY_TEXT = st.text(st.characters(), max_size=60) | st.text(
@@ -159,27 +151,20 @@ def test_csv_of_tweets(folder: Path, raw: bytes, ending: str) -> None:
     assert found is None or len(found[0]) == len(found[1])
 
 
-SOUND = {
-    "edges.csv": b"id1,id2\n0,1\n1,0\n2,2\n",
-    "target.csv": b"id,target\n0,10\n1,200\n2,3000\n",
-    "features.json": b'{"0": [1, 4], "2": [0], "1": []}',
-}
-
-
 @cases(50)
 @given(st.data())
 def test_archives_of_page_networks(folder: Path, data: st.DataObject) -> None:
-    members = dict(SOUND)
-    part = data.draw(st.sampled_from([*NAMES, "archive"]))
+    members = {}
+    part = data.draw(st.sampled_from([*PAGES, "archive"]))
     if part == "features.json":
         members[part] = data.draw(
-            damaged(SOUND[part])
+            damaged(PAGES[part])
             | JSON.map(lambda v: json.dumps(v).encode())
             | st.dictionaries(st.sampled_from("0123"), JSON).map(lambda v: json.dumps(v).encode())
         )
     elif part != "archive":
-        members[part] = data.draw(damaged(SOUND[part]))
-    raw = zipped({f"wikipedia/chameleon/musae_chameleon_{k}": v for k, v in members.items()})
+        members[part] = data.draw(damaged(PAGES[part]))
+    raw = zipped(pages(**{name.replace(".", "_"): v for name, v in members.items()}))
     path = folder / "wikipedia.zip"
     path.write_bytes(data.draw(damaged(raw)) if part == "archive" else raw)
     found = outcome(wikipedia._read_archive, path, "chameleon")
@@ -191,12 +176,7 @@ PICKLE = b"\x80\x02ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R]q\x01K\x
 
 
 @cases(40)
-@given(
-    damaged(PICKLE)
-    | st.lists(st.sampled_from([bytes([b]) for b in b".()]}stubRcKXqaed0123"]), max_size=30).map(
-        b"".join
-    )
-)
+@given(damaged(PICKLE) | st.lists(OPCODES, max_size=30).map(b"".join))
 def test_pickles(folder: Path, raw: bytes) -> None:
     path = folder / "ind.cora.graph"
     path.write_bytes(raw)
@@ -287,17 +267,3 @@ def test_parsed_forms_in_the_cache(folder: Path, data: st.DataObject) -> None:
     (place / "index.json").write_text(json.dumps(index))
     found = cache._read(place, mmap=data.draw(st.booleans()))
     assert found is None or isinstance(found, dict)
-
-
-@pytest.mark.nightly
-def test_twenty_thousand_cases() -> None:
-    """The numbers above, times ``TRUST_CASES`` of ``make nightly``."""
-    from coursework import settings as project
-
-    makefile = (project.repo_root() / "Makefile").read_text(encoding="utf-8")
-    source = Path(__file__).read_text(encoding="utf-8")
-    import re
-
-    numbers = [int(n) for n in re.findall(r"^@cases\((\d+)\)", source, re.MULTILINE)]
-    (times,) = set(re.findall(r"TRUST_CASES=(\d+)", makefile))
-    assert sum(numbers) * int(times) >= 20_000

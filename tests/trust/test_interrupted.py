@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import pytest
 import small
 import torch
 
-from coursework.experiments.base import EXPERIMENTS
-from coursework.training import checkpoints
+from coursework.errors import TrainingError
+from coursework.experiments import base
+from coursework.training import checkpoints, engine
 
 SEED = os.environ.get("TRUST_SEED", "0")
 EVERY_DAY = ("cora",)
@@ -21,8 +23,8 @@ AT_NIGHT = [e for e in small.SMALL if e not in (*EVERY_DAY, *small.WITHOUT_CHECK
 
 
 def test_every_experiment_has_a_small_preset() -> None:
-    assert set(small.SMALL) == set(EXPERIMENTS) - small.WITHOUT_STANDIN
-    assert set(EXPERIMENTS) > small.WITHOUT_CHECKPOINTS
+    assert set(small.SMALL) == set(base.EXPERIMENTS) - small.WITHOUT_STANDIN
+    assert set(base.EXPERIMENTS) > small.WITHOUT_CHECKPOINTS
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,49 @@ def test_killed_twice_and_resumed_twice(
         assert whole["metrics"] == resumed["metrics"], name
         assert whole["files"] == resumed["files"], name
         assert whole["files"], name
+
+
+@pytest.mark.usefixtures("standin")
+@pytest.mark.parametrize(
+    ("name", "smaller"),
+    [("sentiment", ()), ("translation", ()), ("cora", ()), ("segmentation", ("skips=true",))],
+)
+def test_an_interrupted_run_resumes_to_the_same_and_evaluate_repeats_it(
+    name: str, smaller: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, config = base.get(name), base.override(small.config_of(name), smaller)
+    save, saved, kill_at = checkpoints.save, 0, 10**9
+
+    def fragile(*arguments: Any, **options: Any) -> Path:
+        nonlocal saved
+        saved += 1
+        if saved == kill_at:
+            raise KeyboardInterrupt
+        return save(*arguments, **options)
+
+    def run(folder: str, seed: int = 5, **options: Any) -> dict[str, float]:
+        job = base.Job(name, config, seed=seed, folder=tmp_path / folder, log=None, **options)
+        return {k: v for k, v in module.train(job).metrics.items() if "seconds" not in k}
+
+    monkeypatch.setattr(engine, "fit", functools.partial(engine.fit, checkpoint_seconds=-1.0))
+    monkeypatch.setattr(checkpoints, "save", fragile)
+    whole = run("whole")
+    saved, kill_at = 0, max(2, int(0.6 * saved))  # within an epoch of the last network
+    with pytest.raises(KeyboardInterrupt):
+        run("cut")
+    assert run("cut", resume=True) == whole
+    best = sorted(
+        path.relative_to(tmp_path / "whole") for path in tmp_path.glob("whole/**/best.pt")
+    )
+    assert best
+    for path in best:
+        one, other = (checkpoints.load(tmp_path / f / path)["model"] for f in ("whole", "cut"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
+        found = module.evaluate(tmp_path / "cut" / path)
+        assert found.items() <= whole.items()
+        assert found
+    with pytest.raises(TrainingError, match="another run"):
+        run("cut", seed=6, resume=True)
 
 
 def test_a_checkpoint_cut_off_at_any_byte_is_recognised(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from coursework.errors import TrainingError
-from coursework.experiments import corpora, segmentation, sentiment
 from coursework.training import checkpoints, engine, seeds
 
 PLAN = engine.Plan(epochs=3, learning_rate=0.01, clip_norm=1.0, precision="32-true")
 BAD_STEP = 6  # of 3 epochs of 4 batches: the second batch of the second epoch
 
 
-def fit(folder: Path | None, where: str, value: float, plan: engine.Plan = PLAN) -> Any:
+def fit(
+    folder: Path | None, where: str, value: float, plan: engine.Plan = PLAN, resume: bool = False
+) -> Any:
     """A line through points, until one step goes wrong."""
     seeds.seed_everything(0)
     model = nn.Linear(3, 1)
@@ -43,7 +43,7 @@ def fit(folder: Path | None, where: str, value: float, plan: engine.Plan = PLAN)
 
     record = engine.fit(
         model, plan, batches=batches, loss=loss, validate=lambda _: {"loss": 1.0},
-        run_dir=folder, checkpoint_seconds=-1.0, log=None, identity={"run": "line"},
+        run_dir=folder, checkpoint_seconds=-1.0, log=None, identity={"run": "line"}, resume=resume,
     )  # fmt: skip
     return model, record, batches
 
@@ -75,25 +75,12 @@ def test_it_stops_names_the_step_and_keeps_what_is_good(
 
 
 def test_what_was_kept_can_be_resumed(tmp_path: Path) -> None:
-    whole, record, _ = fit(None, "nowhere", 1.0)
+    whole, _, _ = fit(None, "nowhere", 1.0)
     with pytest.raises(TrainingError):
         fit(tmp_path, "gradient", math.nan)
-    seeds.seed_everything(0)
-    model = nn.Linear(3, 1)
-    x = torch.randn(20, 3)
-
-    def batches(epoch: int) -> list[Tensor]:
-        order = np.random.default_rng(epoch).permutation(20)
-        return [x[torch.from_numpy(rows)] for rows in np.array_split(order, 4)]
-
-    engine.fit(
-        model, PLAN, batches=batches, loss=lambda m, b: ((m(b) - 1).square().sum(), len(b)),
-        validate=lambda _: {"loss": 1.0}, run_dir=tmp_path, resume=True, log=None,
-        identity={"run": "line"},
-    )  # fmt: skip
-    assert all(
-        torch.equal(a, b) for a, b in zip(whole.parameters(), model.parameters(), strict=True)
-    )
+    model, record, _ = fit(tmp_path, "nowhere", 1.0, resume=True)
+    pairs = zip(whole.parameters(), model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert len(record.history) == 3
 
 
@@ -120,25 +107,3 @@ def test_an_epoch_whose_score_is_nan_is_not_the_best(mode: Any) -> None:
         log=None,
     )
     assert record.best_epoch == {"max": 2, "min": 3}[mode]
-
-
-def test_the_experiments_batches_know_their_rows() -> None:
-    lengths = np.array([2, 3, 2, 3, 2])
-    encoded = sentiment.Encoded.of(np.arange(12, dtype=np.int32), lengths, np.zeros(5))
-    groups = sentiment.equal_length_batches(lengths, 2, np.random.default_rng(0))
-    batches = engine.Lazy(groups, encoded.batch)
-    assert sorted(int(i) for k in range(len(batches)) for i in batches.rows(k)) == [0, 1, 2, 3, 4]
-    assert [len(batches.rows(k)) for k in range(len(batches))] == [len(b[1]) for b in batches]
-
-    sources, targets = [[5, 6], [5], [6]], [[7], [8, 9], [7, 8]]
-    for group, hidden in itertools.product(
-        (corpora.equal_sources, corpora.budget_of_tokens), (0, 0.5)
-    ):
-        every = corpora.Batches(sources, targets, group, 9, hidden)(0)
-        for index, batch in enumerate(every):
-            written = [[w for w in row if w > corpora.EOS_ID] for row in batch["write"].tolist()]
-            assert written == [targets[row] for row in every.rows(index)]
-
-    canvases = segmentation.Canvases(np.zeros((5, 4, 4), np.uint8), np.zeros((5, 4, 4), np.uint8))
-    cut = segmentation.batches_of(canvases, 2)
-    assert [cut.rows(k).tolist() for k in range(len(cut))] == [[0, 1], [2, 3], [4]]

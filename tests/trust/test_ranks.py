@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import lightning_fabric  # noqa: F401  (takes seconds to import: not in the time of a test)
 import numpy as np
 import pytest
 from processes import HERE, environment
@@ -22,23 +24,70 @@ TOLERANCE = 1e-5
 
 
 def launch(command: tuple[str, ...], folder: Path, check: bool = True) -> Any:
+    own = {"COURSEWORK_CACHE": str(folder / "cache"), "COURSEWORK_BUILD": str(folder / "build")}
     return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=check,
-        env=environment(
-            COURSEWORK_CACHE=str(folder / "cache"), COURSEWORK_BUILD=str(folder / "build")
-        ),
+        command, capture_output=True, text=True, timeout=600, check=check, env=environment(**own)
     )
 
 
+LOOP = """
+import json, os, sys
+import coursework, torch
+from coursework.training import engine, seeds
+
+seeds.seed_everything(0)
+model = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+x = torch.randn(64, 5, generator=seeds.generator(0, "x"))
+y = x.sum(1, keepdim=True)
+rank, samples, printed = os.environ.get("RANK", "0"), [], []
+
+def batches(epoch):
+    # the last batch has one row, so one of two processes has none of it
+    samples.append([])
+    order = torch.randperm(64, generator=seeds.generator(0, "shuffle", epoch))
+    return [(x[rows], y[rows], rows) for rows in order.split(9)]
+
+def loss(model, batch):
+    samples[-1] += batch[2].tolist()
+    return ((model(batch[0]) - batch[1]) ** 2).sum(), len(batch[0])
+
+fit = engine.fit(
+    model, engine.Plan(epochs=3, learning_rate=1e-2, clip_norm=1.0, precision="32-true"),
+    batches=batches, loss=loss, validate=lambda m: {"loss": float(((m(x) - y) ** 2).mean())},
+    log=printed.append,
+)
+with open(f"{sys.argv[1]}/{fit.processes}-{rank}.json", "w") as file:
+    losses = [fit.history[-1]["train_loss"], fit.history[-1]["loss"]]
+    json.dump({"losses": losses, "samples": samples, "printed": len(printed)}, file)
+"""
+
+
+def test_two_processes_share_every_batch_and_agree_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "loop.py"
+    script.write_text(LOOP)
+    launch((*TORCHRUN, str(script), str(tmp_path)), tmp_path)
+    monkeypatch.setattr("sys.argv", [str(script), str(tmp_path)])
+    runpy.run_path(str(script))
+    one, first, second = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1")
+    )
+    assert first["losses"] == second["losses"]  # every process reports the whole
+    # equal up to the order of summation in float32
+    assert first["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    for whole, mine, yours in zip(*(s["samples"] for s in (one, first, second)), strict=True):
+        assert sorted(whole) == sorted(mine + yours) == list(range(64))
+        assert min(len(mine), len(yours)) > 0.2 * 64
+    assert (one["printed"], second["printed"]) == (first["printed"], 0)
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "experiments",
     [
         pytest.param(("sentiment",), id="sentiment"),
-        pytest.param(("translation", "segmentation"), id="others", marks=pytest.mark.nightly),
+        pytest.param(("translation", "segmentation"), id="others"),
     ],
 )
 def test_every_sample_once_and_one_writer(experiments: tuple[str, ...], tmp_path: Path) -> None:
@@ -89,10 +138,7 @@ engine.fit(
 """
 
 
-@pytest.mark.parametrize(
-    "how",
-    [pytest.param("nan", marks=pytest.mark.nightly), "killed"],
-)
+@pytest.mark.parametrize("how", [pytest.param("nan", marks=pytest.mark.nightly), "killed"])
 def test_a_process_that_fails_ends_the_run(how: str, tmp_path: Path) -> None:
     script = tmp_path / "dying.py"
     script.write_text(textwrap.dedent(DYING))

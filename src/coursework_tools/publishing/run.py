@@ -29,13 +29,13 @@ CELL_SECONDS = 1800
 OnCell = Callable[[str, int, int], None]  # notebook, cells done, cells in all
 
 
-@dataclass(frozen=True)
+@dataclass
 class Execution:
     """What became of one notebook."""
 
     notebook: str  # name without ending
     seconds: float
-    path: Path  # the executed copy
+    path: Path  # the executed copy; the notebook itself where it was not executed
     answers: list[notebook_page.Answer] = field(default_factory=list)
     error: str | None = None  # what went wrong
 
@@ -48,26 +48,16 @@ def cores() -> int:
 def run(
     notebooks: Sequence[str],
     *,
-    jobs: int | None = None,
-    preset: str | None = None,
-    inplace: bool = False,
+    jobs: int | None = None,  # at a time; one for each core by default
+    preset: str | None = None,  # what they train live; the environment's by default
+    inplace: bool = False,  # store the outputs in ``notebooks/`` and the figures in ``figures/``
     on_begin: Callable[[str], None] = lambda notebook: None,
     on_cell: OnCell = lambda notebook, done, total: None,
     on_end: Callable[[Execution], None] = lambda outcome: None,
 ) -> list[Execution]:
     """Execute notebooks side by side, each in a kernel with one thread, the longest first.
 
-    A notebook that fails costs none of the others.
-
-    Args:
-        notebooks: Names without ending.
-        jobs: How many at a time; one for each core by default.
-        preset: Preset that they train live; the environment's by default.
-        inplace: Store the outputs in ``notebooks/`` and the figures in ``figures/``.
-        on_begin, on_cell, on_end: Called when a notebook begins, after each code cell, and when it ends.
-
-    Returns:
-        One for each notebook, in the order given.
+    A notebook that fails costs none of the others. The outcomes are in the order of the names.
     """
     places = asyncio.Semaphore(jobs or cores())
 
@@ -75,13 +65,13 @@ def run(
         async with places:
             on_begin(name)
             started = time.perf_counter()
+            outcome = Execution(name, 0.0, settings.repo_root() / "notebooks" / f"{name}.ipynb")
             try:
-                outcome = await _execute(name, preset, inplace, on_cell)
+                await _execute(outcome, preset, inplace, on_cell)
             except Exception as error:  # whatever it is: the others go on
                 kind = f"it stopped with {type(error).__name__}; run it in Jupyter to see where"
-                words = str(error) if isinstance(error, CourseworkError) else kind
-                path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
-                outcome = Execution(name, time.perf_counter() - started, path, error=words)
+                outcome.error = str(error) if isinstance(error, CourseworkError) else kind
+            outcome.seconds = time.perf_counter() - started
             on_end(outcome)
             return outcome
 
@@ -101,16 +91,12 @@ class _Loop(asyncio.SelectorEventLoop):
         raise RuntimeError  # as outside the main thread, which nbclient expects
 
 
-def execute(notebook: str, **options: Any) -> Execution:
-    """Run one notebook from top to bottom in a fresh kernel; options as for :func:`run`."""
-    return run([notebook], **options)[0]
-
-
-async def _execute(notebook: str, preset: str | None, inplace: bool, on_cell: OnCell) -> Execution:
+async def _execute(outcome: Execution, preset: str | None, inplace: bool, on_cell: OnCell) -> None:
+    """Run a notebook and fill in what became of it; an error says what went wrong."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    source = settings.repo_root() / "notebooks" / f"{notebook}.ipynb"
+    notebook, source = outcome.notebook, outcome.path
     try:
         document = nbformat.read(source, as_version=4)
     except FileNotFoundError as error:
@@ -128,8 +114,7 @@ async def _execute(notebook: str, preset: str | None, inplace: bool, on_cell: On
         done += 1
         on_cell(notebook, done, total)
 
-    started = time.perf_counter()
-    problem: str | None = None
+    problem = ""
     client = NotebookClient(
         document,
         timeout=CELL_SECONDS,
@@ -147,25 +132,18 @@ async def _execute(notebook: str, preset: str | None, inplace: bool, on_cell: On
         problem = f"cell {done + 1} ran longer than {CELL_SECONDS} seconds"
     except DeadKernelError:
         problem = f"the kernel died in cell {done + 1} (out of memory?)"
-    seconds = time.perf_counter() - started
     tidy(document)
     text = nbformat.writes(document) + "\n"
-    files.write(target, text)
-    if problem is not None:
-        return Execution(notebook, seconds, target, error=problem)
-    try:
-        rows = notebook_page.read(notebook)
-    except CourseworkError as error:
-        return Execution(notebook, seconds, target, error=str(error))
+    outcome.path = files.write(target, text)
+    if problem:
+        raise ResultsError(problem)
+    outcome.answers = notebook_page.read(notebook)
+    standins = {row.part for row in outcome.answers if row.source.startswith("STAND-IN")}
+    if inplace and standins:
+        parts = ", ".join(sorted(standins))
+        raise ResultsError(f"parts {parts} used stand-in data, so its stored outputs were kept")
     if inplace:
-        standins = sorted({row.part for row in rows if row.source.startswith("STAND-IN")})
-        if standins:
-            kept = (
-                f"parts {', '.join(standins)} used stand-in data, so its stored outputs were kept"
-            )
-            return Execution(notebook, seconds, target, rows, kept)
-        target = files.write(source, text)
-    return Execution(notebook, seconds, target, rows)
+        outcome.path = files.write(source, text)
 
 
 def _environment(preset: str | None, inplace: bool) -> dict[str, str]:

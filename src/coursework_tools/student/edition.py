@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
-import nbformat
-
 import coursework
 from coursework import files, settings
 from coursework.errors import ConfigError, DataError
@@ -115,6 +113,8 @@ def problems_in(folder: Path) -> list[int]:
 def in_words(folder: Path, problems: Sequence[int]) -> Iterator[tuple[int, int, int, list[Remark]]]:
     """Problem, answered and asked questions in words, and what to say; a bad notebook costs no other."""
     for problem in problems:
+        import nbformat  # not above: it takes longer to import than a check of an object
+
         name = notebook_of(problem)
         path, asked = f"notebooks/{name}.ipynb", notebooks.in_words(name)
         if not asked:
@@ -138,6 +138,8 @@ def in_words(folder: Path, problems: Sequence[int]) -> Iterator[tuple[int, int, 
 
 
 def _notebook(name: str) -> str:
+    import nbformat
+
     path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
     try:
         document = nbformat.read(path, as_version=4)

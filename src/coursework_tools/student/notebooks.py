@@ -13,8 +13,6 @@ import re
 import symtable
 from typing import Any
 
-from nbformat import v4
-
 from coursework.report.questions import Question, of_notebook
 from coursework_tools.student.contents import IN_WORDS, LEFT_OUT, OBSERVED
 
@@ -34,6 +32,8 @@ _PAGE = re.compile(r"(Page\(\"\w+\")\)")  # shows the recorded answers
 
 def edition(document: Any, notebook: str) -> Any:
     """The student's version of a notebook (by its name without ending); ``document`` stays as it is."""
+    from nbformat import v4
+
     result = copy.deepcopy(document)
     questions = of_notebook(notebook)
     left_out = set(LEFT_OUT.get(notebook, ()))
@@ -120,6 +120,8 @@ def _questions_only(section: list[Any]) -> list[Any]:
 
 def _prompts(questions: list[Question], after: str) -> list[Any]:
     """A cell for the answer in words, and one for its numbers and the answer sheet."""
+    from nbformat import v4
+
     words = "\n\n".join(
         f"**TODO:** your answer to question {question.part} ({question.asks}). "
         "Justify every step; the result alone is not an answer."
