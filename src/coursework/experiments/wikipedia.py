@@ -31,7 +31,7 @@ from coursework.experiments.wikipedia_candidates import words_of
 from coursework.experiments.wikipedia_splits import SPLITS, Inputs, SplitKind, Task, measures
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
-from coursework.models.graph_conv import GraphRegressor, degrees
+from coursework.models.graph_conv import ColumnRegressor, GraphRegressor, degrees
 from coursework.models.residual_attention import ResidualAttention
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
@@ -275,9 +275,7 @@ def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
         return GAT(words, width, 1, p, alpha=0.2, n_heads=4)
     if name == "sign":  # the links are in its input
         columns = inputs.propagated.shape[1] + 6 * config.neighbour_labels
-        return GraphRegressor(
-            columns, width, num_layers=1, dropout=0.3, input_dropout=0.1, use_graph=False
-        )
+        return ColumnRegressor(columns, width, dropout=0.5, input_dropout=0.4)
     linked, described = (name == "gnn" and use for use in (config.links, config.statistics))
     return GraphRegressor(
         words + graph.num_nodes if linked else words, width, config.layers, dropout=p,
@@ -348,7 +346,8 @@ def predict(name: NetworkName, model: nn.Module, given: Given, task: Task) -> np
     else:
         output = model(*given(model)).flatten()
     mean, spread = task.target_scale
-    return output.cpu().numpy().astype(np.float64) * spread + mean
+    predicted: np.ndarray = output.cpu().numpy().astype(np.float64) * spread + mean
+    return task.inputs.alike_pages @ predicted if name == "sign" else predicted
 
 
 def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fitted:
@@ -383,7 +382,10 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
         else:
             output = network(*given(network)).flatten()[batch]
         errors = (output - target).abs()
-        return (errors if config.loss == "l1" else errors**2).sum(), len(batch)
+        errors = errors if config.loss == "l1" else errors**2
+        if name == "sign":
+            errors = errors * task.weights.to(batch.device)[batch]
+        return errors.sum(), len(batch)
 
     def validate(network: nn.Module) -> dict[str, float]:
         if batched and config.refit:

@@ -101,6 +101,13 @@ class Inputs:
         return wikipedia_candidates.propagated(*given)
 
     @cached_property
+    def alike_pages(self) -> Any:  # CSR `[N, N]`: mean of a page and those with nearly its links
+        n, group = self.graph.num_nodes, self.graph.twin_group.numpy()
+        member = sparse.csr_matrix((np.ones(n, bool), (np.arange(n), group)))
+        alike = (self.near + member @ member.T).astype(bool).astype(np.float64)
+        return sparse.diags(1 / alike.getnnz(1)) @ alike
+
+    @cached_property
     def strict(self) -> Tensor:
         return strict_groups(self.graph, self.near)
 
@@ -174,6 +181,14 @@ class Task:
     def known(self) -> Tensor:
         """Which targets a model may look at, `[N]`."""
         return ~self.target.isnan()
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Weight of each page in a loss, mean 1: copies that are kept together tell less, `[N]`."""
+        if self.groups is None:
+            return torch.ones(self.graph.num_nodes)
+        weights = torch.bincount(self.groups)[self.groups].float().rsqrt()
+        return weights / weights[self.rows].mean()
 
     @cached_property
     def neighbour_labels(self) -> Tensor:

@@ -236,3 +236,24 @@ class GraphRegressor(nn.Module):
         expect("graph", graph, "N N", N=num_nodes)
         ones = torch.ones(num_nodes, 1, device=graph.device, dtype=dtype)
         return graph, multiply(graph, ones)
+
+
+class ColumnRegressor(nn.Module):
+    r"""One real number for each node from columns that were carried along the links beforehand.
+
+    With :math:`h = \mathrm{ReLU}(W_1 x)` it is :math:`w^\top (h + \mathrm{ReLU}(W_2 h))`, with dropout on x
+    and after each ReLU. All of the graph is in the columns: a step costs no sum over links.
+    """
+
+    def __init__(self, columns: int, hidden: int, dropout: float, input_dropout: float) -> None:
+        super().__init__()
+        self.W_1, self.W_2 = nn.Linear(columns, hidden), nn.Linear(hidden, hidden)
+        self.w = nn.Linear(hidden, 1)
+        self.input_dropout, self.dropout = Dropout(input_dropout), Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict: `[B, columns]` -> `[B]`."""
+        expect("x", x, "B columns", columns=self.W_1.in_features)
+        h = self.dropout(torch.relu(self.W_1(self.input_dropout(x))))  # [B, H]
+        h = h + self.dropout(torch.relu(self.W_2(h)))  # [B, H]
+        return self.w(h).squeeze(1)  # [B]
