@@ -6,8 +6,6 @@ that nobody declared (``operator torchvision::nms does not exist``); torchmetric
 with it. Declaring the two schemas first is enough: everything of torchvision that is Python then works.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -23,10 +21,7 @@ library: Any = None  # a torch.library.Library takes its schemas with it when it
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing; declares the schemas once, when torchvision is imported for the first time.
-
-    So importing our package imports neither torch nor torchvision.
-    """
+    """Finds nothing; declares the schemas when torchvision is imported for the first time, and not before."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

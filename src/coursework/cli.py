@@ -1,14 +1,10 @@
-"""The command line of the solutions: ``coursework data | train | evaluate | predict``.
-
-:mod:`coursework_tools.cli` adds the other commands. Heavy libraries are imported inside the commands, so
-that ``--help`` answers at once.
-"""
+"""The command line; heavy libraries are imported inside the commands, so that ``--help`` answers at once."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,38 +31,30 @@ app.add_typer(cli_trained.predict_app, name="predict")
 DataSets = Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.")]
 
 
-def _size(size: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size //= 1000
-    return f"{size:.0f} GB"
-
-
 @data_app.command("status")
 @guarded
 def data_status() -> None:
     """Which source of every data set is in use, and what to do for those that are not there."""
+    from rich.filesize import decimal
+
     from coursework.data import sources
 
-    root = settings.data_root()
     rows: list[Sequence[Cell]] = []
     todo = []
     for name, entry in sources.REGISTRY.items():
         row = sources.status(name)
-        size = sum(file.size for file in row.checks)
+        total = sum(file.size for file in row.checks)
+        size = decimal(total, precision=0) if total else "–"
         files = str(len(row.checks)) if row.ok is not None and row.checks else "–"
         checksum = {True: ("ok", "green"), False: ("wrong", "red"), None: ("–", "")}[row.ok]
-        rows.append(
-            (name, row.source, files, _size(size) if size else "–", checksum, entry.licence)
-        )
+        rows.append((name, row.source, files, size, checksum, entry.licence))
         if not row.ok:
             problems = row.problems if row.ok is False else []
             todo.append(f"{name}: {'; '.join([*problems, entry.by_hand])}")
     show("Data sets", ["data set", "source", "files", "size", "checksum", "licence"], rows)
     for line in ["To do by hand:", *todo] if todo else []:
         typer.echo(line)
-    typer.echo(f"data root: {root or 'not set (COURSEWORK_DATA)'}")
+    typer.echo(f"data root: {settings.data_root() or 'not set (COURSEWORK_DATA)'}")
     typer.echo(f"cache: {settings.cache_dir()}")
 
 
@@ -163,11 +151,11 @@ def train(
 
     base.get(experiment)
     if record is not None and not store.is_name(record):
-        raise ConfigError(
-            f"A result cannot be recorded as {record!r}; use small letters, digits, '-', '_' and '.'."
-        )
-    config = base.override(base.preset_of(experiment, preset), set_ or [])
-    changed = config != base.preset_of(experiment, preset)
+        what = f"A result cannot be recorded as {record!r}"
+        raise ConfigError(f"{what}; use small letters, digits, '-', '_' and '.'.")
+    standard = base.preset_of(experiment, preset)
+    config = base.override(standard, set_ or [])
+    changed = config != standard
     title = f"{experiment}, preset {preset}{' (changed)' if changed else ''}"
     numbers = range(seed, seed + seeds)
     runs = []
@@ -180,8 +168,7 @@ def train(
     else:
         typer.echo(f"{title}, seeds {seed} to {seed + seeds - 1}, {jobs} at a time ({backend})")
         one = functools.partial(base.train_quietly, experiment, config, preset, resume)
-        kind = cast(parallel.Backend, backend)
-        done = parallel.map_seeds(one, numbers, jobs, backend=kind, scheduler=scheduler)
+        done = parallel.map_seeds(one, numbers, jobs, backend, scheduler)
         runs = list(track(done, "seeds", total=seeds))
     if say is not None:
         wanted = preset != "quick" and (not changed or record is not None)
@@ -191,7 +178,7 @@ def train(
 def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> None:
     """Print and store the result; only an official one on real data goes to ``writeup/results``."""
     from coursework.report import store
-    from coursework.report.tables import spread
+    from coursework.report.tables import interval, spread
 
     official = official and not any(run.source.is_standin for run in runs)
     stored = store.seeds_of(name)
@@ -206,10 +193,8 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
     if any("test_" in metric for metric in record["metrics"]):
         record["notes"]["test_looks"] = store.test_looks(name) + 1
     path = store.write(record, folder)
-    rows = []
-    for key, metric in store.read(name, folder)["metrics"].items():
-        interval = f"{metric['low']:.4f} to {metric['high']:.4f}" if "low" in metric else "–"
-        rows.append((key, spread(metric), interval))
+    metrics = store.read(name, folder)["metrics"].items()
+    rows = [(key, spread(metric), interval(metric, ".4f")) for key, metric in metrics]
     title = f"{name} ({runs[0].source.label})"
     show(title, ["metric", "mean ± std", "95 % interval"], rows)
     typer.echo(f"recorded in {path}")

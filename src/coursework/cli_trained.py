@@ -1,7 +1,5 @@
 """Commands that use a trained model: ``coursework evaluate | predict``."""
 
-from __future__ import annotations
-
 import functools
 import gc
 import textwrap
@@ -36,10 +34,8 @@ def _checkpoint(experiment: str, given: Path | None) -> Path:
     trained = settings.runs_dir().glob(f"{experiment}-*/**/best.pt")
     newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
-        raise DataError(
-            f"There is no trained model yet; run `coursework train {experiment}` first, "
-            "or name a file with --checkpoint."
-        )
+        remedy = f"run `coursework train {experiment}` first, or name a file with --checkpoint"
+        raise DataError(f"There is no trained model yet; {remedy}.")
     return newest
 
 

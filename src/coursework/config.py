@@ -1,7 +1,5 @@
 """Configs: frozen dataclasses that check their values, nested ones too, against their annotations."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,14 +51,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def override(config: C, assignments: Sequence[str]) -> C:
-    """A copy with ``key=value`` applied: dots reach into groups, commas make tuples, none is None.
-
-    Example:
-        >>> override(PRESETS["full"], ["plan.epochs=3", "hidden_size=128"])  # doctest: +SKIP
-
-    Raises:
-        ConfigError: For a key that does not exist, or a value that its field does not allow.
-    """
+    """A copy with ``plan.epochs=3`` and such applied: dots reach into groups, commas make tuples."""
     values = dataclasses.asdict(config)  # type: ignore[call-overload]
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))

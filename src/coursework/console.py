@@ -1,7 +1,5 @@
 """What every command shares: tables that fit the terminal, and errors as one sentence."""
 
-from __future__ import annotations
-
 import functools
 import io
 import sys

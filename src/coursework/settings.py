@@ -14,8 +14,6 @@ COURSEWORK_THREADS     threads of one computation                               
 =====================  ==========================================================  ====================
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
@@ -30,15 +28,11 @@ _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"", "0", "false", "no", "off"}
 
 
-def _flag(name: str, default: bool) -> bool:
-    value = os.environ.get(name)
-    if value is None:
-        return default
-    if value.strip().lower() in _TRUE:
-        return True
-    if value.strip().lower() in _FALSE:
-        return False
-    raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
+def _flag(name: str, default: str) -> bool:
+    value = os.environ.get(name, default)
+    if value.strip().lower() not in _TRUE | _FALSE:
+        raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
+    return value.strip().lower() in _TRUE
 
 
 def limit_threads() -> None:
@@ -47,9 +41,6 @@ def limit_threads() -> None:
     Two threads that share their cores with any other program wait for each other in a busy loop: a
     notebook that takes a minute with one thread takes more than eleven with two. Where several threads
     are asked for they sleep while they wait. An ``OMP_NUM_THREADS`` that is set already is respected.
-
-    Raises:
-        ConfigError: If the number is not a positive integer.
     """
     value = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
     if not value.isdecimal() or int(value) < 1:
@@ -68,17 +59,12 @@ def repo_root() -> Path:
     return root if (root / "pyproject.toml").is_file() else Path.cwd()
 
 
-def _folder(variable: str, *default: str) -> Path:
+def _folder(variable: str, default: Path) -> Path:
     value = os.environ.get(variable)
-    return Path(value).expanduser().resolve() if value else repo_root().joinpath(*default)
+    return Path(value).expanduser().resolve() if value else default
 
 
 def data_root() -> Path | None:
-    """Folder with the raw data, or None.
-
-    Raises:
-        DataError: If ``COURSEWORK_DATA`` is set to something that is not a folder.
-    """
     value = os.environ.get("COURSEWORK_DATA")
     if not value:
         return None
@@ -93,25 +79,20 @@ def data_root() -> Path | None:
 
 def cache_dir() -> Path:
     """Folder for downloads, parsed forms and training runs (git-ignored)."""
-    return _folder("COURSEWORK_CACHE", "data", "cache")
+    return _folder("COURSEWORK_CACHE", repo_root() / "data" / "cache")
 
 
 def offline() -> bool:
     """True where no download may be tried."""
-    return _flag("COURSEWORK_OFFLINE", False)
+    return _flag("COURSEWORK_OFFLINE", "0")
 
 
 def progress() -> bool:
     """True where progress bars may be drawn."""
-    return _flag("COURSEWORK_PROGRESS", True)
+    return _flag("COURSEWORK_PROGRESS", "1")
 
 
 def preset() -> Preset:
-    """Preset that notebooks train live.
-
-    Raises:
-        ConfigError: If ``COURSEWORK_PRESET`` is neither ``quick`` nor ``full``.
-    """
     value = os.environ.get("COURSEWORK_PRESET", "quick").strip().lower()
     if value not in PRESETS:
         raise ConfigError(f"COURSEWORK_PRESET is {value!r}; set it to quick or full.")
@@ -120,13 +101,12 @@ def preset() -> Preset:
 
 def build_dir() -> Path:
     """Folder for everything that can be made again: executed notebooks, figures, answers."""
-    return _folder("COURSEWORK_BUILD", "build")
+    return _folder("COURSEWORK_BUILD", repo_root() / "build")
 
 
 def figures_dir() -> Path:
     """Folder that figures are written to; only a regeneration of the stored outputs sets ``figures/``."""
-    value = os.environ.get("COURSEWORK_FIGURES")
-    return Path(value).expanduser().resolve() if value else build_dir() / "figures"
+    return _folder("COURSEWORK_FIGURES", build_dir() / "figures")
 
 
 def answers_dir() -> Path:

@@ -1,7 +1,5 @@
 """Intervals: of a share, of a mean over seeds, and of a paired difference; all at 95 %."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from coursework.data import karate, planetoid, sources, wikipedia
 from coursework.data.sources import Source
-from coursework.errors import ConfigError, DataError
+from coursework.errors import DataError
 
 # ------------------------------------------------------------------------------------------- edge lists
 
@@ -130,8 +130,6 @@ def test_page_splits() -> None:
     assert abs(len(split.test) - 200) <= 4
     sides = [set(part // 4) for part in (split.train, split.validation, split.test)]
     assert len(set.union(*sides)) == sum(map(len, sides))
-    with pytest.raises(ConfigError, match="Fractions"):
-        wikipedia.split_random(10, test=1.5)
 
 
 # ------------------------------------------------------------------------------------------------ karate

@@ -33,7 +33,7 @@ def test_mnist(real: Need) -> None:
     ]  # fmt: skip
     assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert not data.source.is_standin
-    pools = m2nist.digit_pools(data)
+    pools = m2nist.digit_pools()
     assert [len(p.images) for p in (pools.train, pools.validation, pools.test)] == [
         50_000,
         10_000,

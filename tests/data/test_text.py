@@ -45,10 +45,9 @@ TWEETS = st.lists(PIECES, max_size=12).map("".join) | st.text(
         (text.replace_urls, "end.then e.g. 3.5 a@b.com", "end.then e.g. 3.5 a@b.com"),
         (text.replace_users, "@a_1 hi,@b x@y @ home", " <user>  hi, <user>  x@y @ home"),
         (text.mark_hashtags, "#FollowFriday #1 a#b ##x", " <hashtag> FollowFriday  #1 a#b ##x"),
-        (text.lower_case, "NOT", "not"),
         (text.shorten_elongations, "soooo goooood!!!!! bb 1000", "sooo <long>  goood <long> !!! bb 1000"),
         (text.shorten_elongations, "wait..... ???? --", "wait... ??? --"),
-        (text.squeeze_spaces, "  a \t b\n", "a b"),
+        (text.CLEANING_STEPS[-1].function, "  a \t b\n", "a b"),
     ],
 )  # fmt: skip
 def test_each_step_alone(function: object, before: str, after: str) -> None:

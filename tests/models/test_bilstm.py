@@ -63,11 +63,12 @@ def test_classifier_has_the_layers_that_are_asked_for() -> None:
 def test_classifier_pools_what_it_says(layers: int) -> None:
     model = BiLSTMClassifier(30, 4, 6, layers).double().eval()
     tokens = words(30, 5)
-    states, _ = model.lstm(model.embedding(tokens))  # [1, 5, 12]
+    embedded = model.embedding(tokens)
+    states, _ = model.lstm(embedded)  # [1, 5, 12]
     expected = torch.cat(
         [states[0].amax(0), states[0].mean(0), states[0, -1, :6], states[0, 0, 6:]]
     )
-    assert_same(model.features(tokens)[0], expected, 1e-12)
+    assert_same(model.pool(embedded, torch.tensor([5]))[0], expected, 1e-12)
 
 
 def test_classifier_survives_an_empty_sentence() -> None:

@@ -49,7 +49,7 @@ def test_without_randomness_all_views_are_the_network() -> None:
     torch.manual_seed(0)
     model = GRAND(7, 5, 3, dropnode=0.0, input_dropout=0.0, dropout=0.0).double()
     adj, x = graph(6), torch.rand(6, 7, dtype=torch.float64)
-    views = model.views(x, adj, 3)
+    views = model(x, adj, 3)
     assert views.shape == (3, 6, 3)
     for view in views:
         torch.testing.assert_close(view, model.eval()(x, adj))
@@ -64,7 +64,7 @@ def test_dropping_nodes_keeps_the_mean_signal() -> None:
         model.linear2.weight.copy_(torch.eye(4))
         model.linear2.bias.zero_()
         x = torch.rand(500, 4, dtype=torch.float64) + 0.5
-        views = model.views(x, graph(500), 400)
+        views = model(x, graph(500), 400)
     dropped = (views == 0).all(dim=2)
     assert torch.equal(dropped, (views == 0).any(dim=2))
     assert float(dropped.double().mean()) == pytest.approx(0.3, abs=0.01)

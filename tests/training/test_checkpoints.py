@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from coursework import files
 from coursework.errors import TrainingError
 from coursework.training import checkpoints
 
@@ -38,7 +39,7 @@ def test_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(TrainingError, match="could not be written .*No space left"):
         checkpoints.save({"step": 2}, path)
     assert checkpoints.load(path)["step"] == 1

@@ -265,5 +265,5 @@ def test_parsed_forms_in_the_cache(folder: Path, data: st.DataObject) -> None:
     size = (place / "x.npy").stat().st_size
     index = data.draw(st.just({"x": size}) | JSON | st.dictionaries(st.just("x"), JSON))
     (place / "index.json").write_text(json.dumps(index))
-    found = cache._read(place, mmap=data.draw(st.booleans()))
+    found = cache._read(place)
     assert found is None or isinstance(found, dict)

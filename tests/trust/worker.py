@@ -31,6 +31,7 @@ import small
 import torch
 
 import coursework  # noqa: F401
+from coursework import files
 from coursework.experiments import base
 from coursework.training import checkpoints, engine, seeds
 
@@ -86,7 +87,7 @@ def watch(moments: Moments) -> None:
 
     engine.fit = fit
     checkpoints.torch.save = save  # type: ignore[assignment]
-    checkpoints.os.replace = replace  # type: ignore[assignment]
+    files.os.replace = replace  # type: ignore[assignment]
 
 
 def digest(value: Any) -> Any:

@@ -1,7 +1,5 @@
 """Members of archives, never unpacked to disk: none may lie outside the archive or grow beyond a limit."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import tokenize
@@ -46,19 +44,16 @@ def reading(path: Path, *others: type[Exception]) -> Iterator[None]:
         raise wrong(f"{path} cannot be read ({reason})") from error
 
 
-def _content(
-    file: IO[bytes], path: Path, name: str, limit: int | None, announced: int = 0
-) -> bytes:
-    limit = LIMIT if limit is None else limit
+def _content(file: IO[bytes], path: Path, name: str, announced: int = 0) -> bytes:
     # an announced size may be wrong
-    if announced > limit or len(content := file.read(limit + 1)) > limit:
+    if announced > LIMIT or len(content := file.read(LIMIT + 1)) > LIMIT:
         raise wrong(
-            f"{path} unpacks to more than {limit:,} bytes ({name}), so it is not the official file"
+            f"{path} unpacks to more than {LIMIT:,} bytes ({name}), so it is not the official file"
         )
     return content
 
 
-def member(path: Path, name: str, *, limit: int | None = None) -> bytes:
+def member(path: Path, name: str) -> bytes:
     """One member of a zip file; a broken one raises an error of :data:`BROKEN`."""
     with zipfile.ZipFile(path) as archive:
         for other in archive.namelist():
@@ -67,10 +62,10 @@ def member(path: Path, name: str, *, limit: int | None = None) -> bytes:
                 outside = f"{path} has a member {other[:60]!r} outside of it"
                 raise wrong(f"{outside}, so it is not the official file")
         with archive.open(name) as file:
-            return _content(file, path, name, limit, archive.getinfo(name).file_size)
+            return _content(file, path, name, archive.getinfo(name).file_size)
 
 
-def gunzip(path: Path, *, limit: int | None = None) -> bytes:
+def gunzip(path: Path) -> bytes:
     """The content of a gzip file; a broken one raises an error of :data:`BROKEN`."""
     with gzip.open(path) as file:
-        return _content(file, path, path.name, limit)  # type: ignore[arg-type]
+        return _content(file, path, path.name)  # type: ignore[arg-type]

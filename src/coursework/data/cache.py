@@ -1,7 +1,5 @@
 """Files that can be made again: parsed forms as arrays, small notes, locks between processes."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from coursework import files, settings
 from coursework.data.archives import BROKEN
@@ -32,8 +31,6 @@ def unwritable(path: Path, error: OSError) -> DataError:
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold the lock ``name`` against other processes and threads, for half an hour at most."""
-    from filelock import FileLock, Timeout
-
     path = settings.cache_dir() / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,33 +68,30 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
-def _read(folder: Path, mmap: bool) -> Arrays | None:
-    sizes = read_json(folder / "index.json")
-    if not sizes:
-        return None
+def _read(folder: Path) -> Arrays | None:
     arrays = {}
     try:
-        for name, size in sizes.items():
+        for name, size in read_json(folder / "index.json").items():
             file = folder / f"{name}.npy"
             if not isinstance(size, int) or file.stat().st_size != size:
                 return None
-            arrays[name] = np.load(file, mmap_mode="r" if mmap and size > 4096 else None)
+            arrays[name] = np.load(file, mmap_mode="r" if size > 4096 else None)
     except BROKEN:
         return None
-    return arrays
+    return arrays or None
 
 
-def arrays(name: str, key: str, build: Callable[[], Arrays], *, mmap: bool = True) -> Arrays:
+def arrays(name: str, key: str, build: Callable[[], Arrays]) -> Arrays:
     """Arrays from the cache, or built and stored there; ``key`` comes from :func:`key_of`.
 
-    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array and ``index.json`` with their sizes;
-    where those differ it is built again. With ``mmap`` the files are mapped into memory.
+    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array, mapped into memory, and ``index.json``
+    with their sizes; where those differ it is built again.
     """
     folder = settings.cache_dir() / "parsed" / f"{name}-{key}"
-    if (found := _read(folder, mmap)) is not None:
+    if (found := _read(folder)) is not None:
         return found
     with lock(f"parsed-{name}-{key}"):
-        if (found := _read(folder, mmap)) is not None:  # another process has built it meanwhile
+        if (found := _read(folder)) is not None:  # another process has built it meanwhile
             return found
         built = build()
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
@@ -114,4 +108,4 @@ def arrays(name: str, key: str, build: Callable[[], Arrays], *, mmap: bool = Tru
             raise unwritable(folder, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return _read(folder, mmap) or built
+    return _read(folder) or built

@@ -1,7 +1,5 @@
 """The download of one file, by pooch: verified, tried again, with limits on silence, time and size."""
 
-from __future__ import annotations
-
 import functools
 import time
 from dataclasses import dataclass

@@ -1,11 +1,10 @@
 """Pre-trained word vectors that come as packages: GloVe for English, spaCy's for French."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from coursework.data import cache, sources
 from coursework.data.sources import Source
@@ -35,7 +34,6 @@ def _gather(table: np.ndarray, rows: np.ndarray, source: Source) -> WordVectors:
 
 def glove(words: Sequence[str]) -> WordVectors:
     """GloVe 6B vectors ``[len(words), 50]`` (Pennington, Socher and Manning, 2014), for lower-case words."""
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -44,9 +42,8 @@ def glove(words: Sequence[str]) -> WordVectors:
     table = np.load(file, mmap_mode="r")
     keys = pq.read_table(index, columns=["index"]).column("index")
     if table.shape != (len(keys), 50):
-        raise DataError(
-            f"{file} has shape {table.shape} for {len(keys):,} words; install it again."
-        )
+        found = f"{file} has shape {table.shape} for {len(keys):,} words"
+        raise DataError(f"{found}; install it again.")
     places = pc.index_in(pa.array(list(words), keys.type), value_set=keys)
     return _gather(table, places.fill_null(-1).to_numpy(zero_copy_only=False), source)
 

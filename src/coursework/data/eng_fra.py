@@ -1,10 +1,4 @@
-"""English-French sentence pairs of the PyTorch seq2seq tutorial (from Tatoeba), and its subset of them.
-
-Many sentences occur in several pairs. :func:`split_by_component` keeps all pairs that share a sentence
-of either language, directly or through others, on one side of the split; :func:`split_random` does not.
-"""
-
-from __future__ import annotations
+"""English-French sentence pairs of the PyTorch seq2seq tutorial (from Tatoeba), and its subset of them."""
 
 import re
 import unicodedata
@@ -44,10 +38,9 @@ def parse(text: str, where: str) -> tuple[list[str], list[str]]:
     english, french = [], []
     for number, line in enumerate(text.strip("\n").split("\n"), start=1):
         columns = line.rstrip("\r").split("\t")
-        if len(columns) != 2 or not columns[0].strip() or not columns[1].strip():
-            raise archives.wrong(
-                f"Line {number} of {where} does not have two columns, English and French"
-            )
+        if len(columns) != 2 or not all(map(str.strip, columns)):
+            what = f"Line {number} of {where} does not have two columns, English and French"
+            raise archives.wrong(what)
         english.append(columns[0])
         french.append(columns[1])
     return english, french
@@ -68,9 +61,8 @@ def load() -> EnglishFrench:
         english, french = standins.sentence_pairs()
         return EnglishFrench(list(english), list(french), source)
     english, french = _read(source.files[0])
-    if len(english) != _N_PAIRS:
-        found = f"{len(english):,} pairs instead of {_N_PAIRS:,}"
-        raise archives.wrong(f"{source.files[0]} has {found}")
+    if (n := len(english)) != _N_PAIRS:
+        raise archives.wrong(f"{source.files[0]} has {n:,} pairs instead of {_N_PAIRS:,}")
     return EnglishFrench(english, french, source)
 
 
@@ -79,11 +71,7 @@ _ENDS = re.compile(r"([.!?])")
 
 
 def normalise(text: str) -> str:
-    """The tutorial's normalisation: lower case, no accents, only letters and ``!`` ``?``.
-
-    >>> normalise("Tu es fâchée, n'est-ce pas ?")
-    'tu es fachee n est ce pas ?'
-    """
+    """The tutorial's normalisation: lower case, no accents, only letters and ``!`` ``?``."""
     text = unicodedata.normalize("NFD", text.lower().strip())
     text = "".join(c for c in text if unicodedata.category(c) != "Mn")
     return _NO_LETTERS.sub(" ", _ENDS.sub(r" \1", text)).strip()
@@ -106,13 +94,11 @@ def tutorial_pairs(data: EnglishFrench) -> list[Pair]:
     return kept
 
 
-def split_by_component(
-    pairs: Sequence[Pair], seed: int = 0, fractions: Fractions = FRACTIONS
-) -> Split:
-    """Split so that no sentence, French or English, is on two sides."""
-    return group_split(shared_key_groups(pairs), fractions, seed)
+def split_by_component(pairs: Sequence[Pair]) -> Split:
+    """Keep all pairs that share a sentence, French or English, directly or through others, on one side."""
+    return group_split(shared_key_groups(pairs), FRACTIONS, 0)
 
 
-def split_random(pairs: Sequence[Pair], seed: int = 0, fractions: Fractions = FRACTIONS) -> Split:
+def split_random(pairs: Sequence[Pair]) -> Split:
     """Split pair by pair, so that half of the test sentences also stand in the training part."""
-    return random_split(len(pairs), fractions, seed)
+    return random_split(len(pairs), FRACTIONS, 0)

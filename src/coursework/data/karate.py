@@ -1,17 +1,13 @@
 """Zachary's karate club: 34 members, 78 friendships, four communities; shipped with PyTorch Geometric."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from coursework.data import sources
 from coursework.data.sources import Source
 from coursework.errors import DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ where there is none. Digit ``i`` stands at ``x0`` in ``[28 i, 28 i + 9]`` and ``
 left out where it does not fit; so the third digit of three is there one time in ten.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -14,8 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from coursework.data import mnist as _mnist
-from coursework.data.mnist import MNIST
+from coursework.data import mnist
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
 
@@ -66,15 +63,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def digit_pools(mnist: MNIST | None = None) -> Pools:
+def digit_pools() -> Pools:
     """The first five sixths of the training digits (50,000), the rest of them (10,000), the test digits."""
-    mnist = _mnist.load() if mnist is None else mnist
-    n = len(mnist.train_images) * 5 // 6
+    data = mnist.load()
+    n = len(data.train_images) * 5 // 6
     return Pools(
-        Pool(mnist.train_images[:n], mnist.train_labels[:n]),
-        Pool(mnist.train_images[n:], mnist.train_labels[n:]),
-        Pool(mnist.test_images, mnist.test_labels),
-        mnist.source,
+        Pool(data.train_images[:n], data.train_labels[:n]),
+        Pool(data.train_images[n:], data.train_labels[n:]),
+        Pool(data.test_images, data.test_labels),
+        data.source,
     )
 
 
@@ -165,14 +162,12 @@ def compose(
     return Canvases(canvases, masks)
 
 
-def load(
-    n_train: int, n_validation: int, n_test: int, seed: int = 0, *, overlap: bool = False
-) -> Parts[Canvases]:
+def load(n_train: int, n_validation: int, n_test: int, seed: int = 0) -> Parts[Canvases]:
     """Compose the three parts from disjoint digits, each with its own random stream."""
     pools = digit_pools()
     wanted = ((pools.train, n_train), (pools.validation, n_validation), (pools.test, n_test))
     train, validation, test = (
-        compose(pool.images, pool.labels, n, np.random.default_rng([seed, stream]), overlap=overlap)
+        compose(pool.images, pool.labels, n, np.random.default_rng([seed, stream]))
         for stream, (pool, n) in enumerate(wanted)
     )
     return Parts(train, validation, test, pools.source)

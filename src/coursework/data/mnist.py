@@ -1,7 +1,5 @@
 """MNIST: 60,000 training and 10,000 test images of handwritten digits, 28x28 grey values."""
 
-from __future__ import annotations
-
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +36,6 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def validate(images: np.ndarray, labels: np.ndarray, where: str) -> None:
-    """Check shapes and ranges of images and labels."""
     if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         found = f"images of shape {images.shape} and labels of shape {labels.shape}"
         raise archives.wrong(f"{where} has {found} instead of (n, 28, 28) and (n,)")
@@ -59,7 +56,5 @@ def load() -> MNIST:
     validate(data.test_images, data.test_labels, "MNIST")
     sizes = len(data.train_images), len(data.test_images)
     if sizes != (60_000, 10_000):
-        raise archives.wrong(
-            f"MNIST has {sizes} training and test images instead of 60,000 and 10,000"
-        )
+        raise archives.wrong(f"MNIST has {sizes} training and test images, not 60,000 and 10,000")
     return data

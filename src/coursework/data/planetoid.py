@@ -4,23 +4,20 @@ The files are pickles, which can run code when they are read. So their checksums
 the unpickler knows nothing but arrays, sparse matrices, lists and dictionaries.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Name = Literal["Cora", "CiteSeer"]
 # nodes, directed edges, features, classes
@@ -33,8 +30,6 @@ _N_VALIDATION, _N_TEST = 500, 1000
 
 @dataclass(frozen=True)
 class CitationGraph:
-    """A citation graph."""
-
     name: str
     x: Tensor  # words of each paper, float32 [N, F], as in the file (not normalised)
     edge_index: Tensor  # int64 [2, E], both directions of each edge, no duplicates, no self-loops
@@ -133,8 +128,6 @@ def load(name: Name = "Cora") -> CitationGraph:
     """A citation graph with its public split, edge by edge what PyG's ``Planetoid`` gives."""
     if name not in _FACTS:
         raise ConfigError(f"There is no citation graph {name!r}; choose Cora or CiteSeer.")
-    import torch
-
     source = sources.find(name.lower())
     if source.is_standin:
         x, edges, y, parts = _standin(name)

@@ -12,8 +12,6 @@ Every file is compared with its pinned SHA-256 before it is read. A file with a 
 that says what to do; no other source replaces it silently.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import tomllib
@@ -28,8 +26,6 @@ from coursework.data.download import RemoteFile
 from coursework.errors import ConfigError, DataError
 
 Kind = Literal["data root", "cache", "package", "download", "stand-in"]
-
-# ---------------------------------------------------------------------------------------- the registry
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,6 @@ REGISTRY = _read_registry(Path(__file__).with_name("registry.toml"))
 
 
 def info(name: str) -> DatasetInfo:
-    """The registry's entry of a data set."""
     if name not in REGISTRY:
         raise ConfigError(f"There is no data set {name!r}; choose one of {', '.join(REGISTRY)}.")
     return REGISTRY[name]
@@ -138,12 +133,8 @@ class Source:
         return "STAND-IN (generated)" if self.is_standin else f"real ({self.kind})"
 
     def as_record(self) -> dict[str, str | bool]:
-        """The part that is stored with a result."""
         name, standin = self.dataset, self.is_standin
         return {"name": name, "source": self.label, "sha256": self.sha256, "standin": standin}
-
-
-# ------------------------------------------------------------------------------- places and checksums
 
 
 def sha256_of(path: Path) -> str:
@@ -197,29 +188,23 @@ def _places(
     entry: DatasetInfo, again: bool = False
 ) -> Iterator[tuple[Source, tuple[FileCheck, ...]]]:
     """Places that have files of a data set, complete or not, in the order of the search."""
-
-    def place(
-        kind: Kind, folder: Path, files: Sequence[RemoteFile], digest: str
-    ) -> tuple[Source, tuple[FileCheck, ...]]:
-        checks = tuple(check(folder / file.path, file, again=again) for file in files)
-        paths = tuple(result.path for result in checks)
-        return Source(entry.name, kind, digest, paths, entry.licence), checks
-
-    folders: dict[Kind, Path | None] = {
-        "data root": settings.data_root(),
-        "cache": settings.cache_dir(),
-    }
-    for kind, folder in folders.items():
-        for files in entry.file_sets:
-            if folder is not None and any((folder / file.path).exists() for file in files):
-                yield place(kind, folder, files, combined_sha256(files))
+    folders: tuple[tuple[Kind, Path | None], ...]
+    folders = (("data root", settings.data_root()), ("cache", settings.cache_dir()))
+    places: list[tuple[Kind, Path, Sequence[RemoteFile], str]] = [
+        (kind, folder, files, combined_sha256(files))
+        for kind, folder in folders
+        for files in entry.file_sets
+        if folder is not None and any((folder / file.path).exists() for file in files)
+    ]
     package = entry.package
     if package is not None and (home := package.folder) is not None:
         digest = package.sha256 or combined_sha256(entry.files or package.files)
-        yield place("package", home, package.files, digest)
+        places.append(("package", home, package.files, digest))
+    for kind, folder, files, digest in places:
+        checks = tuple(check(folder / file.path, file, again=again) for file in files)
+        paths = tuple(result.path for result in checks)
+        yield Source(entry.name, kind, digest, paths, entry.licence), checks
 
-
-# -------------------------------------------------------------------------------- the public functions
 
 _announced: set[str] = set()  # data sets whose stand-in this process uses
 
@@ -269,8 +254,7 @@ def _downloaded(entry: DatasetInfo) -> Source:
             if check(path, file).problem:  # another process may just have fetched it
                 download.fetch(file, entry.name)
                 check(path, file)
-    digest = combined_sha256(entry.files)
-    return Source(entry.name, "download", digest, tuple(paths), entry.licence)
+    return Source(entry.name, "download", combined_sha256(entry.files), tuple(paths), entry.licence)
 
 
 def _standin(entry: DatasetInfo, reason: str) -> Source:

@@ -1,7 +1,5 @@
 """Splits into training, validation and test part: at random, or with whole groups on one side."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +20,6 @@ class Split:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Number of rows of the three parts."""
         return len(self.train), len(self.validation), len(self.test)
 
 

@@ -1,21 +1,13 @@
-"""Generated stand-ins for the data sets that need a download: small, seeded, learnable.
-
-They have the form of the real data and enough structure to be learned, but what is measured on them says
-nothing about the real data: whoever loads one reads so on stdout, and its source says ``stand-in``.
-"""
-
-from __future__ import annotations
+"""Generated stand-ins for the data sets that need a download: small, seeded, learnable, and no results."""
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-# --------------------------------------------------------------------------------------------- digits
 
 
 @lru_cache(maxsize=1)
@@ -41,9 +33,6 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     test = rank % 6 == 5
     order = np.random.default_rng(0).permutation(np.flatnonzero(~test))
     return images[order], labels[order], images[test], labels[test]
-
-
-# ---------------------------------------------------------------------------------- tweets, sentences
 
 
 @lru_cache(maxsize=1)
@@ -137,9 +126,6 @@ def sentence_pairs() -> tuple[list[str], list[str]]:
     return [ordered[i][0] for i in order], [ordered[i][1] for i in order]
 
 
-# --------------------------------------------------------------------------------------------- graphs
-
-
 _CITATION_SHAPES = {"cora": (700, 7, 350), "citeseer": (600, 6, 360)}  # nodes, classes, words
 
 
@@ -214,23 +200,13 @@ def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return places.astype(np.int64), edges.astype(np.int64), full
 
 
-# ---------------------------------------------------------------------------------------- fingerprints
-
-
 def fingerprint(name: str) -> str:
     """SHA-256 of the generated content that takes the place of a data set of the registry."""
-    made: dict[str, Callable[[], Any]] = {
-        "mnist": digits,
-        "sentiment140": tweets,
-        "eng-fra": sentence_pairs,
-    }
-    parts: Iterable[np.ndarray | list[str]]
-    if name in made:
-        parts = made[name]()
-    elif name in _CITATION_SHAPES:
-        parts = citations(name)
-    else:
-        parts = [part for network in sorted(_PAGE_SEEDS) for part in pages(network)]
+    made: dict[str, Callable[[], Any]]
+    made = {"mnist": digits, "sentiment140": tweets, "eng-fra": sentence_pairs}
+    made |= {graph: partial(citations, graph) for graph in _CITATION_SHAPES}
+    networks = (part for network in sorted(_PAGE_SEEDS) for part in pages(network))
+    parts = made[name]() if name in made else networks
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):

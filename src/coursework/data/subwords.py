@@ -4,10 +4,9 @@ A unigram language model (Kudo 2018, arXiv:1804.10959) by SentencePiece: frequen
 ones come apart (``mangerions`` into ``manger`` and ``ions``), and joining the pieces gives the text again.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -55,8 +54,7 @@ class Subwords:
         return torch.from_numpy(np.frombuffer(self.proto, dtype=np.uint8).copy())
 
     @classmethod
-    def from_tensor(cls, stored: Tensor) -> Subwords:
-        """The model whose :meth:`to_tensor` gave ``stored``."""
+    def from_tensor(cls, stored: Tensor) -> Self:
         return cls(stored.numpy().tobytes())
 
 

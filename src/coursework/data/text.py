@@ -2,13 +2,9 @@
 
 Cleaning is a list of small named steps (:data:`CLEANING_STEPS`) that mend what the crawl broke and
 replace what cannot generalise by a placeholder. What carries sentiment stays: stop words (``not``),
-punctuation, emoticons, a mark for elongated words. There is no stemming.
-
-Every step looks at one space-delimited piece of the text at a time, so :func:`tokenise_many` cleans each
-distinct piece once: ``tokens(a + " " + b) == tokens(a) + tokens(b)``.
+punctuation, emoticons, a mark for elongated words. Every step looks at one space-delimited piece of the
+text, so :func:`tokenise_many` cleans each distinct piece once.
 """
-
-from __future__ import annotations
 
 import gc
 import html
@@ -19,18 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+import pyarrow as pa
 
 from coursework.errors import ConfigError, DataError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 USER, URL, HASHTAG, LONG = "<user>", "<url>", "<hashtag>", "<long>"
-
-# ------------------------------------------------------------------------------------- cleaning steps
 
 # what html.unescape looks for, so that it can be applied entity by entity
 _ENTITY = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")
@@ -97,23 +89,16 @@ def plain_signs(text: str) -> str:
 
 
 def replace_urls(text: str) -> str:
-    """Replace web addresses by ``<url>``."""
     return _URL.sub(f" {URL} ", text) if "." in text or "/" in text else text
 
 
 def replace_users(text: str) -> str:
-    """Replace user names by ``<user>``."""
     return _USER.sub(f" {USER} ", text) if "@" in text else text
 
 
 def mark_hashtags(text: str) -> str:
     """Replace the sign of a hashtag by ``<hashtag>`` and keep its word."""
     return _HASHTAG.sub(rf" {HASHTAG} \1 ", text) if "#" in text else text
-
-
-def lower_case(text: str) -> str:
-    """Write everything in lower case."""
-    return text.lower()
 
 
 def _shorten_word(match: re.Match[str]) -> str:
@@ -128,18 +113,13 @@ def shorten_elongations(text: str) -> str:
     return _LONG_SIGN.sub(r"\1\1\1", _WORD.sub(_shorten_word, text))
 
 
-def squeeze_spaces(text: str) -> str:
-    """One space between words, none at the ends."""
-    return " ".join(text.split())
-
-
 @dataclass(frozen=True)
 class CleaningStep:
-    """One step of the cleaning: its name, the function, and a text that it changes."""
+    """One step of the cleaning."""
 
     name: str
     function: Callable[[str], str]
-    example: str
+    example: str  # a text that it changes
 
 
 CLEANING_STEPS: tuple[CleaningStep, ...] = (
@@ -149,9 +129,9 @@ CLEANING_STEPS: tuple[CleaningStep, ...] = (
     CleaningStep("urls", replace_urls, "look http://bit.ly/x1 and www.example.org"),
     CleaningStep("users", replace_users, "@maria thanks!"),
     CleaningStep("hashtags", mark_hashtags, "at last #vacation"),
-    CleaningStep("lower case", lower_case, "I am NOT happy"),
+    CleaningStep("lower case", str.lower, "I am NOT happy"),
     CleaningStep("elongations", shorten_elongations, "sooooo good!!!!!!"),
-    CleaningStep("spaces", squeeze_spaces, "  too   many  spaces "),
+    CleaningStep("spaces", lambda text: " ".join(text.split()), "  too   many  spaces "),
 )
 
 
@@ -166,8 +146,6 @@ def clean_tweet(text: str, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> st
     return text
 
 
-# ------------------------------------------------------------------------------------------ tokenising
-
 _TOKEN = re.compile(
     r"<(?:user|url|hashtag|long)>"  # the placeholders
     r"|<+/?3+"  # hearts
@@ -181,11 +159,7 @@ _TOKEN = re.compile(
 
 
 def tokenise(clean: str) -> list[str]:
-    """Cut a cleaned text into words, placeholders, emoticons and runs of one sign.
-
-    >>> tokenise("<user> i can't wait !!! :d")
-    ['<user>', 'i', "can't", 'wait', '!!!', ':d']
-    """
+    """Cut a cleaned text into words, placeholders, emoticons and runs of one sign."""
     return [match[0] for match in _TOKEN.finditer(clean)]
 
 
@@ -237,7 +211,7 @@ class Pieces:
     ends: list[np.ndarray]  # where each text ends within its block of ``codes``
 
     @classmethod
-    def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Pieces:
+    def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Self:
         """Split texts at their spaces, ``chunk`` texts at a time."""
         import pyarrow.compute as pc
 
@@ -254,8 +228,6 @@ class Pieces:
 
     def tokenise(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> Tokens:
         """Clean and tokenise; every step must look at one piece at a time, as ours do."""
-        import pyarrow as pa
-
         ids: dict[str, int] = {}
         tokens_of = _piece_tokeniser(steps)
         table: list[int] = []  # the tokens of all distinct pieces end to end
@@ -295,7 +267,6 @@ def tokenise_many(
     one for few texts) share the work; the result does not depend on it.
     """
     import joblib
-    import pyarrow as pa
 
     array = _as_arrow(texts)
     if processes is None:
@@ -318,8 +289,6 @@ def _part(array: pa.Array, chunk: int) -> Tokens:
 
 
 def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
-    import pyarrow as pa
-
     try:
         array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
@@ -329,9 +298,6 @@ def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
     if array.null_count:
         raise DataError("One of the texts is missing (None); give strings.")
     return array
-
-
-# ------------------------------------------------------------------------------ the lines of a user
 
 
 def read_lines(file: Path, say: Callable[[str], object]) -> list[str]:
@@ -352,8 +318,6 @@ def read_lines(file: Path, say: Callable[[str], object]) -> list[str]:
     # not splitlines(), which also cuts at form feeds and other signs within a line
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
-
-# ------------------------------------------------------------------------------------------ vocabulary
 
 PAD, UNK, SOS, EOS = "<pad>", "<unk>", "<sos>", "<eos>"
 PAD_ID, UNK_ID, SOS_ID, EOS_ID = range(4)  # their ids in every vocabulary that has them
@@ -379,7 +343,7 @@ class Vocabulary:
         specials: Sequence[str] = (PAD, UNK),
         min_count: int = 1,
         max_size: int | None = None,
-    ) -> Vocabulary:
+    ) -> Self:
         """Tokens by falling count, then alphabetically; ``max_size`` counts the specials as well."""
         kept = [t for t, n in counts.items() if n >= min_count and t not in specials]
         kept.sort(key=lambda token: (-counts[token], token))
@@ -389,12 +353,8 @@ class Vocabulary:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Id of each token."""
+        """Id of each token, in the order of the ids."""
         return {token: i for i, token in enumerate((*self.specials, *self.tokens))}
-
-    @cached_property
-    def _all(self) -> list[str]:
-        return [*self.specials, *self.tokens]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -414,21 +374,20 @@ class Vocabulary:
         return [self[token] for token in tokens]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Tokens of the ids."""
-        wanted, n = [int(i) for i in ids], len(self)
-        if wanted and not 0 <= min(wanted) <= max(wanted) < n:
+        wanted, known = [int(i) for i in ids], self.to_list()
+        if wanted and not 0 <= min(wanted) <= max(wanted) < len(known):
             raise DataError(
                 f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has those from 0 to "
-                f"{n - 1}; decode with the vocabulary that they were made with."
+                f"{len(known) - 1}; decode with the vocabulary that they were made with."
             )
-        return [self._all[i] for i in wanted]
+        return [known[i] for i in wanted]
 
     def to_list(self) -> list[str]:
         """All tokens in the order of their ids, the specials first."""
-        return list(self._all)
+        return list(self.index)
 
     @classmethod
-    def from_list(cls, tokens: Sequence[str], specials: Sequence[str] = (PAD, UNK)) -> Vocabulary:
+    def from_list(cls, tokens: Sequence[str], specials: Sequence[str] = (PAD, UNK)) -> Self:
         """The vocabulary whose :meth:`to_list` gave ``tokens``."""
         if tuple(tokens[: len(specials)]) != tuple(specials):
             what = f"The stored vocabulary begins with {list(tokens[: len(specials)])}"

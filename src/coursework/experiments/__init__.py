@@ -1,8 +1,4 @@
-"""Experiments join data, models and training; one module each, loaded when asked for.
-
-Every module has a checked ``Config``, ``PRESETS`` with at least ``full`` and ``quick``, and ``train``.
-See :mod:`coursework.experiments.base`.
-"""
+"""Experiments join data, models and training; one module each, loaded when asked for; see :mod:`.base`."""
 
 from coursework.config import override
 from coursework.experiments.base import EXPERIMENTS, Job, Run, get, preset_of

@@ -1,7 +1,5 @@
 """What every experiment shares: which training it is (Job), its record (Run), and trained models."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib
@@ -10,23 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from coursework import settings
-from coursework.config import as_record, override
+from coursework.config import as_record, override  # noqa: F401 - override is taken from here
+from coursework.data.sources import Source
 from coursework.errors import ConfigError, TrainingError
 from coursework.training import checkpoints, engine
-
-if TYPE_CHECKING:
-    from coursework.data.sources import Source
-
-__all__ = [
-    "EXPERIMENTS", "Job", "Run", "as_record", "get", "override", "parameters", "preset_of", "restore",
-    "shrink", "train_quietly", "train_seed",
-]  # fmt: skip
 
 C = TypeVar("C")
 Log = Callable[[str], None]
@@ -79,62 +70,39 @@ class Job:
     started: float = field(default_factory=time.perf_counter)
 
     def say(self, line: str) -> None:
-        """Print a line, unless the job is silent."""
         if self.log is not None:
             self.log(line)
 
-    def part(self, name: str, **changes: Any) -> Job:
+    def part(self, name: str, **changes: Any) -> Self:
         """The training of one network of several, in a folder of its own."""
         folder = None if self.folder is None else self.folder / name
         return dataclasses.replace(self, folder=folder, **changes)
 
     def loop(self, **bundle: Any) -> dict[str, Any]:
         """What :func:`.engine.fit` needs to know to store, resume and report."""
-        identity = {
-            "experiment": self.experiment,
-            "config": as_record(self.config),
-            "seed": self.seed,
-        }
+        config = as_record(self.config)
+        identity = {"experiment": self.experiment, "config": config, "seed": self.seed}
         options = {"run_dir": self.folder, "resume": self.resume, "log": self.log}
         return options | {"identity": identity, "bundle": identity | bundle}
 
     def run(self, metrics: dict[str, float], source: Source, **rest: Any) -> Run:
-        """The record of the finished training."""
         seconds = time.perf_counter() - self.started
         name = self.experiment
         return Run(name, self.preset, self.config, self.seed, metrics, source, seconds, **rest)
 
 
-class Experiment(Protocol):
-    """What a module in this package provides; ``evaluate`` where there is a model to evaluate."""
-
-    PRESETS: Mapping[str, Any]
-    train: Callable[[Job], Run]
-    evaluate: Callable[[Path], dict[str, float]]
-
-
-def get(name: str) -> Experiment:
-    """The experiment's module.
-
-    Raises:
-        ConfigError: If there is no such experiment.
-    """
+def get(name: str) -> Any:
+    """The experiment's module: ``PRESETS``, ``train``, and ``evaluate`` where there is a model."""
     if name not in EXPERIMENTS:
         raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
-    return cast(Experiment, importlib.import_module(f"coursework.experiments.{name}"))
+    return importlib.import_module(f"coursework.experiments.{name}")
 
 
 def preset_of(name: str, preset: str) -> Any:
-    """The config of a preset.
-
-    Raises:
-        ConfigError: If the experiment has no such preset.
-    """
     presets = get(name).PRESETS
     if preset not in presets:
-        raise ConfigError(
-            f"Experiment {name} has no preset {preset!r}; choose from {', '.join(presets)}."
-        )
+        known = ", ".join(presets)
+        raise ConfigError(f"Experiment {name} has no preset {preset!r}; choose from {known}.")
     return presets[preset]
 
 
@@ -175,11 +143,7 @@ def train_quietly(experiment: str, config: Any, preset: str, resume: bool, seed:
 def restore(
     path: Path | str, experiment: str, config_type: type[C]
 ) -> tuple[C, Mapping[str, Any], dict[str, Tensor]]:
-    """Config, bundle and weights (float32) of a ``best.pt``, or of what :func:`shrink` made of it.
-
-    Raises:
-        TrainingError: If the file is unusable, or does not fit this version of the experiment.
-    """
+    """Config, bundle and weights (float32) of a ``best.pt``, or of what :func:`shrink` made of it."""
     state = checkpoints.load(Path(path))
     bundle = state.get("bundle")
     if not isinstance(bundle, dict) or "experiment" not in bundle:

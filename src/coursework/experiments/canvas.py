@@ -1,23 +1,19 @@
 """Images and masks: reading and cleaning images, cutting large ones into tiles, masks in colour."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from coursework.data import archives
 from coursework.data.m2nist import BACKGROUND
 from coursework.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
@@ -26,14 +22,8 @@ SHAPES = ((), (3,), (4,))  # of the colours of a pixel
 
 # Colour of every class, uint8 [C, 3]; the background is white. The ten are those of Petroff (2021),
 # which people who confuse colours can tell apart.
-PALETTE = np.array(
-    [
-        *[(63, 144, 218), (255, 169, 14), (189, 31, 1), (148, 164, 162), (131, 45, 182)],
-        *[(169, 107, 89), (231, 99, 0), (185, 172, 112), (113, 117, 129), (146, 218, 221)],
-        (255, 255, 255),
-    ],
-    np.uint8,
-)
+_HEX = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd ffffff"
+PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.uint8)
 
 
 def as_grey(image: np.ndarray) -> Tensor:
@@ -59,9 +49,8 @@ def as_grey(image: np.ndarray) -> Tensor:
             f"The image has values from {low:g} to {high:g}; give whole numbers in 0 to 255 or 65535, or "
             "fractions in 0 to 1."
         )
-    pixels = (
-        torch.from_numpy(array.astype(np.float32)).div_(white).clamp_(max=1)
-    )  # [H, W(, 3 or 4)]
+    numbers = torch.from_numpy(array.astype(np.float32))
+    pixels = numbers.div_(white).clamp_(max=1)  # [H, W(, 3 or 4)]
     if pixels.ndim == 3:
         grey = pixels[:, :, :3] @ torch.tensor([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
         pixels = grey * pixels[:, :, 3] if pixels.shape[2] == 4 else grey  # [H, W]
@@ -74,9 +63,6 @@ def read_image(path: Path | str) -> np.ndarray:
     Pictures are turned upright as their orientation tag says; palettes, transparency, 16 bits and other
     colour spaces are translated.
     """
-    from PIL import Image, ImageOps
-
-    broken: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no file {path}; name a picture or an array file.")
@@ -95,14 +81,9 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.array(picture.convert("RGBA"))
             plain = picture.mode in ("L", "RGB", "I", "F")
             return np.array(picture if plain else picture.convert("RGB"))
-    except broken as error:
-        raise DataError(
-            f"{path} is neither an image nor an array file that can be read; give a whole PNG, JPEG, "
-            ".npy or .npz."
-        ) from error
-
-
-# ------------------------------------------------------------- images that are not as in training
+    except (*archives.BROKEN, Image.DecompressionBombError) as error:
+        what = f"{path} is neither an image nor an array file that can be read"
+        raise DataError(f"{what}; give a whole PNG, JPEG, .npy or .npz.") from error
 
 
 def _largest(pixels: Tensor, side: int) -> Tensor:
@@ -155,8 +136,6 @@ def doubt(pixels: Tensor) -> str | None:
 
 def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """A grey image uint8 ``[H, W]`` as a JPEG file keeps it."""
-    from PIL import Image
-
     Image.fromarray(image).save(file := io.BytesIO(), "JPEG", quality=quality)
     return np.asarray(Image.open(file))
 
@@ -172,22 +151,15 @@ def scanned(images: np.ndarray, share: float, rng: np.random.Generator) -> np.nd
     return result
 
 
-# ---------------------------------------------------------------------------------- masks and tiles
-
-
-def colour(mask: np.ndarray) -> Image:
+def colour(mask: np.ndarray) -> Image.Image:
     """A mask ``[H, W]`` as a picture: every digit in its colour, the background white."""
-    from PIL import Image
-
     if mask.ndim != 2 or mask.dtype.kind not in "ui" or mask.min() < 0 or mask.max() > BACKGROUND:
         raise DataError("A mask is an array (height, width) of whole numbers from 0 to 10.")
     return Image.fromarray(PALETTE[mask])
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> Image:
+def overlay(image: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> Image.Image:
     """An image in grey, the digits of its mask in their colours; ``strength`` is the colour's share."""
-    from PIL import Image
-
     grey = as_grey(image).numpy()[:, :, None] * 255  # [H, W, 1]
     colours = np.asarray(colour(mask), np.float32)  # [H, W, 3]
     if grey.shape[:2] != mask.shape:

@@ -6,8 +6,6 @@ Another network is a group of numbers, a function that builds it, an entry in MO
 Letters: ``N`` nodes, ``F`` words, ``n`` training nodes, ``C`` classes, ``S`` views.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple

@@ -2,13 +2,8 @@
 
 * **Depth.** A plain GCN, one with the initial residual connection, and GCNII, which adds the identity
   mapping: their accuracy, and how far the hidden rows of two nodes still differ.
-* **Missing citations.** GCN and GAT trained on the graph without a random share of its links; without
-  any, both are networks on the words alone.
-
-The test nodes are not looked at.
+* **Missing citations.** GCN and GAT trained on the graph without a random share of its links.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,8 +40,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @config
 class Config:
-    """Every number but the seed."""
-
     dataset: Literal["Cora", "CiteSeer"] = "Cora"
     depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 4, 8, 16, 32, 64)  # numbers of layers
     initial: Annotated[float, Field(gt=0, lt=1)] = 0.2  # weight of the first layer in later ones

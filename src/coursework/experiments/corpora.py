@@ -3,14 +3,10 @@
 * ``subset``: the short sentences of the PyTorch tutorial in its normal form, as words of each language.
 * ``all``: all 135,842 pairs as people write them, in subwords that both languages share.
 
-Pairs that share a sentence, directly or through other pairs, are on one side of the split; a random split
-would put a sentence of half of the test pairs into the training part. Vocabularies and word vectors come
-from the training pairs.
+Vocabularies and word vectors come from the training pairs.
 
 Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``V`` vocabulary, ``w`` width of vectors.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import re
@@ -26,14 +22,12 @@ from torch import Tensor
 
 from coursework.data import embeddings, eng_fra, subwords
 from coursework.data.splits import Split
-from coursework.data.subwords import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Subwords
-from coursework.data.text import EOS, PAD, SOS, UNK, Vocabulary
+from coursework.data.subwords import Subwords
+from coursework.data.text import EOS, EOS_ID, PAD, PAD_ID, SOS, SOS_ID, UNK, UNK_ID, Vocabulary
 from coursework.errors import DataError
 from coursework.experiments import word2vec
 from coursework.experiments.french import WORD, cased, sentences, typed
 from coursework.training import engine, seeds
-
-__all__ = ["EOS_ID", "PAD_ID", "SOS_ID", "UNK_ID"]
 
 Part = Literal["train", "validation", "test"]
 Pair = tuple[str, str]  # French and English
@@ -69,7 +63,6 @@ class Words:
         return " ".join(self.vocabulary.decode(i for i in ids if i > EOS_ID))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The words one by one."""
         return self.vocabulary.decode(ids)
 
     def read(self, text: str) -> list[list[int]]:
@@ -95,15 +88,14 @@ class Pieces(Subwords):
 
     @staticmethod
     def side_by_side(beam: int) -> int:
-        """Number of sentences that are translated at a time; they are of similar length."""
         return max(1, 640 // beam)
 
     def read(self, text: str) -> list[list[int]]:
         """Ids of a text as people type it: sentences in known letters, long ones cut between words."""
-        return [ids for s in self._sentences(text) if self._letters(s) for ids in self._cut(s)]
+        usual = [cased(sentence, self._count) for sentence in sentences(typed(text))]
+        return [ids for s in usual if self._letters(s) for ids in self._cut(s)]
 
     def doubts(self, text: str) -> Iterator[str]:
-        """What a reader of the translation has to know."""
         for sentence in sentences(typed(text)):
             usual = cased(sentence, self._count)
             words = WORD.findall(usual)
@@ -111,9 +103,6 @@ class Pieces(Subwords):
                 yield f"No letter of {sentence!r} is known; it was not translated."
             elif len("".join(words)) > 5 and not any(self._whole(word) for word in words):
                 yield f"No word of {sentence!r} is known as a whole; its translation may be invented."
-
-    def _sentences(self, text: str) -> list[str]:
-        return [cased(sentence, self._count) for sentence in sentences(typed(text))]
 
     def _count(self, word: str) -> int:
         return len(self.encode([word])[0])
@@ -141,7 +130,6 @@ class Pieces(Subwords):
         return [*self._cut(" ".join(words[:middle])), *self._cut(" ".join(words[middle:]))]
 
     def stored(self) -> Tensor:
-        """What a checkpoint keeps; see :func:`language`."""
         return self.to_tensor()
 
 
@@ -151,7 +139,7 @@ Language = Words | Pieces
 def language(stored: list[str] | Tensor) -> Language:
     """The language whose ``stored()`` this is."""
     if isinstance(stored, Tensor):
-        return Pieces(Subwords.from_tensor(stored).proto)
+        return Pieces.from_tensor(stored)
     return Words(Vocabulary.from_list(stored, SPECIALS))
 
 
@@ -172,7 +160,7 @@ class Corpus:
         rows = getattr(self.split, name)
         return [self.french[row] for row in rows], [self.english[row] for row in rows]
 
-    def batches(self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0) -> Batches:
+    def batches(self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0) -> "Batches":
         """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
         french, english = self.part(part)
         ids = self.source.encode(french), self.target.encode(english)
@@ -286,7 +274,6 @@ class Batches:
     seed: int = 0
 
     def __call__(self, epoch: int) -> engine.Lazy:
-        """The batches of ``epoch`` (from 0)."""
         rng = seeds.numpy_generator(self.seed, "batches", epoch)
         pairs = zip(self.sources, self.targets, strict=True)
         lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in pairs]).reshape(-1, 2)  # [n, 2]

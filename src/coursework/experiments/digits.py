@@ -11,22 +11,18 @@ that do not reward the length of the vectors. One draw shows little, so :func:`m
 Letters: `R` draws, `C` = 10 classes, `P` = 784 pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from coursework.data.mnist import MNIST
 from coursework.errors import ConfigError, DataError
 from coursework.models.attention import attention
 from coursework.training import seeds
-
-if TYPE_CHECKING:
-    from coursework.data.mnist import MNIST
 
 CLASSES = 10
 

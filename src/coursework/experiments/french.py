@@ -1,7 +1,5 @@
 """French as people type it, brought into the form of the sentence pairs before a network reads it."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable
@@ -49,19 +47,15 @@ def sentences(text: str) -> list[str]:
     return [s for s in [*found, text[start:].strip()] if s]
 
 
-def cased(sentence: str, pieces: Callable[[str], int]) -> str:
-    """A sentence in the usual case: all capitals, single words in capitals, or no capital at all.
-
-    Args:
-        sentence: One typed sentence.
-        pieces: Number of subwords of a word; names are the words that have fewer with a capital.
-    """
+def cased(sentence: str, pieces: Callable[[str], int]) -> str:  # number of subwords of a word
+    """A typed sentence (all capitals, single words in capitals, or no capital at all) in the usual case."""
     words = WORD.findall(sentence)
     one_case = sentence.islower() or (sentence.isupper() and max(map(len, words)) > 1)
 
     def usual(match: re.Match[str]) -> str:
         word, lower = match[0], match[0].lower()
         emphasised = word.isupper() and len(word) > 1 and pieces(lower) == 1
+        # names are the words that have fewer subwords with a capital
         return min((lower, word.capitalize()), key=pieces) if one_case or emphasised else word
 
     sentence = WORD.sub(usual, sentence)

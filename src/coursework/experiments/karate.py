@@ -1,9 +1,4 @@
-"""Problem 3(b): connected components of a graph, by breadth-first search.
-
-Letters: `N` nodes, `E` directed edges.
-"""
-
-from __future__ import annotations
+"""Problem 3(b): connected components of a graph, by breadth-first search."""
 
 from collections import deque
 from typing import NamedTuple

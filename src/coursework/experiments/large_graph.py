@@ -7,8 +7,6 @@ features hide. GCN and GAT learn from parts that PyG's loaders hand out: sampled
 the links among them (``RandomNodeLoader``). Measured are seconds per epoch and the peak of the memory.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
@@ -16,7 +14,11 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import torch
 from pydantic import Field
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
+from torch_geometric import typing
+from torch_geometric.data import Data
+from torch_geometric.loader import NeighborLoader, RandomNodeLoader
 
 from coursework.config import Count, config, override
 from coursework.data.sources import Source
@@ -35,8 +37,6 @@ TRAINING, VALIDATION, TEST = range(3)  # values of ``part``: 80, 10 and 10 % of 
 
 @config
 class Config:
-    """Every number but the seed."""
-
     models: Annotated[tuple[ModelName, ...], Field(min_length=1)] = get_args(ModelName)
     nodes: Annotated[int, Field(ge=1000)] = 1_000_000
     links: Count = 10_000_000  # undirected; the edge index has each in both directions
@@ -57,8 +57,6 @@ PRESETS: dict[str, Config] = {
 
 def generate(config: Config, seed: int) -> Any:
     """The graph, as PyG's ``Data``: ``x`` `[N, F]`, ``y`` `[N]`, ``edge_index`` `[2, E]`, ``part`` `[N]`."""
-    from torch_geometric.data import Data
-
     rng = seeds.numpy_generator(seed, "graph")
     n, size = config.nodes, config.nodes / config.communities
     community = (np.arange(n) // size).astype(np.int64)  # [N], members are consecutive
@@ -83,15 +81,11 @@ def generate(config: Config, seed: int) -> Any:
 
 def can_sample_neighbours() -> bool:
     """Whether pyg-lib or torch-sparse is installed."""
-    from torch_geometric import typing
-
     return bool(typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE)
 
 
 def parts_of(data: Any, count: int, seed: int, epoch: int) -> engine.Lazy:
     """The parts of one epoch, each made when it is asked for, in an order that (seed, epoch) decide."""
-    from torch_geometric.loader import NeighborLoader, RandomNodeLoader
-
     order, sampled = seeds.generator(seed, "parts", epoch), can_sample_neighbours()
     options = {"shuffle": True, "generator": order}
     if sampled:
@@ -111,7 +105,6 @@ def parts_of(data: Any, count: int, seed: int, epoch: int) -> engine.Lazy:
 
 
 def build(config: Config, name: ModelName) -> nn.Module:
-    """An untrained network with one output."""
     if name == "gcn":
         return sparse_kernels(GCN(FEATURES, config.hidden, 1, dropout=0.0))
     return GAT(FEATURES, config.hidden, 1, dropout=0.0, alpha=0.2, n_heads=4)
@@ -164,8 +157,6 @@ def fit_network(
 
 def train(job: Job) -> Run:
     """Generate the graph, train each network in parts, and measure what it costs."""
-    from sklearn.linear_model import Ridge
-
     data = generate(job.config, job.seed)
     training, test = (data.part == TRAINING).numpy(), (data.part == TEST).numpy()
     x, y = data.x.numpy(), data.y.numpy()

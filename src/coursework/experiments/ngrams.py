@@ -1,16 +1,12 @@
 """Word n-grams of tweets, hashed, and the linear models on them that a network must beat."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix, diags
 
 from coursework.data.sentiment140 import TokenisedTweets
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 ORDERS, BITS = 3, 22  # words of the longest n-gram; logarithm of the number of columns
 
@@ -57,8 +53,6 @@ def text_keys(tweets: TokenisedTweets, rows: np.ndarray | None = None) -> np.nda
 
 def features(tweets: TokenisedTweets, rows: np.ndarray, bits: int = BITS) -> csr_matrix:
     """Which 1- to 3-grams occur in each tweet: float32 ``[n, 2^bits]`` of zeros and ones."""
-    from scipy.sparse import csr_matrix
-
     tokens, lengths = take(tweets, rows)
     row = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
     words = _scramble(tokens.astype(np.uint64) + np.uint64(1))
@@ -95,7 +89,6 @@ class Linear:
 
     def scaled(self, x: csr_matrix) -> csr_matrix:
         """Features times their log ratios, the rows then of length one."""
-        from scipy.sparse import diags
         from sklearn.preprocessing import normalize
 
         negative, positive = self.bayes.feature_log_prob_

@@ -1,11 +1,7 @@
 r"""Problem 3(a): a task on a graph. How fast is the traffic at every road sensor in ten minutes?
 
 The city is generated, so nothing is proved about real roads; it shows what a graph adds to a prediction.
-
-Letters: `N` sensors, `E` directed edges, `T` points in time.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 

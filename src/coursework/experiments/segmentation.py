@@ -10,13 +10,11 @@ the same order. Without means that the skip features are set to zero, so the num
 Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 from coursework.config import Count, Positive, config
 from coursework.data import m2nist
 from coursework.data.m2nist import BACKGROUND, NUM_CLASSES, SIDE, Canvases, Pool
+from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments import canvas
 from coursework.experiments import segmentation_measures as measures
@@ -35,9 +34,6 @@ from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.devices import device_of
 from coursework.training.engine import Plan
-
-if TYPE_CHECKING:
-    from coursework.data.sources import Source
 
 Side = Annotated[int, Field(ge=SIDE)]  # pixels; a digit needs 28
 Enough = Annotated[int, Field(ge=100)]  # canvases, so that every digit occurs among them
@@ -58,8 +54,6 @@ PLAN = Plan(
 
 @config
 class Config:
-    """Every number of a run."""
-
     plan: Plan = PLAN
     down: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128)  # channels, from the top
     bottleneck: Count = 64  # channels at the bottom
@@ -106,9 +100,6 @@ PRESETS: dict[str, Config] = {
 }  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------- data
-
-
 @dataclass(frozen=True)
 class Data:
     """What a run is trained and judged on."""
@@ -147,9 +138,6 @@ def batches_of(canvases: Canvases, batch_size: int) -> engine.Lazy:
     return engine.Lazy(np.split(np.arange(len(canvases)), starts), tensors)
 
 
-# ----------------------------------------------------------------------------------- model and loss
-
-
 def build(config: Config, skip: bool) -> UNet:
     """The network of a variant, in the memory layout that convolutions prefer; seed before."""
     sizes = (config.down, config.bottleneck, config.up, config.convolutions)
@@ -175,14 +163,11 @@ def receptive_field(config: Config, offset: int | None = None) -> int:
 
 
 def canvas_losses(logits: Tensor, masks: Tensor, background_weight: float = 1.0) -> Tensor:
-    r"""Loss of every canvas, the weighted cross-entropy over its pixels `p`:
+    r"""Loss of every canvas, the weighted cross-entropy over its pixels `p`, `[B]`:
 
     .. math:: \frac{\sum_p w_{y_p} (-\log q_{p, y_p})}{\sum_p w_{y_p}}
 
-    Shapes:
-        - logits: ``[B, C, H, W]``
-        - masks: int64 ``[B, H, W]``
-        - output: ``[B]``
+    from logits `[B, C, H, W]` and masks int64 `[B, H, W]`.
     """
     batch, classes = logits.shape[:2]
     scores = logits.float().permute(0, 2, 3, 1).reshape(-1, classes)  # [B * H * W, C]
@@ -193,9 +178,6 @@ def canvas_losses(logits: Tensor, masks: Tensor, background_weight: float = 1.0)
     log_q = F.log_softmax(scores, dim=1)  # [B * H * W, C]
     entropy = F.nll_loss(log_q, target, reduction="none").view(batch, -1)  # [B, H * W]
     return (pixel_weights * entropy).sum(1) / pixel_weights.sum(1)  # [B]
-
-
-# ----------------------------------------------------------------------------------------- training
 
 
 def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
@@ -331,9 +313,6 @@ def epoch_line(row: Mapping[str, float], epochs: int) -> str:
     )
 
 
-# ----------------------------------------------------------------------------------- trained models
-
-
 @dataclass(frozen=True)
 class Segmenter:
     """A trained network, in eval mode on the CPU, and what it was trained with."""
@@ -373,11 +352,8 @@ def load(checkpoint: Path | str) -> Segmenter:
 
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
-    """Test metrics, named as in :func:`train`; the folder of a run gives both variants."""
-    path = Path(checkpoint)
-    if path.is_dir() and (parts := sorted(path.glob("*/best.pt"), reverse=True)):
-        return {key: value for part in parts for key, value in evaluate(part).items()}
-    trained = load(path)
+    """Test metrics, named as in :func:`train`."""
+    trained = load(checkpoint)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
     name = "skip" if trained.skip else "noskip"

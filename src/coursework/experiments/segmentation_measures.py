@@ -4,8 +4,6 @@ A confusion matrix counts pixels of a class (row) that were given a class (colum
 Letters: ``n`` canvases, ``H`` height, ``W`` width, ``C`` = 11 classes, 10 is the background.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -1,9 +1,4 @@
-"""How far a sentiment classifier can be trusted: calibration, its surest errors, and what each word adds.
-
-Letters: ``n`` tweets, ``T`` tokens of a tweet, ``E`` width of the word vectors.
-"""
-
-from __future__ import annotations
+"""How far a sentiment classifier can be trusted: calibration, its surest errors, and what each word adds."""
 
 from dataclasses import dataclass
 

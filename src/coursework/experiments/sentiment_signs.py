@@ -6,18 +6,18 @@ each distinct one to the network's logit. Other emoticons (``<3``, ``;)``, ``-_-
 where the vocabulary has them: the network learned them in context. Training knows none of this.
 """
 
-from __future__ import annotations
-
 import math
 import re
+import tomllib
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 from coursework.data import text as texts
 from coursework.data.text import HASHTAG, LONG, URL, USER, Vocabulary
 
-STRONG, WEAK, MOST = 3.0, 1.5, 4.5  # log odds of one sign: 95 % and 82 %; of all signs of a text
+MOST = 4.5  # log odds of all signs of a text
 UNDECIDED = 0.4, 0.6  # probabilities between these say nothing
 
 
@@ -31,43 +31,16 @@ class Sign(NamedTuple):
     emoji: str
 
 
-SIGNS: tuple[Sign, ...] = (
-    Sign("broken heart", -STRONG, False, r"</+3+", "💔"),
-    Sign("anger, disgust", -STRONG, False, r">[:;=]['-]?[(\[{]|[:=]-?@", "😠😡🤬👿😾🤮🤢👎🖕"),
-    Sign(
-        "joy", STRONG, True, r"[:=]['o^~-]{0,2}[)\]}]|[:=]['o^-]?D(?!\w)|: \)(?!\w)|(?<!\w)[(\[{][o^~-]?[:=]",
-        "😀😃😄😁😆😊🙂☺😂🤣😸😺☻🥳",
-    ),
-    Sign("love, praise", STRONG, False, r"<+3+(?!\d)|[:=;]-?\*", "❤♥♡💕💖💗💓💘💛💚💙💜🖤😍🥰😘😻👍👏🙌🎉"),
-    Sign(
-        "sadness", -STRONG, True, r"[:=]['o^~-]{0,2}[(\[{]|: \((?!\w)|(?<!\w)[)\]}]['o^~-]?[:=]"
-        r"|(?<!\w)D[-']?[:=](?!\w)|(?<!\w)t_+t(?!\w)|;_+;", "😢😭😞😔😟🙁☹😥😿😩😫😖😣🥺",
-    ),
-    Sign(
-        "wink, fun", WEAK, False, r";['o^-]?[)\]D](?!\w)|[:=]['-]?p(?!\w)|(?<!\w)x+d+(?!\w)|\^[_.-]*\^",
-        "😉😋😜😝😛😎🤗😇✨💪🔥",
-    ),
-    Sign(
-        "doubt, boredom", -WEAK, False, r"[:=]['-]?[/\\|](?!/)|-[_.]+-|>[_.]+<|=_+=|;['-]?\(",
-        "😒😕🙄😑😐😬😤😓😰😨😱🤦",
-    ),
-)  # fmt: skip
+_TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+SIGNS: tuple[Sign, ...] = tuple(Sign(**row) for row in _TABLES["signs"])
 """The whole table. A sign of a group counts once, however often it is repeated."""
+CONTRACTIONS: dict[str, str] = _TABLES["contractions"]
+"""Contraction without its apostrophe -> with it."""
 _SIGN = re.compile(
     "|".join(f"(?P<g{i}>{sign.emoticons}|[{sign.emoji}])" for i, sign in enumerate(SIGNS)),
     re.IGNORECASE,
 )
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")  # tones of the skin
-_HELPERS = (
-    "do", "does", "did", "is", "are", "was", "were", "have", "has", "had", "would", "could", "should",
-    "ca", "wo", "ai",
-)  # fmt: skip
-CONTRACTIONS = {f"{word}nt": f"{word}n't" for word in _HELPERS} | {
-    "im": "i'm", "ive": "i've", "youre": "you're", "youve": "you've", "theyre": "they're",
-    "weve": "we've", "thats": "that's", "whats": "what's", "theres": "there's", "heres": "here's",
-    "hes": "he's", "shes": "she's",
-}  # fmt: skip
-"""Contraction without its apostrophe -> with it; words such as well and its are not here."""
 _RUN, _LETTER = re.compile(r"([^\W\d_])\1\1+"), re.compile(r"[^\W\d_]")
 
 
@@ -86,13 +59,7 @@ class Reading:
 
 
 def read(text: str, vocabulary: Vocabulary, most: int | None = None) -> Reading:
-    """Read a text: at most ``most`` tokens, and all of its signs.
-
-    Example:
-        >>> words = Vocabulary(("so", "happy", "i", "don't", "care"))
-        >>> read("Sooo happyyy :) ’dont care’", words).tokens
-        ['so', '<long>', 'happy', '<long>', "'", "don't", 'care', "'"]
-    """
+    """Read a text: at most ``most`` tokens, and all of its signs."""
     for step in (texts.unescape, texts.mend_mojibake, texts.plain_signs, texts.replace_urls):
         text = step(text)
     found: dict[str, float] = {}

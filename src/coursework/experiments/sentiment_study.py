@@ -4,8 +4,6 @@ Every variant has the same seed and validation tweets, and its own vocabulary an
 tweets are not looked at. ``size-...`` variants change the number of training tweets: the learning curve.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Studies: a base config and variants that change it by ``key=value``, compared on validation data."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +23,7 @@ class Trained:
 
 
 def check(chosen: Sequence[str], known: Mapping[str, Any], base_of: Callable[[str], str]) -> None:
-    """Refuse a choice of variants that is empty, unknown, or lacks what it is compared with.
-
-    Raises:
-        ConfigError: Naming the variant.
-    """
+    """Refuse a choice of variants that is empty, unknown, or lacks what it is compared with."""
     if not chosen:
         raise ConfigError("variants is empty; name at least one.")
     for name in chosen:

@@ -12,8 +12,6 @@ probabilities of the next word.
 Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``L`` length of the output, ``V`` vocabulary.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +24,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coursework.config import Count, Dropout, Weight, config
+from coursework.data.text import PAD_ID, UNK_ID
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
 from coursework.experiments import translation_scores as scoring
 from coursework.experiments.base import Job, Run, parameters, restore, run_folder
-from coursework.experiments.corpora import PAD_ID, UNK_ID, Batch, Corpus, Part
+from coursework.experiments.corpora import Batch, Corpus, Part
 from coursework.experiments.translator import Network, Translator, decode
 from coursework.models.beam_search import Ensemble
 from coursework.models.seq2seq import Seq2Seq
@@ -77,8 +76,6 @@ class TransformerConfig:
 
 @config
 class Config:
-    """Every number of the experiment."""
-
     corpus: Literal["subset", "all"] = "subset"  # words of the tutorial's subset, subwords of all
     split: Literal["component", "random"] = "component"  # random leaks, to show what that is worth
     pairs: Count | None = None  # number of training pairs, None for all
@@ -100,7 +97,6 @@ class Config:
 
     @property
     def networks(self) -> dict[Kind, RecurrentConfig | TransformerConfig]:
-        """The networks that are trained."""
         both: dict[Kind, Any] = {"rnn": self.rnn, "transformer": self.transformer}
         return {kind: network for kind, network in both.items() if network is not None}
 

@@ -4,16 +4,12 @@
 number of passes, so that they differ only in what is compared.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from coursework.config import override
 from coursework.experiments import translation
-from coursework.experiments.translation import evaluate, load, predict, train
+from coursework.experiments.translation import evaluate, load, predict, train  # noqa: F401
 from coursework.training.engine import Plan
-
-__all__ = ["PRESETS", "evaluate", "load", "predict", "train"]
 
 PLAN = Plan(
     epochs=10, learning_rate=1.5e-3, weight_decay=0.01, schedule="one-cycle", warmup=0.08,

@@ -4,14 +4,10 @@ The members are the networks that ``coursework train translation --preset full-p
 trains; with ``--resume`` finished ones are taken from their folders.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 from coursework.experiments import translation
-from coursework.experiments.translation import evaluate, train
-
-__all__ = ["PRESETS", "evaluate", "train"]
+from coursework.experiments.translation import evaluate, train  # noqa: F401
 
 PRESETS: dict[str, translation.Config] = {
     "full": dataclasses.replace(translation.PRESETS["full-pretrained"], members=3, beam=5),

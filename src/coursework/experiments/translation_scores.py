@@ -1,7 +1,5 @@
 """Scores of translations by sacreBLEU, with intervals and tests, and a baseline without a network."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any, cast

@@ -3,8 +3,6 @@
 Letters: ``B`` batch, ``S`` source length, ``L`` length of the output, ``h`` heads.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from coursework.data.text import EOS_ID, SOS_ID
 from coursework.errors import ConfigError, DataError
-from coursework.experiments.corpora import EOS_ID, SOS_ID, Language, pad
+from coursework.experiments.corpora import Language, pad
 from coursework.experiments.french import typed
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
@@ -111,13 +110,12 @@ class Translator:
             for sentence, parts in zip(sentences, texts, strict=True)
         ]
 
-    def align(self, sentence: str, beam: int | None = None) -> Alignment:
+    def align(self, sentence: str) -> Alignment:
         """Translate one sentence, and show where the decoder looked."""
         rows = self.source.read(sentence)
         if len(rows) != 1:
             raise DataError("Give exactly one sentence.")
-        beam = self.config.beam if beam is None else beam
-        (found,) = decode(self.model, rows, self.target, beam, self.config.alpha)
+        (found,) = decode(self.model, rows, self.target, self.config.beam, self.config.alpha)
         source, output = torch.tensor([[*rows[0], EOS_ID]]), torch.tensor([[*found, EOS_ID]])
         return Alignment(
             self.source.pieces(source[0].tolist()), self.target.pieces(output[0].tolist()),

@@ -5,15 +5,18 @@ The ablation cleans one seeded subset in many ways and fits the same logistic re
 differences have paired intervals; test tweets are never read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
+from scipy.sparse import csr_matrix, hstack
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from coursework.config import config
 from coursework.data import sentiment140, text
@@ -24,16 +27,11 @@ from coursework.experiments import ngrams
 from coursework.experiments.base import Job, Run
 from coursework.stats import paired, wilson
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Some = Annotated[int, Field(ge=100)]
 
 
 @config
 class Config:
-    """Every number of the experiment."""
-
     train: Some = 200_000  # training tweets of the ablation
     validation: Some = 100_000  # validation tweets of the ablation
     leakage: Some | None = None  # training tweets of the comparison of splits; None: all
@@ -48,8 +46,6 @@ PRESETS: dict[str, Config] = {
 
 def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
     """Texts, or some of them, as an Arrow array of strings."""
-    import pyarrow as pa
-
     if isinstance(texts, sentiment140.Texts):
         array = texts.to_arrow()
     else:
@@ -59,8 +55,6 @@ def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
 
 def has(array: pa.Array, pattern: str) -> np.ndarray:
     """Which texts a regular expression (RE2) finds something in, bool ``[n]``."""
-    import pyarrow.compute as pc
-
     return pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False)
 
 
@@ -95,20 +89,10 @@ def _without(drop: Callable[[str], Any]) -> Callable[[str], str | None]:
     return lambda token: None if drop(token) else token
 
 
-def _is_stop_word(token: str) -> bool:
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
-    return token in ENGLISH_STOP_WORDS
-
-
 def _stem(token: str) -> str | None:
     from gensim.parsing.preprocessing import stem_text
 
     return stem_text(token) if token.isalpha() else token
-
-
-def _keep_names(raw: str) -> str:
-    return text._USER.sub(lambda m: f" {USER} {m[0][1:]} ", raw) if "@" in raw else raw
 
 
 def _keep_domains(raw: str) -> str:
@@ -119,22 +103,16 @@ def _keep_domains(raw: str) -> str:
     return text._URL.sub(host, raw)
 
 
-def _strict_urls(raw: str) -> str:
-    return _STRICT_URL.sub(f" {URL} ", raw)
-
-
-def _mark_capitals(raw: str) -> str:
-    return _CAPITALS.sub(rf"{_CAPITALS_MARK} \g<0> ", raw)
-
-
 def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]:
     """The pipeline with the function of one step replaced."""
     other = [replace(s, name=f"{s.name}*", function=function) for s in CLEANING_STEPS]
     return tuple(o if s.name == name else s for s, o in zip(CLEANING_STEPS, other, strict=True))
 
 
+_NAMED = partial(text._USER.sub, lambda match: f" {USER} {match[0][1:]} ")
+_STRICT = partial(_STRICT_URL.sub, f" {URL} ")
+_MARK = CleaningStep("capitals", partial(_CAPITALS.sub, rf"{_CAPITALS_MARK} \g<0> "), "NOT")
 _LOWER = next(i for i, step in enumerate(CLEANING_STEPS) if step.name == "lower case")
-_MARK = CleaningStep("capitals", _mark_capitals, "NOT")
 _MARKED = (*CLEANING_STEPS[:_LOWER], _MARK, *CLEANING_STEPS[_LOWER:])
 VARIANTS: tuple[Variant, ...] = (
     *(
@@ -143,21 +121,18 @@ VARIANTS: tuple[Variant, ...] = (
     ),
     Variant("every step", "step left out", ()),
     Variant("punctuation", "also removed", token=_without(lambda t: not re.search(r"\w", t))),
-    Variant("stop words", "also removed", token=_without(_is_stop_word)),
+    Variant("stop words", "also removed", token=_without(ENGLISH_STOP_WORDS.__contains__)),
     Variant("word endings (Porter 1980)", "also removed", token=_stem),
     Variant("<user> and <url>", "also removed", token=_without(lambda t: t in (USER, URL))),
     Variant("left-over emoticons", "also removed", token=_without(_EMOTICON.fullmatch)),
-    Variant("user names", "also kept", _with("users", _keep_names)),
+    Variant("user names", "also kept", _with("users", _NAMED)),
     Variant("domains of links", "also kept", _with("urls", _keep_domains)),
-    Variant("awww... as a word, not a link", "also kept", _with("urls", _strict_urls)),
+    Variant("awww... as a word, not a link", "also kept", _with("urls", _STRICT)),
     Variant("mark of words in CAPITALS", "also kept", _MARKED),
     Variant("case of the first letter", "also kept", patterns=FIRST_LETTER),
     Variant("holes of cut-out emoticons", "also kept", patterns=ARTEFACTS),
 )
 """What is tried beside the pipeline. The last one is the label's shadow: measured, and never used."""
-
-
-# ---------------------------------------------------------------------------------------------- ablation
 
 
 class Ablation(NamedTuple):
@@ -185,8 +160,6 @@ def ablate_cleaning(
     The texts are split into pieces once, and each distinct piece is cleaned once per variant. A token
     has the same number in all variants, so equal n-grams are hashed to equal columns.
     """
-    from scipy.sparse import csr_matrix, hstack
-
     rows, cut = np.concatenate([split.train, split.validation]), len(split.train)
     array, labels = as_arrow(data.texts, rows), data.labels[rows]
     pieces = Pieces.of(array)

@@ -4,8 +4,6 @@ The vectors see no label and no validation or test text. They are cached under a
 they depend on, so a second training with the same words starts at once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -45,17 +45,11 @@ def checked_mask(mask: Tensor | None, scores: tuple[int, ...], dtype: torch.dtyp
     if mask is None:
         return None
     require(isinstance(mask, Tensor), f"A mask must be a tensor, but is a {type(mask).__name__}.")
-    require(
-        mask.dtype == torch.bool or mask.is_floating_point(),
-        f"A mask must be boolean or floating point, but is {mask.dtype}.",
-    )
-    missing = len(scores) - mask.ndim
-    fits = missing >= 0 and all(
-        size in (1, whole) for size, whole in zip(mask.shape, scores[missing:], strict=True)
-    )
-    require(
-        fits, f"A mask must broadcast to the scores {list(scores)}, but has {list(mask.shape)}."
-    )
+    right = mask.dtype == torch.bool or mask.is_floating_point()
+    require(right, f"A mask must be boolean or floating point, but is {mask.dtype}.")
+    shape, missing = list(mask.shape), len(scores) - mask.ndim
+    fits = missing >= 0 and all(n in (1, m) for n, m in zip(shape, scores[missing:], strict=True))
+    require(fits, f"A mask must broadcast to the scores {list(scores)}, but has {shape}.")
     return mask if mask.dtype == torch.bool else mask.to(dtype)
 
 
@@ -111,12 +105,9 @@ def attention(Q: Tensor, K: Tensor, V: Tensor, **options: Any) -> tuple[Tensor, 
 
     .. math:: \mathrm{Attention}(Q, K, V) = \mathrm{softmax}\Big(\frac{QK^\top}{\sqrt{d_k}}\Big) V
 
-    (Equation 1 of the paper; :math:`O(NM(d_k + d_v))` time, :math:`O(NM)` memory.) `options`
-    are those of :func:`attention_weights`: `mask`, `scale`, `similarity`, `causal`.
-
-    Shapes:
-        - Q: `[..., N, d_k]`, K: `[..., M, d_k]`, V: `[..., M, d_v]`
-        - output: `[..., N, d_v]`; weights: `[..., N, M]`, whose rows sum to one or are zero
+    (Equation 1 of the paper; :math:`O(NM(d_k + d_v))` time, :math:`O(NM)` memory.) Q `[..., N, d_k]`,
+    K `[..., M, d_k]`, V `[..., M, d_v]` -> output `[..., N, d_v]`, weights `[..., N, M]`, whose rows sum to
+    one or are zero. `options` are those of :func:`attention_weights`.
     """
     expect("V", V, "... M d_v", M=expect("K", K, "... M d_k")["M"])
     # solution:begin the weights, then the weighted sum of the values
@@ -194,11 +185,6 @@ class MultiHeadAttention(TorchWeights):
     blocks of one linear layer. The paper's maps have no bias, PyTorch's have. Dropout acts on the
     weights. With `fused`, softmax and weighted sum are left to PyTorch's kernel, which is faster and
     keeps no weights; without, they are computed here.
-
-    Shapes:
-        - query: `[B, N, d_model]`; key, value: `[B, M, d_model]`
-        - mask: broadcast to `[B, h, N, M]`; key_padding_mask: `[B, M]`
-        - output: `[B, N, d_model]`; weights: `[B, h, N, M]`, None if fused
     """
 
     def __init__(
@@ -210,10 +196,8 @@ class MultiHeadAttention(TorchWeights):
         fused: bool = False,
     ) -> None:
         super().__init__()
-        require(
-            n_heads > 0 and d_model > 0 and d_model % n_heads == 0,
-            f"d_model must be a multiple of n_heads, but {d_model} is not one of {n_heads}.",
-        )
+        fits = n_heads > 0 and d_model > 0 and d_model % n_heads == 0
+        require(fits, f"d_model must be a multiple of n_heads: {d_model} is not of {n_heads}.")
         self.d_model, self.n_heads, self.d_k = d_model, n_heads, d_model // n_heads
         self.dropout, self.fused = dropout, fused
         self.W_Q, self.W_K, self.W_V, self.W_O = (
@@ -242,7 +226,9 @@ class MultiHeadAttention(TorchWeights):
         fused: bool | None = None,
         cache: KeyValueCache | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; `key` defaults to `query`, `value` to `key`, and `fused` to the module's own."""
+        """Attend: query `[B, N, d_model]`, key and value `[B, M, d_model]` -> `[B, N, d_model]` and the
+        weights `[B, h, N, M]`, None if fused. `mask` broadcasts to them; `key_padding_mask` is `[B, M]`.
+        `key` defaults to `query`, `value` to `key`, and `fused` to the module's own."""
         key = query if key is None else key
         value = key if value is None else value
         sizes = expect("query", query, "B N d_model", d_model=self.d_model)
@@ -289,9 +275,7 @@ def _with_padding(
     if key_padding_mask is None:
         return mask
     expect("key_padding_mask", key_padding_mask, "B M", B=K.shape[0], M=K.shape[-2])
-    require(
-        key_padding_mask.dtype == torch.bool,
-        f"key_padding_mask must be boolean (True = padding), but is {key_padding_mask.dtype}.",
-    )
+    kind = key_padding_mask.dtype
+    require(kind == torch.bool, f"key_padding_mask must be boolean (True = padding), not {kind}.")
     allowed = ~key_padding_mask[:, None, None, :]  # [B, 1, 1, M]
     return allowed if mask is None else _forbid(mask, allowed)

@@ -52,7 +52,6 @@ class Ensemble:
         self.models = list(models)
 
     def start(self, src: Tensor) -> "EnsembleDecoding":
-        """See :meth:`Translatable.start`."""
         return EnsembleDecoding([model.start(src) for model in self.models])
 
 
@@ -68,7 +67,6 @@ class EnsembleDecoding:
         return torch.stack(scores).logsumexp(dim=0) - math.log(len(scores))  # [R, V]
 
     def select(self, rows: Tensor) -> None:
-        """See :meth:`Decoding.select`."""
         for part in self.parts:
             part.select(rows)
 

@@ -46,32 +46,19 @@ class BiLSTMClassifier(nn.Module):
         self.embedding = WordEmbedding(vocab_size, embedding_dim, padding_idx, pretrained)
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         recurrent = nn.LSTM if cell == "builtin" else LSTM
-        self.lstm = recurrent(
-            embedding_dim,
-            hidden_size,
-            num_layers,
-            batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,
-            bidirectional=True,
-        )
+        between = dropout if num_layers > 1 else 0.0
+        options = {"batch_first": True, "dropout": between, "bidirectional": True}
+        self.lstm = recurrent(embedding_dim, hidden_size, num_layers, **options)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6 * hidden_size, 1)
-
-    def features(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The representation `z` of sentences `[B, T]` -> `[B, 6H]`; lengths are counted if left out."""
-        if lengths is None:
-            lengths = expect_words("tokens", tokens, "B T", self.padding_idx)  # [B]
-        return self.pool(self.embedding_dropout(self.embedding(tokens)), lengths)
 
     def pool(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """The representation `z` of embedded sentences: `[B, T, E]`, `[B]` -> `[B, 6H]`."""
         sizes = expect("embedded sentences", embedded, "B T E", E=self.embedding.dim)
         steps = sizes["T"]
         expect("lengths", lengths, "B", B=sizes["B"])
-        require(
-            bool(((lengths >= 0) & (lengths <= steps)).all()),
-            f"lengths must be from 0 to {steps}, the number of steps, but are {lengths.tolist()}.",
-        )
+        within = bool(((lengths >= 0) & (lengths <= steps)).all())
+        require(within, f"lengths must be from 0 to {steps}, but are {lengths.tolist()}.")
         # A sentence without a single word is read as one padding word: a zero vector.
         lengths = lengths.cpu().clamp(min=1)  # [B]
         if bool((lengths == steps).all()):
@@ -90,8 +77,11 @@ class BiLSTMClassifier(nn.Module):
         return torch.cat([highest, mean, h_n[-2], h_n[-1]], dim=1)  # [B, 6H]
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Logit of the positive class for each sentence: `[B, T]` -> `[B]`."""
-        return self.score(self.features(tokens, lengths))
+        """Logit of the positive class for each sentence: `[B, T]` -> `[B]`; lengths may be left out."""
+        if lengths is None:
+            lengths = expect_words("tokens", tokens, "B T", self.padding_idx)  # [B]
+        embedded = self.embedding_dropout(self.embedding(tokens))  # [B, T, E]
+        return self.score(self.pool(embedded, lengths))
 
     def score(self, pooled: Tensor) -> Tensor:
         """Logits of the representation: `[B, 6H]` -> `[B]`."""

@@ -48,8 +48,6 @@ def expect_words(name: str, words: Any, layout: str, pad: int, **sizes: int) -> 
         f"with shape {list(words.shape)} on {words.device}.",
     )
     real = words != pad  # [B, T]
-    require(
-        bool((real[:, 1:] <= real[:, :-1]).all()),
-        f"{name} has padding (id {pad}) in front of a word; pad at the right.",
-    )
+    right = bool((real[:, 1:] <= real[:, :-1]).all())
+    require(right, f"{name} has padding (id {pad}) in front of a word; pad at the right.")
     return real.sum(dim=1)  # [B]

@@ -1,8 +1,4 @@
-"""Dropout whose mask costs a fifth of PyTorch's on a CPU: 64 random bits decide on four entries.
-
-`F.dropout` draws every entry there as a Bernoulli variable of its own, a fifth of a training step of a
-small Transformer.
-"""
+"""Dropout whose mask costs a fifth of PyTorch's on a CPU: 64 random bits decide on four entries."""
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +30,5 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` by :func:`dropout`."""
-
     def forward(self, input: Tensor) -> Tensor:
-        """Drop while training: any shape -> the same."""
         return dropout(input, self.p, self.training)

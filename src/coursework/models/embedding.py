@@ -51,10 +51,7 @@ class WordEmbedding(nn.Module):
         return vectors if self.projection is None else self.projection(vectors)  # [..., d]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        r"""Scores of all words with the same matrix, :math:`h P E^\top`: `[..., d]` -> `[..., V]`.
-
-        Weight tying: Press & Wolf 2017, arXiv:1608.05859; Vaswani et al. 2017, section 3.4.
-        """
+        r"""Scores of all words with the same matrix (Press & Wolf 2017): `[..., d]` -> `[..., V]`."""
         if self.projection is not None:
             hidden = hidden @ self.projection.weight  # [..., w]
         return F.linear(hidden, self.table.weight)  # [..., V]

@@ -22,10 +22,9 @@ from coursework.models.sparse import (
 
 def check_heads(out_features: int, n_heads: int, is_concat: bool) -> None:
     """Refuse a width that cannot be cut into the heads that are to be concatenated."""
+    fits = n_heads > 0 and not (is_concat and out_features % n_heads)
     require(
-        n_heads > 0 and not (is_concat and out_features % n_heads),
-        f"out_features must be a multiple of n_heads to concatenate the heads, "
-        f"but {out_features} is not one of {n_heads}.",
+        fits, f"out_features must be a multiple of n_heads: {out_features} is not of {n_heads}."
     )
 
 
@@ -40,11 +39,8 @@ class DenseGraphAttentionLayer(nn.Module):
 
     One vector `a` serves all heads. :class:`GraphAttentionLayer` with `share_attention` has the same
     outputs and gradients and needs neither the pairs nor the mask; this one takes
-    :math:`O(N^2 K F')` time and memory. Its weights start as those of any `nn.Linear`.
-
-    Shapes:
-        - h: `[N, F]`; adj_mat: `[N, N]`, not zero at (i, j) where i attends to j, at least one in a row
-        - output: `[N, out_features]`
+    :math:`O(N^2 K F')` time and memory. Its weights start as those of any `nn.Linear`. `adj_mat` is not
+    zero at (i, j) where i attends to j, at least once in a row.
     """
 
     def __init__(
@@ -89,19 +85,13 @@ class DenseGraphAttentionLayer(nn.Module):
 
 
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
-    """The edges of a graph as an edge index in which each is listed once, however it is given.
-
-    Shapes:
-        - adj: `[N, N]`, dense or sparse, not zero at (i, j) where node i attends to node j, or
-          `[2, E]` int64 (row 0 sources j, row 1 targets i)
-        - output: `[2, E]` int64
-    """
+    """The edges `[2, E]` of a graph, each once, from a matrix `[N, N]` or an edge index."""
     if is_edge_index(adj):
         check_edge_index(adj, num_nodes)
         return simple(adj)
     edge_index, weights = edges_and_weights(adj, num_nodes)
-    has_nan = bool(torch.isnan(weights).any())
-    require(not has_nan, "The adjacency matrix has NaN entries; an entry is an edge or zero.")
+    real = not bool(torch.isnan(weights).any())
+    require(real, "The adjacency matrix has NaN entries; an entry is an edge or zero.")
     return edge_index
 
 
@@ -114,11 +104,7 @@ def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
         \qquad m_i = \max_{k \in \mathcal{N}(i)} e_{ik}
 
     (equation 2.) Subtracting the maximum changes nothing but keeps the exponential from
-    overflowing.
-
-    Shapes:
-        - scores: `[E, K]`, target: `[E]`
-        - output: `[E, K]`
+    overflowing. Scores `[E, K]`, target `[E]` -> `[E, K]`.
     """
     # solution:begin equation 2, over the edges that end in the same node | Tensor.index_add
     heads = scores.shape[1]
@@ -152,17 +138,14 @@ class GraphAttentionLayer(nn.Module):
     products are enough, and the softmax runs over the E edges that exist: time
     :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K F')`. A node without edges gets zeros.
 
-    The output has width :math:`K F'` when concatenating, :math:`F'` else. `dropout` acts on the
-    attention weights, `message_dropout` on the :math:`s_j` in the sum, which the authors' code drops
-    besides what the paper says. `alpha` is the negative slope of the leaky ReLU. `share_attention`
-    has one vector `a` for all heads, as in the assignment's starter code (`nn.Linear(2 * n_hidden,
-    1)`), instead of one per head, as in the paper. The equations have no bias, the authors' code has.
+    `dropout` acts on the attention weights, `message_dropout` on the :math:`s_j` in the sum, which the
+    authors' code drops besides what the paper says. `alpha` is the negative slope of the leaky ReLU.
+    `share_attention` has one vector `a` for all heads, as in the assignment's starter code
+    (`nn.Linear(2 * n_hidden, 1)`), instead of one per head, as in the paper. The equations have no bias,
+    the authors' code has.
 
-    Shapes:
-        - h: `[N, F]`, dense or sparse
-        - adj: dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or an edge index
-          `[2, E]` int64 of sources j and targets i; see :func:`edges_of`. Self-loops are not added.
-        - output: `[N, out_features]`
+    `h` is dense or sparse; `adj` is a dense or sparse `[N, N]`, not zero at (i, j) where i attends to j,
+    or an edge index `[2, E]` int64 of sources j and targets i. Self-loops are not added.
     """
 
     def __init__(
@@ -202,13 +185,6 @@ class GraphAttentionLayer(nn.Module):
         nn.init.xavier_uniform_(self.a_r)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def extra_repr(self) -> str:
-        """The options, for `print(layer)`."""
-        return (
-            f"n_heads={self.n_heads}, n_hidden={self.n_hidden}, is_concat={self.is_concat}, "
-            f"dropout={self.dropout}, alpha={self.alpha}"
-        )
 
     def transform(self, h: Tensor) -> Tensor:
         """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""
@@ -257,10 +233,6 @@ class GAT(nn.Module):
     *concatenated* width of the first layer, and the second layer has a single head. Dropout acts on
     the inputs of both layers and on the attention weights, and with `drop_messages` also on what is
     summed, as in the authors' code. See :class:`GraphAttentionLayer` for the other options.
-
-    Shapes:
-        - x: `[N, nfeat]`, dense or sparse; adj: as in :class:`GraphAttentionLayer`
-        - output: logits `[N, n_classes]`
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-r"""The graph convolutional network of Kipf & Welling (2017), https://arxiv.org/abs/1609.02907.
-
-Letters: `N` nodes, `E` edges, `F` input features per node, `F'` output features per node.
-"""
+r"""The graph convolutional network of Kipf & Welling (2017), https://arxiv.org/abs/1609.02907."""
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +16,7 @@ from coursework.models.sparse import (
 
 
 def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """The edges plus one loop at every node (loops that are there already are not doubled).
-
-    Shapes:
-        - edge_index: `[2, E]`
-        - output: `[2, E']`
-    """
+    """The edges `[2, E]` plus one loop at every node (loops that are there are not doubled): `[2, E']`."""
     # solution:begin one loop at every node, and no loop twice
     loops = torch.arange(num_nodes, device=edge_index.device).expand(2, -1)  # [2, N]
     return torch.cat([edge_index[:, edge_index[0] != edge_index[1]], loops], dim=1)
@@ -42,14 +34,10 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     learned. A node without neighbours keeps its self-loop, so no degree is zero. If the graph is not
     symmetric, both degrees count the edges that end in a node, as in PyTorch Geometric.
 
-    An edge list gives each undirected edge in both directions; an edge that is listed twice counts
-    once. The entries of a matrix weigh the edges. A loop that is there already is not doubled; in a
-    matrix its weight becomes one.
-
-    Shapes:
-        - graph: `[2, E]` int64 (sources, targets), or `[N, N]`, dense or sparse, row target, column
-          source
-        - output: `[N, N]`, sparse CSR, row target, column source
+    The graph is `[2, E]` int64 (sources, targets), each undirected edge in both directions, where an edge
+    that is listed twice counts once; or `[N, N]`, dense or sparse, whose entries weigh the edges. A loop
+    that is there already is not doubled; in a matrix its weight becomes one. The output is `[N, N]`, sparse
+    CSR; rows are targets, columns sources.
     """
     if not is_edge_index(graph):
         return _normalise_matrix(graph, num_nodes)
@@ -67,11 +55,8 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
 def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
     """:func:`normalise_adjacency` of a matrix whose entries weigh the edges."""
     (source, target), weights = edges_and_weights(adj, num_nodes)
-    require(
-        bool((torch.isfinite(weights) & (weights >= 0)).all()),
-        "The adjacency matrix has entries that are negative, infinite or NaN; give weights of "
-        "zero (no edge) or more.",
-    )
+    fine = bool((torch.isfinite(weights) & (weights >= 0)).all())
+    require(fine, "The adjacency matrix has entries that are negative, infinite or NaN.")
     apart, loops = source != target, torch.arange(num_nodes, device=adj.device)  # [E], [N]
     source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])  # [E']
     weights = torch.cat([weights[apart], weights.new_ones(num_nodes)])  # [E']
@@ -95,12 +80,7 @@ class GraphConvolution(nn.Module):
     (Kipf & Welling 2017, equation 2, without the activation.) The bias is inside the propagation,
     as in the assignment's `nn.Linear` followed by `torch.spmm`. The authors' code and PyTorch
     Geometric add it to the sums, :math:`\hat A H W + \mathbf{1} b^\top`; the two agree exactly only
-    where the rows of :math:`\hat A` sum to one.
-
-    Shapes:
-        - input: `[N, F]`, dense or sparse
-        - adj: `[N, N]`, dense or sparse, used as it is; see :func:`normalise_adjacency`
-        - output: `[N, F']`
+    where the rows of :math:`\hat A` sum to one. Input and `adj`, used as it is, may be dense or sparse.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -124,7 +104,6 @@ class SparseGraphConvolution(GraphConvolution):
     """
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
-        """Convolve: `[N, F]`, `[N, N]` -> `[N, F']`."""
         check_sizes(self.in_features, input, adj)
         return multiply(adj, linear(input, self.linear.weight, self.linear.bias))  # [N, F']
 
@@ -143,10 +122,6 @@ class GCN(nn.Module):
     .. math:: Z = \hat A\, \mathrm{Dropout}(\mathrm{ReLU}(\hat A X W^{(0)}))\, W^{(1)}
 
     (Kipf & Welling 2017, equation 9; the softmax is left to the loss, so these are logits.)
-
-    Shapes:
-        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
-        - output: logits `[N, n_classes]`
     """
 
     def __init__(
@@ -179,10 +154,6 @@ class DeepGCN(nn.Module):
     the rows of :math:`H^{(l)}` become alike as :math:`l` grows, since :math:`\hat A^l` tends to a
     projection onto one vector for each connected component (Li et al. 2018,
     https://arxiv.org/abs/1801.07606). `layers` counts the last convolution, to the classes, too.
-
-    Shapes:
-        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
-        - output: logits `[N, n_classes]`
     """
 
     def __init__(
@@ -221,16 +192,12 @@ class DeepGCN(nn.Module):
 
 
 def spread(h: Tensor) -> Tensor:
-    r"""Mean cosine distance of two nodes, in [0, 2]: 0 where all rows point the same way.
+    r"""Mean cosine distance of two nodes, in [0, 2]: 0 where all rows of `[N, H]` point the same way.
 
     .. math:: 1 - \frac{1}{N^2} \sum_{v,w} \cos(h_v, h_w)
               = 1 - \Big\lVert \frac{1}{N} \sum_v \frac{h_v}{\lVert h_v \rVert} \Big\rVert^2
 
     The right-hand side takes N steps, not N squared. Rows of zeros have the cosine 0 with all others.
-
-    Shapes:
-        - h: `[N, H]`
-        - output: a number
     """
     unit = nn.functional.normalize(h, dim=1)  # [N, H]
     return 1 - unit.mean(dim=0).square().sum()

@@ -1,7 +1,4 @@
-r"""Deep graph convolutions of Chen et al. (2020), GCNII, https://arxiv.org/abs/2007.02133.
-
-Letters: `N` nodes, `F` input features per node, `H` hidden units.
-"""
+"""Deep graph convolutions of Chen et al. (2020), GCNII, https://arxiv.org/abs/2007.02133."""
 
 import math
 
@@ -20,11 +17,7 @@ class GCNIIConvolution(nn.Module):
               \big((1-\beta_l) I + \beta_l W^{(l)}\big), \qquad \beta_l = \ln(1 + \lambda/l)
 
     (Equation 5 of the paper, without the activation.) The first factor keeps what the node itself said,
-    the second lets the weights of later layers change less and less.
-
-    Shapes:
-        - h, first: `[N, H]`; adj: `[N, N]`, dense or sparse
-        - output: `[N, H]`
+    the second lets the weights of later layers change less and less. `adj` may be dense or sparse.
     """
 
     def __init__(self, width: int, layer: int, alpha: float, strength: float) -> None:
@@ -43,14 +36,7 @@ class GCNIIConvolution(nn.Module):
 
 
 class GCNII(nn.Module):
-    r"""A linear layer, any number of :class:`GCNIIConvolution`, and a linear layer to the classes.
-
-    Dropout of the words is left to the training, as with :class:`.GCN`.
-
-    Shapes:
-        - x: `[N, nfeat]`, dense or sparse; adj: `[N, N]`, dense or sparse
-        - output: logits `[N, n_classes]`
-    """
+    """A linear layer, any number of :class:`GCNIIConvolution`, and a linear layer to the classes."""
 
     def __init__(
         self,

@@ -60,24 +60,22 @@ class GRAND(nn.Module):
         self.linear2 = nn.Linear(n_hidden, n_classes)
         self.dropout = Dropout(dropout)
 
-    def views(self, x: Tensor, adj: Tensor, samples: int) -> Tensor:
-        """Logits of several random views, propagated side by side: `[S, N, n_classes]`."""
+    def forward(self, x: Tensor, adj: Tensor, samples: int | None = None) -> Tensor:
+        """Logits `[N, n_classes]`, or of `samples` views, propagated side by side, `[S, N, n_classes]`."""
+        views = 1 if samples is None else samples
         nodes = expect("x", x, "N F", F=self.linear1.in_features)["N"]
         expect("adj", adj, "N N", N=nodes)
         signals = []
-        for _ in range(samples):
+        for _ in range(views):
             h = self.linear1(feature_dropout(x, self.input_dropout, self.training))  # [N, H]
             if self.training and self.dropnode > 0:
                 kept = torch.rand(len(h), 1, device=h.device) >= self.dropnode  # [N, 1]
                 h = h * kept.to(h.dtype) / (1 - self.dropnode)
             signals.append(h)
         spread = propagate(torch.cat(signals, dim=1), adj, self.order)  # [N, S*H]
-        h = spread.unflatten(1, (samples, -1)).transpose(0, 1) + self.bias1  # [S, N, H]
-        return self.linear2(self.dropout(torch.relu(h)))  # [S, N, C]
-
-    def forward(self, x: Tensor, adj: Tensor, samples: int | None = None) -> Tensor:
-        """Logits of the classes `[N, n_classes]`, or of `samples` views `[S, N, n_classes]`."""
-        return self.views(x, adj, 1)[0] if samples is None else self.views(x, adj, samples)
+        h = spread.unflatten(1, (views, -1)).transpose(0, 1) + self.bias1  # [S, N, H]
+        logits: Tensor = self.linear2(self.dropout(torch.relu(h)))  # [S, N, C]
+        return logits[0] if samples is None else logits
 
 
 def consistency_loss(logits: Tensor, temperature: float) -> Tensor:

@@ -29,8 +29,7 @@ from torch.nn.utils.rnn import PackedSequence
 from coursework.models.checks import expect, probability, require
 from coursework.models.lstm_backward import through_time
 
-State = tuple[Tensor, Tensor]
-"""Hidden state `h` and cell state `c`."""
+State = tuple[Tensor, Tensor]  # hidden state h and cell state c
 
 
 def lstm_update(gates: Tensor, c: Tensor) -> State:
@@ -65,10 +64,8 @@ class LSTMCell(nn.Module):
 
     Arguments, results, parameters and their start, :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`, are those of
     `torch.nn.LSTMCell`: `weight_ih` `[4H, I]`, `weight_hh` `[4H, H]`, `bias_ih` and `bias_hh` `[4H]`.
-
-    Shapes:
-        - input: `[B, I]`, or `[I]` for one sample
-        - hx and output: the pair `(h, c)` of `[B, H]` (or `[H]`); `hx` is zero if left out
+    The input is `[B, I]`, or `[I]` for one sample; `hx`, zero if left out, and the output are the pair
+    `(h, c)` of `[B, H]` (or `[H]`).
     """
 
     weight_ih: Tensor
@@ -82,10 +79,6 @@ class LSTMCell(nn.Module):
         if not bias:
             self.bias_ih = self.bias_hh = None
         register_weights(self, "", input_size, hidden_size, bias, **kind)
-
-    def extra_repr(self) -> str:
-        """The sizes, for `print(cell)`."""
-        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """Advance one time step: `(x_t, (h_{t-1}, c_{t-1})) -> (h_t, c_t)`."""
@@ -141,30 +134,13 @@ class LSTM(nn.Module):
             for suffix in self._suffixes(layer):
                 register_weights(self, suffix, width, hidden_size, bias, **kind)
 
-    @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of each layer and direction, as `nn.LSTM` lists them."""
-        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
-        named = dict(self.named_parameters())
-        return [[named[k] for k in named if k.partition("_l")[2] == s[2:]] for s in suffixes]
-
-    def flatten_parameters(self) -> None:
-        """Nothing: `nn.LSTM` moves its weights together for a kernel that is not used here."""
-
     def _suffixes(self, layer: int) -> list[str]:
         """Endings of the parameter names of one layer, one for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
 
-    def extra_repr(self) -> str:
-        """The sizes, for `print(lstm)`."""
-        names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
-        options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        return f"{self.input_size}, {self.hidden_size}, {options}"
-
     def forward(
         self, input: Tensor | PackedSequence, hx: State | None = None
     ) -> tuple[Tensor | PackedSequence, State]:
-        """Run the sequence(s) through all layers; see the class for shapes."""
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         layout = "B T I" if self.batch_first else "T B I"
@@ -249,24 +225,19 @@ class LSTM(nn.Module):
 
 
 def scan(
-    rows: Tensor,
-    sizes: list[int],
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor | None,
-    state: State,
+    rows: Tensor,  # the inputs, step after step, [R, I]
+    sizes: list[int],  # T non-increasing numbers with sum R
+    weight_ih: Tensor,  # [4H, I]
+    weight_hh: Tensor,  # [4H, H]
+    bias: Tensor | None,  # [4H], the sum of both
+    state: State,  # 2 x [B, H]
     reverse: bool = False,
 ) -> tuple[Tensor, State]:
     """One layer in one direction as a plain loop: the cell over time, with `W_i x_t` hoisted.
 
     Rows of a packed sequence are sorted by length, so at step t the first `sizes[t]` sequences are
     alive. Forwards, sequences leave at the end of the batch; backwards they join there, each with its
-    initial state.
-
-    Shapes:
-        - rows: `[R, I]`, the inputs, step after step; sizes: `T` non-increasing numbers with sum `R`
-        - weight_ih: `[4H, I]`; weight_hh: `[4H, H]`; bias: `[4H]`, the sum of both; state: 2 x `[B, H]`
-        - output: the hidden states `[R, H]`, and the last states 2 x `[B, H]`
+    initial state. The output are the hidden states `[R, H]` and the last states, 2 x `[B, H]`.
     """
     steps = F.linear(rows, weight_ih, bias).split(sizes)  # T x [B_t, 4H]
     weight_hh_t = weight_hh.t()  # [H, 4H]

@@ -13,11 +13,9 @@ Scan = Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor]
 """x `[T, B, I]`, weight_ih `[4H, I]`, weight_hh `[4H, H]`, bias `[4H]`, h_0 and c_0 `[B, H]`."""
 
+# Numbers of the gates that are worked on together: half a megabyte in float32 stays in the cache.
 CHUNK = 2**17
-"""Numbers of the gates that are worked on together: half a megabyte in float32 stays in the cache."""
-
-FEWEST = 8
-"""Time steps that a span has at least: each adds to the gradients of all weights."""
+FEWEST = 8  # time steps that a span has at least: each adds to the gradients of all weights
 
 
 def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
@@ -99,7 +97,6 @@ class ThroughTime(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, scan: Scan, reverse: bool, *inputs: Any) -> tuple[Tensor, Tensor]:
-        """Hidden states `[T, B, H]` and the last cell state `[B, H]`."""
         output, *kept = run(inputs, reverse, keep=True)
         ctx.scan, ctx.reverse = scan, reverse
         ctx.save_for_backward(*inputs, *kept, output)
@@ -107,7 +104,6 @@ class ThroughTime(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Equations (7) to (11)."""
         *inputs, gates, cells, squashed, output = ctx.saved_tensors
         needed = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():

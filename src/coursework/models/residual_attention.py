@@ -11,8 +11,6 @@ Letters: `N` nodes, `B` nodes asked for, `E` pairs (node, candidate), `F` featur
 of a pair, `H` hidden width, `d_k` width of queries and keys.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -37,25 +35,19 @@ class Candidates:
         n = expect("pointers", self.pointers, "N+1")["N+1"] - 1
         expect("features", self.features, "E D", E=e)
         ascending = n >= 0 and bool((self.pointers.diff() >= 0).all())
-        require(
-            ascending and int(self.pointers[0]) == 0 and int(self.pointers[-1]) == e,
-            f"pointers must rise from 0 to the number of pairs, {e}.",
-        )
-        require(
-            e == 0 or (int(self.nodes.min()) >= 0 and int(self.nodes.max()) < n),
-            f"Every candidate must be a node number from 0 to {n - 1}.",
-        )
-        require(
-            not bool((self.nodes == self.owners()).any()),
-            "A node is its own candidate: its label would be its own prediction.",
-        )
+        whole = ascending and self.pointers[[0, -1]].tolist() == [0, e]
+        require(whole, f"pointers must rise from 0 to the number of pairs, {e}.")
+        known = bool(((self.nodes >= 0) & (self.nodes < n)).all())
+        require(known, f"Every candidate must be a node number from 0 to {n - 1}.")
+        apart = not bool((self.nodes == self.owners()).any())
+        require(apart, "A node is its own candidate: its label would be its own prediction.")
 
     def owners(self) -> Tensor:
         """Node of every pair, `[E]`."""
         nodes = torch.arange(len(self.pointers) - 1, device=self.pointers.device)
         return nodes.repeat_interleave(self.pointers.diff())
 
-    def to(self, device: torch.device) -> Candidates:
+    def to(self, device: torch.device) -> "Candidates":
         """The same on another device."""
         if self.nodes.device == device:
             return self

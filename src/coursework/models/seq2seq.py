@@ -164,10 +164,8 @@ class AttentionDecoder(nn.Module):
 class Seq2Seq(nn.Module):
     """Encoder, attention and decoder; pre-trained embeddings may have any width.
 
-    Shapes:
-        - src: `[B, S]` int64, padded at the right
-        - tgt: `[B, T]` int64, the target behind the start word: position t predicts word t + 1
-        - output: logits `[B, T, tgt_vocab]`
+    Sources `[B, S]` are padded at the right; targets `[B, T]` stand behind the start word, so that
+    position t predicts word t + 1.
     """
 
     def __init__(
@@ -200,7 +198,6 @@ class Seq2Seq(nn.Module):
         return self.attend(src, tgt)[0]
 
     def start(self, src: Tensor) -> "RecurrentDecoding":
-        """See :meth:`.beam_search.Translatable.start`."""
         return RecurrentDecoding(self, src)
 
 
@@ -214,12 +211,10 @@ class RecurrentDecoding:
         self.projected = model.decoder.attention.project(self.states)  # [R, S, H]
 
     def step(self, words: Tensor) -> Tensor:
-        """See :meth:`.beam_search.Decoding.step`."""
         embedded = self.decoder.dropout(self.decoder.embedding(words))  # [R, E]
         self.s, _ = self.decoder.step(embedded, self.s, self.states, self.mask, self.projected)
         return self.decoder.output(self.s)  # [R, V]
 
     def select(self, rows: Tensor) -> None:
-        """See :meth:`.beam_search.Decoding.select`."""
         self.states, self.s = self.states[rows], self.s[rows]
         self.mask, self.projected = self.mask[rows], self.projected[rows]

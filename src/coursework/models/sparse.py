@@ -39,14 +39,11 @@ def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
     )
     if edge_index.numel() == 0 or num_nodes is None:
         return
-    ends = _remembered(
+    low, high = _remembered(
         edge_index, "_coursework_ends", lambda e: torch.stack(torch.aminmax(e)).tolist()
     )
-    low, high = ends
-    require(
-        low >= 0 and high < num_nodes,
-        f"edge_index names nodes {low} to {high}, but the graph has nodes 0 to {num_nodes - 1}.",
-    )
+    names = f"nodes {low} to {high}, but the graph has nodes 0 to {num_nodes - 1}"
+    require(low >= 0 and high < num_nodes, f"edge_index names {names}.")
 
 
 def simple(edge_index: Tensor) -> Tensor:
@@ -202,5 +199,4 @@ class FeatureLinear(nn.Linear):
     """`nn.Linear` that also accepts sparse features, such as words: `[N, F]` -> `[N, H]`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Compute :math:`X W^T + b` for dense or sparse X."""
         return linear(input, self.weight, self.bias)

@@ -36,27 +36,20 @@ def options_of(module: nn.Module) -> dict[str, Any]:
     Raises ValueError if no module of ours computes that.
     """
     if isinstance(module, nn.MultiheadAttention):
+        one_width = isinstance(module.in_proj_weight, Tensor)
         require(
-            isinstance(module.in_proj_weight, Tensor)
-            and module.bias_k is None
-            and not module.add_zero_attn,
+            one_width and module.bias_k is None and not module.add_zero_attn,
             "A nn.MultiheadAttention with kdim, vdim, add_bias_kv or add_zero_attn cannot be "
             "copied; ours has one width and no extra key.",
         )
-        return {
-            "d_model": module.embed_dim,
-            "n_heads": module.num_heads,
-            "dropout": module.dropout,
-            "bias": module.in_proj_bias is not None,
-        }
+        sizes = {"d_model": module.embed_dim, "n_heads": module.num_heads}
+        return sizes | {"dropout": module.dropout, "bias": module.in_proj_bias is not None}
     layer: Any = module
     activation = layer.activation
     relu = activation is F.relu or isinstance(activation, nn.ReLU)
     exact = isinstance(activation, nn.GELU) and activation.approximate == "none"
-    require(
-        relu or exact or activation is F.gelu,
-        f"Only relu and the exact gelu can be copied, but the activation is {activation}.",
-    )
+    known = relu or exact or activation is F.gelu
+    require(known, f"Only relu and the exact gelu can be copied, not {activation}.")
     parts = list(layer.modules())
     dropouts = {part.p for part in parts if isinstance(part, nn.Dropout)}
     dropouts |= {part.dropout for part in parts if isinstance(part, nn.MultiheadAttention)}
@@ -67,12 +60,9 @@ def options_of(module: nn.Module) -> dict[str, Any]:
         f"{sorted(dropouts)} and eps {sorted(constants)}.",
     )
     heads = [options_of(part) for part in parts if isinstance(part, nn.MultiheadAttention)]
-    return heads[0] | {
-        "d_ff": layer.linear1.out_features,
-        "activation": "relu" if relu else "gelu",
-        "norm_first": layer.norm_first,
-        "layer_norm_eps": constants.pop(),
-    }
+    sizes = {"d_ff": layer.linear1.out_features, "layer_norm_eps": constants.pop()}
+    kinds = {"activation": "relu" if relu else "gelu", "norm_first": layer.norm_first}
+    return heads[0] | sizes | kinds
 
 
 Theirs = TypeVar("Theirs", bound=nn.Module)

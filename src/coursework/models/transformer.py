@@ -59,9 +59,7 @@ class PositionalEncoding(nn.Module):
         length, width = self.encoding.shape
         end = offset + expect("x", x, "B T d_model", d_model=width)["T"]
         require(
-            end <= length,
-            f"PositionalEncoding was made for {length} positions, but the sequence needs {end}; "
-            f"raise max_length.",
+            end <= length, f"There are {length} positions, but {end} are needed; raise max_length."
         )
         return self.dropout(x + self.encoding[offset:end])  # [B, T, d]
 
@@ -175,8 +173,7 @@ class EncoderLayer(TorchWeights):
         }
 
 
-Cache = tuple[KeyValueCache, KeyValueCache]
-"""What one decoder layer keeps between the steps of a translation: of the target, of the memory."""
+Cache = tuple[KeyValueCache, KeyValueCache]  # of the target, of the memory: what one layer keeps
 
 
 class DecoderLayer(EncoderLayer):
@@ -270,12 +267,8 @@ class Transformer(TorchWeights):
     (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`: times
     :math:`\sqrt{d_{model}}` they are of the size of the positional encoding, and tied logits start
     near the unit scale. The output layer may be the matrix of the target embeddings (section 3.4),
-    and with a joint vocabulary the source may share it.
-
-    Shapes:
-        - src: `[B, S]` int64, padding at its end; pre-trained vectors: any width
-        - tgt: `[B, T]` int64, the target behind the start word: position t predicts word t + 1
-        - output: logits `[B, T, tgt_vocab]`
+    and with a joint vocabulary the source may share it. Sources `[B, S]` have padding at their end,
+    targets `[B, T]` stand behind the start word: position t predicts word t + 1.
     """
 
     def __init__(
@@ -379,7 +372,6 @@ class TransformerDecoding:
         self.words = src.new_empty(len(src), 0)  # [R, t], read so far
 
     def step(self, words: Tensor) -> Tensor:
-        """See :meth:`.beam_search.Decoding.step`."""
         offset = self.words.shape[1]
         self.words = torch.cat([self.words, words.unsqueeze(1)], dim=1)  # [R, t + 1]
         if self.caches is None:
@@ -390,7 +382,6 @@ class TransformerDecoding:
         return self.model.logits(hidden[:, -1])  # [R, V]
 
     def select(self, rows: Tensor) -> None:
-        """See :meth:`.beam_search.Decoding.select`."""
         self.words, self.memory = self.words[rows], self.memory[rows]
         self.padding = None if self.padding is None else self.padding[rows]
         for cache in chain(*(self.caches or ())):

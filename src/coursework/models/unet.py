@@ -51,11 +51,8 @@ class Down(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pooled features and, before pooling, those for the skip connection."""
         size = expect("x", x, "B C H W", C=self.in_channels)
-        require(
-            size["H"] % 2 == size["W"] % 2 == 0,
-            f"Down halves height and width, so both must be even, but the input is "
-            f"{size['H']} x {size['W']}.",
-        )
+        even, found = size["H"] % 2 == size["W"] % 2 == 0, f"{size['H']} x {size['W']}"
+        require(even, f"Height and width are halved: both must be even, but the input is {found}.")
         # solution:begin the features before and after pooling; the assertions are the handout's
         skip_connection = self.block(x)  # [B, C_out, H, W]
         down = self.pool(skip_connection)  # [B, C_out, H/2, W/2]
@@ -124,11 +121,8 @@ class UNet(nn.Module):
         convolutions: int = 1,
     ) -> None:
         super().__init__()
-        require(
-            len(down) == len(up) > 0,
-            f"The paths down and up need the same number of levels, at least one, "
-            f"but down is {tuple(down)} and up is {tuple(up)}.",
-        )
+        paths = f"down is {tuple(down)} and up is {tuple(up)}; both need"
+        require(len(down) == len(up) > 0, f"{paths} the same number of levels, at least one.")
         self.in_channels, self.disable_skip_connections = in_channels, disable_skip_connections
         # solution:begin self.downs, self.bottleneck, self.ups, self.output | nn.ModuleList
         channels = [in_channels, *down]

@@ -1,7 +1,5 @@
 """Alternative text of every figure, from ``alt.toml``."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from pathlib import Path

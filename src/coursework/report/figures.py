@@ -1,27 +1,23 @@
 """Figures: one style, one way to save and show them."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from PIL import Image
 
 from coursework import settings
+from coursework.data.sources import Source
 from coursework.report import alt
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from coursework.data.sources import Source
 
 STYLE = Path(__file__).with_name("coursework.mplstyle")
 
 
 def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
     """``plt.subplots`` in the house style."""
-    import matplotlib.pyplot as plt
-
     plt.style.use(str(STYLE))
     return plt.subplots(*args, **kwargs)
 
@@ -34,8 +30,6 @@ def show(
     The notebook's picture carries the alternative text of the name. A figure made from stand-in data
     says so across its top, so that it cannot pass for a result.
     """
-    import matplotlib.pyplot as plt
-
     if source is not None and source.is_standin:
         fig.suptitle("STAND-IN DATA, NOT A RESULT", color="#D55E00", fontsize=11, weight="bold")
     folder = folder or settings.figures_dir()
@@ -69,8 +63,6 @@ def _display(fig: Figure, description: str) -> None:
 
 def _with_palette(picture: str) -> str:
     """A PNG (base64) with 128 colours: a third of its size and the same to the eye."""
-    from PIL import Image
-
     written = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         image.convert("RGB").quantize(128).save(written, "PNG", optimize=True)

@@ -1,10 +1,4 @@
-"""What a notebook shows beside its own code: questions, code that was asked for, results, answers.
-
-A notebook makes one :class:`Page` and calls its methods; the recorded results come from
-``writeup/results``, and what the notebook computes itself is handed over by :meth:`Page.live`.
-"""
-
-from __future__ import annotations
+"""What a notebook shows beside its own code: questions, code that was asked for, results, answers."""
 
 import html
 import inspect
@@ -14,16 +8,14 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coursework import files, settings
+from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions, store
 from coursework.report.questions import Question
 from coursework.report.tables import Form, Table, grid, spread
-
-if TYPE_CHECKING:
-    from coursework.data.sources import Source
 
 EXACT = "exact"  # source of an answer that needs no data: a proof, a parity, a property
 BEGIN, END = "# solution:begin", "# solution:end"  # what the student edition leaves out
@@ -41,11 +33,7 @@ class Answer:
 
 
 def code_of(*things: Any) -> list[tuple[str, bool]]:
-    """Lines of the source of functions and classes, and whether each was asked for.
-
-    Lines between the marks of the student edition were asked for; the marks themselves are left out.
-    Indentation is kept consistent, so the text is valid Python.
-    """
+    """Lines of source code, and whether each was asked for: stands between marks of the student edition."""
     lines: list[tuple[str, bool]] = []
     for thing in things:
         text = DOCSTRING.sub("", textwrap.dedent(inspect.getsource(thing)))
@@ -63,28 +51,22 @@ class Code:
     """Source code that renders with the asked-for lines marked: green, and with ``+`` as text."""
 
     def __init__(self, *things: Any) -> None:
-        self.lines = code_of(*things)
+        self.lines = [
+            (f"{'+' if asked else ' '} {line}", asked) for line, asked in code_of(*things)
+        ]
 
     def __repr__(self) -> str:
-        return "\n".join(f"{'+' if asked else ' '} {line}".rstrip() for line, asked in self.lines)
+        return "\n".join(line.rstrip() for line, _ in self.lines)
 
     def _repr_html_(self) -> str:
         green = '<span style="background:#dff3e0">{}</span>'
-        shown = [
-            (green if asked else "{}").format(html.escape(f"{'+' if asked else ' '} {line}"))
-            for line, asked in self.lines
-        ]
+        shown = [(green if asked else "{}").format(html.escape(line)) for line, asked in self.lines]
         style = "font-family:monospace;white-space:pre;overflow-x:auto"
         return f'<pre style="{style}">' + "\n".join(shown) + "</pre>"
 
 
 class Page:
-    """One notebook, by its file name without the ending.
-
-    Example:
-        >>> page = Page("6_theory")
-        >>> page.live("1.1.2", "gradient equals the product of the weights", "0 mismatches")
-    """
+    """One notebook, by its file name without the ending."""
 
     def __init__(self, notebook: str, recorded: bool = True) -> None:
         self.notebook = notebook
@@ -100,7 +82,6 @@ class Page:
         return Table(["question", "points", "asked", *self._columns], rows)
 
     def code(self, *things: Any) -> Code:
-        """Functions and classes as they stand in the package, the asked-for lines marked."""
         return Code(*things)
 
     def recorded(
@@ -114,9 +95,6 @@ class Page:
         """A table of recorded results (see :func:`.tables.grid`), with where they are from.
 
         A row is (label, key), or (label, key, name of its own result).
-
-        Raises:
-            ResultsError: If there is no such result, or a row or column is not in it.
         """
         records = [store.read(row[2] if len(row) > 2 else name) for row in rows]
         own = [(label, key, record) for (label, key, *_), record in zip(rows, records, strict=True)]
@@ -126,11 +104,7 @@ class Page:
         return grid(None, own, columns, form, f"{caption} (recorded)")
 
     def live(self, part: str, result: str, value: str, source: Source | str = EXACT) -> None:
-        """Hand over what this run found on a sub-question; a part may have several results.
-
-        Raises:
-            ConfigError: If the notebook has no such sub-question.
-        """
+        """Hand over what this run found on a sub-question; a part may have several results."""
         parts = [question.part for question in self._questions]
         if part not in parts:
             raise ConfigError(
@@ -142,11 +116,7 @@ class Page:
         self._live.append(Answer(part, result, value, label))
 
     def answers(self) -> Table:
-        """The answers, and beside them what this run found; written down for ``coursework run``.
-
-        Raises:
-            ResultsError: If a sub-question has no result of this run.
-        """
+        """The answers, and beside them what this run found; written down for ``coursework run``."""
         _complete(self.notebook, self._live)
         text = json.dumps([asdict(answer) for answer in self._live], indent=1)
         files.write(settings.answers_dir() / f"{self.notebook}.json", text)
@@ -163,17 +133,15 @@ class Page:
         return ["answer", "recorded number [95 % interval]"] if self.recorded_answers else []
 
     def _recorded(self, question: Question) -> tuple[str, ...]:
-        return _recorded(question) if self.recorded_answers else ()
-
-
-def _recorded(question: questions.Question) -> tuple[str, str]:
-    """The answer in words, and the recorded number with its interval and its seeds."""
-    numbers = [questions.measure(number) for number in question.numbers]
-    words = question.answer.replace("`", "") or "; ".join(n.number.label for n in numbers)
-    values = [f"{n.value_text()}{f', n = {n.n}' if n.n > 1 else ''}" for n in numbers]
-    if question.answer and len(numbers) > 1:  # else the labels are the words
-        values = [f"{n.number.label}: {value}" for n, value in zip(numbers, values, strict=True)]
-    return words, "; ".join(values) or "–"
+        """The answer in words, and the recorded number with its interval and its seeds."""
+        if not self.recorded_answers:
+            return ()
+        numbers = [questions.measure(number) for number in question.numbers]
+        words = question.answer.replace("`", "") or "; ".join(n.number.label for n in numbers)
+        values = [f"{n.value_text()}{f', n = {n.n}' if n.n > 1 else ''}" for n in numbers]
+        if question.answer and len(numbers) > 1:  # else the labels are the words
+            values = [f"{n.number.label}: {text}" for n, text in zip(numbers, values, strict=True)]
+        return words, "; ".join(values) or "–"
 
 
 def provenance(record: Any, brief: bool = False) -> str:
@@ -197,11 +165,7 @@ def _complete(notebook: str, rows: list[Answer]) -> None:
 
 
 def read(notebook: str, folder: Path | None = None) -> list[Answer]:
-    """What a run of the notebook found, in the order of the questions.
-
-    Raises:
-        ResultsError: If there is none, or it is broken.
-    """
+    """What a run of the notebook found, in the order of the questions."""
     path = (folder or settings.answers_dir()) / f"{notebook}.json"
     try:
         rows = [Answer(**row) for row in json.loads(path.read_text(encoding="utf-8"))]

@@ -1,7 +1,5 @@
 """The questions of both homework sets: read from ``questions.toml``, by notebook."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +16,6 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class Number:
-    """A recorded number that is evidence."""
-
     result: str  # name in the results store
     metric: str
     label: str  # what the number is, in a few words
@@ -61,7 +57,6 @@ class Measured:
         return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
 
     def value_text(self) -> str:
-        """The value with its interval."""
         if self.value is None:
             return "not recorded yet"
         text = self._format(self.value)
@@ -70,7 +65,6 @@ class Measured:
         return f"{text} points" if self.number.points else text
 
     def bar_text(self) -> str:
-        """The bar and whether it is met."""
         if self.bar is None:
             return "–"
         side = "below" if self.number.less else "above"
@@ -83,11 +77,6 @@ class Measured:
 
 
 def measure(number: Number, folder: Path | None = None) -> Measured:
-    """Look a number up.
-
-    Raises:
-        ResultsError: If the result is recorded and lacks the metric.
-    """
     if number.result not in store.names(folder):
         return Measured(number)
     record = store.read(number.result, folder)
@@ -104,8 +93,6 @@ def measure(number: Number, folder: Path | None = None) -> Measured:
 
 @dataclass(frozen=True)
 class Question:
-    """One sub-question."""
-
     homework: str
     part: str  # its number in the homework
     points: float | None  # None where the handout that we have does not say
@@ -127,11 +114,7 @@ QUESTIONS: tuple[Question, ...] = tuple(
 
 
 def select(wanted: Sequence[str]) -> list[str]:
-    """Notebooks by name, or by the number that their name starts with; all where none is given.
-
-    Raises:
-        ConfigError: If one does not exist.
-    """
+    """Notebooks by name, or by the number that their name starts with; all where none is given."""
     chosen = []
     for word in wanted or list(NOTEBOOKS):
         stem = Path(word).stem
@@ -143,16 +126,10 @@ def select(wanted: Sequence[str]) -> list[str]:
 
 
 def of_notebook(notebook: str) -> tuple[Question, ...]:
-    """The questions that a notebook answers.
-
-    Raises:
-        ConfigError: If there is no such notebook.
-    """
     if notebook not in NOTEBOOKS:
         raise ConfigError(f"There is no notebook {notebook!r}; choose from {', '.join(NOTEBOOKS)}.")
     return tuple(question for question in QUESTIONS if question.notebook == notebook)
 
 
 def worth(points: float | None) -> str:
-    """Points as they are printed."""
     return "–" if points is None else f"{points:g}"

@@ -1,7 +1,5 @@
 """Judgements of a reader: what kind of error an output is, kept by row number of the data."""
 
-from __future__ import annotations
-
 import json
 
 from coursework import settings

@@ -1,8 +1,4 @@
-"""The results store: ``writeup/results/NAME.json``, one file per recorded result, with provenance.
-
-Every number of the README, the notebooks and the writeup is read from such files. :class:`Record` is their
-format; every file is checked against it when it is written and when it is read.
-"""
+"""The results store: ``writeup/results/NAME.json``, one file per recorded result, with provenance."""
 
 from __future__ import annotations
 
@@ -25,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from coursework import files, settings
 from coursework.config import as_record
 from coursework.errors import ResultsError
-from coursework.report.tables import Table, spread
 from coursework.stats import summarise
 
 if TYPE_CHECKING:
@@ -40,8 +35,6 @@ class _Strict(BaseModel):
 
 
 class Metric(_Strict):
-    """One number of a result."""
-
     mean: float
     std: float | None  # sample standard deviation over the seeds; None for one value
     low: float = 0.0  # ends of the 95 % interval, where there is one
@@ -51,8 +44,6 @@ class Metric(_Strict):
 
 
 class Data(_Strict):
-    """Where the data came from."""
-
     name: str
     source: str
     sha256: str
@@ -72,8 +63,6 @@ class Machine(BaseModel):
 
 
 class Record(_Strict):
-    """A recorded result."""
-
     version: Literal[1] = Field(alias="schema")
     name: Annotated[str, Field(pattern=NAME)]  # file name without its ending
     experiment: str
@@ -93,11 +82,7 @@ class Record(_Strict):
 
 
 def validate(record: Mapping[str, Any], where: str) -> None:
-    """Check a record against its format and against itself.
-
-    Raises:
-        ResultsError: With the first thing that is wrong.
-    """
+    """Check a record against its format and against itself."""
     try:
         Record.model_validate(record)
     except ValidationError as error:
@@ -115,7 +100,6 @@ def validate(record: Mapping[str, Any], where: str) -> None:
 
 
 def is_name(name: str) -> bool:
-    """Whether a result may have this name."""
     return re.fullmatch(NAME.strip("^$"), name) is not None
 
 
@@ -123,9 +107,6 @@ def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     """Condense runs of one config with different seeds into a record.
 
     A single run may bring intervals over test items: ``notes["intervals"][metric] = (low, high, how)``.
-
-    Raises:
-        ResultsError: If the runs do not belong together.
     """
     if not runs:
         raise ResultsError("There is no run to record; train at least one seed.")
@@ -185,19 +166,13 @@ def provenance() -> dict[str, Any]:
 
 
 def write(record: Mapping[str, Any], folder: Path | None = None) -> Path:
-    """Check a record and write it in one step.
-
-    Raises:
-        ResultsError: If it is not valid, or the file cannot be written.
-    """
     path = (folder or settings.results_dir()) / f"{record['name']}.json"
     validate(record, path.name)
     try:
         return files.write(path, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        raise ResultsError(
-            f"{path} could not be written ({error.strerror}); free some space."
-        ) from error
+        what = f"{path} could not be written ({error.strerror})"
+        raise ResultsError(f"{what}; free some space.") from error
 
 
 def seeds_of(name: str) -> int:
@@ -219,22 +194,15 @@ def test_looks(name: str) -> int:
 
 
 def read(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """Read a recorded result.
-
-    Raises:
-        ResultsError: If there is none of that name, or it is broken.
-    """
     path = (folder or settings.results_dir()) / f"{name}.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ResultsError(
-            f"There is no recorded result {name!r}; available: {', '.join(names(folder)) or 'none'}."
-        ) from error
+        known = ", ".join(names(folder)) or "none"
+        raise ResultsError(f"There is no recorded result {name!r}; available: {known}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(
-            f"{path} cannot be read as JSON; restore it or record it again."
-        ) from error
+        what = f"{path} cannot be read as JSON"
+        raise ResultsError(f"{what}; restore it or record it again.") from error
     validate(record, path.name)
     return record
 
@@ -248,48 +216,18 @@ def names(folder: Path | None = None) -> list[str]:
 def device_of(record: Mapping[str, Any], *, model: bool = False) -> str:
     """What a result was computed on: the GPU's name, else the CPU by its cores or its ``model``."""
     machine = record["machine"]
-    if machine["device"] != "cpu":
-        return str(machine["device"])
-    return str(machine["processor"]) if model else f"{machine['cores']}-core CPU"
-
-
-def recorded(*wanted: str, metrics: Sequence[str] | None = None, digits: int = 4) -> Table:
-    """Recorded results as a table: those of ``wanted`` that there are, all metrics by default."""
-    rows: list[tuple[Any, ...]] = []
-    for name in (name for name in wanted if name in names()):
-        record = read(name)
-        data = "STAND-IN" if record["data"]["standin"] else record["data"]["name"]
-        rest = (data, device_of(record), f"{record['seconds']:.0f}", record["commit"][:7])
-        for key in metrics or record["metrics"]:
-            if metric := record["metrics"].get(key):
-                between = (
-                    f"[{metric['low']:.{digits}f}, {metric['high']:.{digits}f}]"
-                    if "low" in metric
-                    else None
-                )
-                rows.append((name, key, spread(metric, digits), between, *rest))
-    return Table(
-        ["result", "metric", "mean ± std", "95 % interval", "data", "machine", "seconds", "commit"],
-        rows,
-        caption="Recorded results (preset and seeds are in writeup/results)"
-        if rows
-        else "No full result has been recorded yet: coursework train EXPERIMENT --preset full",
-    )
+    cpu = str(machine["processor"]) if model else f"{machine['cores']}-core CPU"
+    return cpu if machine["device"] == "cpu" else str(machine["device"])
 
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=settings.repo_root(),
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        command, root = ["git", *arguments], settings.repo_root()
+        return subprocess.check_output(
+            command, cwd=root, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
 
 
 def _processor() -> str:

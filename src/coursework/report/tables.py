@@ -1,7 +1,5 @@
 """A table that renders as HTML in a notebook, as aligned text elsewhere, and as Markdown for the README."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,25 +76,18 @@ class Table:
             )
 
         body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self._cells())
-        caption = (
-            f'<caption style="text-align:left;caption-side:top">{html.escape(self.caption)}</caption>'
-            if self.caption
-            else ""
-        )
+        style = "text-align:left;caption-side:top"
+        caption = f'<caption style="{style}">{html.escape(self.caption)}</caption>'
         return (
-            f"<table>{caption}<thead><tr>{row(list(self.columns), 'th')}</tr></thead>"
-            f"<tbody>{body}</tbody></table>"
+            f"<table>{caption if self.caption else ''}<thead><tr>{row(list(self.columns), 'th')}</tr>"
+            f"</thead><tbody>{body}</tbody></table>"
         )
 
     def to_markdown(self) -> str:
-        """GitHub-flavoured Markdown."""
-
         def line(cells: Sequence[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-        rule = "|" + "|".join(
-            "---:" if self._numeric(i) else "---" for i in range(len(self.columns))
-        )
+        rule = "".join("|---:" if self._numeric(i) else "|---" for i in range(len(self.columns)))
         return "\n".join([line(list(self.columns)), rule + "|", *map(line, self._cells())])
 
 
@@ -121,9 +112,10 @@ def points(metric: Metric, digits: int = 2) -> str:
 def signed(metric: Metric, digits: int = 4) -> str:
     """A difference with its sign and, where there is one, its interval."""
     text = f"{metric['mean']:+.{digits}f}"
-    if "low" not in metric:
-        return text
-    return f"{text} [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]"
+    ends = (
+        f" [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]" if "low" in metric else ""
+    )
+    return text + ends
 
 
 def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str:
@@ -145,31 +137,23 @@ def metric_of(record: Record, name: str) -> Metric | None:
 
 
 def grid(
-    record: Record | None,
-    rows: Sequence[tuple[Any, ...]],
-    columns: Sequence[tuple[Any, ...]],
-    form: Form = spread,
+    record: Record | None,  # where the metrics are, unless a row names its own record
+    rows: Sequence[tuple[Any, ...]],  # (label, key) or (label, key, record)
+    columns: Sequence[tuple[Any, ...]],  # (label, name) or (label, name, form)
+    form: Form = spread,  # in columns that do not say
     caption: str = "",
-    heading: str = "",
+    heading: str = "",  # of the labels
 ) -> Table:
-    """Metrics of one or several records as a table.
+    """Metrics of one or several records as a table; a row or column without any is a slip, and refused.
 
-    Args:
-        record: Where the metrics are, unless a row names its own record.
-        rows: ``(label, key)`` or ``(label, key, record)``.
-        columns: ``(label, name)`` or ``(label, name, form)``. The row's key takes the place of ``{}`` in the
-            name (``"{}.test_accuracy"``); a name without ``{}`` is a prefix. ``"skip.{} - noskip.{}"`` is a
-            paired difference. A function of (record, key) gives the cell itself.
-        form: How metrics are shown in columns that do not say.
-        heading: Heading of the labels.
-
-    Raises:
-        ResultsError: If nothing of a row or of a column is recorded, as after a slip in a name.
+    The row's key takes the place of ``{}`` in a column's name (``"{}.test_accuracy"``); a name without
+    ``{}`` is a prefix. ``"skip.{} - noskip.{}"`` is a paired difference. A function of (record, key) gives
+    the cell itself.
     """
-    cells = []
-    for label, key, *own in rows:
-        source = own[0] if own else record
-        cells.append([label, *(_cell(source, key, column, form) for column in columns)])
+    cells = [
+        [label, *(_cell(own[0] if own else record, key, column, form) for column in columns)]
+        for label, key, *own in rows
+    ]
     places = [i for i, (_, name, *_) in enumerate(columns, start=1) if not callable(name)]
     for row in cells:
         if places and all(row[place] is None for place in places):

@@ -1,48 +1,35 @@
 """Things to try with a text or a canvas of one's own: plain functions, and the same with a box to type in.
 
-Each plain function returns a figure, so that it works in any notebook, in a script and on paper. Where
-ipywidgets is installed and a person sits at the notebook, :func:`live` puts a box before it. Under a
-runner (``coursework run``, tests) nothing interactive is shown, because a stored widget is a dead one.
+Under a runner (``coursework run``, tests) nothing interactive is shown: a stored widget is a dead one.
 """
 
-from __future__ import annotations
-
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import nn
 
 from coursework import settings
+from coursework.data.m2nist import SIDE, Pool
 from coursework.errors import ConfigError, CourseworkError
+from coursework.experiments import canvas as canvases
+from coursework.experiments import segmentation, sentiment_errors, sentiment_signs
+from coursework.experiments.sentiment import Classifier
+from coursework.experiments.translator import Translator
 from coursework.report import figures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from torch import nn
-
-    from coursework.data.m2nist import Pool
-    from coursework.experiments.sentiment import Classifier
-    from coursework.experiments.translator import Translator
-
-SIDE = 28
-"""Height and width of a digit."""
-
-
-# -------------------------------------------------------------------------------- plain functions
 
 
 def tweet(classifier: Classifier, text: str) -> Figure:
     """How a classifier judges a tweet, and the part of its logit that each word contributes."""
-    from coursework.experiments import sentiment_errors, sentiment_signs
-
     found = sentiment_errors.saliency(classifier, text)
     fig, ax = figures.subplots(figsize=(max(5.0, 0.7 * len(found.tokens)), 2.8))
-    ax.bar(
-        range(len(found.scores)),
-        found.scores,
-        color=["C0" if s > 0 else "C1" for s in found.scores],
-    )
+    colours = ["C0" if s > 0 else "C1" for s in found.scores]
+    ax.bar(range(len(found.scores)), found.scores, color=colours)
     ax.axhline(0, color="grey", linewidth=0.8)
     ax.set_xticks(range(len(found.tokens)), [t.replace("$", r"\$") for t in found.tokens], rotation=45,
                   ha="right")  # fmt: skip
@@ -67,36 +54,23 @@ def attention(translator: Translator, sentence: str) -> Figure:
     return fig
 
 
-def canvas(
-    digits: Pool, wanted: str, seed: int = 0, *, height: int = 64, width: int = 84
-) -> np.ndarray:
-    """A canvas ``[height, width]`` with one to three digits (``"37"``), side by side as in M2NIST.
-
-    Raises:
-        ConfigError: If it is anything else, or they do not fit.
-    """
-    fits = min(width // SIDE, 3)
-    if not (wanted.isascii() and wanted.isdigit() and 1 <= len(wanted) <= fits and height >= SIDE):
-        raise ConfigError(
-            f"{wanted!r} cannot be put on the canvas; give one to {fits} digits, such as 37."
-        )
+def canvas(digits: Pool, wanted: str, seed: int = 0, *, height: int = 64) -> np.ndarray:
+    """A canvas ``[height, 84]`` with one to three digits (``"37"``), side by side as in M2NIST."""
+    if not re.fullmatch("[0-9]{1,3}", wanted) or height < SIDE:
+        what = f"{wanted!r} cannot be put on the canvas"
+        raise ConfigError(f"{what}; give one to 3 digits, such as 37.")
     rng = np.random.default_rng(seed)
-    picture = np.zeros((height, width), np.uint8)
-    room = width // len(wanted) - SIDE
+    picture, room = np.zeros((height, 84), np.uint8), 84 // len(wanted)
     for place, digit in enumerate(wanted):
         image = digits.images[rng.choice(np.flatnonzero(digits.labels == int(digit)))]
         top = int(rng.integers(0, height - SIDE + 1))
-        left = place * (width // len(wanted)) + int(rng.integers(0, room + 1))
+        left = place * room + int(rng.integers(0, room - SIDE + 1))
         picture[top : top + SIDE, left : left + SIDE] = image
     return picture
 
 
 def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
     """What networks (title -> trained network) see on the same canvas ``[H, W]``."""
-    from matplotlib.patches import Patch
-
-    from coursework.experiments import canvas, segmentation
-
     fig, axes = figures.subplots(1, 1 + len(networks), figsize=(2.6 * (1 + len(networks)), 2.8))
     found: set[int] = set()
     axes[0].imshow(picture)
@@ -104,19 +78,16 @@ def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
     for ax, (title, network) in zip(axes[1:], networks.items(), strict=True):
         mask = segmentation.predict_masks(network, picture[None])[0]
         found |= {int(digit) for digit in np.unique(mask) if digit < 10}
-        ax.imshow(canvas.PALETTE[mask])
+        ax.imshow(canvases.PALETTE[mask])
         ax.set(title=title)
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.grid(False)
-    colours = canvas.PALETTE / 255
+    colours = canvases.PALETTE / 255
     patches = [Patch(color=colours[digit], label=str(digit)) for digit in sorted(found)]
     if patches:
         fig.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=9)
     return fig
-
-
-# -------------------------------------------------------------------------------------- the boxes
 
 
 def available() -> bool:
@@ -130,13 +101,10 @@ def live(make: Callable[[str], Figure], text: str, label: str) -> Any:
     Where no box can be shown: one sentence that says so.
     """
     if not available():
-        from IPython.display import Markdown
-
         place = "appears here in JupyterLab; the cell above does the same"
         return Markdown(f"*A box to type in ({label}) {place}.*")
     import ipywidgets
     import matplotlib.pyplot as plt
-    from IPython.display import display
 
     box = ipywidgets.Text(
         value=text, description=label, continuous_update=False,

@@ -11,8 +11,6 @@ Claim: for every :math:`0 < \delta < 1` there is a set U of unit vectors in :mat
 Sizes: a set of N vectors in n dimensions is a matrix ``[n, N]`` with the vectors as columns.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -40,8 +38,7 @@ def gaussian_map(n: int, size: int, seed: int = 0) -> Tensor:
 def distortion(matrix: Tensor) -> float:
     """The least epsilon for which the map is a (1 ± epsilon) isometry on {0, e_1, ..., e_N}.
 
-    The images are 0 and the columns of the map, so the pairs are the squared norms of the columns
-    (true squared distance 1) and of their differences (true squared distance 2).
+    The images are 0 and the columns: true squared distances 1 from 0, and 2 between columns.
     """
     gram = matrix.T @ matrix  # [N, N]
     norms = gram.diagonal()  # [N]
@@ -80,13 +77,10 @@ def extreme_map(epsilon: float, sign: float = -1.0) -> Tensor:
     return math.sqrt(squared) * torch.tensor([[1.0, cosine], [0.0, sine]], dtype=torch.float64)
 
 
-def _maps() -> list[Tensor]:
-    """Gaussian maps to few and many dimensions, and the planar pairs at which the bounds are met."""
-    maps = [gaussian_map(n, 60, seed) for seed, n in enumerate((20, 50, 200, 800))]
-    return [*maps, *(extreme_map(eps, s) for eps in (0.05, 0.2, 1 / 3) for s in (-1.0, 1.0))]
-
-
-MAPS = tuple(_maps())
+MAPS = (  # to few and many dimensions, and the planar pairs at which the bounds are met
+    *(gaussian_map(n, 60, seed) for seed, n in enumerate((20, 50, 200, 800))),
+    *(extreme_map(eps, s) for eps in (0.05, 0.2, 1 / 3) for s in (-1.0, 1.0)),
+)
 DELTAS = tuple(i / 100 for i in range(1, 100))
 EXPONENTS = tuple(math.log(4.0) + i / 10 for i in range(200))  # from ln 4 on, 1/2 is good enough
 TAILS = tuple((n, i / 20) for n in (5, 20, 100, 300) for i in range(1, 20))
@@ -102,11 +96,8 @@ def _ratio(value: float, limit: float) -> float:
 @wrong("anchor", "2(1 − ε) ≤ ‖Meᵢ‖² ≤ 2(1 + ε), as between the eᵢ", centre=2.0)
 def check_squared_norms(maps: Iterable[Tensor] = MAPS, centre: float = 1.0) -> Check:
     """Step (i): ``centre (1 - eps) <= ||Me_i||^2 <= centre (1 + eps)``, where eps is measured."""
-    ratios = []
-    for matrix in maps:
-        squared = (matrix**2).sum(dim=0)
-        ratios.append(_ratio(float((squared / centre - 1.0).abs().max()), distortion(matrix)))
-    return at_most(ratios)
+    gaps = [(m, float(((m**2).sum(dim=0) / centre - 1.0).abs().max())) for m in maps]
+    return at_most(_ratio(gap, distortion(matrix)) for matrix, gap in gaps)
 
 
 @claim("2.1.1", "inner", "|⟨Meᵢ, Meⱼ⟩| ≤ 2ε")
@@ -114,12 +105,10 @@ def check_squared_norms(maps: Iterable[Tensor] = MAPS, centre: float = 1.0) -> C
 def check_inner_products(
     maps: Iterable[Tensor] = MAPS, limit: Limit = lambda epsilon: 2.0 * epsilon
 ) -> Check:
-    """Step (ii): ``|<Me_i, Me_j>| <= 2 eps`` with the measured eps of the map."""
     return at_most(_ratio(largest_inner_product(m), limit(distortion(m))) for m in maps)
 
 
 def cosine_limit(epsilon: float) -> float:
-    """``2 eps / (1 - eps)``."""
     return 2.0 * epsilon / (1.0 - epsilon)
 
 
@@ -136,7 +125,6 @@ def check_cosines(maps: Iterable[Tensor] = MAPS, limit: Limit = cosine_limit) ->
 def check_epsilon(
     deltas: Iterable[float] = DELTAS, choose: Limit = lambda delta: delta / 3.0
 ) -> Check:
-    """Step (iv): the choice of eps gives ``2 eps / (1 - eps) <= delta``."""
     return at_most(cosine_limit(choose(delta)) / delta for delta in deltas)
 
 
@@ -148,24 +136,19 @@ def check_constants(
     size: Callable[[float], int] = lambda t: math.floor(math.exp(t)) - 1,
 ) -> Check:
     """Step (v), with t = n delta^2 / 72 >= ln 4: allowed is ln(N + 1) <= t, large enough N >= e^t / 2."""
-    ratios = []
-    for t in exponents:
-        vectors = size(t)
-        ratios += [math.log(vectors + 1) / t, 0.5 * math.exp(t) / vectors]
-    return at_most(ratios)
+    sizes = [(t, size(t)) for t in exponents]
+    ratios = ((math.log(n + 1) / t, 0.5 * math.exp(t) / n) for t, n in sizes)
+    return at_most(ratio for pair in ratios for ratio in pair)
 
 
 def sign_tail(n: int, delta: float) -> float:
-    """The exact probability that ``|u^T v| >= delta`` for two random sign vectors.
-
-    The inner product is ``(n - 2B) / n`` with B binomial(n, 1/2): B of the n signs differ.
-    """
+    """The exact probability that ``|u^T v| >= delta`` for two random sign vectors."""
+    # the inner product is (n - 2B) / n with B binomial(n, 1/2): B of the n signs differ
     favourable = sum(math.comb(n, b) for b in range(n + 1) if abs(n - 2 * b) >= delta * n)
     return float(Fraction(favourable, 2**n))
 
 
 def tail_limit(n: int, delta: float) -> float:
-    """Hoeffding's bound, ``2 e^{-n delta^2 / 2}``."""
     return 2.0 * math.exp(-n * delta**2 / 2.0)
 
 
@@ -174,7 +157,6 @@ def tail_limit(n: int, delta: float) -> float:
 def check_hoeffding(
     cases: Iterable[Pair] = TAILS, limit: Callable[[int, float], float] = tail_limit
 ) -> Check:
-    """Hoeffding: the exact tail is at most its bound."""
     return at_most(sign_tail(n, delta) / limit(n, delta) for n, delta in cases)
 
 
@@ -211,7 +193,6 @@ class AlmostOrthogonalSet:
 
     @property
     def size(self) -> int:
-        """Number of vectors."""
         return self.signs.shape[1]
 
 
@@ -243,18 +224,12 @@ def check_set(found: AlmostOrthogonalSet) -> Check:
     return at_most([unit / 1e-12, angle / found.delta, float(2 * missing)])
 
 
-def with_first(signs: Tensor, sign: float) -> Tensor:
-    """The vectors and, once more, the first of them times ``sign``."""
-    return torch.cat([signs, sign * signs[:, :1]], dim=1)
-
-
 @claim("2.1.1", "set", "such a set exists: drawn, verified pair by pair")
-@wrong("twin", "one vector twice", spoil=lambda signs: with_first(signs, 1.0))
-@wrong("opposite", "a vector and its negative", spoil=lambda signs: with_first(signs, -1.0))
+@wrong("twin", "one vector twice", spoil=lambda signs: torch.cat([signs, signs[:, :1]], 1))
+@wrong("opposite", "a vector and its negative", spoil=lambda s: torch.cat([s, -s[:, :1]], 1))
 @wrong("length", "vectors not of length 1", spoil=lambda signs: 2.0 * signs)
 @wrong("few", "three vectors only", spoil=lambda signs: signs[:, :3])
 def check_random_set(spoil: Callable[[Tensor], Tensor] = lambda signs: signs) -> Check:
-    """The claim itself: a set as large as promised exists, is found and is verified pair by pair."""
     found = draw_set(64, 0.4)
     return check_set(replace(found, signs=spoil(found.signs)))
 
@@ -262,7 +237,6 @@ def check_random_set(spoil: Callable[[Tensor], Tensor] = lambda signs: signs) ->
 @claim("2.1.1", "attained", "two vectors in the plane attain both bounds")
 @wrong("unnormalised", "their cosine is 2ε", value=lambda epsilon: 2.0 * epsilon)
 def check_attained(epsilon: float = 0.2, value: Limit = cosine_limit) -> Check:
-    """The bounds (ii) and (iii) are attained by two vectors in the plane."""
     matrix = extreme_map(epsilon)
     return equal([
         distortion(matrix) - epsilon,

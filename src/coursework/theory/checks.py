@@ -1,9 +1,4 @@
-"""What a numeric check returns, and claims: each stands as a decorator above its check.
-
-A claim comes with wrong versions, as they are often seen. A check that accepts one of them says nothing.
-"""
-
-from __future__ import annotations
+"""What a numeric check returns, and the decorators that make it the check of a claim."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +62,6 @@ class Claim:
 
     @property
     def key(self) -> str:
-        """Unique name, that of its test."""
         return f"{self.question}-{self.name}"
 
     @property

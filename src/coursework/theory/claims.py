@@ -1,9 +1,4 @@
-"""All claims of the theory answers, in the order of the questions.
-
-Importing this module imports the modules with the mathematics, where each claim stands above its check.
-"""
-
-from __future__ import annotations
+"""All claims of the theory answers, in the order of the questions."""
 
 from coursework.theory import (
     almost_orthogonal,
@@ -30,7 +25,6 @@ COLUMNS = ("claim", "cases", "measured", "at most", "holds", "wrong versions", "
 
 
 def of_question(question: str) -> list[Claim]:
-    """The claims of one sub-question."""
     return [claim for claim in CLAIMS if claim.question == question]
 
 

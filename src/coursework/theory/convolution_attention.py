@@ -10,8 +10,6 @@ with one number per token (d_k = 1). The kernel :math:`[2, 0, 1]`, that is
 Sizes: tokens ``[n]``, bias and attention matrices ``[n, n]``, kernels ``[2r + 1]``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,8 +24,6 @@ KERNEL = torch.tensor([2.0, 0.0, 1.0], dtype=torch.float64)  # weights of x_{i-1
 
 @dataclass(frozen=True)
 class HeadParameters:
-    """Parameters of one attention head on scalar tokens."""
-
     w_v: float  # value weight, V_j = w_v x_j
     bias: Mapping[int, float]  # P_r for r = i - j
     elsewhere: float = -math.inf  # P_r for every r that ``bias`` does not name
@@ -126,15 +122,8 @@ def kernels(*, signed: bool) -> list[Tensor]:
 @wrong("sides", "the two sides swapped", head=HeadParameters(3.0, {-1: math.log(2.0), 1: 0.0}))
 @wrong("middle", "P₀ = 0", head=HeadParameters(3.0, {1: math.log(2.0), 0: 0.0, -1: 0.0}))
 def check_kernel(head: HeadParameters = ASSIGNMENT, kernel: Tensor = KERNEL) -> Check:
-    """The head equals the convolution at every position of the padded sequence."""
     sequences = [gaussian(seed)(64) for seed in range(20)]
     return equal(gap(attention_convolution(x, head), convolution(x, kernel)) for x in sequences)
-
-
-def sum_not_restored(x: Tensor, kernel: Tensor) -> Tensor:
-    """Wrong: softmax weights sum to one, the kernel need not."""
-    head = replace(head_for_kernel(kernel), w_v=1.0)
-    return attention_convolution(x, head, len(kernel) // 2)
 
 
 @claim("1.4.1", "signed", "every kernel: two heads", signed=True)
@@ -144,7 +133,13 @@ def sum_not_restored(x: Tensor, kernel: Tensor) -> Tensor:
     candidate=lambda x, kernel: signed_convolution(x, kernel.clamp(min=0.0)),
 )
 @claim("1.4.1", "general", "every kernel without negative weights: one head", signed=False)
-@wrong("scale", "one head with W_V = 1", candidate=sum_not_restored)
+@wrong(
+    "scale",
+    "one head with W_V = 1",
+    candidate=lambda x, k: attention_convolution(
+        x, replace(head_for_kernel(k), w_v=1.0), len(k) // 2
+    ),
+)
 def check_general(
     *, signed: bool, candidate: Callable[[Tensor, Tensor], Tensor] = signed_convolution
 ) -> Check:
@@ -162,12 +157,9 @@ def head_weights(scores: Tensor, w_v: float) -> Tensor:
 @wrong("scores", "without softmax too", weights=lambda scores, w_v: scores * w_v)
 def check_one_sign(weights: Callable[[Tensor, float], Tensor] = head_weights) -> Check:
     """Why mixed signs need two heads: no product of two weights of a row is negative."""
-    products = []
-    for seed in range(200):
-        drawn = gaussian(seed)(8)
-        found = weights(3.0 * drawn[:7], float(drawn[7]))
-        products.append(-float(torch.outer(found, found).min()))
-    return at_most(products, 0.0, rounding=0.0)
+    drawn = [gaussian(seed)(8) for seed in range(200)]
+    rows = (weights(3.0 * numbers[:7], float(numbers[7])) for numbers in drawn)
+    return at_most((-float(torch.outer(row, row).min()) for row in rows), 0.0, rounding=0.0)
 
 
 def end_errors(x: Tensor) -> Tensor:
@@ -202,14 +194,9 @@ def finite_bias_limit(n: int, size: float) -> float:
 @claim("1.4.1", "finite", "−M for −∞: error ≤ 2(n−2)e⁻ᴹ max|x|")
 @wrong("faster", "error ≤ 2(n−2)e⁻²ᴹ max|x|", limit=lambda n, size: finite_bias_limit(n, 2 * size))
 def check_finite_bias(limit: Callable[[int, float], float] = finite_bias_limit) -> Check:
-    """A large finite bias does as well: error over its bound is at most one."""
-    ratios = []
-    for size in (1.0, 5.0, 10.0, 20.0):
-        for seed in range(10):
-            x = gaussian(seed)(64)
-            allowed = limit(len(x) + 2, size) * float(x.abs().max())
-            ratios.append(finite_bias_error(x, size) / allowed)
-    return at_most(ratios)
+    cases = [(gaussian(seed)(64), size) for size in (1.0, 5.0, 10.0, 20.0) for seed in range(10)]
+    allowed = [limit(len(x) + 2, size) * float(x.abs().max()) for x, size in cases]
+    return at_most(finite_bias_error(*case) / a for case, a in zip(cases, allowed, strict=True))
 
 
 @claim("1.4.1", "limit", "biases 2M and M lead to the kernel [3, 0, 0]")

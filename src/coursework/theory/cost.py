@@ -1,13 +1,7 @@
-"""Arithmetic and memory of a computation, counted while it runs.
-
-Seconds depend on the machine and on what else it does. Multiply-adds and tensor sizes do not, so
-claims about complexity are checked on them: PyTorch's flop counter sees every matrix product, and a
-dispatch mode sees every tensor when it is made and when it is released.
-"""
-
-from __future__ import annotations
+"""Arithmetic and memory of a computation, counted while it runs: they do not depend on the machine."""
 
 import math
+import statistics
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -100,8 +94,5 @@ def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> 
 
 def log_log_slope(sizes: Sequence[int], amounts: Sequence[float]) -> float:
     """Least-squares slope of ``log(amount)`` against ``log(size)``: the exponent of growth."""
-    xs = [math.log(size) for size in sizes]
-    ys = [math.log(amount) for amount in amounts]
-    mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
-    covariance = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    return covariance / sum((x - mean_x) ** 2 for x in xs)
+    logs = ([math.log(value) for value in values] for values in (sizes, amounts))
+    return statistics.linear_regression(*logs).slope

@@ -11,8 +11,6 @@ does not work: where :math:`x_i = 0` every score of the window is 0.
 Sizes: values ``[n]``, tokens ``[n, 2]``, scores ``[n, n]``; the window has 2k + 1 places.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -75,12 +73,9 @@ def random_activations(n: int, seed: int) -> Tensor:
 @wrong("window", "no content in the score", scores=lambda x, k: window_bias(len(x), k))
 @wrong("wide", "|r| ≤ k + 1", scores=lambda x, k: constant_query_scores(x, k + 1))
 def check_pooling(scores: Scores = constant_query_scores) -> Check:
-    """Attention with arg max equals max-pooling exactly, for windows k = 0, ..., 4."""
-    differences = []
-    for seed in range(20):
-        x, k = random_activations(200, seed), seed % 5
-        differences.append(gap(hard_attention(scores(x, k), x), max_pool(x, k)))
-    return equal(differences, tolerance=0.0)
+    cases = [(random_activations(200, seed), seed % 5) for seed in range(20)]
+    found = (gap(hard_attention(scores(x, k), x), max_pool(x, k)) for x, k in cases)
+    return equal(found, tolerance=0.0)
 
 
 def wrong_positions(x: Tensor, k: int, scores: Scores) -> Tensor:
@@ -115,15 +110,13 @@ def soft_pooling(x: Tensor, k: int, temperature: float) -> Tensor:
     return torch.softmax(constant_query_scores(x, k) / temperature, dim=1) @ x
 
 
-def temperature_limit(temperature: float, k: int) -> float:
-    """``T ln(2k + 1)``: the temperature times the largest entropy of 2k + 1 weights."""
-    return temperature * math.log(2 * k + 1)
-
-
 @claim("1.4.2", "temperature", "softmax at T: 0 ≤ max − output ≤ T ln(2k+1)")
 @wrong("half", "max − output ≤ T/2", limit=lambda temperature, k: temperature / 2.0)
-def check_temperature(limit: Callable[[float, int], float] = temperature_limit) -> Check:
-    """The distance to the maximum over its bound is at most one; a negative distance counts as infinite."""
+def check_temperature(
+    limit: Callable[[float, int], float] = lambda temperature, k: temperature * math.log(2 * k + 1),
+) -> Check:
+    """The distance to the maximum over its bound (T times the largest entropy of 2k + 1 weights) is at
+    most one; a negative distance counts as infinite."""
     ratios = []
     for temperature in (1.0, 0.3, 0.1, 0.05, 0.01):
         for seed in range(5):

@@ -11,8 +11,6 @@ and with non-zero weights the upper bound is attained exactly when every gate is
 equal to one this is :math:`0 \le |f'| \le 1` (1.1.1). Sizes: weights ``[n]``, input a scalar.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable
@@ -42,7 +40,6 @@ def gradient(weights: Tensor, x: float) -> float:
 
 
 def gradient_bound(weights: Tensor) -> float:
-    """The upper bound of the claim: the product of all ``|w_i|``."""
     return float(weights.abs().prod())
 
 
@@ -75,7 +72,6 @@ def _draws() -> list[tuple[Tensor, float]]:
 @wrong("smaller", "a bound 0.1 % smaller", bound=lambda weights: 0.999 * gradient_bound(weights))
 @wrong("one", "|f'| ≤ 1, as for unit weights", bound=lambda weights: 1.0)
 def check_bound(bound: Size = gradient_bound) -> Check:
-    """``|df/dx|`` over its bound is at most one, for random weights of both signs."""
     return at_most(abs(gradient(weights, x)) / bound(weights) for weights, x in _draws())
 
 
@@ -87,7 +83,6 @@ def check_bound(bound: Size = gradient_bound) -> Check:
     formula=lambda weights, x: float(weights.prod()) if weights[0] * x > 0 else 0.0,
 )
 def check_formula(formula: Formula = gradient_formula) -> Check:
-    """The closed form equals automatic differentiation (relative to the bound)."""
     return equal((gradient(w, x) - formula(w, x)) / gradient_bound(w) for w, x in _draws())
 
 
@@ -95,7 +90,6 @@ def check_formula(formula: Formula = gradient_formula) -> Check:
 @wrong("gates", "f' = 1 everywhere", slope=lambda x: 1.0)
 @wrong("vanishes", "f' = 0 everywhere", slope=lambda x: 0.0)
 def check_unit_weights(slope: Callable[[float], float] = lambda x: float(x > 0)) -> Check:
-    """With all weights one, df/dx is 1 for x > 0 and 0 for x < 0 (here with 50 layers)."""
     ones = torch.ones(50, dtype=torch.float64)
     return equal((gradient(ones, x) - slope(x) for x in gaussian(0)(200).tolist()), tolerance=0.0)
 
@@ -104,24 +98,18 @@ def check_unit_weights(slope: Callable[[float], float] = lambda x: float(x > 0))
 @wrong("smaller", "0.1 % less", constant=lambda weights: 0.999 * gradient_bound(weights))
 def check_lipschitz(constant: Size = gradient_bound) -> Check:
     """The bound without a derivative, which needs no care at the kinks."""
-    ratios = []
-    for (weights, x), (_, y) in itertools.pairwise(_draws()):
-        values = forward(weights, torch.tensor([x, y], dtype=torch.float64))
-        ratios.append(float((values[0] - values[1]).abs()) / (constant(weights) * abs(x - y)))
-    return at_most(ratios)
+    pairs = [(w, x, y) for (w, x), (_, y) in itertools.pairwise(_draws())]
+    values = (forward(w, torch.tensor([x, y], dtype=torch.float64)) for w, x, y in pairs)
+    changes = [float((a - b).abs()) for a, b in values]
+    return at_most(
+        c / (constant(w) * abs(x - y)) for (w, x, y), c in zip(pairs, changes, strict=True)
+    )
 
 
 def _log_normal(depth: int) -> Tensor:
     """Positive weights of very different sizes whose geometric mean is exactly one."""
     logs = gaussian(0)(depth)
     return torch.exp(logs - logs.mean())
-
-
-def _one_closed_gate(depth: int) -> Tensor:
-    """All ``|w_i| = 1.25``, but the weight of the fourth layer is negative."""
-    weights = torch.full((depth,), 1.25, dtype=torch.float64)
-    weights[3:4] = -1.25
-    return weights
 
 
 # Families of weights, depth -> weights ``[depth]``: name of the family first.
@@ -131,7 +119,7 @@ PROFILES: dict[str, Callable[[int], Tensor]] = {
     "all 1.25": lambda depth: torch.full((depth,), 1.25, dtype=torch.float64),
     "2 and 1/2 in turn": lambda depth: 2.0 ** (1.0 - 2.0 * (torch.arange(depth) % 2).double()),
     "mixed, geometric mean 1": _log_normal,
-    "all 1.25, one negative": _one_closed_gate,
+    "all 1.25, one negative": lambda depth: 1.25 - 2.5 * (torch.arange(depth) == 3).double(),
 }
 
 
@@ -152,11 +140,6 @@ def behaviour(per_layer: float) -> str:
     return "vanishes" if per_layer < 1.0 else "explodes"
 
 
-def rule_by_path(weights: Tensor) -> str:
-    """The right rule: the product over the path decides, and a closed gate makes it 0."""
-    return behaviour(growth(weights, gradient_formula))
-
-
 def rule_by_single_weights(weights: Tensor) -> str:
     """Often seen, wrong: some |w_i| > 1 explodes, otherwise some |w_i| < 1 vanishes."""
     if bool((weights.abs() > 1).any()):
@@ -168,7 +151,9 @@ def rule_by_single_weights(weights: Tensor) -> str:
 @wrong("single", "the size of single weights decides", predict=rule_by_single_weights)
 @wrong("vanish", "it must vanish", predict=lambda weights: "vanishes")
 @wrong("explode", "it must explode", predict=lambda weights: "explodes")
-def check_rule(predict: Callable[[Tensor], str] = rule_by_path) -> Check:
+def check_rule(
+    predict: Callable[[Tensor], str] = lambda weights: behaviour(growth(weights, gradient_formula)),
+) -> Check:
     """A rule "weights -> vanishes, stays or explodes" agrees with the measured gradient of every family."""
     families = [family(60) for family in PROFILES.values()]
     return equal((float(predict(w) != behaviour(growth(w))) for w in families), tolerance=0.0)

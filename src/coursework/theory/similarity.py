@@ -15,8 +15,6 @@ Sizes: queries ``[n, D]``, keys ``[m, D]``, weights ``[n, m]``; points ``[n, d]`
 ``[n, n]``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -31,23 +29,21 @@ Gram = Callable[[Tensor], Tensor]
 D = 16  # dimension of all random points
 
 
-def attention_weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(D)) by rows, ``[n, m]``."""
-    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=1)
-
-
 def bandwidth(q: Tensor) -> float:
     """sigma^2 = 2 sqrt(D), at which the bridge holds."""
     return 2.0 * q.shape[1] ** 0.5
 
 
+def attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(D)) by rows, ``[n, m]``."""
+    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=1)
+
+
 def rbf(q: Tensor, k: Tensor, squared_width: float) -> Tensor:
-    """exp(-||q - k||^2 / sigma^2), ``[n, m]``."""
     return torch.exp(-torch.cdist(q, k).square() / squared_width)
 
 
 def normalised(similarities: Tensor) -> Tensor:
-    """Rows divided by their sums."""
     return similarities / similarities.sum(dim=1, keepdim=True)
 
 
@@ -102,14 +98,12 @@ def _points() -> list[Tensor]:
 @wrong("width", "with σ² = 2", candidate=lambda q, k: rbf_regression(q, k, 2.0))
 @wrong("queries", "with query weights instead", candidate=query_weights)
 def check_bridge(candidate: Weights = rbf_regression) -> Check:
-    """Softmax attention = RBF regression with key weights."""
     return equal(gap(attention_weights(q, k), candidate(q, k)) for q, k in _pairs(10))
 
 
 @claim("2(b)", "sphere", "keys of equal norm: plain RBF regression")
 @wrong("any", "plain RBF regression for any keys", keys=lambda k: k)
 def check_equal_norms(keys: Gram = on_a_sphere) -> Check:
-    """With keys of equal norm the extra weights cancel, and it is the plain RBF kernel."""
     pairs = [(q, keys(k)) for q, k in _pairs(10)]
     return equal(gap(attention_weights(q, k), plain_regression(q, k)) for q, k in pairs)
 
@@ -131,18 +125,13 @@ def check_symmetric(gram: Gram = rbf_kernel) -> Check:
 @claim("2(b)", "semidefinite", "RBF Gram matrices have no negative eigenvalue")
 @wrong("attention", "attention scores have none for any W_Q and W_K", gram=attention_scores)
 def check_semidefinite(gram: Gram = rbf_kernel) -> Check:
-    """Gram matrices of a kernel have no negative eigenvalue (relative to the largest)."""
-    ratios = []
-    for matrix in map(gram, _points()):
-        eigenvalues = torch.linalg.eigvalsh((matrix + matrix.T) / 2.0)
-        ratios.append(float(-eigenvalues.min() / eigenvalues.abs().max()))
-    return at_most(ratios, 1e-12)
+    spectra = [torch.linalg.eigvalsh((m + m.T) / 2.0) for m in map(gram, _points())]
+    return at_most((float(-s.min() / s.abs().max()) for s in spectra), 1e-12)
 
 
 @claim("2(b)", "itself", "RBF: every point is most similar to itself")
 @wrong("attention", "attention: every token scores itself highest", gram=attention_scores)
 def check_most_similar_to_itself(gram: Gram = rbf_kernel) -> Check:
-    """Under the Gaussian kernel every point is most similar to itself. Share of rows where not."""
     best = [gram(points).argmax(dim=1) for points in _points()]
     shares = (float((found != torch.arange(len(found))).double().mean()) for found in best)
     return equal(shares, tolerance=0.0)
@@ -159,7 +148,6 @@ def relative_spread(d: int) -> float:
 @wrong("constant", "it stays the same", exponent=0.0)
 @wrong("faster", "it falls like 1/d", exponent=-1.0)
 def check_concentration(exponent: float = -0.5) -> Check:
-    """Distances concentrate: their relative spread falls like d^(-1/2), so a kernel turns flat."""
     dimensions = [8, 32, 128, 512]
     slope = log_log_slope(dimensions, [relative_spread(d) for d in dimensions])
     return equal([slope - exponent], tolerance=0.05)
@@ -168,9 +156,6 @@ def check_concentration(exponent: float = -0.5) -> Check:
 @claim("2(b)", "context", "a key leaves: the ratios of the other weights stay")
 @wrong("weights", "the weights stay", rescale=lambda weights: weights)
 def check_context(rescale: Gram = normalised) -> Check:
-    """When a key leaves, the *ratios* of the other weights stay; the weights do not."""
-    differences = []
-    for q, k in _pairs(5):
-        before, after = attention_weights(q, k)[:, 1:], attention_weights(q, k[1:])  # [n, m - 1]
-        differences.append(gap(rescale(before), after))
-    return equal(differences)
+    weights = attention_weights
+    pairs = [(weights(q, k)[:, 1:], weights(q, k[1:])) for q, k in _pairs(5)]  # 2 x [n, m - 1]
+    return equal(gap(rescale(before), after) for before, after in pairs)

@@ -1,15 +1,9 @@
 """Checkpoints: written beside and renamed into place, read without executing anything.
 
-A checkpoint is a dictionary of tensors, numbers, strings, lists and dictionaries, stored by
-``torch.save`` and read with ``weights_only=True``. The file before the last is kept, so a checkpoint
-that a fault of the disk cut off costs one interval, not the run.
+The file before the last is kept, so one that a fault of the disk cut off costs one interval, not the run.
 """
 
-from __future__ import annotations
-
 import contextlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,26 +11,18 @@ from typing import Any
 
 import torch
 
+from coursework import files
 from coursework.errors import CourseworkError, TrainingError
+
+MISFITS = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, CourseworkError)
 
 
 @contextlib.contextmanager
 def fitting(path: Path | str, experiment: str) -> Iterator[None]:
-    """Turn whatever a bundle of another version stumbles over into one sentence.
-
-    Raises:
-        TrainingError: Naming the file and the experiment.
-    """
+    """Turn whatever a bundle of another version stumbles over into one sentence."""
     try:
         yield
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-        CourseworkError,
-    ) as error:
+    except MISFITS as error:
         reason = f" ({str(error).rstrip('.')})" if isinstance(error, CourseworkError) else ""
         raise TrainingError(
             f"Checkpoint {path} does not fit this version of the {experiment} experiment{reason}; "
@@ -45,44 +31,16 @@ def fitting(path: Path | str, experiment: str) -> Iterator[None]:
 
 
 def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> Path:
-    """Write ``state`` to ``path`` atomically.
-
-    Args:
-        state: Tensors and plain Python values (anything that ``weights_only`` loading accepts).
-        path: Target; its folder is made.
-        keep_previous: Keep the file that stood there as ``NAME.previous.pt``.
-
-    Returns:
-        The path.
-
-    Raises:
-        TrainingError: If the file cannot be written; what stood at ``path`` is untouched.
-    """
-    path = Path(path)
-    temporary: str | None = None
+    """Write ``state``, tensors and plain values, to ``path`` in one step; see :func:`.files.replacing`."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with os.fdopen(handle, "wb") as file:
+        with files.replacing(path, previous(path) if keep_previous else None) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes files that nobody else may read
-        if keep_previous and path.exists():
-            os.replace(path, previous(path))
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "disk full?"
         raise TrainingError(
             f"Checkpoint {path} could not be written ({reason}); free some space or point "
             "COURSEWORK_CACHE to a folder that can be written."
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
     return path
 
 
@@ -92,14 +50,7 @@ def previous(path: Path) -> Path:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read one checkpoint.
-
-    Every byte is covered by the archive's checksums, which are tested before anything is used.
-
-    Raises:
-        TrainingError: If the file is missing, truncated, corrupt, or holds more than plain data.
-    """
-    path = Path(path)
+    """Read one checkpoint; the archive's checksums, which cover every byte, are tested first."""
     if not path.is_file():
         raise TrainingError(f"There is no checkpoint at {path}; train first, or name another file.")
     whole, state, why = False, None, None

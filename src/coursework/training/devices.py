@@ -1,7 +1,5 @@
 """Which device, precision and processes a training runs on."""
 
-from __future__ import annotations
-
 import logging
 import os
 import platform

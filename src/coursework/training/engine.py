@@ -12,8 +12,6 @@ Under ``torchrun`` every process sees the same batches and takes its share of th
 loss is divided by the number of samples of the *whole* batch: the gradients are those of one process.
 """
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
@@ -46,9 +44,7 @@ class Plan:
     warmup: Dropout = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm
     patience: Count | None = None  # epochs without a better monitor before the run stops
-    monitor: str | None = (
-        "loss"  # validation metric that decides which weights are kept; None: last
-    )
+    monitor: str | None = "loss"  # metric that decides which weights are kept; None: the last
     mode: Literal["min", "max"] = "min"  # whether a smaller or a larger monitor is better
     second_monitor: str | None = None  # larger is better; with it, see ``_Training.judge``
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where it is fast
@@ -112,6 +108,8 @@ class Lazy(Sequence[Any]):
         return self._rows[index]
 
 
+# (model, batch) -> loss *summed* over the samples, number of samples; and perhaps further sums, such as
+# {"accuracy": hits}, recorded as train_accuracy
 Loss = Callable[[nn.Module, Any], tuple[Tensor, int] | tuple[Tensor, int, Mapping[str, float]]]
 
 
@@ -119,33 +117,19 @@ def fit(
     model: nn.Module,
     plan: Plan,
     *,
-    batches: Callable[[int], Sequence[Any]],
+    batches: Callable[[int], Sequence[Any]],  # of an epoch, from 0: a function of it and the seed
     loss: Loss,
-    validate: Callable[[nn.Module], dict[str, float]],
-    parameters: Iterable[Any] | None = None,
-    shard: bool = True,
-    line: Callable[[Mapping[str, float], int], str] | None = None,
-    log_every: int = 1,
+    validate: Callable[[nn.Module], dict[str, float]],  # in eval mode, no gradients: the metrics
+    parameters: Iterable[Any] | None = None,  # or groups; where they are not model.parameters()
+    shard: bool = True,  # over processes; not full-graph batches, which every process repeats
+    line: Callable[[Mapping[str, float], int], str] | None = None,  # of an epoch's record, epochs
+    log_every: int = 1,  # epochs; the last one is always printed
     **saving: Any,
 ) -> Fit:
-    """Train ``model`` in place and leave it with its best weights.
+    """Train ``model``, seeded before it is built, in place and leave it with its best weights.
 
-    Args:
-        model: The network; seed before building it.
-        plan: Hyper-parameters of the optimisation.
-        batches: Epoch (from 0) -> its batches, a function of the epoch and the run's seed only.
-        loss: (model, batch) -> (loss *summed* over the samples of the batch, number of samples); a third
-            item may hold further sums, such as ``{"accuracy": hits}``, recorded as ``train_accuracy``.
-        validate: model (in eval mode, no gradients) -> metrics; must contain ``plan.monitor``.
-        parameters: Parameter groups where they are not simply ``model.parameters()``.
-        shard: Split batches over processes; False for full-graph batches that every process repeats.
-        line: (record of an epoch, number of epochs) -> what is printed of it.
-        log_every: Print every so many epochs (the last one always).
-        saving: Fields of :class:`Saving`: where checkpoints go, whether to resume, where to log.
-
-    Raises:
-        TrainingError: If a loss or a gradient is not finite (the last good checkpoint is kept, and
-            the batch beside it as ``bad_batch.pt``), or a checkpoint belongs to another run.
+    A loss or gradient that is not finite is a ``TrainingError``; the last good checkpoint is kept, and the
+    batch beside it as ``bad_batch.pt``. Further arguments are fields of :class:`Saving`.
     """
     groups = list(model.parameters() if parameters is None else parameters)
     now = _Training(model, plan, groups, shard, Saving(**saving))
@@ -171,14 +155,10 @@ def fit(
 class Saving:
     """Where a training is stored, and what it is."""
 
-    run_dir: Path | None = (
-        None  # of last.pt and best.pt; None keeps the best weights in memory only
-    )
+    run_dir: Path | None = None  # of last.pt and best.pt; None keeps the best weights in memory
     resume: bool = False  # go on from last.pt if there is one
     identity: Mapping[str, Any] = field(default_factory=dict)  # a checkpoint of another is refused
-    bundle: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # stored with best.pt: vocabulary, config
+    bundle: Mapping[str, Any] = field(default_factory=dict)  # in best.pt: vocabulary, config
     log: Callable[[str], None] | None = print  # None: silence
     checkpoint_seconds: float = 120.0  # shortest time between two checkpoints within an epoch
 
@@ -214,7 +194,6 @@ class _Training:
         return self.state.epoch >= self.plan.epochs or waited_enough
 
     def set_rate(self, progress: float) -> None:
-        """Give every parameter group its learning rate."""
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * self.plan.rate(progress)
 
@@ -227,9 +206,9 @@ class _Training:
         whole, everyone = self.over_processes(total.detach(), count)
         # Gradients of several processes are averaged: undo that, and divide by the whole batch.
         self.fabric.backward(total * (self.processes / max(everyone, 1)))
-        if self.plan.clip_norm is not None:
+        if (most := self.plan.clip_norm) is not None:
             norm = self.fabric.clip_gradients(
-                self.wrapped, self.optimizer, max_norm=self.plan.clip_norm, error_if_nonfinite=False
+                self.wrapped, self.optimizer, max_norm=most, error_if_nonfinite=False
             )
         else:
             norm = _gradient_norm(self.optimizer)
@@ -296,23 +275,18 @@ class _Training:
         """
         if self.plan.monitor is None:
             return True
-        good = []
-        for monitor, mode in (
-            (self.plan.monitor, self.plan.mode),
-            (self.plan.second_monitor, "max"),
-        ):
-            if monitor is None:
-                continue
+        good, monitors = [], {self.plan.monitor: self.plan.mode}
+        if self.plan.second_monitor is not None:
+            monitors[self.plan.second_monitor] = "max"
+        for monitor, mode in monitors.items():
             if monitor not in metrics:
                 known = ", ".join(sorted(metrics))
                 raise ConfigError(
                     f"monitor is {monitor!r}, but validation yields {known}; set one."
                 )
             value, best = metrics[monitor], self.state.reached.get(monitor)
-            tie_counts = self.plan.second_monitor is not None
-            good.append(
-                best is None or _better(value, best, mode) or (tie_counts and value == best)
-            )
+            tie = len(monitors) == 2 and value == best
+            good.append(best is None or tie or _better(value, best, mode))
             if good[-1]:
                 self.state.reached[monitor] = value
         self.state.waited = 0 if any(good) else self.state.waited + 1
@@ -324,8 +298,6 @@ class _Training:
             self.model.load_state_dict(self.best_weights)
         self.model.eval().to("cpu")
         return self.state
-
-    # ------------------------------------------------------------------------------- clock and files
 
     def start_clock(self) -> None:
         self.started = self.saved = time.perf_counter()
@@ -373,7 +345,7 @@ class _Training:
             )
         identity = dict(self.saving.identity)
         if found["identity"] != identity:
-            changed = sorted(k for k in identity if found["identity"].get(k) != identity[k])
+            changed = sorted(k for k, v in identity.items() if found["identity"].get(k) != v)
             raise TrainingError(
                 f"Checkpoint {path} belongs to another run (different: {', '.join(changed)}); "
                 "train without --resume, or with the options of that run."

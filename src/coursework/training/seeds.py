@@ -1,7 +1,5 @@
 """Randomness: one seed for a run, named streams derived from it, deterministic algorithms on."""
 
-from __future__ import annotations
-
 import os
 import random
 import zlib
@@ -15,9 +13,6 @@ def seed_everything(seed: int) -> None:
 
     ``index_add`` on two threads sums in changing order otherwise, so graph networks need the
     deterministic kernels even on a CPU.
-
-    Args:
-        seed: Any non-negative integer.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS at its first use
     random.seed(seed)
@@ -30,12 +25,7 @@ def seed_everything(seed: int) -> None:
 
 
 def derive(seed: int, *stream: str | int) -> int:
-    """Seed of a named stream: independent of the others, the same in every process.
-
-    Example:
-        >>> derive(0, "shuffle", 3) == derive(0, "shuffle", 3)
-        True
-    """
+    """Seed of a named stream: independent of the others, the same in every process."""
     key = "/".join([str(seed), *map(str, stream)])
     return zlib.crc32(key.encode()) | (zlib.adler32(key.encode()) << 32) & (2**63 - 1)
 

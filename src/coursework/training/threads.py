@@ -1,7 +1,5 @@
 """How many threads a computation takes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
