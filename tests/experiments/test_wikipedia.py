@@ -217,6 +217,17 @@ def test_statistics_are_those_of_the_fitted_pages(run: Run) -> None:
             assert (columns.std(0, correction=0) - 1).abs().max() < 1e-4
 
 
+def test_a_page_of_a_group_of_four_has_half_the_weight(graph: pages.WikipediaGraph) -> None:
+    task = wikipedia.task_of(Inputs(graph, 5), "strict", BRIEF, 0)
+    assert task.groups is not None
+    size = torch.bincount(task.groups)[task.groups]
+    torch.testing.assert_close(
+        task.weights * size.sqrt(), task.weights[0] * size[0].sqrt() * torch.ones(600)
+    )
+    assert float(task.weights[task.rows].mean()) == pytest.approx(1)
+    assert bool((wikipedia.task_of(Inputs(graph, 5), "random", BRIEF, 0).weights == 1).all())
+
+
 def test_twin_lookup_by_hand() -> None:
     y = np.array([1.0, 5.0, 3.0, 9.0, 7.0, 99.0])
     group = np.array([0, 0, 1, 2, 0, 1])

@@ -189,3 +189,11 @@ def test_shuffled_graphs(graph: WikipediaGraph, what: Literal["links", "pages"])
     else:
         assert torch.equal(after.sort().values, before.sort().values)
     assert len(edges & {*map(tuple, graph.edge_index.t().tolist())}) < 0.5 * len(edges)
+
+
+def test_pages_with_the_same_links_get_one_prediction(graph: WikipediaGraph) -> None:
+    inputs, values = Inputs(graph), np.arange(graph.num_nodes, dtype=float)
+    averaged, group = inputs.alike_pages @ values, graph.twin_group.numpy()
+    for page in range(0, graph.num_nodes, 20):
+        near = np.unique([*np.flatnonzero(group == group[page]), *inputs.near[page].indices])
+        assert averaged[page] == pytest.approx(values[near].mean())

@@ -17,6 +17,7 @@ from parity import (
 from torch import Tensor
 
 from coursework.models.graph_conv import (
+    ColumnRegressor,
     GraphRegressor,
     PlainGraphConvolution,
     aggregate,
@@ -194,3 +195,14 @@ test_wrong_arguments = refused(
     (lambda: regressor()(normal(4, 5), HAND, normal(4, 1)), "extra must have shape"),
     (lambda: regressor(extra_features=1)(normal(4, 5), HAND), "extra must be a tensor"),
 )
+
+
+def test_column_regressor_by_hand() -> None:
+    model = ColumnRegressor(3, 4, 0.5, 0.4)
+    x = torch.randn(5, 3)
+    assert not torch.equal(model(x), model(x))  # dropout
+    model.eval()
+    h = (x @ model.W_1.weight.T + model.W_1.bias).relu()
+    h = h + (h @ model.W_2.weight.T + model.W_2.bias).relu()
+    torch.testing.assert_close(model(x), h @ model.w.weight[0] + model.w.bias)
+    torch.testing.assert_close(model(x[[2, 0]]), model(x)[[2, 0]])
