@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ PLAIN = "Il a dit : \"C'est l'heure d'aller là-bas...\" fin !"
 VARIANTS = {typed_: [s for s, plain in SIGNS.items() if plain == typed_] for typed_ in "'-\" "}
 
 
+@hypothesis.settings(deadline=None)
 @given(st.data())
 def test_signs_of_all_kinds_are_read_as_the_plain_ones(data: st.DataObject) -> None:
     text = "".join(
