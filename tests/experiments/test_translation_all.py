@@ -14,8 +14,8 @@ from coursework.experiments.translation_all import PRESETS
 def test_the_recurrent_network_learns_subwords_too(standin: Path) -> None:
     small = override(
         PRESETS["rnn"],
-        ["rnn.width=32", "rnn.hidden=48", "pairs=900", "vocabulary=150", "batch_size=500", "beam=2",
-         "rnn.plan.epochs=5", "rnn.plan.learning_rate=1e-2"],
+        ["rnn.width=32", "rnn.hidden=48", "pairs=500", "vocabulary=150", "batch_size=200", "beam=2",
+         "rnn.plan.epochs=3", "rnn.plan.learning_rate=2e-2"],
     )  # fmt: skip
     run = translation.train(Job("translation_all", small, log=None))
     assert run.metrics["test_bleu"] > run.metrics["memory.test_bleu"]
