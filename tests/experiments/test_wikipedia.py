@@ -405,3 +405,14 @@ def test_sentences_about_copies_are_those_of_the_records(name: str) -> None:
     assert error("ensemble", "fresh_mae_ln") > 2.8 * error(
         "ensemble"
     )  # "about three times or more"
+
+
+@pytest.mark.parametrize("ending", ["", "-squirrel"])
+def test_the_propagation_network_is_not_shown_to_be_better_than_boosting(ending: str) -> None:
+    records = (store.read(f"wikipedia-{name}{ending}") for name in ("sign", "baselines"))
+    network, boosting = (
+        record["metrics"][f"strict.{model}.test_mae_ln"]["values"]
+        for record, model in zip(records, ("sign_ensemble", "boosting"), strict=True)
+    )
+    difference = summarise([a - b for a, b in zip(network, boosting, strict=True)])
+    assert difference["low"] < 0 < difference["mean"]
