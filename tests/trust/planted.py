@@ -84,9 +84,9 @@ def main() -> int:
     options = parser.parse_args()
     known = RECORD.read_text(encoding="utf-8").splitlines() if options.again else []
     chosen = [one for one in planted() if options.words in f"{one.promise} {one[1:]}"]
+    mutate.prepare()
     for name in [name for name in sys.modules if name.partition("_")[0].startswith("coursework")]:
         del sys.modules[name]  # what the reader of the list imported would not be found changed
-    mutate.prepare()
     sound: set[str] = set()
     rows, found = [], Counter[str]()
     for one in chosen:
