@@ -19,6 +19,7 @@ TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
 SHAPES = ((), (3,), (4,))  # of the colours of a pixel
+UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
 
 # Colour of every class, uint8 [C, 3]; the background is white. The ten are those of Petroff (2021),
 # which people who confuse colours can tell apart.
@@ -81,7 +82,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.array(picture.convert("RGBA"))
             plain = picture.mode in ("L", "RGB", "I", "F")
             return np.array(picture if plain else picture.convert("RGB"))
-    except (*archives.BROKEN, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         what = f"{path} is neither an image nor an array file that can be read"
         raise DataError(f"{what}; give a whole PNG, JPEG, .npy or .npz.") from error
 
