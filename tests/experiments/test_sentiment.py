@@ -446,7 +446,7 @@ def test_ensemble_mixes_on_validation_and_resumes(
     )
 
 
-def test_members_of_the_best_preset_are_the_runs_of_the_full_one(
+def test_members_of_the_best_preset_are_the_pretrained_runs(
     standin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members: list[Job] = []
@@ -457,7 +457,7 @@ def test_members_of_the_best_preset_are_the_runs_of_the_full_one(
 
     monkeypatch.setattr(sentiment, "fit_network", stop)
     monkeypatch.setattr(sentiment, "prepare", lambda config: MagicMock())
-    for preset in ("best", "full"):
+    for preset in ("best", "pretrained"):
         with pytest.raises(KeyboardInterrupt):
             base.train_seed("sentiment", sentiment.PRESETS[preset], preset, 0, resume=True)
     first, alone = members

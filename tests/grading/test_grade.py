@@ -253,7 +253,7 @@ def line(key: str = "1(d)", outcomes: dict[str, Outcome] | None = None, **change
 
 def test_a_line_is_as_good_as_its_worst_evidence() -> None:
     assert line().verdict == "holds"
-    assert line().says == "2 of 2 cases pass, 1 of 1 numbers recorded"
+    assert line().says == "2 of 2 cases pass, 2 of 2 numbers recorded"
     assert line(outcomes={}).verdict == "not run"
     one, other = grade.tests_of(item("1(d)"))
     assert line(outcomes={one: Outcome(1)}).verdict == "not run"
