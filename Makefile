@@ -39,6 +39,7 @@ lint: $(STAMP)       ## style and types
 
 full: $(STAMP)       ## the reported results, on the real data (hours on a laptop)
 	$(BIN)/coursework train sentiment --preset full --seeds 3
+	$(BIN)/coursework train sentiment --preset pretrained --seeds 2
 	$(BIN)/coursework train sentiment --preset best --resume
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train tweets --preset full
@@ -60,16 +61,19 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia --preset baselines --seeds 10
 	$(BIN)/coursework train wikipedia --preset baselines-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset baselines-crocodile --seeds 10
-	$(BIN)/coursework train wikipedia --preset strict --seeds 10
-	$(BIN)/coursework train wikipedia --preset strict-squirrel --seeds 10
-	$(BIN)/coursework train wikipedia --preset strict-crocodile --seeds 10
+	$(BIN)/coursework train wikipedia --preset sign --seeds 10
+	$(BIN)/coursework train wikipedia --preset sign-squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset sign-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
+	$(BIN)/coursework train wikipedia_study --preset strict --seeds 10
 	$(BIN)/coursework train large_graph --preset full
 	$(BIN)/coursework train cora --preset full --seeds 20
+	$(BIN)/coursework train cora --preset control --seeds 20
 	$(BIN)/coursework train cora --preset converged --seeds 20
 	$(BIN)/coursework train cora --preset best --seeds 20
 	$(BIN)/coursework train cora --preset planetoid --seeds 100
 	$(BIN)/coursework train cora --preset grand --seeds 20
+	$(BIN)/coursework train cora --preset gcnii --seeds 6
 	$(BIN)/coursework train cora --preset citeseer --seeds 10
 	$(BIN)/coursework train cora_study --preset full --seeds 3
 	$(BIN)/coursework train segmentation --preset full --seeds 5

@@ -203,6 +203,19 @@ def test_links_lead_somewhere(page: str) -> None:
         assert (path.parent / target).exists(), f"{page} links to {target}"
 
 
+def test_make_full_records_every_result_with_its_seeds() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / "writeup/results").glob("*-*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if "preset" in record and record["experiment"] != "bench":
+            command = f"train {record['experiment']} --preset {record['preset']}"
+            found = re.search(
+                rf"{command}(?: --seeds (\d+))?(?: --resume)?$", makefile, re.MULTILINE
+            )
+            assert found, path.name
+            assert int(found[1] or 1) == len(record["seeds"]), path.name
+
+
 def test_readme_names_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

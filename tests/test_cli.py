@@ -191,8 +191,8 @@ def test_a_record_counts_how_often_its_test_part_was_opened(
     # as it was recorded before there was a count
     path.write_text(json.dumps(record), encoding="utf-8")
     (tmp_path / "build" / "results" / "cora-full.json").unlink()
-    assert store.test_looks("cora-full") == 1
-    assert store.test_looks("cora-best") == 0
+    assert store.looks("cora-full") == 1
+    assert store.looks("cora-best") == 0
 
 
 def test_a_record_is_replaced_by_one_of_as_many_seeds_only(

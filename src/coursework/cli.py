@@ -191,7 +191,7 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
     folder = settings.results_dir() if official else settings.build_dir() / "results"
     record = store.make_record(name, runs)
     if any("test_" in metric for metric in record["metrics"]):
-        record["notes"]["test_looks"] = store.test_looks(name) + 1
+        record["notes"]["test_looks"] = store.looks(name) + 1
     path = store.write(record, folder)
     metrics = store.read(name, folder)["metrics"].items()
     rows = [(key, spread(metric), interval(metric, ".4f")) for key, metric in metrics]

@@ -172,6 +172,7 @@ def test_other_data_are_another_run(
 @pytest.mark.usefixtures("standins")
 def test_evaluate_repeats_the_test_metrics(run: base.Run, folder: Path) -> None:
     stored = {key: value for key, value in run.metrics.items() if "skip.test_" in key}
+    assert segmentation.evaluate(folder) == stored
     for name in ("skip", "noskip"):
         part = segmentation.evaluate(folder / name / "best.pt")
         assert part == {key: value for key, value in stored.items() if key.startswith(f"{name}.")}

@@ -94,20 +94,11 @@ def test_other_data_are_another_run(trained: Any, monkeypatch: pytest.MonkeyPatc
         train(run.config, 1, folder=folder, resume=True)
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_evaluate_reproduces_the_run(
-    trained: Any, standin: Path, tmp_path: Path, int8: bool
-) -> None:
+def test_evaluate_reproduces_the_run(trained: Any, standin: Path, tmp_path: Path) -> None:
     run, folder, _ = trained
     again = sentiment.evaluate(folder / "best.pt")
     assert again == {key: run.metrics[key] for key in ("test_accuracy", "test_f1", "test_loss")}
-    small = base.shrink(folder / "best.pt", tmp_path / "small.pt", int8)
-    weights, rounded = (
-        base.restore(f, "sentiment", sentiment.Config)[2] for f in (folder / "best.pt", small)
-    )
-    for name, value in weights.items():  # within half a step of the largest number of its row
-        step = value.abs().amax(dim=-1, keepdim=True) / (127 if int8 and value.ndim == 2 else 1000)
-        assert bool(((value - rounded[name]).abs() <= 0.51 * step + 1e-6).all()), name
+    small = base.shrink(folder / "best.pt", tmp_path / "small.pt")
     accuracy = sentiment.evaluate(small)["test_accuracy"]
     assert accuracy == pytest.approx(run.metrics["test_accuracy"], abs=0.005)
     few = sentiment.evaluate(small, limit=50)

@@ -233,6 +233,10 @@ def test_layer_weights_move_both_ways_and_start_equal(options: dict) -> None:
     assert list(own.state_dict()) == list(reference.state_dict())
     assert all(torch.equal(own.state_dict()[k], v) for k, v in reference.state_dict().items())
     nn.LSTM(INPUT, HIDDEN, **options).load_state_dict(own.state_dict())
+    mine, theirs = ([[w.shape for w in row] for row in m.all_weights] for m in (own, reference))
+    assert mine == theirs
+    own.flatten_parameters()  # what code for nn.LSTM calls changes nothing
+    assert str(own).removeprefix("LSTM(").startswith(f"{INPUT}, {HIDDEN}, num_layers=")
 
 
 # The layer has a backward pass of its own for sequences of one length; these tests are for it.

@@ -18,7 +18,7 @@ from coursework.data.archives import BROKEN
 from coursework.errors import DataError
 
 Arrays = dict[str, np.ndarray]
-LOCK_TIMEOUT = 1800.0  # seconds; a first download on a slow line takes minutes
+LOCK_TIMEOUT = 4 * 3600.0  # seconds; the language model of the tweets takes more than an hour
 
 
 def unwritable(path: Path, error: OSError) -> DataError:
@@ -30,14 +30,14 @@ def unwritable(path: Path, error: OSError) -> DataError:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the lock ``name`` against other processes and threads, for half an hour at most."""
+    """Hold the lock ``name`` against other processes and threads, for four hours at most."""
     path = settings.cache_dir() / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = FileLock(path, timeout=LOCK_TIMEOUT)
         holder.acquire()
     except Timeout as error:
-        what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 60:.0f} minutes"
+        what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 3600:.0f} hours"
         raise DataError(f"{what}; wait for it, or end it.") from error
     except OSError as error:
         raise unwritable(path, error) from error

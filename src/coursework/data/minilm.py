@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
@@ -23,23 +24,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _USER, _LINK = re.compile(r"(?<!\w)@\w+"), re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
-_TYPES = {"F32": np.float32, "F16": np.float16, "I64": np.int64}
-
-
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Arrays by name: the size of the header in 8 bytes, the header as JSON, then the values."""
-    raw = path.read_bytes()
-    with archives.reading(path, TypeError):
-        start = 8 + int.from_bytes(raw[:8], "little")
-        header = json.loads(raw[8:start])
-        header.pop("__metadata__", None)
-        found = {}
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            content = bytearray(raw[start + begin : start + end])  # writable, as torch wants it
-            values = np.frombuffer(content, _TYPES[entry["dtype"]])
-            found[name] = values.reshape(entry["shape"])
-        return found
 
 
 def plain(text: str) -> str:
@@ -80,8 +64,11 @@ def load() -> MiniLM:
 
     source = sources.find("minilm")
     files = {path.name: path for path in source.files}
+    weights = files["model.safetensors"]
+    with archives.reading(weights, SafetensorError):
+        arrays = load_file(weights)
     return MiniLM(
-        read_safetensors(files["model.safetensors"]),
+        arrays,
         json.loads(files["config.json"].read_text(encoding="utf-8")),
         Tokenizer.from_file(str(files["tokenizer.json"])),
         source,

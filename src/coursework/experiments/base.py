@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from coursework import settings
@@ -153,34 +152,15 @@ def restore(
             f"Checkpoint {path} belongs to {bundle['experiment']}, not to {experiment}; name another."
         )
     with checkpoints.fitting(path, experiment):
-        weights = {name: _widened(value) for name, value in state["model"].items()}
+        weights = {k: v.float() if v.is_floating_point() else v for k, v in state["model"].items()}
         return config_type(**bundle["config"]), bundle, weights
 
 
-def shrink(checkpoint: Path | str, path: Path | str, int8: bool = False) -> Path:
-    """Write a checkpoint without optimiser, small enough to keep.
-
-    In half precision, or with ``int8`` in whole numbers from -127 to 127 and a scale for each row of a
-    matrix.
-    """
+def shrink(checkpoint: Path | str, path: Path | str) -> Path:
+    """Write a checkpoint without optimiser and in half precision, small enough to keep."""
     state = checkpoints.load(Path(checkpoint))
-    weights = {name: _narrowed(value, int8) for name, value in state["model"].items()}
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in state["model"].items()}
     return checkpoints.save({"model": weights, "bundle": state["bundle"]}, Path(path))
-
-
-def _narrowed(value: Tensor, int8: bool) -> Any:
-    if not value.is_floating_point():
-        return value
-    if not int8 or value.ndim != 2:
-        return value.half()
-    scale = (value.abs().amax(dim=1, keepdim=True).clamp(min=1e-4) / 127).half()  # [rows, 1]
-    return {"int8": (value / scale.float()).round().clamp(-127, 127).to(torch.int8), "scale": scale}
-
-
-def _widened(value: Any) -> Tensor:
-    if isinstance(value, Mapping):
-        return value["int8"].float() * value["scale"].float()
-    return value.float() if value.is_floating_point() else value
 
 
 def parameters(model: nn.Module) -> int:

@@ -388,11 +388,14 @@ def training_log(run: Run, variant: str) -> str:
 
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
-    """Test metrics of a ``best.pt``."""
-    config, bundle, weights = restore(checkpoint, "cora", Config)
+    """Test metrics of a ``best.pt``; the folder of a run gives all its models."""
+    path = Path(checkpoint)
+    if path.is_dir() and (parts := sorted(path.glob("*/best.pt"))):
+        return {key: value for part in parts for key, value in evaluate(part).items()}
+    config, bundle, weights = restore(path, "cora", Config)
     graph = planetoid.load(config.dataset)
     inputs = prepare(graph)
-    with checkpoints.fitting(checkpoint, "cora"):  # the stand-in, for example, has other words
+    with checkpoints.fitting(path, "cora"):  # the stand-in, for example, has other words
         variant, seed = str(bundle["variant"]), int(bundle["seed"])
         name: Any = variant.split(".")[0]
         model = build(name, config, inputs)

@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from coursework.config import Count, Dropout, config
 from coursework.data import cache, minilm, sentiment140
 from coursework.data.splits import Split
-from coursework.errors import ConfigError, TrainingError
+from coursework.errors import ConfigError
 from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, parameters, restore
 from coursework.experiments.sentiment import scores
 from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
 from coursework.experiments.tweets import as_arrow
 from coursework.models.bert import Bert, BertClassifier
-from coursework.stats import wilson
 from coursework.training import checkpoints, devices, engine, seeds
 
 _VERSION = 1  # raise it when the texts are read or cut in another way
@@ -249,37 +248,24 @@ def lexicon(corpus: Corpus) -> dict[str, float]:
 def train(job: Job) -> Run:
     """Fine-tune, or fit the output layer alone, then look at the test tweets once."""
     config, corpus = job.config, prepare(job.config)
-    notes: dict[str, Any] = {}
-    curves: dict[str, Any] = {}
+    notes: dict[str, Any] = {"minilm": corpus.pretrained.source.as_record()}
+    fits: dict[str, engine.Fit] = {}
     if config.frozen:
-        metrics = lexicon(corpus)
-        model = fit_output(job, corpus)
-        held_out = scores(
-            final_logits(model, corpus.validation, config.plan), corpus.validation.labels
-        )
+        metrics, model = lexicon(corpus), fit_output(job, corpus)
+        logits = final_logits(model, corpus.validation, config.plan)
+        held_out = scores(logits, corpus.validation.labels)
         metrics |= {f"validation_{name}": value for name, value in held_out.items()}
     else:
         model, fit = fine_tune(job, corpus)
-        curves, metrics = {"minilm": fit.history}, dict(fit.best)
+        fits, metrics = {"minilm": fit}, dict(fit.best)
         for name in ("best_epoch", "precision", "samples_per_second"):
             notes[name] = getattr(fit, name)
         notes["training_seconds"] = fit.seconds
-    n, labels = len(corpus.test), corpus.test.labels
     logits = final_logits(model, corpus.test, config.plan)
-    metrics |= {f"test_{name}": value for name, value in scores(logits, labels).items()}
-    notes |= {
-        "parameters": parameters(model),
-        "sizes": {k: len(getattr(corpus, k)) for k in ("training", "validation", "test")},
-        "confusion": sentiment.confusion(logits, labels).tolist(),
-        "minilm": corpus.pretrained.source.as_record(),
-        "intervals": {
-            name: (*wilson(round(value * n), n), f"Wilson, {n:,} test tweets")
-            for name, value in metrics.items()
-            if name.endswith("test_accuracy")
-        },
-    }
-    artefacts = {"logits": logits, "labels": labels, "split": corpus.split}
-    return job.run(metrics, corpus.tweets.source, curves=curves, notes=notes, artefacts=artefacts)
+    result = scores(logits, corpus.test.labels)
+    metrics |= {f"test_{name}": value for name, value in result.items()}
+    notes["parameters"] = parameters(model)
+    return sentiment.run_of(job, corpus, metrics, logits, fits, notes)
 
 
 # --------------------------------------------------------------------------------------- trained models
@@ -312,18 +298,9 @@ def load(checkpoint: Path | str) -> Classifier:
 
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
-    """Test metrics of a checkpoint on the test tweets of its own split.
-
-    Raises:
-        TrainingError: If other data are in use: its test tweets could be training tweets then.
-    """
+    """Test metrics of a checkpoint on the test tweets of its own split."""
     classifier, tweets = load(checkpoint), sentiment140.load()
-    here = tweets.source.as_record() | {"tweets": len(tweets.labels)}
-    if any(classifier.data[key] != here[key] for key in ("standin", "tweets")):
-        raise TrainingError(
-            f"Checkpoint {checkpoint} was trained on other tweets ({classifier.data['source']}) than "
-            f"those in use ({here['source']}); give it its data, or train again."
-        )
+    sentiment.refuse_other_tweets(checkpoint, classifier.data, tweets.source, len(tweets.labels))
     rows = split_rows(len(tweets.labels), classifier.config).test
     test = encode(classifier.pretrained, tweets, rows, classifier.config.max_length)
     result = scores(final_logits(classifier.model, test, classifier.config.plan), test.labels)

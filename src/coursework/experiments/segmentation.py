@@ -352,8 +352,11 @@ def load(checkpoint: Path | str) -> Segmenter:
 
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
-    """Test metrics, named as in :func:`train`."""
-    trained = load(checkpoint)
+    """Test metrics, named as in :func:`train`; the folder of a run gives both variants."""
+    path = Path(checkpoint)
+    if path.is_dir() and (parts := sorted(path.glob("*/best.pt"), reverse=True)):
+        return {key: value for part in parts for key, value in evaluate(part).items()}
+    trained = load(path)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
     name = "skip" if trained.skip else "noskip"

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from coursework.config import Count, Dropout, Positive, config
 from coursework.data import cache, embeddings, sentiment140
+from coursework.data.sources import Source
 from coursework.data.splits import Split
 from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
@@ -69,8 +70,12 @@ class Config:
     embedding_dropout: Dropout = 0.2
     word_dropout: Dropout = 0.0  # share of training words replaced by <unk>
     label_smoothing: Dropout = 0.05  # labels come from emoticons and are noisy
-    labelled: Annotated[int, Field(ge=60)] | None = None  # training tweets with a label, the first
-    language_model: sentiment_lm.Config | None = None  # which the network is first; None: it is not
+    labelled: Annotated[int, Field(ge=60)] | None = (
+        None  # labels of so many tweets are read; None: all
+    )
+    language_model: sentiment_lm.Config | None = (
+        None  # what the network learns first; None: nothing
+    )
     embedding_rate: Positive = 1.0  # learning rate of the word vectors, as a share of the others'
     batch_size: Count = 512
     baselines: bool = True  # also fit the linear baselines
@@ -78,7 +83,7 @@ class Config:
     plan: Plan = PLAN
 
 
-# The language model has taught it most: two epochs, and word vectors that move slowly.
+# After the language model: fewer epochs, and a smaller rate for the word vectors.
 PRETRAINED = Config(
     embedding_dim=200, hidden_size=256, label_smoothing=0.0, embedding_rate=0.3, baselines=False,
     language_model=sentiment_lm.Config(),
@@ -324,7 +329,7 @@ def train(job: Job) -> Run:
         "tweets_per_second": fit.samples_per_second,
         "training_seconds": fit.seconds,
     }
-    run = _run(job, corpus, metrics, logits, {"bilstm": fit}, notes)
+    run = run_of(job, corpus, metrics, logits, {"bilstm": fit}, notes)
     run.artefacts["classifier"] = Classifier(model, corpus.vocabulary, config, corpus.data)
     return run
 
@@ -367,7 +372,7 @@ def train_ensemble(job: Job, corpus: Corpus) -> Run:
         "weights": dict(zip(("networks", "linear"), weights.tolist(), strict=True)),
         "training_seconds": sum(fit.seconds for fit in fits.values()),
     }
-    return _run(job, corpus, metrics, mixed["test"], fits, notes)
+    return run_of(job, corpus, metrics, mixed["test"], fits, notes)
 
 
 def linear_odds(corpus: Corpus, *parts: str) -> dict[str, dict[str, np.ndarray]]:
@@ -379,11 +384,11 @@ def linear_odds(corpus: Corpus, *parts: str) -> dict[str, dict[str, np.ndarray]]
     }
 
 
-def _run(
-    job: Job, corpus: Corpus, metrics: dict[str, float], logits: np.ndarray,
+def run_of(
+    job: Job, corpus: Any, metrics: dict[str, float], logits: np.ndarray,
     fits: dict[str, engine.Fit], notes: dict[str, Any],
 ) -> Run:  # fmt: skip
-    """The record, with what every run has: sizes, confusion, intervals, curves."""
+    """The record, with what every run on tweets has: sizes, confusion, intervals, curves."""
     labels, n = corpus.test.labels, len(corpus.test)
     notes["sizes"] = dict(zip(("train", "validation", "test"), corpus.split.sizes, strict=True))
     notes["confusion"] = confusion(logits, labels).tolist()
@@ -450,20 +455,22 @@ def load(checkpoint: Path | str) -> Classifier:
         return Classifier(model.eval(), vocabulary, config, dict(bundle["data"]))
 
 
-def evaluate(checkpoint: Path | str, limit: int | None = None) -> dict[str, float]:
-    """Test metrics of a checkpoint on the (first ``limit``) test tweets of its own split.
-
-    Raises:
-        TrainingError: If other data are in use: its test tweets could be training tweets then.
-    """
-    classifier, tweets = load(checkpoint), sentiment140.load_tokens()
-    trained_on, here = classifier.data, tweets.source
-    if trained_on["standin"] != here.is_standin or trained_on["tweets"] != len(tweets.labels):
+def refuse_other_tweets(
+    checkpoint: Path | str, trained_on: dict[str, Any], source: Source, tweets: int
+) -> None:
+    """Raise TrainingError if a test tweet could have been one for the training of this checkpoint."""
+    if trained_on["standin"] != source.is_standin or trained_on["tweets"] != tweets:
         raise TrainingError(
             f"Checkpoint {checkpoint} was trained on {trained_on['tweets']:,} tweets "
-            f"({trained_on['source']}), but {len(tweets.labels):,} ({here.label}) are in use; "
+            f"({trained_on['source']}), but {tweets:,} ({source.label}) are in use; "
             "give it its data, or train again."
         )
+
+
+def evaluate(checkpoint: Path | str, limit: int | None = None) -> dict[str, float]:
+    """Test metrics of a checkpoint on the (first ``limit``) test tweets of its own split."""
+    classifier, tweets = load(checkpoint), sentiment140.load_tokens()
+    refuse_other_tweets(checkpoint, classifier.data, tweets.source, len(tweets.labels))
     rows = split_rows(len(tweets.labels), classifier.config).test[:limit]
     test = encode(tweets, rows, classifier.vocabulary, classifier.config.max_length)
     result = scores(final_logits(classifier.model, test), test.labels)

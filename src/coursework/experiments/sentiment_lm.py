@@ -89,7 +89,8 @@ def perplexity(model: LanguageModel, tweets: Encoded, most: int) -> float:
     total = count = 0.0
     for rows in equal_length_batches(tweets.lengths[:most], 16):
         if tweets.lengths[rows[0]] > 1:
-            queries, targets = model.queries(tweets.batch(rows)[0])  # [n, E], [n]
+            tokens = tweets.batch(rows)[0].to(model.bias.device)  # [B, T]
+            queries, targets = model.queries(tokens)  # [n, E], [n]
             scores = F.linear(queries, model.embedding.table.weight, model.bias).float()  # [n, V]
             total += float(F.cross_entropy(scores, targets, reduction="sum"))
             count += len(targets)

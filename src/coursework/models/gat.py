@@ -186,6 +186,13 @@ class GraphAttentionLayer(nn.Module):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    def extra_repr(self) -> str:
+        """The options, for `print(layer)`."""
+        return (
+            f"n_heads={self.n_heads}, n_hidden={self.n_hidden}, is_concat={self.is_concat}, "
+            f"dropout={self.dropout}, alpha={self.alpha}"
+        )
+
     def transform(self, h: Tensor) -> Tensor:
         """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""
         expect("h", h, "N F", F=self.in_features)

@@ -182,14 +182,13 @@ def seeds_of(name: str) -> int:
     return 0
 
 
-def test_looks(name: str) -> int:
+def looks(name: str) -> int:
     """How often a training of this name has opened its test part, as far as its records say."""
     found = [0]
     for folder in (settings.results_dir(), settings.build_dir() / "results"):
         with contextlib.suppress(ResultsError):
-            found.append(
-                read(name, folder)["notes"].get("test_looks", 1)
-            )  # at least once, if older
+            notes = read(name, folder)["notes"]
+            found.append(notes.get("test_looks", 1))  # an older record: at least once
     return max(found)
 
 

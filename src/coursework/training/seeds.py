@@ -19,7 +19,7 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that we call still read the global state
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    # else every new tensor is filled with NaN before it is written: a seventh of a training step
+    # else every new tensor is filled with NaN before it is written, which takes time in every step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
