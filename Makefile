@@ -66,6 +66,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia --preset sign-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
 	$(BIN)/coursework train wikipedia_study --preset strict --seeds 10
+	$(BIN)/coursework train wikipedia_study --preset strict-squirrel --seeds 10
 	$(BIN)/coursework train large_graph --preset full
 	$(BIN)/coursework train cora --preset full --seeds 20
 	$(BIN)/coursework train cora --preset control --seeds 20

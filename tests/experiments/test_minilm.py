@@ -239,7 +239,7 @@ def test_learns_repeats_itself_and_resumes(
         for part, names in {"validation": ["loss", "accuracy"], "test": ["accuracy", "f1", "loss"]}.items()
         for name in names
     }  # fmt: skip
-    assert whole.notes["sizes"] == {"training": 240, "validation": 80, "test": 80}
+    assert whole.notes["sizes"] == {"train": 240, "validation": 80, "test": 80}
     assert whole.notes["intervals"]["test_accuracy"][2] == "Wilson, 80 test tweets"
     real, calls = F.binary_cross_entropy_with_logits, iter(range(12))
 
@@ -266,7 +266,7 @@ def test_learns_repeats_itself_and_resumes(
     tweets = sentiment140.load()
     foreign = dataclasses.replace(tweets, source=dataclasses.replace(tweets.source, kind="cache"))
     monkeypatch.setattr(sentiment140, "load", lambda: foreign)
-    with pytest.raises(TrainingError, match="was trained on other tweets"):
+    with pytest.raises(TrainingError, match="was trained on 4,000 tweets"):
         experiment.evaluate(best)
 
 
@@ -283,7 +283,7 @@ def test_test_rows_have_no_influence(tiny: Source, monkeypatch: pytest.MonkeyPat
 
 def test_frozen_encoder_and_lexicon(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(dataclasses.replace(TINY, frozen=True, train_tweets=200, validation_tweets=60))
-    assert run.notes["sizes"] == {"training": 200, "validation": 60, "test": 80}
+    assert run.notes["sizes"] == {"train": 200, "validation": 60, "test": 80}
     assert 0.3 < run.metrics["test_accuracy"] < 1
     assert run.metrics["vader.test_accuracy"] > 0.6
     assert set(run.notes["intervals"]) == {"test_accuracy", "vader.test_accuracy"}
