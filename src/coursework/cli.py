@@ -80,7 +80,10 @@ def data_fetch(
         raise failure(f"not available: {', '.join(failed)}; the lines above say what to do.")
     for name in failed:
         standin = sources.info(name).standin
-        typer.echo(f"{name}: {f'the stand-in is used ({standin})' if standin else 'no stand-in'}.")
+        used = (
+            f"the stand-in is used ({standin})" if standin else "no stand-in, what needs it stops"
+        )
+        typer.echo(f"{name}: {used}.")
 
 
 @data_app.command("verify")

@@ -58,7 +58,7 @@ class Config:
 
 PRESETS: dict[str, Config] = {
     "full": Config(),
-    "brief": Config(train_tweets=240_000, validation_tweets=60_000),
+    "half": Config(train_tweets=480_000, validation_tweets=60_000),
     "frozen": Config(train_tweets=60_000, validation_tweets=60_000, frozen=True),
     "quick": Config(tweets=1000, plan=dataclasses.replace(PLAN, warmup=0.3)),
 }
