@@ -93,9 +93,10 @@ PRESETS: dict[str, Config] = {
     # The network of the assignment.
     "full": Config(validation_canvases=300),
     # Three levels, two convolutions a block: the receptive field covers a digit from all its pixels.
+    # Half of its canvases have the noise of scanners and of JPEG files.
     "deep": Config(
         down=(24, 48, 96), bottleneck=128, up=(96, 48, 24), convolutions=2, skips=(True,),
-        canvases=8000, rotation=8.0, zoom=0.08,
+        canvases=8000, rotation=8.0, zoom=0.08, scans=0.5,
     ),
 }  # fmt: skip
 
