@@ -39,7 +39,7 @@ lint: $(STAMP)       ## style and types
 
 full: $(STAMP)       ## the reported results, on the real data (hours on a laptop)
 	$(BIN)/coursework train sentiment --preset full --seeds 3
-	$(BIN)/coursework train sentiment --preset pretrained --seeds 2
+	$(BIN)/coursework train sentiment --preset pretrained --seeds 3
 	$(BIN)/coursework train sentiment --preset best --resume
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train tweets --preset full

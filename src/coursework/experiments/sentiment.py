@@ -92,7 +92,7 @@ PRETRAINED = Config(
 PRESETS: dict[str, Config] = {
     "full": Config(),
     "pretrained": PRETRAINED,
-    "best": dataclasses.replace(PRETRAINED, members=2),
+    "best": dataclasses.replace(PRETRAINED, members=3),
     "quick": Config(
         tweets=60_000, max_vocabulary=10_000, embeddings="glove", embedding_dim=50, hidden_size=64,
         batch_size=128, plan=dataclasses.replace(PLAN, epochs=2, learning_rate=4e-3, warmup=0.2),
