@@ -1,7 +1,3 @@
-"""A local HTTP server that misbehaves on demand, data sets that point to it, and the real data."""
-
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +14,6 @@ from coursework.data.sources import DatasetInfo
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The running server; limits on time are short."""
     monkeypatch.setattr(download, "READ_TIMEOUT", 0.3)
     monkeypatch.setattr(download, "CONNECT_TIMEOUT", 1.0)
     monkeypatch.setattr("pooch.core.time", SimpleNamespace(sleep=lambda seconds: None))
@@ -34,7 +29,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No data root, an empty cache, downloads allowed."""
     monkeypatch.delenv("COURSEWORK_DATA", raising=False)
     monkeypatch.setenv("COURSEWORK_OFFLINE", "0")
     monkeypatch.setenv("COURSEWORK_PROGRESS", "0")
@@ -44,7 +38,6 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DatasetInfo]:
-    """Put a data set of one small file, with the given addresses, in Cora's place."""
     monkeypatch.setattr(sources, "_announced", set())
 
     def add(url: str, *mirrors: str, sha256: str | None = None) -> DatasetInfo:
@@ -59,8 +52,6 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DatasetInfo]:
 
 @pytest.fixture
 def real() -> Callable[[str], None]:
-    """Skip the test unless the real files of a data set are available; downloads nothing."""
-
     def need(name: str) -> None:
         if not sources.status(name).ok:
             pytest.skip(

@@ -1,7 +1,3 @@
-"""A local HTTP server that sends the right file, or breaks off, stalls, redirects, sends other bytes."""
-
-from __future__ import annotations
-
 import gzip
 import socket
 import struct
@@ -13,15 +9,28 @@ from typing import Any
 
 CONTENT = b"The quick brown fox jumps over the lazy dog.\n" * 4000  # 180 kB
 
-SENT = {
-    "wrong": CONTENT[::-1],
-    "page": b"<html>please log in</html>",
-    "endless": CONTENT + CONTENT,
-    "same-size": b"<html>".ljust(len(CONTENT)),
-    "one-bit": CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]),
-    "last-byte": CONTENT[:-1],
-    "empty": b"",
+WHOLE = len(CONTENT)
+SENT: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "good": (CONTENT, {}),
+    "slow": (CONTENT, {}),
+    "wrong": (CONTENT[::-1], {}),
+    "page": (b"<html>please log in</html>", {}),
+    "endless": (CONTENT + CONTENT, {}),
+    "same-size": (b"<html>".ljust(WHOLE), {}),
+    "one-bit": (CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]), {}),
+    "last-byte": (CONTENT[:-1], {}),
+    "empty": (b"", {}),
+    "missing": (b"not here", {"status": 404}),
+    "fails": (b"busy", {"status": 503}),
+    "breaks": (CONTENT[: WHOLE // 2], {"length": WHOLE}),
+    "breaks-late": (CONTENT[:-1], {"length": WHOLE}),
+    "stalls": (CONTENT[:1000], {"length": WHOLE}),
+    "no-length": (CONTENT, {"length": 0}),
+    "no-length-short": (CONTENT[:5000], {"length": 0}),
+    "gzip": (gzip.compress(CONTENT), {"Content_Encoding": "gzip"}),
+    "gzip-broken": (b"no gzip at all", {"Content_Encoding": "gzip"}),
 }
+TIMES = {"breaks-once": 1, "fails-once": 1, "silent-once": 1, "breaks-twice": 2}
 REDIRECTS = {
     "redirect": "good/file.bin",
     "redirect-twice": "redirect",
@@ -34,8 +43,6 @@ REDIRECTS = {
 
 
 class Server:
-    """What the tests know of the server: its address and how often each path was asked for."""
-
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
         self.stop = threading.Event()
@@ -73,30 +80,20 @@ class Server:
             handler.wfile.write(content)
 
         kind = handler.path.strip("/").split("/")[0]
-        first = self.asked[handler.path] == 1
-        if kind in SENT:
-            send(SENT[kind])
-        elif kind == "missing":
-            send(b"not here", status=404)
-        elif kind == "breaks" or (kind == "breaks-once" and first):
-            send(CONTENT[: len(CONTENT) // 2], length=len(CONTENT))
-        elif kind == "fails-once" and first:
-            send(b"busy", status=503)
-        elif kind == "stalls":
-            send(CONTENT[:1000], length=len(CONTENT))
-            self.stop.wait(5)
-        elif kind == "slow":
+        if kind in TIMES:
+            kind = kind.split("-")[0] if self.asked[handler.path] <= TIMES[kind] else "good"
+        if kind == "slow":
             time.sleep(0.3)
-            send(CONTENT)
+        if kind in SENT:
+            content, options = SENT[kind]
+            send(content, **options)
+        if kind in ("stalls", "silent"):
+            self.stop.wait(5)
         elif kind in REDIRECTS:
             place = REDIRECTS[kind]
             send(b"", status=302, Location=place if ":" in place else self.url(place))
         elif kind.startswith("status-"):
             send(b"", status=int(kind.removeprefix("status-")))
-        elif kind == "breaks-late":
-            send(CONTENT[:-1], length=len(CONTENT))
-        elif kind == "breaks-twice":
-            send(CONTENT if self.asked[handler.path] > 2 else CONTENT[:10], length=len(CONTENT))
         elif kind == "nothing":
             handler.connection.shutdown(socket.SHUT_RDWR)
         elif kind == "reset":  # a reset in place of an orderly end
@@ -105,8 +102,6 @@ class Server:
             handler.connection.close()
         elif kind == "noise":
             handler.wfile.write(bytes(range(256)))
-        elif kind == "silent" or (kind == "silent-once" and first):
-            self.stop.wait(5)
         elif kind == "drips":
             send(b"", length=0)
             for byte in CONTENT:
@@ -114,16 +109,9 @@ class Server:
                 handler.wfile.flush()
                 if self.stop.wait(0.05):
                     break
-        elif kind in ("no-length", "no-length-short"):
-            send(CONTENT if kind == "no-length" else CONTENT[:5000], length=0)
         elif kind in ("chunked", "chunked-breaks"):
             handler.protocol_version = "HTTP/1.1"
-            send(b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT), length=0, Transfer_Encoding="chunked")
+            send(b"%x\r\n%s\r\n" % (WHOLE, CONTENT), length=0, Transfer_Encoding="chunked")
             if kind == "chunked":
                 handler.wfile.write(b"0\r\n\r\n")
             handler.close_connection = True
-        elif kind in ("gzip", "gzip-broken"):
-            packed = gzip.compress(CONTENT) if kind == "gzip" else b"no gzip at all"
-            send(packed, Content_Encoding="gzip")
-        else:
-            send(CONTENT)

