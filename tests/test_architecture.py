@@ -1,7 +1,3 @@
-"""The walls: which part may import which, how large a part may be, and what may not stand in the tree."""
-
-from __future__ import annotations
-
 import ast
 import json
 import re
@@ -52,7 +48,6 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def modules_in(tree: ast.Module) -> Iterator[str]:
-    """Full names of what a module imports, wherever in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -62,7 +57,6 @@ def modules_in(tree: ast.Module) -> Iterator[str]:
 
 
 def parts_of(path: Path, package: str = "coursework") -> set[str]:
-    """Parts of a package that a module imports."""
     names = (name for name in modules_in(tree_of(path)) if name.startswith(f"{package}."))
     return {name.split(".")[1] for name in names}
 
@@ -81,8 +75,7 @@ def test_imports_point_one_way(part: str) -> None:
 
 
 def test_the_package_does_not_know_the_tools() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        assert not any(n.startswith("coursework_tools") for n in modules_in(tree_of(path))), path
+    assert TOOLS.name not in imported_by("src/coursework")
 
 
 def test_modules_form_no_circle() -> None:
@@ -102,11 +95,8 @@ def test_modules_form_no_circle() -> None:
 
 
 def test_models_need_torch_only() -> None:
-    for path in (PACKAGE / "models").rglob("*.py"):
-        for module in modules_in(tree_of(path)):
-            top = module.split(".")[0]
-            known = top in {"torch", "coursework"} or top in sys.stdlib_module_names
-            assert known, (path.name, module)
+    own = {"torch", "coursework"}
+    assert imported_by("src/coursework/models") <= own | sys.stdlib_module_names
 
 
 def test_only_settings_reads_the_environment() -> None:
@@ -137,25 +127,22 @@ def test_no_file_and_no_function_is_long() -> None:
 
 
 def test_every_experiment_has_its_module_presets_and_test() -> None:
+    tests = (ROOT / "tests" / "experiments").glob("*.py")
+    tested = {name for path in tests for name in modules_in(tree_of(path))}
     for name in base.EXPERIMENTS:
         module = base.get(name)
         assert {"quick", "full"} <= set(module.PRESETS)
         assert callable(module.train)
-        assert (ROOT / "tests" / "experiments" / f"test_{name}.py").is_file()
+        assert module.__name__ in tested
 
 
 def imported_by(*folders: str) -> set[str]:
-    """Top-level names that Python files and notebooks in these folders import."""
-    found: set[str] = set()
-    for folder in folders:
-        for path in (ROOT / folder).rglob("*.py"):
-            found |= {name.split(".")[0] for name in modules_in(tree_of(path))}
-        for path in (ROOT / folder).rglob("*.ipynb"):
-            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-                if cell["cell_type"] == "code":
-                    tree = ast.parse("".join(cell["source"]))
-                    found |= {name.split(".")[0] for name in modules_in(tree)}
-    return found
+    trees = [tree_of(path) for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        trees += map(ast.parse, code)
+    return {name.split(".")[0] for tree in trees for name in modules_in(tree)}
 
 
 def declared(listed: list[str]) -> dict[str, str]:
@@ -174,25 +161,19 @@ def test_what_is_declared_is_used_and_what_is_used_is_declared() -> None:
     tested = used | imported_by("tests")
     for name, module in rest.items():
         assert name in NOT_IMPORTED or module in tested, f"{name} is declared, but not imported"
-    own = {"coursework", "coursework_tools"} | {
-        path.stem for path in (ROOT / "tests").rglob("*.py")
-    }
+    own = {PACKAGE.name, TOOLS.name, *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
     known = {*main.values(), *rest.values(), *sys.stdlib_module_names} | own
     assert tested <= known, f"imported, but not declared: {sorted(tested - known)}"
 
 
-def test_no_path_of_one_machine_and_nothing_large() -> None:
+def test_no_path_of_one_machine_nothing_large_and_no_foreign_data() -> None:
     pattern = re.compile(r"(?<![\w.])/(?:work|home|root|Users)/\w")
     for path in tracked():
         assert path.stat().st_size < 15_000_000, path
+        assert path.suffix not in {".gz", ".zip", ".csv", ".npz", ".parquet"}, path
         text_file = path.suffix in {".py", ".md", ".toml", ".typ", ".yaml", ".yml", ".txt", ""}
         if text_file and path.name not in {"test_architecture.py", "test_hygiene.py"}:
             assert not pattern.search(path.read_text(encoding="utf-8", errors="replace")), path
-
-
-def test_no_foreign_data_is_committed() -> None:
-    for path in tracked():
-        assert path.suffix not in {".gz", ".zip", ".csv", ".npz", ".parquet"}, path
 
 
 @pytest.mark.parametrize("page", ["README.md", "data/README.md"])
@@ -209,9 +190,8 @@ def test_make_full_records_every_result_with_its_seeds() -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
         if "preset" in record and record["experiment"] != "bench":
             command = f"train {record['experiment']} --preset {record['preset']}"
-            found = re.search(
-                rf"{command}(?: --seeds (\d+))?(?: --resume)?$", makefile, re.MULTILINE
-            )
+            options = r"(?: --seeds (\d+))?(?: --resume)?$"
+            found = re.search(command + options, makefile, re.MULTILINE)
             assert found, path.name
             assert int(found[1] or 1) == len(record["seeds"]), path.name
 

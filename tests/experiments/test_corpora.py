@@ -1,9 +1,4 @@
-"""The two corpora of problem 2(e) on stand-in sentences: splits, vocabularies, batches, word vectors."""
-
-from __future__ import annotations
-
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,27 +14,24 @@ from coursework.errors import DataError
 from coursework.experiments import corpora
 from coursework.experiments.corpora import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Batches
 
+pytestmark = pytest.mark.usefixtures("standin")
+
 
 @pytest.mark.parametrize("kind", ["subset", "all"])
 def test_no_sentence_on_two_sides_and_vocabulary_of_training_pairs(
-    kind: Any, standin: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = eng_fra.load()
-    sides = {
-        k: [*getattr(data, k), *map(str.upper, getattr(data, k))] for k in ("french", "english")
-    }
-    data = dataclasses.replace(data, **sides)  # capitals do not make another sentence
+    for side in (data.french, data.english):  # capitals do not make another sentence
+        side += [sentence.upper() for sentence in side]
     monkeypatch.setattr(eng_fra, "load", lambda: data)
     corpus = corpora.prepare(kind, vocabulary=150)
     pairs = list(zip(*map(corpora.letters_only, (corpus.french, corpus.english)), strict=True))
     assert set(corpora.shared_with_training(pairs, corpus.split).values()) == {0.0}
     leaky = corpora.prepare(kind, "random", vocabulary=150)
     assert corpora.shared_with_training(pairs, leaky.split)["either"] > 0.3
-    french, english = corpus.part("train")
-    assert corpora.learn(french, english, 150 if kind == "all" else None) == (
-        corpus.source,
-        corpus.target,
-    )
+    learned = corpora.learn(*corpus.part("train"), 150 if kind == "all" else None)
+    assert learned == (corpus.source, corpus.target)
     few = corpora.prepare(kind, pairs=300, vocabulary=120)
     assert few.split.sizes[0] == 300
     assert np.array_equal(few.split.test, corpus.split.test)
@@ -47,17 +39,17 @@ def test_no_sentence_on_two_sides_and_vocabulary_of_training_pairs(
         corpora.prepare(kind, pairs=0)
 
 
-def test_words_and_subwords_are_read_and_written(standin: Path) -> None:
-    for kind in ("subset", "all"):
-        corpus = corpora.prepare(kind, vocabulary=150)  # type: ignore[arg-type]
-        french, english = corpus.part("test")
-        assert corpus.target.decode(corpus.target.encode(english[:1])[0]) == english[0]
-        assert corpus.source.read(french[0]) == corpus.source.encode(french[:1])
-        assert corpora.language(corpus.source.stored()) == corpus.source
-        assert corpus.target.pieces([EOS_ID])[0] in ("<eos>", "</s>")
+@pytest.mark.parametrize("kind", ["subset", "all"])
+def test_words_and_subwords_are_read_and_written(kind: Any) -> None:
+    corpus = corpora.prepare(kind, vocabulary=150)
+    french, english = corpus.part("test")
+    assert corpus.target.decode(corpus.target.encode(english[:1])[0]) == english[0]
+    assert corpus.source.read(french[0]) == corpus.source.encode(french[:1])
+    assert corpora.language(corpus.source.stored()) == corpus.source
+    assert corpus.target.pieces([EOS_ID])[0] in ("<eos>", "</s>")
 
 
-def test_a_long_text_is_cut_into_sentences_and_pieces(standin: Path) -> None:
+def test_a_long_text_is_cut_into_sentences_and_pieces() -> None:
     subwords = corpora.prepare("all", vocabulary=150).source
     sentences = ["Je suis fatigué.", "Elle est contente.", "Es-tu prêt ?"]
     assert subwords.read(" ".join(sentences)) == subwords.encode(sentences)
@@ -68,7 +60,7 @@ def test_a_long_text_is_cut_into_sentences_and_pieces(standin: Path) -> None:
     assert all(len(piece) <= corpora.LONGEST_INPUT for piece in subwords.read("x" * 900))
 
 
-def test_references_belong_to_the_same_source(standin: Path) -> None:
+def test_references_belong_to_the_same_source() -> None:
     corpus = corpora.prepare("all", vocabulary=150)
     known = set(zip(corpus.french, corpus.english, strict=True))
     references = corpus.references("test")
@@ -89,14 +81,12 @@ def test_shared_sentences_are_counted() -> None:
     )
 
 
-# -------------------------------------------------------------------------------------------- batches
-
 GROUPS = [corpora.equal_sources, corpora.budget_of_tokens]
 some_lengths = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=60)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(lengths=some_lengths, size=st.integers(1, 200), epoch=st.integers(0, 3))
 def test_every_pair_is_in_one_batch_and_no_batch_is_too_large(
     group: Any, lengths: list[tuple[int, int]], size: int, epoch: int
@@ -122,28 +112,25 @@ def test_every_pair_is_in_one_batch_and_no_batch_is_too_large(
 @pytest.mark.parametrize("group", GROUPS)
 def test_epochs_differ_and_repeat_and_hidden_words_are_inputs_only(group: Any) -> None:
     rng = np.random.default_rng(0)
-    sentences = [rng.integers(4, 30, int(n)).tolist() for n in rng.integers(1, 9, 101)]
+    sentences = [rng.integers(4, 30, n).tolist() for n in rng.integers(1, 9, 101)]
     batches = Batches(sentences, sentences, group, 60, word_dropout=0.5, seed=4)
     other, first, again = batches(1), batches(0), batches(0)
     for one, two in zip(first, again, strict=True):
         assert all(torch.equal(one[key], two[key]) for key in one)
     for different in (other, dataclasses.replace(batches, seed=5)(0)):
         assert [b["write"].tolist() for b in first] != [b["write"].tolist() for b in different]
-    for key in ("source", "read"):
-        ids = torch.cat([batch[key].flatten() for batch in first])
+    source, read, written = (
+        torch.cat([batch[key].flatten() for batch in first]) for key in ("source", "read", "write")
+    )
+    for ids in (source, read):
         hidden, kept = (ids == UNK_ID).sum(), (ids > EOS_ID).sum()
         assert 0.4 < hidden / (hidden + kept) < 0.6
-    written = torch.cat([batch["write"].flatten() for batch in first])
-    read = torch.cat([batch["read"].flatten() for batch in first])
     assert not (written == UNK_ID).any()
     assert (read == SOS_ID).sum() == 101  # marks and padding stay
     assert (read == PAD_ID).sum() == (written == PAD_ID).sum()
 
 
-# --------------------------------------------------------------------------------------- word vectors
-
-
-def test_pretrained_vectors(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, list[str]] = {}
     source = eng_fra.load().source
 
@@ -151,9 +138,8 @@ def test_pretrained_vectors(standin: Path, monkeypatch: pytest.MonkeyPatch) -> N
         def look_up(words: Any) -> WordVectors:
             asked[name] = list(words)
             found = np.array([not word.startswith("s") for word in words])
-            vectors = np.full((len(words), width), 7.0, np.float32)
-            vectors[:, ::2] = 3.0
-            return WordVectors(np.where(found[:, None], vectors, 0), found, source)
+            vector = np.resize(np.float32([3, 7]), width)
+            return WordVectors(found[:, None] * vector, found, source)
 
         return look_up
 
@@ -172,23 +158,21 @@ def test_pretrained_vectors(standin: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert 0 < notes["english"]["coverage"] < 1
 
 
-def test_accents_are_those_of_the_given_sentences(standin: Path) -> None:
+def test_accents_are_those_of_the_given_sentences() -> None:
     french = ["Je suis prêt.", "Je suis bien prèt.", "Je suis très prèt."]
     data = eng_fra.EnglishFrench(["I am late."] * 3, french, eng_fra.load().source)
     forms = corpora.accented_forms(data, [eng_fra.normalise(french[0])])
     assert forms == {"je": "je", "suis": "suis", "pret": "prêt"}
 
 
-def test_vectors_of_subwords(standin: Path) -> None:
+def test_vectors_of_subwords() -> None:
     corpus = corpora.prepare("all", pairs=900, vocabulary=150)
     (one, two), notes = corpora.word_vectors(corpus, 16, seed=0)
     assert one is two
     assert notes == {}
     assert one.shape == (len(corpus.source), 16)
-    split = dataclasses.replace(
-        corpus.split, validation=corpus.split.train, test=corpus.split.train
-    )
-    unseen = dataclasses.replace(corpus, split=split)
+    train = corpus.split.train
+    unseen = dataclasses.replace(corpus, split=Split(train, train, train))
     assert torch.equal(one, corpora.word_vectors(unseen, 16, seed=0)[0][0])
     assert one[EOS_ID + 1 :].std() == pytest.approx(1, abs=0.05)
     assert one.abs().sum(dim=1).min() > 0

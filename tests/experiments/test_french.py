@@ -1,10 +1,7 @@
-"""French as people type it: signs, sentences, capitals, and what the networks cannot read."""
-
-from __future__ import annotations
-
+import tomllib
 import unicodedata
+from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +10,11 @@ from coursework.data import eng_fra
 from coursework.data.text import SIGNS
 from coursework.experiments.french import cased, sentences, typed
 
+ROWS = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
 PLAIN = "Il a dit : \"C'est l'heure d'aller là-bas...\" fin !"
 VARIANTS = {typed_: [s for s, plain in SIGNS.items() if plain == typed_] for typed_ in "'-\" "}
 
 
-@hypothesis.settings(deadline=None)
 @given(st.data())
 def test_signs_of_all_kinds_are_read_as_the_plain_ones(data: st.DataObject) -> None:
     text = "".join(
@@ -28,36 +25,13 @@ def test_signs_of_all_kinds_are_read_as_the_plain_ones(data: st.DataObject) -> N
     assert typed(unicodedata.normalize(form, text)) == PLAIN
 
 
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [
-        ("« Oui. »\u202f", '"Oui."'),
-        ("Ｊｅ　ｓｕｉｓ　ｌà．", "Je suis là."),
-        ("e\u0301te\u0301\u200b", "été"),
-        ("ﬁn\x00 \t ", "fin"),
-    ],
-)
+@pytest.mark.parametrize(("text", "plain"), ROWS["typed"])
 def test_typed(text: str, plain: str) -> None:
     assert typed(text) == plain
     assert typed(plain) == plain
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        ["M. Jackson est là.", "Mme. Martin aussi !"],
-        ["D.H. Lawrence est un romancier."],
-        ["Un test A.D.N. prouva son innocence."],
-        ['Il a dit : "Je suis fatigué."', "Il part."],
-        ['"Qui le dit ? Lui ?" "Moi."'],
-        ['"Tom pleure." - "Je sais."'],
-        ["Allez ! réponds vite."],
-        ["Oui...", "Non ?", "Si !"],
-        ["je suis là.", "tu es là."],
-        ["Je sais (un peu).", "(Ou pas.)"],
-        [],
-    ],
-)
+@pytest.mark.parametrize("parts", ROWS["sentences"])
 def test_a_text_is_cut_between_sentences_only(parts: list[str]) -> None:
     assert sentences(" ".join(parts)) == parts
 
@@ -75,18 +49,7 @@ def test_no_sentence_of_the_corpus_is_cut() -> None:
             assert piece.split()[-1].lower() not in ("m.", "mme.", "dr."), french
 
 
-@pytest.mark.parametrize(
-    ("given", "usual"),
-    [
-        ("JE SUIS AVEC TOM !", "Je suis avec Tom !"),
-        ("je suis avec tom.", "Je suis avec Tom."),
-        ("C'est TRÈS bon, Tom.", "C'est très bon, Tom."),
-        ("OUI", "Oui"),
-        ("Le test ADN.", "Le test ADN."),
-        ("A.D.N.", "A.D.N."),
-        ("?!", "?!"),
-    ],
-)
+@pytest.mark.parametrize(("given", "usual"), ROWS["case"])
 def test_case(given: str, usual: str) -> None:
     known = {"je", "suis", "avec", "Tom", "très", "oui", "test", "le"}
     assert cased(given, lambda word: 1 if word in known else len(word)) == usual

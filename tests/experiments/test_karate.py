@@ -1,16 +1,19 @@
-"""Components and convolution on the karate club, beside SciPy's and PyTorch Geometric's."""
-
-from __future__ import annotations
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch_geometric.data import Data
+from torch_geometric.nn import GraphConv
+from torch_geometric.transforms import LargestConnectedComponents
 
-import coursework  # noqa: F401
 from coursework.data import karate as data
-from coursework.experiments import karate
+from coursework.errors import ConfigError
+from coursework.experiments import karate, roads
 from coursework.models.graph_conv import Aggregation, PlainGraphConvolution, neighbours
 from coursework.models.sparse import adjacency
 
@@ -26,9 +29,6 @@ def test_neighbours_of_node_10(club: data.KarateClub) -> None:
 
 
 def same_as_the_library(edges: torch.Tensor, n: int) -> karate.Subgraph:
-    from torch_geometric.data import Data
-    from torch_geometric.transforms import LargestConnectedComponents
-
     own = karate.largest_component(edges, n)
     whole = Data(edge_index=edges, num_nodes=n, node=torch.arange(n))
     library = LargestConnectedComponents(connection="weak")(whole)
@@ -37,13 +37,11 @@ def same_as_the_library(edges: torch.Tensor, n: int) -> karate.Subgraph:
     return own
 
 
-def test_largest_component_is_the_whole_club(club: data.KarateClub) -> None:
+def test_largest_component_is_the_whole_club_and_the_largest_of_three_without_its_leaders(
+    club: data.KarateClub,
+) -> None:
     own = same_as_the_library(club.edge_index, 34)
     assert (len(own.nodes), own.edge_index.shape[1]) == (34, 156)
-
-
-def test_largest_component_after_a_cut(club: data.KarateClub) -> None:
-    """Without its two leaders the club falls into three components, as the text says."""
     stay = torch.tensor([node not in (0, 33) for node in range(34)])
     inside = club.edge_index[:, stay[club.edge_index].all(0)]
     rest = (stay.cumsum(0) - 1)[inside]
@@ -51,12 +49,9 @@ def test_largest_component_after_a_cut(club: data.KarateClub) -> None:
     assert len(same_as_the_library(rest, 32).nodes) == 26
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 25), st.integers(0, 40), st.integers(0, 10_000))
 def test_components_match_scipy(num_nodes: int, num_edges: int, seed: int) -> None:
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     edges = np.random.default_rng(seed).integers(0, num_nodes, (2, num_edges))
     a = coo_matrix((np.ones(num_edges), tuple(edges)), shape=(num_nodes, num_nodes))
     count, labels = connected_components(a, directed=True, connection="weak")
@@ -66,15 +61,8 @@ def test_components_match_scipy(num_nodes: int, num_edges: int, seed: int) -> No
     assert own.tolist() == np.argsort(np.argsort(first))[labels].tolist()
 
 
-def test_components_reject_unknown_nodes() -> None:
-    with pytest.raises(ValueError, match="nodes"):
-        karate.components(torch.tensor([[0], [7]]), 3)
-
-
 def convolve(x: torch.Tensor, edges: torch.Tensor, aggregation: Aggregation) -> torch.Tensor:
     """Our layer with identity matrices, beside PyG's, and beside one matrix product."""
-    from torch_geometric.nn import GraphConv
-
     width = x.shape[1]
     own = PlainGraphConvolution(width, width, aggregation, identity=True, activation=None)(x, edges)
     layer = GraphConv(width, width, {"mean": "mean", "sum": "add"}[aggregation], False)
@@ -91,20 +79,49 @@ def convolve(x: torch.Tensor, edges: torch.Tensor, aggregation: Aggregation) -> 
 def test_convolution_equals_library_and_matrix(
     club: data.KarateClub, aggregation: Aggregation
 ) -> None:
-    convolve(club.x, club.edge_index, aggregation)
+    own, only = convolve(club.x, club.edge_index, aggregation), torch.eye(34)
+    neighbour = only[[0, 4, 5]].mean(0) if aggregation == "mean" else only[[0, 4, 5]].sum(0)
+    assert torch.allclose(own[10], only[10] + neighbour)
     # information flows from source to target only, in our layer as in the library's
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     own = convolve(x, torch.tensor([[0, 1, 2, 4], [1, 2, 1, 0]]), aggregation)
     assert torch.equal(own[5], x[5])  # no neighbours: only itself
 
 
-def test_convolution_by_hand(club: data.KarateClub) -> None:
-    mean = convolve(club.x, club.edge_index, "mean")
-    expected = torch.zeros(34)
-    expected[10] = 1
-    expected[[0, 4, 5]] = 1 / 3
-    assert torch.allclose(mean[10], expected)
-    assert torch.allclose(mean.sum(1), torch.full((34,), 2.0))
-    total = convolve(club.x, club.edge_index, "sum")
-    degree = torch.bincount(club.edge_index[1], minlength=34)
-    assert torch.equal(total.sum(1), 1.0 + degree)
+# ---------------------------------------------------------------------------------------------- roads
+
+
+def test_road_task_is_as_described() -> None:
+    task, again, other = (roads.road_task(s, num_sensors=30, num_times=50) for s in (0, 0, 1))
+    assert task.x.shape == (50, 30, 4)
+    assert task.y.shape == (50, 30)
+    source, target = task.edge_index.numpy()
+    assert (task.positions[source, 0] > task.positions[target, 0]).all()
+    assert int(karate.components(task.edge_index, 30).max()) == 0  # Gabriel graphs are connected
+    train, validation, test = task.split.train, task.split.validation, task.split.test
+    reach = roads.AHEAD + roads.READINGS - 1
+    assert train.max() + reach < validation.min()
+    assert validation.max() + reach < test.min()
+    assert torch.equal(task.x, again.x)
+    assert not torch.equal(task.x, other.x)
+
+
+def test_graph_helps_on_the_roads() -> None:
+    plan = dataclasses.replace(roads.PLAN, epochs=12, learning_rate=2e-2)
+    errors = roads.road_comparison(roads.road_task(1), plan=plan, hidden=8)
+    assert errors["with the graph"] < errors["sensor alone"] < errors["no change"]
+
+
+def test_road_comparison_repeats() -> None:
+    task = roads.road_task(0, num_sensors=10, num_times=30)
+    plan = dataclasses.replace(roads.PLAN, epochs=2)
+    assert roads.road_comparison(task, plan=plan) == roads.road_comparison(task, plan=plan)
+    with pytest.raises(ConfigError, match="num_times 5"):
+        roads.road_task(0, num_times=5)
+
+
+def test_repeated_graph_has_no_edges_between_copies() -> None:
+    repeated = roads.repeat_graph(torch.tensor([[0, 1], [1, 2]]), 3, 4)
+    assert repeated.shape == (2, 8)
+    assert (repeated[0] // 3 == repeated[1] // 3).all()
+    assert int(karate.components(repeated, 12).max()) == 3

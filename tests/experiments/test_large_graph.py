@@ -1,22 +1,14 @@
-"""The plain networks learn from the parts of a graph that PyG's loader hands out."""
-
-from __future__ import annotations
-
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 
+from coursework.config import override
 from coursework.experiments import Job, large_graph
 from coursework.training import seeds
 
-TINY = dataclasses.replace(
+TINY = override(
     large_graph.PRESETS["quick"],
-    nodes=3000,
-    links=30_000,
-    communities=6,
-    plan=dataclasses.replace(large_graph.PRESETS["quick"].plan, epochs=6, learning_rate=3e-2),
+    ["nodes=3000", "links=30000", "communities=6", "plan.epochs=6", "plan.learning_rate=3e-2"],
 )
 
 

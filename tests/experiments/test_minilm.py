@@ -1,8 +1,5 @@
-"""The pre-trained Transformer: parity with PyTorch's layers, and the experiment on a tiny stand-in of it."""
-
-from __future__ import annotations
-
 import dataclasses
+import itertools
 import json
 import re
 import sys
@@ -13,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
+from some_tweets import turned
 from torch import Tensor, nn
 
 from coursework.data import minilm, sentiment140, sources, standins
@@ -22,6 +20,7 @@ from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments import Job, base
 from coursework.experiments import minilm as experiment
 from coursework.experiments.minilm import Config
+from coursework.models.bert import NAMES, Bert
 
 WIDTH, FF, LAYERS, LETTERS = 16, 24, 2, "abcdefghijklmnopqrstuvwxyz"
 TINY = Config(
@@ -31,7 +30,6 @@ TINY = Config(
 
 
 def published(folder: Path) -> Source:
-    """A tiny model in the form of the published one, with random weights."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
     from tokenizers.normalizers import BertNormalizer
@@ -45,30 +43,16 @@ def published(folder: Path) -> Source:
     ends = [("[CLS]", 2), ("[SEP]", 3)]
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     tokenizer.save(str(folder / "tokenizer.json"))
-    sizes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (len(names), WIDTH),
-        "embeddings.position_embeddings.weight": (64, WIDTH),
-        "embeddings.token_type_embeddings.weight": (2, WIDTH),
-        "pooler.dense.weight": (WIDTH, WIDTH), "embeddings.LayerNorm.weight": (WIDTH,),
-    }  # fmt: skip
-    for i in range(LAYERS):
-        at = f"encoder.layer.{i}."
-        for name in ("query", "key", "value"):
-            sizes[f"{at}attention.self.{name}.weight"] = (WIDTH, WIDTH)
-        sizes[f"{at}attention.output.dense.weight"] = (WIDTH, WIDTH)
-        sizes[f"{at}intermediate.dense.weight"] = (FF, WIDTH)
-        sizes[f"{at}output.dense.weight"] = (WIDTH, FF)
-        sizes[f"{at}attention.output.LayerNorm.weight"] = (WIDTH,)
-        sizes[f"{at}output.LayerNorm.weight"] = (WIDTH,)
-    for name, size in list(sizes.items()):
-        if "embeddings." not in name or "LayerNorm" in name:
-            sizes[name.replace("weight", "bias")] = size[:1]
-    rng = np.random.default_rng(0)
-    arrays = {
-        name: rng.normal(float("LayerNorm.weight" in name), 1.0 if "word" in name else 0.1, size)
-        for name, size in sizes.items()
-    }
-    save_file({k: v.astype(np.float32) for k, v in arrays.items()}, folder / "model.safetensors")
+    torch.manual_seed(0)
+    state = Bert(len(names), WIDTH, 2, FF, LAYERS, 64).state_dict()
+    state["embeddings.token_type_embeddings.weight"] = torch.zeros(2, WIDTH)
+    state["pooler.dense.weight"] = torch.zeros(WIDTH, WIDTH)
+    weights = {}
+    for name, value in state.items():
+        for theirs, ours in reversed(NAMES.items()):
+            name = name.replace(ours, theirs)
+        weights[name] = value + 0.1 * torch.randn_like(value)
+    save_file(weights, folder / "model.safetensors")
     config = {
         "vocab_size": len(names), "hidden_size": WIDTH, "num_attention_heads": 2,
         "intermediate_size": FF, "num_hidden_layers": LAYERS, "max_position_embeddings": 64,
@@ -81,7 +65,6 @@ def published(folder: Path) -> Source:
 
 @pytest.fixture
 def tiny(standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
-    """The tiny model in place of the published one."""
     (tmp_path / "published").mkdir()
     source, real = published(tmp_path / "published"), sources.find
     monkeypatch.setattr(sources, "find", lambda name: source if name == "minilm" else real(name))
@@ -90,7 +73,6 @@ def tiny(standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sour
 
 @pytest.fixture(params=["tiny", "real"])
 def pretrained(request: pytest.FixtureRequest) -> minilm.MiniLM:
-    """Both models in turn; the real one where its files are."""
     if request.param == "tiny":
         request.getfixturevalue("tiny")
     elif not sources.status("minilm").ok:
@@ -98,39 +80,36 @@ def pretrained(request: pytest.FixtureRequest) -> minilm.MiniLM:
     return minilm.load()
 
 
-def padded(pretrained: minilm.MiniLM, texts: list[str]) -> Tensor:
+TEXTS = ["I love this movie", "what a great film, I really enjoyed it", "the train leaves at nine"]
+
+
+def padded(pretrained: minilm.MiniLM, texts: list[str] = TEXTS) -> Tensor:
     pieces, lengths = pretrained.encode(texts, 64)
     rows = torch.split(torch.from_numpy(pieces.astype(np.int64)), lengths.tolist())
     return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
-TEXTS = ["I love this movie", "what a great film, I really enjoyed it", "the train leaves at nine"]
-
-
-# ----------------------------------------------------------------------------------------- the encoder
+PUBLISHED = {
+    "self_attn.out_proj": "attention.output.dense", "linear1": "intermediate.dense",
+    "linear2": "output.dense", "norm1": "attention.output.LayerNorm", "norm2": "output.LayerNorm",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 2e-5), (torch.float64, 1e-12)])
 def test_every_layer_is_pytorchs(
     pretrained: minilm.MiniLM, dtype: torch.dtype, atol: float
 ) -> None:
-    config = pretrained.config
-    w = {
-        name: torch.from_numpy(v).to(dtype)
-        for name, v in pretrained.weights.items()
-        if v.dtype != int
-    }
+    config, tokens = pretrained.config, padded(pretrained)
+    arrays = {name: torch.from_numpy(v) for name, v in pretrained.weights.items() if v.dtype != int}
+    w = {name: array.to(dtype) for name, array in arrays.items()}
     encoder = experiment.build(pretrained, 0.1).encoder.to(dtype).eval()
-    tokens = padded(pretrained, TEXTS)
     width, eps = config["hidden_size"], config["layer_norm_eps"]
     at = "embeddings."
-    places = (  # added before the change of type, as on loading
-        pretrained.weights[at + "position_embeddings.weight"]
-        + pretrained.weights[at + "token_type_embeddings.weight"][0]
+    places = (
+        arrays[at + "position_embeddings.weight"] + arrays[at + "token_type_embeddings.weight"][0]
     )
-    places = torch.from_numpy(places).to(dtype)
-    x = F.layer_norm(
-        w[at + "word_embeddings.weight"][tokens] + places[: tokens.shape[1]],
+    x = F.layer_norm(  # the places are added before the change of type, as on loading
+        w[at + "word_embeddings.weight"][tokens] + places.to(dtype)[: tokens.shape[1]],
         [width], w[at + "LayerNorm.weight"], w[at + "LayerNorm.bias"], eps,
     )  # fmt: skip
     real, begin = tokens != 0, x
@@ -143,12 +122,7 @@ def test_every_layer_is_pytorchs(
         for kind in ("weight", "bias"):
             rows = [w[f"{at}attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
             state[f"self_attn.in_proj_{kind}"] = torch.cat(rows)
-            for name, published_name in {
-                "self_attn.out_proj": "attention.output.dense", "linear1": "intermediate.dense",
-                "linear2": "output.dense", "norm1": "attention.output.LayerNorm",
-                "norm2": "output.LayerNorm",
-            }.items():  # fmt: skip
-                state[f"{name}.{kind}"] = w[f"{at}{published_name}.{kind}"]
+            state |= {f"{a}.{kind}": w[f"{at}{b}.{kind}"] for a, b in PUBLISHED.items()}
         theirs.load_state_dict(state)
         with torch.no_grad():
             mine = own(x, key_padding_mask=~real)
@@ -165,7 +139,7 @@ def test_every_layer_is_pytorchs(
 def test_padding_has_no_influence(pretrained: minilm.MiniLM) -> None:
     model = experiment.build(pretrained, 0.1).double().eval()
     with torch.no_grad():
-        together = model(padded(pretrained, TEXTS))
+        together = model(padded(pretrained))
         alone = torch.cat([model(padded(pretrained, [text])) for text in TEXTS])
     torch.testing.assert_close(together, alone, atol=1e-10, rtol=1e-10)
     with pytest.raises(ValueError, match="in front of a word"):
@@ -179,15 +153,12 @@ def test_similar_sentences_are_closer(pretrained: minilm.MiniLM) -> None:
         pytest.skip("random weights know no meaning")
     model = experiment.build(pretrained, 0.1).eval()
     with torch.no_grad():
-        means = model.features(padded(pretrained, TEXTS))[:, : pretrained.config["hidden_size"]]
+        means = model.features(padded(pretrained))[:, : pretrained.config["hidden_size"]]
     films, trains = F.cosine_similarity(means[0], means[1:])
     assert films > 0.5
     assert trains < 0.2
     pieces, _ = pretrained.encode(["Hello world"], 64)
     assert pieces.tolist() == [101, 7592, 2088, 102]
-
-
-# --------------------------------------------------------------------------------------- files and texts
 
 
 def test_texts_are_raw_but_for_names_links_and_html() -> None:
@@ -198,12 +169,11 @@ def test_texts_are_raw_but_for_names_links_and_html() -> None:
 def test_pieces_begin_and_end_and_are_cut(tiny: Source) -> None:
     model = minilm.load()
     pieces, lengths = model.encode(["love bad", "", "zq" * 9], 5)
-    words = [model.tokenizer.id_to_token(piece) for piece in pieces.tolist()]
+    words = map(model.tokenizer.id_to_token, pieces.tolist())
     assert " ".join(words) == "[CLS] love bad [SEP] [CLS] [SEP] [CLS] z ##q ##z [SEP]"
     assert lengths.tolist() == [4, 2, 5]
     assert pieces.dtype == np.uint16
-    pieces, lengths = model.encode([], 5)
-    assert len(pieces) == len(lengths) == 0
+    assert [len(found) for found in model.encode([], 5)] == [0, 0]
 
 
 def test_without_the_files_a_sentence_says_how_to_get_them(standin: Path) -> None:
@@ -222,9 +192,6 @@ def test_a_broken_file_of_weights(
         minilm.load()
 
 
-# -------------------------------------------------------------------------------------------- experiment
-
-
 def train(config: Config = TINY, **options: Any) -> base.Run:
     return experiment.train(Job("minilm", config, "tiny", **({"log": None} | options)))
 
@@ -234,17 +201,14 @@ def test_learns_repeats_itself_and_resumes(
 ) -> None:
     whole = train(folder=tmp_path / "whole")
     assert [row["epoch"] for row in whole.curves["minilm"]] == [1, 2]
-    assert whole.metrics.keys() == {
-        f"{part}_{name}"
-        for part, names in {"validation": ["loss", "accuracy"], "test": ["accuracy", "f1", "loss"]}.items()
-        for name in names
-    }  # fmt: skip
+    measured = "validation_loss validation_accuracy test_accuracy test_f1 test_loss"
+    assert whole.metrics.keys() == set(measured.split())
     assert whole.notes["sizes"] == {"train": 240, "validation": 80, "test": 80}
     assert whole.notes["intervals"]["test_accuracy"][2] == "Wilson, 80 test tweets"
-    real, calls = F.binary_cross_entropy_with_logits, iter(range(12))
+    real, calls = F.binary_cross_entropy_with_logits, itertools.count(1)
 
     def fragile(*arguments: Any, **options: Any) -> Any:
-        if next(calls, None) == 11:
+        if next(calls) == 12:
             raise KeyboardInterrupt
         return real(*arguments, **options)
 
@@ -271,10 +235,9 @@ def test_learns_repeats_itself_and_resumes(
 
 
 def test_test_rows_have_no_influence(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest, tweets = train(), sentiment140.load()
-    labels = np.array(tweets.labels)
-    labels[honest.artefacts["split"].test] ^= 1
-    monkeypatch.setattr(sentiment140, "load", lambda: dataclasses.replace(tweets, labels=labels))
+    honest = train()
+    tweets = turned(sentiment140.load(), honest.artefacts["split"].test)
+    monkeypatch.setattr(sentiment140, "load", lambda: tweets)
     flipped = train()
     assert np.array_equal(flipped.artefacts["logits"], honest.artefacts["logits"])
     assert flipped.metrics["validation_accuracy"] == honest.metrics["validation_accuracy"]

@@ -1,61 +1,69 @@
-"""Problem 2(e) on the stand-in sentences: learning, repeatability, ensembles, checkpoints, bad input."""
-
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from typer.testing import CliRunner
 
 from coursework.config import override
 from coursework.errors import DataError, TrainingError
-from coursework.experiments import translation, translation_all
-from coursework.experiments.base import Job, Run, shrink
+from coursework.experiments import translation, translation_all, translation_ensemble
+from coursework.experiments.base import Job, Run, run_folder, shrink
 from coursework.experiments.corpora import PAD_ID
+from coursework.experiments.translation import Translator
 from coursework.models.transformer import Transformer
 from coursework.training import checkpoints
+from coursework_tools.cli import app
 
-SMALL = ("rnn.width=32", "rnn.hidden=48", "transformer.width=48", "transformer.d_ff=64")
+pytestmark = pytest.mark.usefixtures("standin")
+
+SMALL = "rnn.width=32 rnn.hidden=48 transformer.width=48 transformer.d_ff=64 transformer.dropout=0"
 TINY = override(
     translation.PRESETS["quick"],
-    [*SMALL, "pairs=900", "batch_size=16", "transformer.dropout=0", "rnn.plan.learning_rate=2e-2",
+    [*SMALL.split(), "pairs=900", "batch_size=16", "rnn.plan.learning_rate=2e-2",
      "transformer.plan.learning_rate=1e-2"],
 )  # fmt: skip
 WHOLE = override(
     translation_all.PRESETS["quick"],
-    ["pairs=900", "vocabulary=150", "batch_size=500", "transformer.width=48", "transformer.d_ff=64",
-     "transformer.dropout=0", "transformer.plan.epochs=5", "transformer.plan.learning_rate=8e-3",
-     "beam=3"],
+    [*SMALL.split()[2:], "pairs=900", "vocabulary=150", "batch_size=500", "beam=3",
+     "transformer.plan.epochs=5", "transformer.plan.learning_rate=8e-3"],
 )  # fmt: skip
 SHORT = override(TINY, ["pairs=96", "rnn.plan.epochs=1", "transformer.plan.epochs=1"])
 MODELS = ("rnn", "transformer")
+Trained = tuple[Run, Path]
 
 
 def run_of(config: translation.Config, **job: Any) -> Run:
-    return translation.train(Job("translation", config, log=job.pop("log", None), **job))
+    return translation.train(Job("translation", config, log=None, **job))
 
 
 @pytest.fixture(scope="module")
-def subset(standins: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """Both networks on the subset."""
+def subset(standins: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("subset")
     return run_of(TINY, folder=folder), folder
 
 
 @pytest.fixture(scope="module")
-def whole(standins: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
-    """A Transformer on all pairs."""
+def whole(standins: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("all")
     return run_of(WHOLE, folder=folder), folder / "transformer" / "best.pt"
 
 
-def test_networks_learn_and_beat_the_baselines(
-    subset: tuple[Run, Path], whole: tuple[Run, Path]
-) -> None:
+@pytest.fixture(scope="module")
+def translator(whole: Trained) -> Translator:
+    return whole[0].artefacts["translators"]["transformer"]
+
+
+@pytest.fixture(scope="module")
+def french(whole: Trained) -> list[str]:
+    return whole[0].artefacts["corpus"].french
+
+
+def test_networks_learn_and_beat_the_baselines(subset: Trained, whole: Trained) -> None:
     for run, names in ((subset[0], ("rnn.", "transformer.")), (whole[0], ("",))):
         assert run.source.is_standin
         assert run.notes["pairs"]["train"] == 900
@@ -89,18 +97,13 @@ def test_vectors_are_where_training_starts(standins: Path) -> None:
         torch.testing.assert_close(table[5], tables[0][5] * scale, rtol=0.1, atol=1e-3)
 
 
-# ----------------------------------------------------------------------------------- the same again
-
-
-def test_the_same_seed_gives_the_same_result(standins: Path) -> None:
-    first, second = run_of(SHORT, seed=1), run_of(SHORT, seed=1)
-    assert first.metrics == second.metrics
-    assert first.artefacts["translations"] == second.artefacts["translations"]
-    # A network does not depend on which others are trained, and does on the seed.
+def test_a_network_depends_on_its_seed_and_not_on_others(standins: Path) -> None:
     alone = dataclasses.replace(SHORT, rnn=None)
-    same, other = (run_of(alone, seed=seed).metrics for seed in (1, 2))
-    key = "transformer.validation_loss"
-    assert same[key] == first.metrics[key] != other[key]
+    both, same, other = (
+        run_of(config, seed=seed).metrics["transformer.validation_loss"]
+        for config, seed in ((SHORT, 1), (alone, 1), (alone, 2))
+    )
+    assert both == same != other
 
 
 def test_loss_counts_real_words_only() -> None:
@@ -111,16 +114,15 @@ def test_loss_counts_real_words_only() -> None:
     read = torch.cat([torch.full((2, 1), 2), write[:, :-1]], dim=1).masked_fill(write == 0, 0)
     total, count = translation.token_loss(model, {"source": source, "read": read, "write": write})
     assert count == 8
+    rows = [(slice(i, i + 1), slice(n)) for i, n in ((0, 3), (1, 5))]
     one_by_one = sum(
-        F.cross_entropy(
-            model(source[i : i + 1], read[i : i + 1, :n])[0], write[i, :n], reduction="sum"
-        )
-        for i, n in ((0, 3), (1, 5))
+        F.cross_entropy(model(source[i], read[i, n])[0], write[i, n][0], reduction="sum")
+        for i, n in rows
     )
     torch.testing.assert_close(total, one_by_one)
 
 
-def test_scores_do_not_count_padding(whole: tuple[Run, Path]) -> None:
+def test_scores_do_not_count_padding(whole: Trained) -> None:
     """With one sentence a batch there is none."""
     corpus, networks = (whole[0].artefacts[key] for key in ("corpus", "networks"))
     together, alone = (
@@ -132,15 +134,11 @@ def test_scores_do_not_count_padding(whole: tuple[Run, Path]) -> None:
     assert together == pytest.approx(alone, rel=1e-4)
 
 
-# ------------------------------------------------------------------------------------ trained networks
-
-
 def test_a_small_checkpoint_translates_like_the_model(
-    whole: tuple[Run, Path], tmp_path: Path
+    whole: Trained, translator: Translator, french: list[str], tmp_path: Path
 ) -> None:
-    run, path = whole
-    sentences = run.artefacts["corpus"].french[:20]
-    expected = run.artefacts["translators"]["transformer"](sentences)
+    path, sentences = whole[1], french[:20]
+    expected = translator(sentences)
     assert translation.predict(sentences, path) == expected
     small = shrink(path, tmp_path / "small.pt")
     assert small.stat().st_size < path.stat().st_size
@@ -149,11 +147,11 @@ def test_a_small_checkpoint_translates_like_the_model(
 
 
 def test_sentences_of_the_subset_are_read_as_people_type_them(
-    subset: tuple[Run, Path], capsys: pytest.CaptureFixture[str]
+    subset: Trained, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for translator in subset[0].artefacts["translators"].values():
 
-        def one(text: str, translator: translation.Translator = translator) -> str:
+        def one(text: str, translator: Translator = translator) -> str:
             return translator([text])[0]
 
         assert one("Elle est fatiguée.").split()[0] in ("she", "they")
@@ -169,14 +167,12 @@ def test_sentences_of_the_subset_are_read_as_people_type_them(
 
 
 def test_a_text_that_cannot_be_read_is_said_on_stderr(
-    whole: tuple[Run, Path], capsys: pytest.CaptureFixture[str]
+    translator: Translator, french: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    translator = whole[0].artefacts["translators"]["transformer"]
-    french = whole[0].artefacts["corpus"].french[3]
-    assert translator(["你好", french, ""])[0::2] == ["你好", ""]
+    assert translator(["你好", french[3], ""])[0::2] == ["你好", ""]
     said = capsys.readouterr().err
     assert said == "No letter of '你好' is known; it was not translated.\n"
-    translator(["snt tns", french])
+    translator(["snt tns", french[3]])
     assert capsys.readouterr().err.count("may be invented") == 1
     with pytest.raises(DataError, match="a list of texts"):
         translator("Bonjour.")
@@ -187,35 +183,28 @@ def test_a_text_that_cannot_be_read_is_said_on_stderr(
     ["", "   ", "\x00\t", "喜欢", "JE SUIS CONTENTE !", "l’école d'été", "zzz qqq", "?", "je " * 400,
      "Ich bin ein Berliner.", "🙂🙂", "e\u0301te\u0301"],
 )  # fmt: skip
-def test_any_sentence_ends_in_a_translation(whole: tuple[Run, Path], sentence: str) -> None:
-    (output,) = whole[0].artefacts["translators"]["transformer"]([sentence], beam=2)
+def test_any_sentence_ends_in_a_translation(translator: Translator, sentence: str) -> None:
+    (output,) = translator([sentence], beam=2)
     assert isinstance(output, str)
-    if not sentence.strip("\x00\t "):
-        assert output == ""
+    assert sentence.strip("\x00\t ") or output == ""
 
 
 def test_order_is_kept_empty_ones_stay_empty_and_a_text_is_cut_into_sentences(
-    whole: tuple[Run, Path],
+    translator: Translator, french: list[str]
 ) -> None:
-    translator = whole[0].artefacts["translators"]["transformer"]
-    french = whole[0].artefacts["corpus"].french
     mixed = [french[3], "", french[700], french[20], " "]
     assert translator(mixed) == [translator([s])[0] for s in mixed]
     sentences = ["Je suis fatigué.", "Elle est contente.", "Es-tu prêt ?"]
     assert translator([" ".join(sentences)]) == [" ".join(translator(sentences))]
 
 
-def test_attention_belongs_to_the_translation(
-    subset: tuple[Run, Path], whole: tuple[Run, Path]
-) -> None:
+def test_attention_belongs_to_the_translation(subset: Trained, whole: Trained) -> None:
     for run in (subset[0], whole[0]):
         for translator in run.artefacts["translators"].values():
             for sentence in run.artefacts["corpus"].part("test")[0][:5]:
                 aligned = translator.align(sentence)
                 assert aligned.weights.shape == (len(aligned.output), len(aligned.source))
-                torch.testing.assert_close(
-                    aligned.weights.sum(1), torch.ones(len(aligned.output)), atol=1e-5, rtol=0
-                )
+                assert aligned.weights.sum(1).tolist() == pytest.approx([1] * len(aligned.output))
                 assert aligned.source[-1] == aligned.output[-1]  # the mark of the end
                 words = aligned.output[:-1]
                 text = " ".join(words) if run is subset[0] else "".join(words).replace("▁", " ")
@@ -225,29 +214,23 @@ def test_attention_belongs_to_the_translation(
         translator.align("Oui. Non.")
 
 
-def test_predict_command(whole: tuple[Run, Path], tmp_path: Path) -> None:
-    from typer.testing import CliRunner
+def test_predict_command(
+    whole: Trained, translator: Translator, french: list[str], tmp_path: Path
+) -> None:
+    first, second = translator(french[:2], beam=1)
 
-    from coursework_tools.cli import app
+    def said(*given: str) -> list[str]:
+        options = ["--beam", "1", "--checkpoint", str(whole[1])]
+        done = CliRunner().invoke(app, ["predict", "translate", *given, *options])
+        return done.stdout.splitlines()
 
-    run, path = whole
-    french = list(run.artefacts["corpus"].french[:2])
-    wanted = run.artefacts["translators"]["transformer"](french, beam=1)
-
-    def said(*given: str) -> Any:
-        options = ["--beam", "1", "--checkpoint", str(path)]
-        return CliRunner().invoke(app, ["predict", "translate", *given, *options])
-
-    assert said(*french).stdout.splitlines() == wanted
+    assert said(*french[:2]) == [first, second]
     file = tmp_path / "french.txt"
     file.write_text("\n".join([french[0], "", french[1]]), encoding="utf-8")
-    assert said("--file", str(file)).stdout.split("\n")[:3] == [wanted[0], "", wanted[1]]
+    assert said("--file", str(file)) == [first, "", second]
 
 
-# ------------------------------------------------------------------------------------------- bad input
-
-
-def test_bad_checkpoints(subset: tuple[Run, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_pairs(subset: Trained, tmp_path: Path) -> None:
     state = checkpoints.load(subset[1] / "rnn" / "best.pt")
     state["bundle"]["config"]["pairs"] = 90
     other = checkpoints.save(state, tmp_path / "b.pt")
@@ -256,8 +239,55 @@ def test_bad_checkpoints(subset: tuple[Run, Path], tmp_path: Path) -> None:
 
 
 def test_presets_differ_in_what_is_compared_only() -> None:
-    presets = translation.PRESETS
+    presets, everything = translation.PRESETS, translation_all.PRESETS
     for size in ("quick", "full"):
         pretrained = dataclasses.replace(presets[size], embeddings="pretrained")
         assert pretrained == presets[f"{size}-pretrained"]
     assert presets["tutorial-leaky"] == dataclasses.replace(presets["tutorial"], split="random")
+    members = translation_ensemble.PRESETS["full"]
+    assert dataclasses.replace(members, members=1, beam=1) == presets["full-pretrained"]
+    cells = [everything[n] for n in ("brief", "brief-pretrained", "rnn", "rnn-pretrained")]
+    assert {(*c.networks, c.embeddings) for c in cells} == {
+        (name, kind) for name in MODELS for kind in ("own", "pretrained")
+    }
+    changes = {"rnn": cells[2].rnn, "transformer": None, "embeddings": "own"}
+    assert len({dataclasses.replace(c, **changes) for c in cells}) == 1
+    assert {n.plan.epochs for c in cells for n in c.networks.values()} == {3}
+
+
+def test_the_recurrent_network_learns_subwords_too() -> None:
+    small = override(
+        translation_all.PRESETS["rnn"],
+        [*SMALL.split()[:2], "pairs=500", "vocabulary=150", "batch_size=200", "beam=2",
+         "rnn.plan.epochs=3", "rnn.plan.learning_rate=2e-2"],
+    )  # fmt: skip
+    run = translation.train(Job("translation_all", small, log=None))
+    assert run.metrics["test_bleu"] > run.metrics["memory.test_bleu"]
+
+
+def test_members_are_those_of_the_single_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation, "PRESETS", {"tiny": SHORT})
+    job = Job("translation", SHORT, "tiny", seed=1, log=None)
+    single = translation.train(dataclasses.replace(job, folder=run_folder(job)))
+    loss = MagicMock(side_effect=translation.token_loss)
+    monkeypatch.setattr(translation, "token_loss", loss)
+    both = dataclasses.replace(SHORT, members=2, beam=2)
+    ensemble = Job("translation_ensemble", both, "quick", resume=True, log=None)
+    ensemble = dataclasses.replace(ensemble, folder=run_folder(ensemble))
+    first, trained = translation.train(ensemble), loss.call_count
+    again = translation.train(ensemble)
+    assert trained > 0  # the member with seed 0
+    assert loss.call_count == trained  # and nothing the second time
+    assert first.metrics == again.metrics
+    own = single.artefacts["networks"]["transformer"][0].state_dict()
+    member = first.artefacts["networks"]["transformer"][1]
+    assert all(torch.equal(own[key], value) for key, value in member.state_dict().items())
+    for name in MODELS:
+        for key in ("bleu", "chrf", "exact_match"):
+            keys = {f"{name}.test_{key}", f"{name}.one.greedy.validation_{key}"}
+            assert keys <= first.metrics.keys()
+    assert 0 <= first.notes["paired_bootstrap_p"] <= 1
+    # begun anew, it keeps the checkpoints of all its networks
+    translation.train(dataclasses.replace(ensemble, resume=False))
+    folders = [run_folder(dataclasses.replace(job, seed=seed, resume=True)) for seed in (0, 1)]
+    assert all((folder / name / "best.pt").is_file() for folder in folders for name in MODELS)

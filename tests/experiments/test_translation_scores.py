@@ -1,7 +1,3 @@
-"""BLEU, chrF2, intervals and tests by hand, and the baseline that remembers the training pairs."""
-
-from __future__ import annotations
-
 import pytest
 
 from coursework.experiments import translation_scores as scores

@@ -1,13 +1,7 @@
-"""The ablation of the cleaning, and what copies leak."""
-
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from some_tweets import turned, tweets_of
 
 from coursework import settings
 from coursework.data import sentiment140
@@ -16,17 +10,9 @@ from coursework.data.text import CLEANING_STEPS, clean_tweet, tokenise
 from coursework.experiments import Job, ngrams, tweets
 from coursework.experiments.ngrams import text_keys
 from coursework.experiments.tweets import BASE, VARIANTS, Config
+from coursework.report import store
 
-
-def tokenised(rows: list[list[str]], labels: list[int]) -> Any:
-    types = sorted({word for row in rows for word in row})
-    return sentiment140.TokenisedTweets(
-        tokens=np.array([types.index(word) for row in rows for word in row], np.int32),
-        offsets=np.cumsum([0, *map(len, rows)]).astype(np.int64),
-        types=types,
-        labels=np.array(labels, np.int8),
-        source=None,  # type: ignore[arg-type]
-    )
+pytestmark = pytest.mark.usefixtures("standin")
 
 
 @pytest.mark.parametrize(
@@ -44,8 +30,9 @@ def test_patterns_find_what_they_name(pattern: str, yes: str, no: str) -> None:
 
 def test_variants_are_named_once_and_change_something() -> None:
     assert len({(v.kind, v.name) for v in VARIANTS}) == len(VARIANTS)
-    left_out = {v.name for v in VARIANTS if v.kind == "step left out"}
-    assert left_out == {step.name for step in CLEANING_STEPS} | {"every step"}
+    steps = [v for v in VARIANTS if v.kind == "step left out"]
+    others = [v for v in VARIANTS if v not in steps]
+    assert {v.name for v in steps} == {step.name for step in CLEANING_STEPS} | {"every step"}
     tried = ":) <3 the running @maria http://bit.ly/x1 awww... NOT !"
 
     def result(variant: tweets.Variant) -> list[str | None]:
@@ -53,10 +40,9 @@ def test_variants_are_named_once_and_change_something() -> None:
         return [t if variant.token is None else variant.token(t) for t in tokens]
 
     base = result(BASE)
-    changed = {v.name: result(v) for v in VARIANTS if v.kind != "step left out"}
-    for variant in VARIANTS:
-        if variant.kind != "step left out":
-            assert bool(variant.patterns) == (changed[variant.name] == base), variant.name
+    changed = {v.name: result(v) for v in others}
+    for variant in others:
+        assert bool(variant.patterns) == (changed[variant.name] == base), variant.name
     dropped = {
         name: [t for t, new in zip(base, changed[name], strict=True) if new is None]
         for name in ("punctuation", "stop words", "<user> and <url>", "left-over emoticons")
@@ -92,7 +78,7 @@ def test_logistic_regression_learns_and_needs_the_signal() -> None:
     assert right.mean() > 0.8 > blind.mean() + 0.1
 
 
-def test_equal_n_grams_have_equal_columns_in_all_variants(standin: Path) -> None:
+def test_equal_n_grams_have_equal_columns_in_all_variants() -> None:
     data = sentiment140.load()
     rows = sentiment140.split(len(data.labels))
     same = tweets.Variant("again", "also removed", token=lambda token: token)
@@ -102,16 +88,14 @@ def test_equal_n_grams_have_equal_columns_in_all_variants(standin: Path) -> None
     assert [row.name for row in found][:2] == [BASE.name, VARIANTS[-2].name]
     base, *_, again = found
     assert (again.accuracy, again.types, again.difference) == (base.accuracy, base.types, 0.0)
-    data.labels[rows.validation] = 1 - data.labels[rows.validation]
-    (turned,) = tweets.ablate_cleaning(data, tweets.first(rows, 500, 200), bits=12, variants=())
-    assert turned.accuracy == pytest.approx(1 - base.accuracy)  # no label of theirs was fitted
+    data = turned(data, rows.validation)
+    (other,) = tweets.ablate_cleaning(data, tweets.first(rows, 500, 200), bits=12, variants=())
+    assert other.accuracy == pytest.approx(1 - base.accuracy)  # no label of theirs was fitted
 
 
 def test_run_is_recorded_repeats_itself_and_reads_no_test_tweet(
-    standin: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from coursework.report import store
-
     monkeypatch.setattr(tweets, "VARIANTS", VARIANTS[4:6])
     config = Config(train=600, validation=300, leakage=900, bits=12)
     job = Job("tweets", config, seed=1, log=None)
@@ -126,21 +110,18 @@ def test_run_is_recorded_repeats_itself_and_reads_no_test_tweet(
     assert random.n == grouped.n == 300
     assert run.metrics["all steps.validation_accuracy"] > 0.7
 
-    load, tokens = sentiment140.load(), sentiment140.load_tokens()
     both = np.intersect1d(*(split.test for split in run.artefacts["splits"].values()))
     assert len(both) > 50
-    load.labels[both] = 1 - load.labels[both]
-    tokens.labels[both] = load.labels[both]
-    monkeypatch.setattr(sentiment140, "load", lambda: load)
-    monkeypatch.setattr(sentiment140, "load_tokens", lambda: tokens)
+    for name in ("load", "load_tokens"):
+        changed = turned(getattr(sentiment140, name)(), both)
+        monkeypatch.setattr(sentiment140, name, lambda changed=changed: changed)
     assert tweets.train(job).metrics == run.metrics
 
 
 def test_leakage_tells_copies_from_new_texts() -> None:
-    data = tokenised([["a"], ["b"], ["a"], ["c"], ["b"]], [1, 0, 1, 0, 1])
-    keys = text_keys(data)
+    data = tweets_of(["a", "b", "a", "c", "b"], [1, 0, 1, 0, 1])
     split = Split(np.array([0, 1]), np.array([2, 3, 4]), np.array([], np.int64))
-    found = tweets.leakage(data, "random", split, keys, bits=10)
+    found = tweets.leakage(data, "random", split, text_keys(data), bits=10)
     # the second b has the other label
     assert (found.n, found.share_known, found.known) == (3, 2 / 3, 0.5)
     assert found.accuracy == pytest.approx((2 * 0.5 + found.new) / 3)

@@ -1,9 +1,6 @@
-"""Which pages a page may look at: checked by hand, blind to targets, and the same whatever the order."""
-
-from __future__ import annotations
-
 import dataclasses
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,16 +24,23 @@ TOP = 4
 
 
 @pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> WikipediaGraph:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COURSEWORK_DATA", "")
-        patch.setenv("COURSEWORK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("COURSEWORK_OFFLINE", "1")
-        return pages.load("chameleon")
+def graph(standins: Path) -> WikipediaGraph:
+    return pages.load()
 
 
-def test_pairs_are_what_they_say(graph: WikipediaGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unscaled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
+
+
+def linked(graph: WikipediaGraph, *pairs: tuple[int, int]) -> WikipediaGraph:
+    edges = torch.tensor(pairs).t()
+    both = torch.cat([edges, edges.flip(0)], dim=1)
+    return dataclasses.replace(graph, edge_index=both, y=torch.zeros(6))
+
+
+@pytest.mark.usefixtures("unscaled")
+def test_pairs_are_what_they_say(graph: WikipediaGraph) -> None:
     found = candidates(graph, TOP)
     columns = found.features.numpy()
     assert columns.shape[1] == 13
@@ -64,10 +68,8 @@ def test_graph_statistics_by_networkx(graph: WikipediaGraph) -> None:
     reference.add_edges_from(graph.edge_index.t().tolist())
     log_degree = np.log1p([reference.degree[v] for v in range(n)])
     around = [[log_degree[u] for u in reference[v]] or [0.0] for v in range(n)]
-    clustering, rank = (
-        networkx.clustering(reference),
-        networkx.pagerank(reference, tol=1e-12, max_iter=500),
-    )
+    clustering = networkx.clustering(reference)
+    rank = networkx.pagerank(reference, tol=1e-12, max_iter=500)
     expected = (
         log_degree, [np.mean(near) for near in around], [max(near) for near in around],
         [clustering[v] for v in range(n)], np.log([n * rank[v] for v in range(n)]),
@@ -103,10 +105,8 @@ def test_targets_are_not_read(graph: WikipediaGraph) -> None:
 
 
 def test_columns_are_standardised(graph: WikipediaGraph) -> None:
-    for columns in (
-        candidates(graph, TOP).features,
-        node_features(graph, graph_statistics(graph)),
-    ):
+    nodes = node_features(graph, graph_statistics(graph))
+    for columns in (candidates(graph, TOP).features, nodes):
         assert bool(columns.isfinite().all())
         assert float(columns.mean(0).abs().max()) < 1e-3
         spread = columns.std(0, correction=0)
@@ -115,10 +115,7 @@ def test_columns_are_standardised(graph: WikipediaGraph) -> None:
 
 def test_neighbours_with_the_fewest_links_come_first(graph: WikipediaGraph) -> None:
     # 0 is linked with 1, 2, 3; 1 has three links, 2 has two, 3 has one
-    pairs = torch.tensor([(0, 1), (0, 2), (0, 3), (1, 2), (1, 4)]).t()
-    small = dataclasses.replace(
-        graph, edge_index=torch.cat([pairs, pairs.flip(0)], dim=1), y=torch.zeros(6)
-    )
+    small = linked(graph, (0, 1), (0, 2), (0, 3), (1, 2), (1, 4))
     kept = wikipedia_candidates._least_linked(links_of(small), 2)
     assert set(kept[0].indices) == {3, 2}
     assert set(kept[1].indices) == {4, 2}
@@ -126,32 +123,20 @@ def test_neighbours_with_the_fewest_links_come_first(graph: WikipediaGraph) -> N
 
 
 def test_propagated_columns_follow_their_pages(graph: WikipediaGraph) -> None:
-    """With the pages in another order the columns are the same, in that order."""
     inputs, n = Inputs(graph), graph.num_nodes
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     edges, x = order.argsort()[graph.edge_index], graph.x.to_dense()[order].to_sparse_csr()
     other = dataclasses.replace(
         graph, edge_index=edges, x=x, y=graph.y[order], twin_group=graph.twin_group[order]
     )
-    moved = propagated(
-        other,
-        inputs.dense[order],
-        inputs.statistics[order],
-        inputs.near[order.numpy()][:, order.numpy()],
-    )
+    near = inputs.near[order.numpy()][:, order.numpy()]
+    moved = propagated(other, inputs.dense[order], inputs.statistics[order], near)
     torch.testing.assert_close(moved, inputs.propagated[order], atol=1e-3, rtol=0)
 
 
-STAR = torch.tensor([(0, 1), (0, 2), (0, 3), (0, 4)]).t()
-
-
-def test_labels_of_neighbours_by_hand(
-    graph: WikipediaGraph, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
-    star = dataclasses.replace(
-        graph, edge_index=torch.cat([STAR, STAR.flip(0)], dim=1), y=torch.zeros(6)
-    )
+@pytest.mark.usefixtures("unscaled")
+def test_labels_of_neighbours_by_hand(graph: WikipediaGraph) -> None:
+    star = linked(graph, (0, 1), (0, 2), (0, 3), (0, 4))
     target = torch.tensor([3.0, 1.0, 2.0, torch.nan, 3.0, 5.0])
     found = neighbour_labels(star, target, ~target.isnan(), torch.tensor([0, 1, 2, 3, 0, 5]))
     # page 0 may read 1 and 2: 3 is not known and 4 of its own group, so 4 may not read 0
@@ -163,21 +148,20 @@ def test_labels_of_neighbours_by_hand(
     assert found[1, 4:].tolist() == pytest.approx([0.75 / (0.25 + one), np.log1p(0.25 / one)])
 
 
+@pytest.mark.usefixtures("unscaled")
 @pytest.mark.parametrize("groups", [True, False])
 def test_no_page_reads_its_own_label(graph: WikipediaGraph, groups: bool) -> None:
     known = torch.ones(graph.num_nodes) > 0
     group = graph.twin_group if groups else torch.arange(graph.num_nodes)
     y, given = graph.y - graph.y.mean(), group if groups else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wikipedia_candidates, "_standardised", torch.from_numpy)
-        before = neighbour_labels(graph, y, known, given)
-        for chosen in group.unique()[:20].tolist():
-            after = neighbour_labels(graph, y + 9.0 * (group == chosen), known, given)
-            assert torch.equal(after[group == chosen], before[group == chosen])
+    before = neighbour_labels(graph, y, known, given)
+    for chosen in group.unique()[:20].tolist():
+        after = neighbour_labels(graph, y + 9.0 * (group == chosen), known, given)
+        assert torch.equal(after[group == chosen], before[group == chosen])
 
 
 @pytest.mark.parametrize("what", ["links", "pages"])
-def test_shuffled_graphs(graph: WikipediaGraph, what: Literal["links", "pages"]) -> None:
+def test_shuffled_graphs(graph: WikipediaGraph, what: Any) -> None:
     other, n = shuffled(graph, what, 3), graph.num_nodes
     edges = {*map(tuple, other.edge_index.t().tolist())}
     assert edges == {(b, a) for a, b in edges}
