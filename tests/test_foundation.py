@@ -1,8 +1,5 @@
-"""Configs, files, intervals, jobs, studies: what every experiment stands on."""
-
-from __future__ import annotations
-
 import dataclasses
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,8 +19,6 @@ from coursework.training.engine import Plan
 
 @config
 class Config:
-    """An example."""
-
     size: Count = 3
     rate: Positive = 0.1
     dropout: Dropout = 0.0
@@ -49,17 +44,15 @@ class Config:
     ],
 )
 def test_a_wrong_value_is_one_sentence(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError, match="^" + re.escape(message)):
         Config(**changes)
-    assert str(error.value).startswith(message)
 
 
 def test_a_config_is_frozen_and_rebuilt_from_its_record() -> None:
     made = Config(size=7, names=("c",), plan=Plan(epochs=9, learning_rate=0.2))
     assert Config(**as_record(made)) == made
-    assert dataclasses.replace(made, size=8).plan == made.plan
     with pytest.raises(dataclasses.FrozenInstanceError):
-        made.size = 1  # type: ignore[misc]
+        made.size = 1
 
 
 def test_override_reaches_into_groups_and_checks() -> None:

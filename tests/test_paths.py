@@ -1,7 +1,3 @@
-"""What would trip a checkout on Windows or macOS: names, links, and files read in another encoding."""
-
-from __future__ import annotations
-
 import ast
 import re
 import subprocess
@@ -16,21 +12,18 @@ ROOT = settings.repo_root()
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
 FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]')
-LONGEST = 140
-"""Windows refuses paths of more than 260 signs; this leaves room for the folder of the checkout."""
+LONGEST = 140  # of the 260 signs that Windows allows: the rest is for the folder of the checkout
 
 
 def listed() -> list[tuple[str, str]]:
-    """(mode, path) of what git tracks."""
     command = ["git", "ls-files", "-s", "-z"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode:
         pytest.skip("not a git checkout")
     return [(row.split()[0], row.partition("\t")[2]) for row in done.stdout.split("\0") if row]
 
 
 def problems(paths: list[str]) -> list[str]:
-    """Paths that another system cannot check out."""
     found = []
     seen: dict[str, str] = {}
     for path in paths:
@@ -52,10 +45,7 @@ def problems(paths: list[str]) -> list[str]:
 
 def test_every_path_can_be_checked_out_everywhere() -> None:
     assert problems([path for _, path in listed()]) == []
-
-
-def test_there_are_no_symbolic_links() -> None:
-    assert [path for mode, path in listed() if mode == "120000"] == []
+    assert [path for mode, path in listed() if mode == "120000"] == [], "symbolic links"
 
 
 @pytest.mark.parametrize(
@@ -68,22 +58,18 @@ def test_bad_paths_are_found(paths: str) -> None:
 def opened_without_encoding(source: str) -> list[int]:
     """Lines that open or read text in the encoding of the machine."""
     found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call):
-            continue
-        keywords = {keyword.arg for keyword in node.keywords}
-        if "encoding" in keywords or None in keywords:
-            continue
-        modes = [*node.args, *(k.value for k in node.keywords if k.arg == "mode")]
-        binary = any(re.fullmatch(r"'[rwax+]*b[rwax+]*'", ast.unparse(mode)) for mode in modes)
-        name = getattr(node.func, "id", "") or f".{getattr(node.func, 'attr', '')}"
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        modes = [*map(ast.unparse, call.args), keywords.get("mode", "")]
         # read_text("utf-8") and write_text(text, "utf-8") name it by place
-        if (
-            (name == "open" and not binary)
-            or (name == ".read_text" and not node.args)
-            or (name == ".write_text" and len(node.args) < 2)
-        ):
-            found.append(node.lineno)
+        named = {
+            "open": any(re.fullmatch(r"'[rwax+]*b[rwax+]*'", mode) for mode in modes),
+            ".read_text": len(call.args) > 0,
+            ".write_text": len(call.args) > 1,
+        }
+        name = getattr(call.func, "id", "") or f".{getattr(call.func, 'attr', '')}"
+        if not {"encoding", None} & keywords.keys() and not named.get(name, True):
+            found.append(call.lineno)
     return found
 
 

@@ -1,11 +1,8 @@
-"""What the environment decides, and the one import side effect."""
-
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +12,8 @@ from coursework.errors import ConfigError, DataError
 
 def test_data_root_must_be_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(
-        DataError, match=r"COURSEWORK_DATA is set to .*nowhere.*not a folder; set it"
-    ):
+    message = r"COURSEWORK_DATA is set to .*nowhere.*not a folder; set it to the folder that holds"
+    with pytest.raises(DataError, match=message):
         settings.data_root()
     monkeypatch.setenv("COURSEWORK_DATA", str(tmp_path))
     assert settings.data_root() == tmp_path
@@ -52,8 +48,9 @@ def test_figures_stay_out_of_the_checkout_unless_asked(monkeypatch: pytest.Monke
     assert settings.figures_dir() == settings.repo_root() / "build" / "figures"
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def run(code: str, **options: Any) -> str:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, **options)
     return done.stdout.strip()
 
 
@@ -86,6 +83,4 @@ def test_one_thread_unless_asked_for_more_whatever_is_imported_first(
     unset = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "COURSEWORK_THREADS"}
     kept = {k: v for k, v in os.environ.items() if k not in unset}
     code = f"import {first}; print(torch.get_num_threads())"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=kept | environment)
-    assert done.stdout.strip() == str(threads), done.stderr
+    assert run(code, env=kept | environment) == str(threads)

@@ -1,7 +1,3 @@
-"""Tables of metrics: forms of a cell, and the grid of rows and columns."""
-
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
