@@ -1,7 +1,5 @@
 """A real browser, where there is one: Debian's Chromium (`apt-get install chromium chromium-driver`)."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,30 +10,18 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--built-site", help="Look at a site that is built already, e.g. build/site.")
-    parser.addoption(
-        "--update-screens",
-        action="store_true",
-        help="Store the screenshots anew instead of comparing.",
-    )
-
-
-def chromium() -> str | None:
-    """Path of Chromium, None where it is missing."""
-    return (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    words = "Store the screenshots anew instead of comparing."
+    parser.addoption("--update-screens", action="store_true", help=words)
 
 
 @pytest.fixture
 def open_browser() -> Iterator[Callable[..., Any]]:
-    """Opens headless windows; all of them are closed after the test."""
     pytest.importorskip("selenium")
     from selenium import webdriver
 
     driver = shutil.which("chromedriver")
-    binary = chromium()
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next(filter(None, map(shutil.which, names)), None)
     if binary is None or driver is None:
         pytest.skip("Chromium and its driver are not installed")
     with contextlib.ExitStack() as stack:

@@ -3,8 +3,7 @@
 Run with ``pytest -m browser tests/browser``; minutes, since every notebook trains its quick preset.
 """
 
-from __future__ import annotations
-
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import until
 
 from coursework import settings
 from coursework.report.questions import NOTEBOOKS
@@ -62,14 +62,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(120):
-            try:
-                with urllib.request.urlopen(f"{url}/api", timeout=2):
-                    break
-            except OSError:
-                if server.poll() is not None:
-                    text = (folder / "log.txt").read_text(encoding="utf-8")
-                    pytest.fail(f"JupyterLab did not start: {text[-800:]}")
-                time.sleep(0.5)
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/api", timeout=2):
+                break
+            text = (folder / "log.txt").read_text(encoding="utf-8")
+            assert server.poll() is None, f"JupyterLab did not start: {text[-800:]}"
+            time.sleep(0.5)
         yield url, folder
     finally:
         server.terminate()
@@ -78,20 +75,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         except subprocess.TimeoutExpired:
             server.kill()
         log.close()
-
-
-def until(browser: Any, script: str, seconds: float, what: str) -> Any:
-    """Wait for a JavaScript expression to be true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            value = browser.execute_script(f"return {script}")
-        except Exception:  # the page is still being made
-            value = None
-        if value:
-            return value
-        time.sleep(0.5)
-    pytest.fail(f"waited {seconds:.0f} s in vain for {what}")
 
 
 def run_all(browser: Any, command: str = "notebook:run-all-cells") -> bool:
@@ -114,7 +97,6 @@ def run_all(browser: Any, command: str = "notebook:run-all-cells") -> bool:
 
 
 def cells(browser: Any) -> list[dict[str, Any]]:
-    """Code cells of the open notebook, from the model behind the page."""
     text = browser.execute_script(
         f"return JSON.stringify({PANEL}.content.model.toJSON().cells"
         ".filter(c => c.cell_type === 'code' && [c.source].flat().join('').trim()))"
@@ -123,19 +105,15 @@ def cells(browser: Any) -> list[dict[str, Any]]:
 
 
 def errors(code: list[dict[str, Any]]) -> list[str]:
-    return [
-        f"{output['ename']}: {output['evalue']}"
-        for cell in code
-        for output in cell["outputs"]
-        if output["output_type"] == "error"
-    ]
+    outputs = [output for cell in code for output in cell["outputs"]]
+    return [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
 
 
 def open_notebook(browser: Any, url: str, name: str) -> None:
     browser.get(f"{url}/lab/tree/notebooks/{name}.ipynb?reset")
-    until(browser, f"{PANEL}?.context?.isReady", 90, "the notebook to open")
+    assert until(browser, f"{PANEL}?.context?.isReady", 90), "the notebook does not open"
     kernel = f"{PANEL}.context.sessionContext.session?.kernel?.status"
-    until(browser, f"['idle', 'connected'].includes({kernel})", 90, "a kernel")
+    assert until(browser, f"['idle', 'connected'].includes({kernel})", 90), "no kernel"
 
 
 @pytest.mark.parametrize("name", list(NOTEBOOKS))

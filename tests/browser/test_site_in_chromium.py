@@ -1,8 +1,5 @@
 """The built site in a real browser: at a desk and on a phone, by day and by night."""
 
-from __future__ import annotations
-
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import until
 
 from coursework.report.questions import NOTEBOOKS
 from coursework_tools.publishing import site
@@ -18,19 +16,11 @@ SCREENS = Path(__file__).parent / "screens"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PAGES = [
-    "index",
-    "rubric",
-    "theory",
-    "benchmark",
-    "api/models",
-    *(f"notebooks/{n}" for n in NOTEBOOKS),
-]
-COMPARED = ["index", "theory"]
-"""Pages whose top does not change with results or notebooks."""
+PAGES = ["index", "rubric", "theory", "benchmark", "api/models"]
+PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]
+COMPARED = ["index", "theory"]  # their top does not change with results or notebooks
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
-TOLERANCE = 14.0
-"""Mean difference of grey levels of the reduced pictures; another font changes less, another layout more."""
+TOLERANCE = 14.0  # mean difference of grey levels: a font changes less, a layout more
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +35,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
 
 def look(browser: Any, built: Path, page: str) -> None:
     browser.get((built / f"{page}.html").as_uri())
-    for _ in range(40):
-        ready = (
-            "return document.readyState === 'complete'"
-            " && (!window.MathJax?.startup || window.settled === true)"
-        )
-        browser.execute_script(
-            "window.MathJax?.startup?.promise?.then(() => {window.settled = true})"
-        )
-        if browser.execute_script(ready):
-            break
-        time.sleep(0.25)
+    settle = "window.MathJax?.startup?.promise?.then(() => {window.settled = true});"
+    ready = "document.readyState === 'complete' && (!window.MathJax?.startup || window.settled)"
+    until(browser, f"(() => {{{settle} return {ready}}})()", 10)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -94,18 +76,10 @@ def test_equations_are_set_without_a_network(built: Path, open_browser: Callable
 def test_search_finds_a_word(built: Path, open_browser: Callable[..., Any]) -> None:
     browser = open_browser()
     browser.get((built / "search.html").as_uri() + "?q=orthogonal")
-    for _ in range(60):
-        found = browser.execute_script(
-            "return document.querySelectorAll('#search-results li').length"
-        )
-        if found:
-            break
-        time.sleep(0.25)
-    assert found
+    assert until(browser, "document.querySelectorAll('#search-results li').length", 15)
 
 
 def reduced(path: Path) -> np.ndarray:
-    """A screenshot as 64 columns of grey: layout and colours, not letters."""
     with Image.open(path) as picture:
         grey = picture.convert("L")
         return np.asarray(

@@ -1,7 +1,3 @@
-"""Every stored notebook is executed from top to bottom and holds nothing that a reader trips over."""
-
-from __future__ import annotations
-
 import ast
 import re
 from typing import Any
@@ -16,22 +12,31 @@ FOLDER = settings.repo_root() / "notebooks"
 ABSOLUTE = re.compile(r"(?<![\w./:<])/(?:home|root|work|tmp|Users|opt|usr|mnt)/\w|\b[A-Z]:\\\\")
 
 
-def load(name: str) -> Any:
+@pytest.fixture(params=list(NOTEBOOKS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def notebook(name: str) -> Any:
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
 
 
-def code_cells(notebook: Any) -> list[Any]:
+@pytest.fixture
+def code(notebook: Any) -> list[Any]:
     return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
 
 
-def texts(cell: Any) -> list[str]:
-    """Everything textual in a cell's outputs."""
-    found = []
-    for output in cell.outputs:
-        if output.output_type == "stream":
-            found.append(output.text)
-        elif "data" in output:
-            found += [str(v) for k, v in output.data.items() if not k.startswith("image/")]
+@pytest.fixture
+def outputs(code: list[Any]) -> list[Any]:
+    return [output for cell in code for output in cell.outputs]
+
+
+@pytest.fixture
+def texts(outputs: list[Any]) -> list[str]:
+    found = [output.text for output in outputs if output.output_type == "stream"]
+    for output in outputs:
+        found += [str(v) for k, v in output.get("data", {}).items() if not k.startswith("image/")]
     return found
 
 
@@ -39,51 +44,35 @@ def test_there_is_one_notebook_per_problem() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == sorted(NOTEBOOKS)
 
 
-@pytest.fixture(params=list(NOTEBOOKS))
-def notebook(request: pytest.FixtureRequest) -> tuple[str, Any]:
-    return request.param, load(request.param)
+def test_executed_from_top_to_bottom(code: list[Any]) -> None:
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
 
 
-def test_executed_from_top_to_bottom(notebook: tuple[str, Any]) -> None:
-    counts = [cell.execution_count for cell in code_cells(notebook[1])]
-    assert counts == list(range(1, len(counts) + 1))
+def test_outputs_hold_no_errors_warnings_widgets_or_standins(
+    notebook: Any, outputs: list[Any], texts: list[str]
+) -> None:
+    for output in outputs:
+        assert output.output_type != "error", output
+        assert output.get("name") != "stderr", output.get("text")
+        assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+    for text in texts:
+        assert "Warning" not in text, text
+        assert "STAND-IN" not in text, text
+        assert "\r" not in text, "a progress bar was stored"
+    assert "widgets" not in notebook.metadata
 
 
-def test_outputs_hold_no_errors_warnings_or_widgets(notebook: tuple[str, Any]) -> None:
-    for cell in code_cells(notebook[1]):
-        for output in cell.outputs:
-            assert output.output_type != "error", cell.source
-            assert output.get("name") != "stderr", output.get("text")
-            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
-        for text in texts(cell):
-            assert "Warning" not in text, text
-            assert "\r" not in text, "a progress bar was stored"
-    assert "widgets" not in notebook[1].metadata
+def test_no_absolute_paths(notebook: Any, texts: list[str]) -> None:
+    for text in (*texts, *(cell.source for cell in notebook.cells)):
+        assert not ABSOLUTE.search(text), text
 
 
-def test_no_absolute_paths(notebook: tuple[str, Any]) -> None:
-    for cell in notebook[1].cells:
-        assert not ABSOLUTE.search(cell.source), cell.source
-        for text in texts(cell) if cell.cell_type == "code" else []:
-            assert not ABSOLUTE.search(text), text
-
-
-def test_stored_outputs_are_from_real_data(notebook: tuple[str, Any]) -> None:
-    for cell in code_cells(notebook[1]):
-        assert not any("STAND-IN" in text for text in texts(cell)), cell.source
-
-
-def test_what_this_run_found_is_not_taken_from_the_records(notebook: tuple[str, Any]) -> None:
+def test_what_this_run_found_is_not_taken_from_the_records(code: list[Any]) -> None:
     """Else a recorded number would stand under the source of the live data, which may be a stand-in."""
-    for cell in code_cells(notebook[1]):
+    for cell in code:
         for call in ast.walk(ast.parse(cell.source)):
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "page.live":
                 assert not re.search(r"\bstore\.|\brecord(ed)?\b", ast.unparse(call)), cell.source
-
-
-def test_size_and_kernel(notebook: tuple[str, Any]) -> None:
-    assert (FOLDER / f"{notebook[0]}.ipynb").stat().st_size < 2_000_000
-    assert notebook[1].metadata.kernelspec.name == "python3"
 
 
 # the others join when they have been shortened
@@ -93,40 +82,34 @@ SHORT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SHORT)
-def test_short_enough_to_be_read_to_its_end(name: str) -> None:
-    document = load(name)
-    assert len(document.cells) <= 60
-    assert sum(len(cell.source.splitlines()) for cell in code_cells(document)) <= 400
-    assert (FOLDER / f"{name}.ipynb").stat().st_size <= 600_000
+def test_size_and_kernel(name: str, notebook: Any, code: list[Any]) -> None:
+    limit = 600_000 if name in SHORT else 2_000_000
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < limit
+    assert notebook.metadata.kernelspec.name == "python3"
+    if name in SHORT:  # enough to be read to its end
+        assert len(notebook.cells) <= 60
+        assert sum(len(cell.source.splitlines()) for cell in code) <= 400
 
 
-def test_cells_are_thin(notebook: tuple[str, Any]) -> None:
-    for cell in code_cells(notebook[1]):
+def test_cells_are_thin_and_decide_no_presets_or_environment(code: list[Any]) -> None:
+    for cell in code:
         assert len(cell.source.splitlines()) <= 40, cell.source
         # nbval runs without IPython's suppression by semicolon, so the outputs would differ
         assert not cell.source.rstrip().endswith(";"), cell.source
         tree = ast.parse(cell.source)
         assert not any(isinstance(node, ast.ClassDef) for node in tree.body), "belongs in src"
+        assert not re.search(r"os\.environ|COURSEWORK_", cell.source)
 
 
-def test_presets_and_environment_are_not_decided_in_cells(notebook: tuple[str, Any]) -> None:
-    for cell in code_cells(notebook[1]):
-        assert "os.environ" not in cell.source
-        assert "COURSEWORK_" not in cell.source
-
-
-def test_has_compared_cells(notebook: tuple[str, Any]) -> None:
-    tagged = [
-        c for c in code_cells(notebook[1]) if "nbval-check-output" in c.metadata.get("tags", [])
-    ]
+def test_has_compared_cells(code: list[Any]) -> None:
+    tagged = [cell for cell in code if "nbval-check-output" in cell.metadata.get("tags", [])]
     assert tagged, "no cell is compared"
     assert all(cell.outputs for cell in tagged)
 
 
-def test_every_question_is_answered_on_the_sheet(notebook: tuple[str, Any]) -> None:
-    source = "\n".join(cell.source for cell in code_cells(notebook[1]))
+def test_every_question_is_answered_on_the_sheet(name: str, code: list[Any]) -> None:
+    source = "\n".join(cell.source for cell in code)
     assert "page.answers()" in source
     for question in QUESTIONS:
-        if question.notebook == notebook[0]:
+        if question.notebook == name:
             assert f'"{question.part}"' in source, question.part
