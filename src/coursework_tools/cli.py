@@ -1,9 +1,8 @@
 """The whole command line: adds ``run | report | submit | bench | grade | site | student | check``."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,103 +11,110 @@ from coursework.cli import app
 from coursework.console import failure, guarded, show, survive_any_encoding
 from coursework.errors import ConfigError
 
+
+def option(help: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=help, **limits)
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    return app.command(function.__name__)(guarded(function))
+
+
 Notebooks = Annotated[
     list[str] | None, typer.Argument(help="Names or numbers, e.g. `6`; all by default.")
 ]
-Problem = Annotated[int | None, typer.Option(help="One problem, 1 to 6; all by default.")]
+Problem = Annotated[int | None, option("One problem, 1 to 6; all by default.")]
 
 
-@app.command("run")
-@guarded
+@command
 def run(
     notebooks: Notebooks = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Preset that is trained live: quick or full.")
-    ] = None,
+    preset: Annotated[str | None, option("Preset that is trained live: quick or full.")] = None,
     inplace: Annotated[
-        bool, typer.Option("--inplace", help="Store outputs and figures (real data only).")
+        bool, option("Store outputs and figures; real data only.", "--inplace")
     ] = False,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Notebooks side by side; one a core by default.")
+        int | None, option("Notebooks at a time; one a core by default.", min=1)
     ] = None,
 ) -> None:
     """Execute the notebooks and print the answer to every sub-question."""
     from coursework.report import questions
-    from coursework_tools.publishing import run_progress
+    from coursework_tools.publishing import run
 
     if preset is not None and preset not in settings.PRESETS:
         raise ConfigError(f"There is no preset {preset!r}; choose from quick, full.")
     names = questions.select(notebooks or [])
-    failed = run_progress.follow(names, jobs=jobs, preset=preset, inplace=inplace)
+    failed = run.follow(names, jobs=jobs, preset=preset, inplace=inplace)
     if failed:
         raise failure(f"failed: {', '.join(failed)}; the table says where.")
 
 
-@app.command("report")
-@guarded
+@command
 def report(
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit with 1 if something is stale.")
+        bool, option("Change nothing; exit with 1 if any is stale.", "--check")
     ] = False,
 ) -> None:
     """Validate the results, condense them into the headline and the README, typeset the writeup."""
-    from coursework_tools.publishing import update
+    from coursework.report import store
+    from coursework_tools.publishing import headline, readme, writeup
 
+    count = len([store.read(name) for name in store.names()])  # reading validates
     if check:
-        typer.echo(f"{update.check()} results, headline, README and writeup agree")
-    else:
-        update.update(typer.echo)
+        stale = [*readme.stale(), *headline.stale(), *writeup.stale()]
+        if stale:
+            raise failure(f"{', '.join(stale)}: older than the sources; run `coursework report`.")
+        typer.echo(f"{count} results, headline, README and writeup agree")
+        return
+    headline.write()
+    readme.update()
+    typer.echo(headline.table())
+    typer.echo(f"{count} results condensed into headline.json; README and docs are up to date")
+    typer.echo("typesetting ...")
+    for path in writeup.write():
+        typer.echo(f"written to {path}")
 
 
-@app.command("submit")
-@guarded
+@command
 def submit(
     course: Annotated[str, typer.Argument(help="csci5527 or csc413.")],
-    to: Annotated[Path, typer.Option("--to", help="A new folder.")],
+    to: Annotated[Path, option("A new folder.")],
 ) -> None:
     """Write what is handed in for a course, and run its shortest notebook alone to see that it works."""
     from coursework.report import questions
-    from coursework_tools.publishing import submit as handing
+    from coursework_tools.publishing import submit
 
-    for path in handing.write(course, to):
+    for path in submit.write(course, to):
         typer.echo(path)
-    shortest = min(handing.notebooks_of(course), key=questions.SECONDS.__getitem__)
-    handing.check(to, shortest)
+    shortest = min(submit.notebooks_of(course), key=questions.SECONDS.__getitem__)
+    submit.check(to, shortest)
     typer.echo(f"{shortest} runs alone")
 
 
-@app.command("grade")
-@guarded
+@command
 def grade(
     notebooks: Notebooks = None,
-    run: Annotated[
-        bool, typer.Option("--run/--no-run", help="Run the tests that are named as evidence.")
-    ] = True,
-    html: Annotated[
-        Path | None, typer.Option(help="Also write the rubric as one HTML page to this file.")
-    ] = None,
+    run: Annotated[bool, option("Run the tests that are named as evidence.")] = True,
+    html: Annotated[Path | None, option("Also write the rubric as one HTML page.")] = None,
 ) -> None:
     """The rubric of both homework sets: where each answer is, and what its evidence says now."""
-    from coursework_tools.grading import grade as grader
-    from coursework_tools.grading import tables
+    from coursework_tools.grading import grade
 
     if run:
         typer.echo("running the tests that are named as evidence ...", err=True)
-    lines = grader.assess(notebooks or [], run=run)
-    tables.print_all(lines)
-    typer.echo(grader.summary(lines))
+    lines = grade.assess(notebooks or [], run=run)
+    for homework, mine in grade.grouped(lines):
+        show(homework, grade.COLUMNS, map(grade.row, mine))
+    typer.echo(grade.summary(lines))
     if html is not None:
-        typer.echo(f"written to {grader.write(lines, html)}")
-    if grader.problems(lines):
+        typer.echo(f"written to {grade.write(lines, html)}")
+    if grade.problems(lines):
         raise failure("not all evidence is there and holds; the tables say which.")
 
 
-@app.command("site")
-@guarded
+@command
 def site(
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the pages; build/site by default.")
-    ] = None,
+    output: Annotated[Path | None, option("Folder of the pages; build/site by default.")] = None,
 ) -> None:
     """Build the static site of notebooks, rubric, theory, benchmark and reference; check its links."""
     from coursework_tools.publishing import site
@@ -116,22 +122,13 @@ def site(
     typer.echo(f"written to {site.build(output) / 'index.html'}")
 
 
-@app.command("bench")
-@guarded
+@command
 def bench(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Rows, e.g. `lstm`; all by default. A wrong one lists them."),
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes and fewer rounds.")] = False,
-    record: Annotated[
-        bool,
-        typer.Option(help="Store the full benchmark in writeup/results, its plots in figures."),
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="Where networks run: cpu, cuda, or auto (the GPU if there is one).")
-    ] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Threads; one by default.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Rows; a wrong one lists them.")] = None,
+    quick: Annotated[bool, option("Smaller sizes and fewer rounds.", "--quick")] = False,
+    record: Annotated[bool, option("Store it in writeup/results, its plots in figures.")] = False,
+    device: Annotated[str, option("cpu, cuda, or auto (the GPU if there is one).")] = "auto",
+    threads: Annotated[int | None, option("Threads; one by default.")] = None,
 ) -> None:
     """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
     from coursework.report import store
@@ -153,13 +150,12 @@ def bench(
     typer.echo(f"recorded in {store.write(written, folder)}")
 
 
-@app.command("student")
-@guarded
+@command
 def student(
     problem: Problem = None,
-    folder: Annotated[Path, typer.Option(help="Where the edition goes.")] = Path("student"),
+    folder: Annotated[Path, option("Where the edition goes.")] = Path("student"),
     force: Annotated[
-        bool, typer.Option("--force", help="Start anew: what was written there is lost.")
+        bool, option("Start anew: what was written there is lost.", "--force")
     ] = False,
 ) -> None:
     """Write the student edition: skeletons and notebooks without the answers."""
@@ -171,19 +167,16 @@ def student(
     typer.echo(f"Begin with {folder / 'README.md'}; `coursework check{where}` says what differs.")
 
 
-@app.command("check")
-@guarded
+@command
 def check(
     problem: Problem = None,
-    folder: Annotated[
-        Path | None, typer.Option(help="A student edition; this folder or ./student by default.")
-    ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Time that one object may take.")] = 60.0,
+    folder: Annotated[Path | None, option("An edition; else this folder or ./student.")] = None,
+    seconds: Annotated[float, option("Time that one object may take.", min=1)] = 60.0,
 ) -> None:
     """Check a student's versions; ends with 1 unless every object passes and every answer is there."""
-    from coursework_tools.student import summary
+    from coursework_tools.student import runner
 
-    if not summary.show_all(folder, problem, seconds):
+    if not runner.show_all(folder, problem, seconds):
         raise typer.Exit(1)
 
 

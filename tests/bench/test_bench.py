@@ -3,14 +3,13 @@
 Nothing here is timed. What makes a row fast is counted instead: operations, tensors, calls.
 """
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,19 +17,20 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from coursework.config import override
 from coursework.data import m2nist, text
 from coursework.errors import ConfigError
+from coursework.models.lstm import LSTM
 from coursework.report import store
+from coursework.report.questions import NOTEBOOKS
 from coursework.theory.cost import measure, peak_bytes
 from coursework.training import engine
-from coursework_tools.bench import config as configs
-from coursework_tools.bench import gauges, growth, harness, layers, work
+from coursework_tools.bench import gauges, harness, layers, work
 from coursework_tools.bench import run as bench
-from coursework_tools.bench.harness import Pair
+from coursework_tools.bench.harness import Gauge, Pair
 from coursework_tools.publishing import readme, speed
+from coursework_tools.publishing import run as notebooks
 
-TINY = configs.BenchConfig(
+TINY = harness.BenchConfig(
     rounds=2, warmup=0, device="cpu", nodes=60, edges=120, features=8, dense_nodes=30,
     lstm_sizes=(4,), lstm_batch=2, lstm_steps=3, decode_batch=2, decode_words=4,
     attention_tokens=16, tweets=20, all_tweets=False, canvases=4, looped_canvases=2, buckets=2,
@@ -39,15 +39,12 @@ TINY = configs.BenchConfig(
 )  # fmt: skip
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> configs.BenchConfig:
-    monkeypatch.setitem(configs.PRESETS, "quick", TINY)
-    return TINY
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(harness.PRESETS, "quick", TINY)
 
 
 class Operations(TorchDispatchMode):
-    """Counts the calls of PyTorch's operations."""
-
     def __init__(self) -> None:
         super().__init__()
         self.calls: Counter[str] = Counter()
@@ -65,10 +62,11 @@ def operations(step: Callable[[], Any]) -> Counter[str]:
     return counter.calls
 
 
-# --------------------------------------------------------------------------------------- the harness
+def pair(ours: Callable[[], Any], peer: Callable[[], Any] = int, **options: Any) -> Pair:
+    return Pair("a.vs_b", "", ours, peer, **options)
 
 
-def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: configs.BenchConfig) -> None:
+def test_a_row_has_quartiles_memory_and_its_share_of_the_limit() -> None:
     run = bench.run(["gat"], "quick")
     row = run.notes["rows"][0]
     assert row["key"] == "gat.vs_pyg"
@@ -82,13 +80,10 @@ def test_a_row_has_quartiles_memory_and_its_share_of_the_limit(tiny: configs.Ben
     assert run.config.device == "cpu"
 
 
-def test_pairs_of_work_take_turns(
-    tiny: configs.BenchConfig, standin: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_of_work_take_turns(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = np.repeat([1, 2, 3], 8)
     monkeypatch.setattr(work, "_lengths", lambda most: (lengths, "tweets"))
-    names = ["cora", "attention", "tokens", "canvases", "buckets"]
-    run = bench.run(names, "quick")
+    run = bench.run(["cora", "attention", "tokens", "canvases", "buckets"], "quick")
     assert " ".join(run.metrics) == (
         "cora.gcn_epoch_vs_pyg cora.gat_epoch_vs_pyg attention.linear_vs_softmax tokens.vs_apply "
         "canvases.vs_pixel_loop canvases.vs_digit_loop buckets.vs_padded"
@@ -96,34 +91,18 @@ def test_pairs_of_work_take_turns(
     assert all(value > 0 for value in run.metrics.values())
 
 
-def test_threads_are_fixed_and_given_back(tiny: configs.BenchConfig) -> None:
+def test_threads_are_fixed_and_given_back() -> None:
     before, seen = torch.get_num_threads(), []
-    pair = Pair("a.vs_b", "", lambda: seen.append(torch.get_num_threads()), lambda: None,
-                memory="none")  # fmt: skip
-    bench._timed(pair, TINY)
-    bench._timed(replace(pair, threads=2), TINY)
+    one = pair(lambda: seen.append(torch.get_num_threads()), memory="none")
+    bench._timed(one, TINY)
+    bench._timed(replace(one, threads=2), TINY)
     assert seen == [1, 1, 2, 2]
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"device": "tpu"}, "There is no device 'tpu'; choose from auto, cpu, cuda"),
-        ({"threads": 0}, "threads is 0; it should be greater than or equal to 1"),
-    ],
-)
-def test_wrong_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        bench.run(["gcn"], "quick", **options)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([3.0], (3, 3, 3)), ([1.0, 3.0], (1.5, 2, 2.5)), ([5.0, 1.0, 3.0], (2, 3, 4))],
-)
-def test_quartiles(values: list[float], expected: tuple[float, float, float]) -> None:
-    assert harness.quartiles(values) == expected
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(ConfigError, match="There is no device 'tpu'; choose from auto, cpu, cuda"):
+        bench.run(["gcn"], "quick", device="tpu")
 
 
 def test_goals() -> None:
@@ -134,14 +113,14 @@ def test_goals() -> None:
         ("training.cora_outside_share", 0.11, "≤ 0.1", False),
         ("training.cora_per_second", 1.0, None, None),
     ):
-        assert configs.judged(key, value) == {"goal": goal, "met": met}
+        assert harness.judged(key, value) == {"goal": goal, "met": met}
 
 
 def test_the_limit_is_the_longer_of_arithmetic_and_traffic() -> None:
     limit = harness.Limit(flops=100.0, bytes=10.0)
-    pair = Pair("a.vs_b", "", lambda: None, lambda: None, flops=200.0, bytes=50.0)
-    assert limit.seconds(pair) == 5.0
-    assert limit.seconds(replace(pair, flops=2000.0)) == 20.0
+    one = pair(int, flops=200.0, bytes=50.0)
+    assert limit.seconds(one) == 5.0
+    assert limit.seconds(replace(one, flops=2000.0)) == 20.0
 
 
 def test_memory_of_tensors_is_counted_with_gradients() -> None:
@@ -152,12 +131,8 @@ def test_memory_of_tensors_is_counted_with_gradients() -> None:
     assert harness.peak_memory(lambda: None, "none") is None
 
 
-# ------------------------------------------------------------------------------------------- peers
-
-
 def test_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(TINY, rounds=1, lstm_sizes=(4, 6))
-    monkeypatch.setitem(configs.PRESETS, "quick", config)
+    monkeypatch.setitem(harness.PRESETS, "quick", replace(TINY, rounds=1, lstm_sizes=(4, 6)))
     monkeypatch.setattr(layers, "LSTM_SIZE", 6)
     result = bench.run(["lstm"], "quick")
     assert " ".join(result.metrics) == (
@@ -165,8 +140,7 @@ def test_times_the_lstm_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
         "lstm.hoisted_vs_naive lstm.vs_naive"
     )
     assert all(ratio > 0 for ratio in result.metrics.values())
-    assert configs.BenchConfig().lstm_sizes == (64, 128, 256, 512)
-    assert configs.PRESETS["full"].lstm_sizes[2] == 256  # the key lstm.vs_builtin exists
+    assert 256 in harness.PRESETS["full"].lstm_sizes  # the key lstm.vs_builtin exists
 
 
 def test_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,23 +159,10 @@ def test_compares_lstms_that_compute_the_same(monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(output, seen[0], atol=2e-6, rtol=0)
 
 
-def test_decodes_with_and_without_cache_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    from coursework.experiments import translation_all
-
-    sizes = ["width=8", "heads=2", "encoder_layers=1", "decoder_layers=1", "d_ff=8"]
-    settings = ["vocabulary=20", *(f"transformer.{size}" for size in sizes)]
-    small = override(translation_all.PRESETS["full"], settings)
-    monkeypatch.setitem(translation_all.PRESETS, "full", small)
-    for pair in layers.decode(replace(TINY, decode_words=6)):
-        ours, peer = pair.ours(), pair.peer()
-        assert ours.words.shape == (2, 6)
-        assert ours.words.tolist() == peer.words.tolist()
-
-
 def test_swaps_the_order_every_round() -> None:
     order: list[str] = []
-    pair = Pair("a.vs_b", "", lambda: order.append("a"), lambda: order.append("b"))
-    ours, peer = harness.measure(pair, rounds=3, warmup=1)
+    one = pair(lambda: order.append("a"), lambda: order.append("b"))
+    ours, peer = harness.measure(one, rounds=3, warmup=1)
     assert "".join(order) == "baabbaab"
     assert len(ours) == len(peer) == 3
 
@@ -230,30 +191,24 @@ def test_crossover(ours: Any, peer: Any, expected: float | None) -> None:
 
 
 def test_growth_curves_and_their_exponents(standin: Path) -> None:
-    findings = growth.gauges(TINY)
-    memory = {g.key: g.value for g in findings.gauges if g.key.endswith("memory")}
+    found = list(gauges.growth(TINY))
+    memory = {one.key: one.value for one in found if isinstance(one, Gauge)}
     assert memory["growth.gat_edges_memory"] == pytest.approx(1, abs=0.15)
     assert memory["growth.dense_gat_edges_memory"] > 1.5
-    assert [point["size"] for point in findings.curves["gat_edges"]] == [400, 800]
-    assert growth.dense_bytes(4 * 2708) == 4 * 2708**2 * 8 * 4
-
-
-# -------------------------------------------------------------------------------- starting, training
+    assert [point["size"] for point in found[0].points] == [400, 800]
+    assert gauges.dense_bytes(4 * 2708) == 4 * 2708**2 * 8 * 4
 
 
 def test_seconds_of_the_notebooks_come_from_the_last_whole_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from coursework.report.questions import NOTEBOOKS
-    from coursework_tools.publishing import run as notebooks
-
     monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))
-    assert gauges.notebooks() == []
-    outcomes = [notebooks.Execution(name, 2.0, tmp_path, []) for name in NOTEBOOKS]
+    assert not list(gauges.notebooks())
+    outcomes = [notebooks.Execution(name, tmp_path, 2.0) for name in NOTEBOOKS]
     notebooks.keep_seconds(outcomes[1:])  # not all of them
-    assert gauges.notebooks() == []
+    assert not list(gauges.notebooks())
     notebooks.keep_seconds([replace(outcomes[0], error="cell 1 ends in ..."), *outcomes[1:]])
-    assert gauges.notebooks() == []
+    assert not list(gauges.notebooks())
     notebooks.keep_seconds(outcomes)
     found = {gauge.key: gauge.value for gauge in gauges.notebooks()}
     assert found["notebook.all_seconds"] == 2.0 * len(NOTEBOOKS)
@@ -264,10 +219,9 @@ def test_where_the_time_of_a_training_goes() -> None:
     def loss(model: nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, int]:
         return model(batch).square().sum(), len(batch)
 
-    plan = engine.Plan(epochs=2, learning_rate=0.1, precision="32-true")
     record = engine.fit(
-        nn.Linear(2, 1), plan, batches=lambda epoch: [torch.ones(3, 2)], loss=loss,
-        validate=lambda model: {"loss": 0.0}, log=None,
+        nn.Linear(2, 1), engine.Plan(epochs=2, learning_rate=0.1, precision="32-true"), loss=loss,
+        batches=lambda epoch: [torch.ones(3, 2)], validate=lambda model: {"loss": 0.0}, log=None,
     )  # fmt: skip
     assert 0 < record.step_seconds <= record.seconds
     assert record.validation_seconds > 0
@@ -275,9 +229,6 @@ def test_where_the_time_of_a_training_goes() -> None:
     rate, outside, evaluation = gauges.shares("cora", [fit, fit])
     assert (rate.value, evaluation.value) == (6.0, 0.2)
     assert outside.value == pytest.approx(0.1)
-
-
-# ----------------------------------------------------------------------------------------- the report
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -292,118 +243,84 @@ def recorded(folder: Path) -> dict[str, Any]:
     return store.read("bench", folder)
 
 
-PAGE = "docs/benchmark.md"
-
-
-def test_the_record_becomes_a_table_of_its_page(tiny: configs.BenchConfig, tmp_path: Path) -> None:
+def test_the_record_becomes_a_table_of_its_page_and_plots(tmp_path: Path) -> None:
+    page = "docs/benchmark.md"
     text = "\nold\n".join(readme.markers("bench"))
-    assert speed.NOTHING in readme.render(PAGE, text, tmp_path)
-    recorded(tmp_path)
-    rendered = readme.render(PAGE, text, tmp_path)
+    assert speed.NOTHING in readme.render(page, text, tmp_path)
+    drawn = speed.plot(recorded(tmp_path), tmp_path / "figures")
+    assert drawn == ["bench_ratios", "bench_growth"]
+    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(drawn)
+    rendered = readme.render(page, text, tmp_path)
     assert "old" not in rendered
     assert "| gcn.vs_pyg |" in rendered
     assert "| load.cora_seconds | cora | 3 s | – | – | 2.5 to 3.5 | ≤ 2 ✗ |" in rendered
     assert "`load.cora_seconds`" in rendered.partition("goals are reached; missed: ")[2]
-    assert readme.render(PAGE, rendered, tmp_path) == rendered
-
-
-def test_plots(tiny: configs.BenchConfig, tmp_path: Path) -> None:
-    drawn = speed.plot(recorded(tmp_path), tmp_path / "figures")
-    assert drawn == ["bench_ratios", "bench_growth"]
-    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(drawn)
-
-
-# ----------------------------------------------------------------- what is counted instead of timed
-
-
-def calls_of(step: Callable[[], Any]) -> int:
-    """Calls of Python and C functions."""
-    events: list[str] = []
-    before = sys.getprofile()
-    sys.setprofile(lambda frame, event, argument: events.append(event))
-    try:
-        step()
-    finally:
-        sys.setprofile(before)
-    return sum(event in ("call", "c_call") for event in events)
+    assert readme.render(page, rendered, tmp_path) == rendered
 
 
 def lstm_step(steps: int, hidden: int = 8) -> Callable[[], Any]:
-    from coursework.models.lstm import LSTM
-
     layer = LSTM(4, hidden)
     x = torch.ones(steps, 2, 4)
     return lambda: layer(x)[0].sum().backward()
 
 
+PRODUCTS = {"addmm", "addmm_", "mm", "bmm"}
+
+
 def test_lstm_operations_of_a_time_step() -> None:
     short, long = (operations(lstm_step(steps)) for steps in (6, 16))
-    grown = {name: (long[name] - short[name]) / 10 for name in long if long[name] != short[name]}
     views = {"select", "slice", "t", "transpose", "detach"}
-    arithmetic = {name: value for name, value in grown.items() if name not in views}
+    grown = {name: (long[name] - short[name]) / 10 for name in long.keys() - views}
     # forward 1 product and 7 pointwise operations, backward 1 product and 5: fewer would be news
-    assert sum(arithmetic.values()) <= 14, arithmetic
-    products = sum(v for n, v in arithmetic.items() if n in ("addmm", "addmm_", "mm"))
-    assert products == 2
-
-
-def test_lstm_gradients_of_the_weights_are_one_product_each() -> None:
-    counted = operations(lstm_step(16))
-    products = sum(counted[name] for name in ("mm", "addmm", "addmm_", "bmm"))
-    assert products <= 2 * 16 + 5
+    assert sum(grown.values()) <= 14, grown
+    assert sum(grown[name] for name in grown.keys() & PRODUCTS) == 2
+    # the gradients of the weights are one product each
+    assert sum(long[name] for name in PRODUCTS) <= 2 * 16 + 5
 
 
 def test_gat_makes_nothing_of_all_pairs() -> None:
-    nodes, edges = 200, 800
-    gat, dense = (
-        peak_bytes(growth.graph_step(kind, torch.device("cpu"), edges)) for kind in ("gat", "dense")
-    )
+    nodes, edges, cpu = 200, 800, torch.device("cpu")
+    gat, dense = (peak_bytes(gauges.graph_step(kind, cpu, edges)) for kind in ("gat", "dense"))
     assert gat <= 16 * (edges + nodes) * 16 * 4  # at most 16 arrays of 16 numbers an edge or node
     assert dense >= nodes**2 * 8 * 4 * 4  # the pairs of 8 heads, four numbers each
 
 
 @pytest.mark.parametrize("kind", ["gcn", "gat"])
 def test_graph_layers_sort_nothing_in_a_training_step(kind: str) -> None:
-    step = growth.graph_step(kind, torch.device("cpu"), 80)
+    step = gauges.graph_step(kind, torch.device("cpu"), 80)
     step()  # remembers how the matrix is transposed
     assert not [name for name in operations(step) if "sort" in name or "unique" in name]
 
 
 def test_the_cache_saves_four_fifths_of_the_arithmetic() -> None:
     config = replace(TINY, decode_batch=1, decode_words=24)
-    pairs = {pair.key: pair for pair in layers.decode(config)}
-    pair = pairs["decode.beam5_vs_uncached"]
-    cached, uncached = measure(pair.ours), measure(pair.peer)
+    beam = next(one for one in layers.decode(config) if one.key == "decode.beam5_vs_uncached")
+    cached, uncached = measure(beam.ours), measure(beam.peer)
     assert uncached.multiply_adds > 5 * cached.multiply_adds
 
 
 def test_each_distinct_piece_is_cleaned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    cleaned: list[str] = []
-    whole = text.clean_tweet
-
-    def note(piece: str, *rest: Any) -> str:
-        cleaned.append(piece)
-        return whole(piece, *rest)
-
-    monkeypatch.setattr(text, "clean_tweet", note)
+    clean = Mock(side_effect=text.clean_tweet)
+    monkeypatch.setattr(text, "clean_tweet", clean)
     text.tokenise_many(["gooood :-) #news &amp;", "#news gooood gooood"] * 50, processes=1)
+    cleaned = [call.args[0] for call in clean.call_args_list]
     assert sorted(cleaned) == sorted(set(cleaned))
-    assert len(cleaned) <= 4
+    assert 1 <= len(cleaned) <= 4
 
 
 def test_composing_calls_do_not_grow_with_the_canvases() -> None:
     images, labels = work.digits(20)
 
     def calls(n: int) -> int:
-        return calls_of(lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)))
+        """Calls of Python and C functions."""
+        events: list[str] = []
+        before = sys.getprofile()
+        sys.setprofile(lambda frame, event, argument: events.append(event))
+        try:
+            m2nist.compose(images, labels, n, np.random.default_rng(0))
+        finally:
+            sys.setprofile(before)
+        return sum(event in ("call", "c_call") for event in events)
 
     calls(2)
     assert calls(200) == calls(20)
-
-
-def test_batches_of_one_length_hold_no_padding() -> None:
-    from coursework.experiments.sentiment import equal_length_batches
-
-    lengths = np.random.default_rng(0).integers(1, 20, 500)
-    batches = equal_length_batches(lengths, 16, np.random.default_rng(1))
-    assert sum(len(rows) * lengths[rows].max() for rows in batches) == lengths.sum()

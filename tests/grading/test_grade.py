@@ -1,8 +1,7 @@
 """The rubric: complete, backed by evidence that exists, and honest about what the evidence says."""
 
-from __future__ import annotations
-
 import itertools
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
@@ -17,7 +16,7 @@ from coursework.errors import ConfigError, ResultsError
 from coursework.report import store
 from coursework.report.questions import QUESTIONS
 from coursework_tools.cli import app
-from coursework_tools.grading import grade, rubric, sections
+from coursework_tools.grading import grade, rubric
 from coursework_tools.grading.grade import Line, Measured, Outcome
 from coursework_tools.grading.rubric import RUBRIC, Item, Number
 
@@ -28,33 +27,22 @@ def item(key: str) -> Item:
     return next(item for item in RUBRIC if item.key == key)
 
 
-# ------------------------------------------------------------------------------------- the rubric
-
-
 def test_everything_that_the_rubric_names_exists() -> None:
     assert grade.missing() == []
+    for line in RUBRIC:
+        assert line.judge, line.key
+        assert len(set(line.tests)) == len(line.tests), line.key
 
 
 def test_every_question_has_lines_in_order_and_their_points_add_up() -> None:
-    parts = list(dict.fromkeys(item.question.part for item in RUBRIC))
-    assert parts == [question.part for question in QUESTIONS]
-    keys = [item.key for item in RUBRIC]
-    assert len(keys) == len(set(keys))
     points = defaultdict(list)
     for line in RUBRIC:
         points[line.question.part].append(line.points)
+    assert list(points) == [question.part for question in QUESTIONS]
+    assert len({line.key for line in RUBRIC}) == len(RUBRIC)
     for question in QUESTIONS:
-        if question.points is None:
-            assert points[question.part] == [None]
-        else:
-            assert sum(points[question.part]) == question.points
-
-
-def test_every_line_has_a_test_and_says_what_is_left_to_a_person() -> None:
-    for line in RUBRIC:
-        assert grade.tests_of(line), line.key
-        assert line.judge, line.key
-        assert len(set(line.tests)) == len(line.tests), line.key
+        mine = points[question.part]
+        assert mine == [None] if question.points is None else sum(mine) == question.points
 
 
 def test_every_claim_of_the_theory_is_evidence_of_one_line() -> None:
@@ -66,33 +54,30 @@ def test_every_claim_of_the_theory_is_evidence_of_one_line() -> None:
     )
 
 
+ACCURACY = Number("cora-full", "gcn.test_accuracy", "y")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tests": ("models/test_lstm.py::test_gone",)}, "1\\(a\\) names the test .*test_gone"),
+        ({"tests": ("models/test_lstm.py::test_gone",)}, r"1\(a\) names the test .*test_gone"),
         ({"tests": ("models/test_gone.py::test_any",)}, "names the test tests/models/test_gone"),
         ({"tests": ()}, "names no test"),
         ({"modules": ("models/gone.py",)}, "names the module models/gone.py"),
         ({"numbers": (Number("gone", "x", "y"),)}, "names the result gone"),
-        ({"numbers": (Number("cora-full", "gone", "y"),)}, "names gone of cora-full"),
-        (
-            {"numbers": (Number("cora-full", "gcn.test_accuracy", "y", bar="gone"),)},
-            "names gone of",
-        ),
+        ({"numbers": (replace(ACCURACY, metric="gone"),)}, "names gone of cora-full"),
+        ({"numbers": (replace(ACCURACY, bar="gone"),)}, "names gone of cora-full"),
         ({"question": replace(QUESTIONS[0], part="9.9")}, "no section for 9.9"),
     ],
 )
 def test_what_is_gone_is_named(change: dict, message: str) -> None:
-    found = grade.missing([replace(item("1(a)"), **change)])
-    assert len(found) == 1
-    assert re.search(message, found[0])
+    (found,) = grade.missing([replace(item("1(a)"), **change)])
+    assert re.search(message, found)
 
 
 def test_a_result_that_is_awaited_may_be_missing() -> None:
-    assert (
-        grade.missing([replace(item("1(a)"), numbers=(Number("gone", "x", "y", awaited=True),))])
-        == []
-    )
+    awaited = (Number("gone", "x", "y", awaited=True),)
+    assert grade.missing([replace(item("1(a)"), numbers=awaited)]) == []
 
 
 def test_an_unknown_question_is_refused() -> None:
@@ -100,37 +85,29 @@ def test_an_unknown_question_is_refused() -> None:
         rubric.item({"part": "9.9", "modules": [], "judge": ""})
 
 
-# ------------------------------------------------------------------------------ sections and pages
-
-
 def test_every_section_is_a_heading_of_its_own_question() -> None:
-    assert sections.section(item("1.1.1").question) == sections.section(item("1.1.2").question)
-    assert sections.section(item("3.1").question).startswith("3.1")
-    assert sections.plain(sections.section(item("1(a)").question)) == (
-        "1(a) An LSTM cell against torch.nn.LSTMCell"
-    )
-    link = sections.link(item("1(a)").question)
-    assert (
-        link == "notebooks/1_lstm_sentiment.ipynb#1%28a%29-An-LSTM-cell-against-torch.nn.LSTMCell"
-    )
+    first = item("1(a)").question
+    assert rubric.section(item("1.1.1").question) == rubric.section(item("1.1.2").question)
+    assert rubric.section(item("3.1").question).startswith("3.1")
+    heading = "1(a) An LSTM cell against torch.nn.LSTMCell"
+    assert rubric.plain(rubric.section(first)) == heading
+    anchor = heading.replace("(", "%28").replace(")", "%29").replace(" ", "-")
+    assert rubric.link(first) == f"notebooks/1_lstm_sentiment.ipynb#{anchor}"
 
 
 def test_code_blocks_hold_no_headings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notebooks").mkdir()
-    path = tmp_path / "notebooks" / "x.ipynb"
-    path.write_text(
-        '{"cells": [{"cell_type": "markdown",'
-        ' "source": ["# One\\n", "```\\n", "# no\\n", "```\\n", "## `Two`"]},'
-        ' {"cell_type": "code", "source": ["# no"]}]}',
-        encoding="utf-8",
-    )
+    cells = [
+        {"cell_type": "markdown", "source": ["# One\n", "```\n", "# no\n", "```\n", "## `Two`"]},
+        {"cell_type": "code", "source": ["# no"]},
+    ]
+    (tmp_path / "notebooks" / "x.ipynb").write_text(json.dumps({"cells": cells}), "utf-8")
+    (tmp_path / "notebooks" / "z.ipynb").write_text("{", "utf-8")
     monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
-    assert sections.headings("x") == ["One", "`Two`"]
-    with pytest.raises(ResultsError, match="no notebook at"):
-        sections.headings("y")
-    (tmp_path / "notebooks" / "z.ipynb").write_text("{", encoding="utf-8")
-    with pytest.raises(ResultsError, match="not a readable notebook"):
-        sections.headings("z")
+    assert rubric.headings("x") == ["One", "`Two`"]
+    for name, says in (("y", "no notebook at"), ("z", "not a readable notebook")):
+        with pytest.raises(ResultsError, match=says):
+            rubric.headings(name)
 
 
 def test_every_question_has_its_page_in_the_pdf() -> None:
@@ -149,35 +126,19 @@ def test_no_pdf_and_a_broken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         grade.pages()
 
 
-# ------------------------------------------------------------------------------------- verdicts
-
-
-def junit(tmp_path: Path, *cases: tuple[str, str, str]) -> Path:
+def test_outcomes_are_counted_by_case(tmp_path: Path) -> None:
     suite = ElementTree.Element("testsuite")
-    for classname, name, child in cases:
-        case = ElementTree.SubElement(suite, "testcase", classname=classname, name=name)
+    ends = {"c[1]": "", "c[2]": "failure", "d": "skipped", "e": "error", "f": ""}
+    for name, child in ends.items():
+        case = ElementTree.SubElement(suite, "testcase", classname="tests.a.test_b", name=name)
         if child:
             ElementTree.SubElement(case, child)
-    path = tmp_path / "report.xml"
-    ElementTree.ElementTree(suite).write(path)
-    return path
-
-
-def test_outcomes_are_counted_by_case(tmp_path: Path) -> None:
-    found = grade.read_junit(
-        junit(
-            tmp_path,
-            ("tests.a.test_b", "test_c[1]", ""),
-            ("tests.a.test_b", "test_c[2]", "failure"),
-            ("tests.a.test_b", "test_d", "skipped"),
-            ("tests.a.test_b", "test_e", "error"),
-        )
-    )
-    assert found["tests/a/test_b.py::test_c"] == Outcome(1, 1, 0)
-    assert found["tests/a/test_b.py::test_c[1]"].verdict == "holds"
-    assert found["tests/a/test_b.py::test_c"].verdict == "fails"
-    assert found["tests/a/test_b.py::test_d"].verdict == "not run"
-    assert found["tests/a/test_b.py::test_e"].verdict == "fails"
+    ElementTree.ElementTree(suite).write(tmp_path / "report.xml")
+    found = grade.read_junit(tmp_path / "report.xml")
+    assert found["tests/a/test_b.py::c"] == Outcome(1, 1, 0)
+    assert [found[f"tests/a/test_b.py::{name}"].verdict for name in (*ends, "c")] == [
+        "holds", "fails", "not run", "fails", "holds", "fails",
+    ]  # fmt: skip
     with pytest.raises(ResultsError, match="left no report"):
         grade.read_junit(tmp_path / "none.xml")
 
@@ -272,9 +233,6 @@ def test_summary_counts_known_points_only() -> None:
     assert "fails for 1(d)" in grade.summary([line(numbers=(Measured(BAR, 0.1, bar=0.5),))])
 
 
-# ----------------------------------------------------------------------------------------- page
-
-
 def test_page_is_complete_self_contained_and_its_links_lead_somewhere(tmp_path: Path) -> None:
     target = grade.write(grade.assess(run=False), tmp_path / "deep" / "page.html")
     text = target.read_text(encoding="utf-8")
@@ -296,8 +254,9 @@ def test_page_is_complete_self_contained_and_its_links_lead_somewhere(tmp_path: 
         assert f".{verdict}" in text, "a verdict has no colour"
 
 
-def test_page_escapes_what_it_shows() -> None:
-    text = grade.render([line(section="<script>x</script>")])
+def test_page_escapes_what_it_shows(tmp_path: Path) -> None:
+    lines = [line(section="<script>x</script>")]
+    text = grade.write(lines, tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
@@ -321,33 +280,33 @@ def test_colours_of_the_page_are_readable_in_light_and_dark() -> None:
             assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
 
 
-# -------------------------------------------------------------------------------------- command
+def command(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["grade", *map(str, arguments)])
+    return done.exit_code, " ".join(done.output.split())
 
 
 def test_command_lists_without_running(tmp_path: Path) -> None:
     page = tmp_path / "grade.html"
-    done = CliRunner().invoke(app, ["grade", "5", "--no-run", "--html", str(page)])
-    assert done.exit_code == 0, done.output
-    assert "4.2" in done.output
-    assert "not run" in done.output
-    assert "3 lines are listed; their tests were not run" in done.output
+    code, text = command("5", "--no-run", "--html", page)
+    assert code == 0, text
+    for words in ("4.2", "not run", "3 lines are listed; their tests were not run"):
+        assert words in text
     assert page.is_file()
-    assert CliRunner().invoke(app, ["grade", "9", "--no-run"]).exit_code == 2
-    folder = CliRunner().invoke(app, ["grade", "5", "--no-run", "--html", str(tmp_path)])
-    assert folder.exit_code == 2
-    assert "is a folder" in folder.output
+    assert command("9", "--no-run")[0] == 2
+    code, text = command("5", "--no-run", "--html", tmp_path)
+    assert code == 2
+    assert "is a folder" in text
 
 
-def test_command_ends_with_one_where_evidence_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_ends_with_one_where_evidence_fails_or_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     tests = grade.tests_of(item("4.1"))
     monkeypatch.setattr(grade, "run_tests", lambda ids: dict.fromkeys(tests, Outcome(0, 1)))
-    done = CliRunner().invoke(app, ["grade", "5"])
-    assert done.exit_code == 1
-    assert "evidence fails for 4.1" in " ".join(done.output.split())
-
-
-def test_stale_evidence_stops_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, text = command("5")
+    assert code == 1
+    assert "evidence fails for 4.1" in text
     monkeypatch.setattr(grade, "missing", lambda items: ["1(a) names the test x"])
-    done = CliRunner().invoke(app, ["grade", "--no-run"])
-    assert done.exit_code == 1
-    assert "rubric is out of date" in done.output
+    code, text = command("--no-run")
+    assert code == 1
+    assert "rubric is out of date" in text

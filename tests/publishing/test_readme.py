@@ -1,8 +1,8 @@
 """README: its tables follow the store, its badges the repository's address, its links lead somewhere."""
 
-from __future__ import annotations
-
+import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,16 +12,13 @@ from coursework import settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import store
 from coursework.report.questions import NOTEBOOKS
-from coursework_tools.grading import sections
+from coursework_tools.grading import rubric
 from coursework_tools.grading.rubric import RUBRIC
-from coursework_tools.publishing import badges, readme
+from coursework_tools.publishing import readme
 
 ROOT = settings.repo_root()
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 URL = "https://github.com/someone/deep-learning"
-
-
-# -------------------------------------------------------------------------------------- tables
 
 
 def test_every_line_of_the_rubric_is_in_the_table_with_its_links() -> None:
@@ -31,7 +28,7 @@ def test_every_line_of_the_rubric_is_in_the_table_with_its_links() -> None:
     for target in re.findall(r"\]\(([^)#]+)", text):
         assert (ROOT / "docs" / target).exists(), target
     for item in RUBRIC:
-        assert sections.link(item.question) in text
+        assert rubric.link(item.question) in text
         for number in item.numbers:
             if number.result not in store.names():
                 assert f"{number.label}: not recorded yet" in text
@@ -50,9 +47,8 @@ def test_the_readme_has_one_short_row_for_each_sub_question() -> None:
 
 def test_seconds_count_each_recorded_run_once() -> None:
     row = next(row for row in readme.by_question().rows if row[1] == "3(c)")
-    names = {
-        number.result for item in RUBRIC if item.key == "3(c)" for number in item.numbers
-    } & set(store.names())
+    (item,) = (item for item in RUBRIC if item.key == "3(c)")
+    names = {number.result for number in item.numbers} & set(store.names())
     total = sum(store.read(name)["seconds"] for name in names)
     assert row[-1].startswith(f"{total:,.0f} (")
 
@@ -68,9 +64,6 @@ def test_made_parts_are_replaced_once_and_missing_markers_are_named(page: str, p
     assert readme.render(page, stale) == readme.render(page, text) != stale
     with pytest.raises(ResultsError, match=f"{page} lacks the markers"):
         readme.render(page, text.replace(start, ""))
-
-
-# --------------------------------------------------------------------------------- page and links
 
 
 def test_pictures_are_there_and_described() -> None:
@@ -107,51 +100,37 @@ def test_commands_and_options_that_are_named_exist() -> None:
 
 
 def test_citation_names_the_same_version_and_licence() -> None:
-    import tomllib
-
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert citation["version"] == project["version"]
     assert citation["license"] == project["license"]
     assert {"cff-version", "title", "message", "authors"} <= set(citation)
-    assert citation.get("repository-code") == badges.address()
+    assert citation.get("repository-code") == readme.address()
 
 
-# ---------------------------------------------------------------------------------------- badges
-
-
-def project(tmp_path: Path, url: str) -> Path:
+def address(tmp_path: Path, url: str) -> str | None:
     path = tmp_path / "pyproject.toml"
-    path.write_text(
-        f'[project]\nname = "x"\n[project.urls]\nRepository = "{url}"\n', encoding="utf-8"
-    )
-    return path
+    path.write_text(f'[project]\nurls.Repository = "{url}"\n', encoding="utf-8")
+    return readme.address(path)
 
 
 @pytest.mark.parametrize("ending", ["", "/", ".git"])
 def test_badges_follow_the_address(tmp_path: Path, ending: str) -> None:
-    url = badges.address(project(tmp_path, URL + ending))
-    assert url == URL
-    text = badges.markdown(url)
+    assert address(tmp_path, URL + ending) == URL
+    text = readme.badges(URL)
     for name in NOTEBOOKS:
-        assert (
-            "https://colab.research.google.com/github/someone/deep-learning/blob/main/notebooks/"
-            f"{name}.ipynb"
-        ) in text
-        assert (
-            "https://mybinder.org/v2/gh/someone/deep-learning/main?urlpath=lab%2Ftree%2Fnotebooks%2F"
-            f"{name}.ipynb"
-        ) in text
+        for start in (
+            "https://colab.research.google.com/github/someone/deep-learning/blob/main/notebooks/",
+            "https://mybinder.org/v2/gh/someone/deep-learning/main?urlpath=lab%2Ftree%2Fnotebooks%2F",
+        ):
+            assert f"({start}{name}.ipynb)" in text
 
 
 def test_without_an_address_no_link_leads_nowhere(tmp_path: Path) -> None:
-    assert badges.address(tmp_path / "pyproject.toml") is None
-    assert "http" not in badges.markdown(None)
+    assert readme.address(tmp_path / "pyproject.toml") is None
+    assert "http" not in readme.badges(None)
     with pytest.raises(ConfigError, match="OWNER/NAME"):
-        badges.address(project(tmp_path, "https://example.org/x"))
-
-
-# --------------------------------------------------------------------- Binder and the dev container
+        address(tmp_path, "https://example.org/x")
 
 
 def test_binder_installs_this_project_in_tested_versions() -> None:
@@ -167,9 +146,6 @@ def test_binder_installs_this_project_in_tested_versions() -> None:
 
 
 def test_dev_container_makes_the_environment_that_make_makes() -> None:
-    import json
-
-    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
-    container = json.loads(text)
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
     assert container["postCreateCommand"] == "make .venv/.installed"
     assert "STAMP  := $(VENV)/.installed" in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -1,7 +1,5 @@
 """The runner: executes copies, collects answers, names what failed."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path
@@ -33,30 +31,26 @@ def checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def put(checkout: Path, *cells: str) -> Path:
-    path = checkout / "notebooks" / "4_gcn_gat_cora.ipynb"
+def put(checkout: Path, *cells: str, name: str = "4_gcn_gat_cora") -> Path:
+    path = checkout / "notebooks" / f"{name}.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), path)
     return path
 
 
-def execute(name: str, **options: Any) -> notebooks.Execution:
-    (outcome,) = notebooks.run([name], **options)
+def execute(**options: Any) -> notebooks.Execution:
+    (outcome,) = notebooks.run(["4_gcn_gat_cora"], **options)
     return outcome
 
 
 def test_executes_a_copy_and_collects_the_answers(checkout: Path) -> None:
-    stored = put(checkout, "import os; print(os.environ['COURSEWORK_PRESET'])",
-                 ANSWERS.format(source="exact"))  # fmt: skip
+    preset = "import os; print(os.environ['COURSEWORK_PRESET'])"
+    stored = put(checkout, preset, ANSWERS.format(source="exact"))
     before = stored.read_bytes()
-    seen: list[tuple[int, int]] = []
-    outcome = execute(
-        "4_gcn_gat_cora",
-        preset="full",
-        on_cell=lambda name, done, total: seen.append((done, total)),
-    )
+    seen: list[str] = []
+    outcome = execute(preset="full", tell=lambda one: seen.append(one.state))
     assert outcome.error is None
     assert [answer.part for answer in outcome.answers] == ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"]
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == ["starting", "cell 1/2", "cell 2/2", "done"]
     assert stored.read_bytes() == before
     executed = nbformat.read(outcome.path, as_version=4)
     assert executed.cells[0].outputs[0].text == "full\n"
@@ -65,28 +59,23 @@ def test_executes_a_copy_and_collects_the_answers(checkout: Path) -> None:
 
 def test_a_failing_cell_is_named(checkout: Path) -> None:
     put(checkout, "1", "raise RuntimeError('first line\\nsecond')", "2")
-    outcome = execute("4_gcn_gat_cora")
+    outcome = execute()
     assert outcome.error == "cell 2 ends in RuntimeError: first line"
     assert outcome.path.is_file()
-
-
-def test_a_notebook_without_answers_fails(checkout: Path) -> None:
-    put(checkout, "1")
-    assert "left no answers" in str(execute("4_gcn_gat_cora").error)
 
 
 def test_outputs_from_standins_are_never_stored(checkout: Path) -> None:
     stored = put(checkout, ANSWERS.format(source="STAND-IN (generated)"))
     before = stored.read_bytes()
-    outcome = execute("4_gcn_gat_cora", inplace=True)
+    outcome = execute(inplace=True)
     assert "stand-in data" in str(outcome.error)
     assert stored.read_bytes() == before
 
 
 def test_missing_or_broken_notebook(checkout: Path) -> None:
-    assert "no notebook at" in str(execute("4_gcn_gat_cora").error)
+    assert "no notebook at" in str(execute().error)
     (checkout / "notebooks" / "4_gcn_gat_cora.ipynb").write_text("{")
-    assert "not a readable notebook" in str(execute("4_gcn_gat_cora").error)
+    assert "not a readable notebook" in str(execute().error)
 
 
 def test_answers_that_are_missing_are_named(checkout: Path) -> None:
@@ -102,7 +91,7 @@ path = settings.answers_dir() / "4_gcn_gat_cora.json"
 path.write_text(json.dumps([asdict(answer) for answer in page._live][1:]))
 """,
     )
-    assert "no answer for 3.1" in str(execute("4_gcn_gat_cora").error)
+    assert "no answer for 3.1" in str(execute().error)
 
 
 def test_side_by_side_with_one_thread_each_and_a_failure_costs_nobody(checkout: Path) -> None:
@@ -117,41 +106,31 @@ while not pathlib.Path("../{other}").exists():
 assert os.environ["OMP_NUM_THREADS"] == "1"
 """
     put(checkout, meet.format(own="a", other="b"), ANSWERS.format(source="exact"))
-    path = checkout / "notebooks" / "6_theory.ipynb"
-    cells = [meet.format(own="b", other="a"), "1 / 0"]
-    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in cells]), path)
-    ended: list[str] = []
-    outcomes = notebooks.run(
-        ["1_lstm_sentiment", "4_gcn_gat_cora", "6_theory"],
-        jobs=3,
-        on_end=lambda outcome: ended.append(outcome.notebook),
-    )
-    assert [outcome.notebook for outcome in outcomes] == [
-        "1_lstm_sentiment", "4_gcn_gat_cora", "6_theory",
-    ]  # fmt: skip
+    put(checkout, meet.format(own="b", other="a"), "1 / 0", name="6_theory")
+    names = ["1_lstm_sentiment", "4_gcn_gat_cora", "6_theory"]
+    outcomes = notebooks.run(names, jobs=3)
+    assert [outcome.notebook for outcome in outcomes] == names
     missing, good, bad = outcomes
     assert "no notebook at" in str(missing.error)
     assert good.error is None
     assert len(good.answers) == 6
     assert "cell 2 ends in ZeroDivisionError" in str(bad.error)
-    assert sorted(ended) == [outcome.notebook for outcome in outcomes]
 
 
 def test_the_longest_notebook_begins_first(checkout: Path) -> None:
-    begun: list[str] = []
-    notebooks.run(list(NOTEBOOKS), jobs=1, on_begin=begun.append)
-    assert begun == sorted(NOTEBOOKS, key=lambda name: -SECONDS[name])
+    told: list[str] = []
+    notebooks.run(list(NOTEBOOKS), jobs=1, tell=lambda one: told.append(one.notebook))
+    assert told[::2] == sorted(NOTEBOOKS, key=lambda name: -SECONDS[name])
 
 
 def test_an_interrupt_stops_every_kernel(checkout: Path) -> None:
     cell = "import os, pathlib, time; pathlib.Path('../{}').write_text(str(os.getpid()))"
     for name in ("4_gcn_gat_cora", "6_theory"):
-        cells = [new_code_cell(cell.format(name)), new_code_cell("time.sleep(60)")]
-        nbformat.write(new_notebook(cells=cells), checkout / "notebooks" / f"{name}.ipynb")
+        put(checkout, cell.format(name), "time.sleep(60)", name=name)
     done: list[str] = []
 
-    def interrupt(name: str, *_: int) -> None:
-        done.append(name)
+    def interrupt(one: notebooks.Execution) -> None:
+        done.extend([one.notebook] * one.done)
         if len(done) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -159,7 +138,7 @@ def test_an_interrupt_stops_every_kernel(checkout: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            notebooks.run(["4_gcn_gat_cora", "6_theory"], jobs=2, on_cell=interrupt)
+            notebooks.run(["4_gcn_gat_cora", "6_theory"], jobs=2, tell=interrupt)
     finally:
         signal.signal(signal.SIGINT, before)
     for name in done:

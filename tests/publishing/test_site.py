@@ -1,7 +1,5 @@
 """The site's own pages and its link check; the built site is looked at in tests/browser."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -18,14 +16,10 @@ from coursework_tools.publishing import site
 ROOT = settings.repo_root()
 
 
-# ------------------------------------------------------------------------------------------ links
-
-
 def pages(folder: Path, **texts: str) -> Path:
+    (folder / "sub").mkdir()
     for name, text in texts.items():
-        path = folder / f"{name.replace('__', '/')}.html"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        (folder / f"{name.replace('__', '/')}.html").write_text(text, encoding="utf-8")
     return folder
 
 
@@ -48,7 +42,7 @@ def test_links_that_lead_somewhere(tmp_path: Path) -> None:
         ('<a href="gone.html">x</a>', "links to gone.html"),
         ('<a href="#gone">x</a>', "links to #gone"),
         ('<a href="other.html#gone">x</a>', "links to other.html#gone"),
-        ('<a href="empty/">x</a>', "links to empty/"),
+        ('<a href="sub/">x</a>', "links to sub/"),
         ('<img src="gone.png">', "lacks gone.png"),
         ('<script src="https://cdn.example.org/x.js"></script>', "fetches https://cdn"),
         ('<script src="//cdn.example.org/x.js"></script>', "fetches //cdn"),
@@ -56,17 +50,13 @@ def test_links_that_lead_somewhere(tmp_path: Path) -> None:
     ],
 )
 def test_links_that_do_not(tmp_path: Path, text: str, found: str) -> None:
-    (tmp_path / "empty").mkdir()
     folder = pages(tmp_path, index=text, other='<p id="there">')
     (problem,) = site.broken_links(folder)
     assert problem.startswith(f"index.html {found}")
 
 
-# ------------------------------------------------------------------------------------------ pages
-
-
 def test_theory_page_has_every_claim_and_every_wrong_version() -> None:
-    text = site.theory_page()
+    text = site.own_pages()["theory.md"]
     for claim in CLAIMS:
         assert f"`{claim.check_name}`" in text
         for version in [claim.says, *(says for says, _ in claim.wrong.values())]:
@@ -74,9 +64,9 @@ def test_theory_page_has_every_claim_and_every_wrong_version() -> None:
 
 
 def test_benchmark_page_says_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "ratio above one" in site.benchmark_page()
+    assert "ratio above one" in site.own_pages()["benchmark.md"]
     monkeypatch.setattr("coursework.report.store.names", lambda folder=None: [])
-    assert "No benchmark has been recorded yet" in site.benchmark_page()
+    assert "No benchmark has been recorded yet" in site.own_pages()["benchmark.md"]
 
 
 def test_reference_has_every_public_module() -> None:
@@ -111,9 +101,6 @@ def test_no_page_of_the_site_is_fetched_from_elsewhere() -> None:
         if path.suffix in {".css", ".md"}:
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"@import|url\(\s*[\"']?https?:", text), path
-
-
-# ---------------------------------------------------------------------------------------- errors
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """What is handed in: each course its own notebooks, which run beside the wheel and without the checkout."""
 
-from __future__ import annotations
-
 import zipfile
 from pathlib import Path
 

@@ -1,7 +1,3 @@
-"""Fixtures of the student edition's tests."""
-
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +5,7 @@ import pytest
 from solved_edition import BY_NAME, Examine, solved
 
 from coursework_tools.student import engine, runner
-from coursework_tools.student.mistakes import Change
+from coursework_tools.student.contents import Change
 
 
 @pytest.fixture

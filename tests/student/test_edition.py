@@ -1,8 +1,5 @@
 """The student's folder: written whole, never over somebody's work, and its modules in use."""
 
-from __future__ import annotations
-
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +13,9 @@ from coursework_tools.cli import app
 from coursework_tools.student import edition
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("edition") / "student"
-    edition.write(target)
-    return target
-
-
-def test_it_holds_modules_notebooks_and_a_readme(folder: Path) -> None:
+def test_it_holds_modules_notebooks_and_a_readme(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "student"
+    edition.write(folder)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert len(names) == 8 + 6 + 2
     assert {"README.md", "edition.json", "models/gat.py", "notebooks/6_theory.ipynb"} <= names
@@ -35,12 +27,9 @@ def test_it_holds_modules_notebooks_and_a_readme(folder: Path) -> None:
 def test_one_problem_only(tmp_path: Path) -> None:
     written = edition.write(tmp_path / "s", problem=3)
     assert {path.as_posix() for path in written} == {
-        "models/graph_conv.py",
-        "experiments/karate.py",
-        "notebooks/3_gnn_karate_wikipedia.ipynb",
-        "README.md",
-        "edition.json",
-    }
+        "models/graph_conv.py", "experiments/karate.py", "notebooks/3_gnn_karate_wikipedia.ipynb",
+        "README.md", "edition.json",
+    }  # fmt: skip
 
 
 def test_nobodys_work_is_overwritten(tmp_path: Path) -> None:
@@ -84,17 +73,17 @@ def test_wrong_use_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / edition.MANIFEST).write_text('{"problems": []}', encoding="utf-8")
     edition.write(tmp_path / "one", problem=1)
-    for arguments, says in (
-        (["student", "--problem", "7"], "no problem 7"),
-        (["student", "--folder", "file"], "is a file"),
-        (["check"], "coursework student"),
-        (["check", "--folder", "elsewhere"], "elsewhere is no student edition"),
-        (["check", "--folder", "broken"], "is broken"),
-        (["check", "--folder", "one", "--problem", "2"], "without problem 2"),
-        (["check", "--folder", "one", "--problem", "0"], "no problem 0"),
-    ):
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 2, arguments
+    for words, says in {
+        "student --problem 7": "no problem 7",
+        "student --folder file": "is a file",
+        "check": "coursework student",
+        "check --folder elsewhere": "elsewhere is no student edition",
+        "check --folder broken": "is broken",
+        "check --folder one --problem 2": "without problem 2",
+        "check --folder one --problem 0": "no problem 0",
+    }.items():
+        result = CliRunner().invoke(app, words.split())
+        assert result.exit_code == 2, words
         assert says in " ".join(result.output.split()), result.output
 
 
@@ -114,7 +103,7 @@ def test_an_edition_is_found_here_or_in_student(
     monkeypatch.chdir(tmp_path / "student")
     assert edition.find() == (tmp_path / "student").resolve()
     ((problem, answered, asked, (remark,)),) = edition.in_words(edition.find(), [6])
-    assert (problem, answered, asked) == (6, 0, 9)
+    assert (problem, answered, asked) == ("6", 0, 9)
     assert remark.words.startswith("no answer yet to 1.1.1")
     assert remark.words.endswith("2.1.1.")
 
@@ -156,9 +145,3 @@ def test_modules_that_are_imported_already_cannot_be_replaced(tmp_path: Path) ->
     (tmp_path / "models" / "unet.py").unlink()
     with pytest.raises(ConfigError, match=r"unet.py is missing"):
         student.use(tmp_path)
-
-
-def test_the_manifest_names_the_problems(tmp_path: Path) -> None:
-    edition.write(tmp_path, problem=4)
-    manifest = json.loads((tmp_path / edition.MANIFEST).read_text(encoding="utf-8"))
-    assert manifest == {"problems": [4]}

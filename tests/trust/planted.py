@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import mutate
 
-from coursework_tools.student.mistakes import parse
+from coursework_tools.student.contents import parse
 
 LIST, RECORD = (Path(__file__).with_name(name) for name in ("planted.txt", "PLANTED.md"))
 

@@ -1,17 +1,19 @@
-"""Numbers without a peer: rates, seconds to load and to start, and where the time of a training goes."""
-
-from __future__ import annotations
+"""Numbers without a peer: rates, seconds to load and to start, where the time of a training goes, and
+how time and memory grow with the size of the input."""
 
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from coursework import settings
 from coursework.data import (
@@ -24,12 +26,13 @@ from coursework.data import (
     text,
     wikipedia,
 )
-from coursework.experiments import base
+from coursework.experiments import base, segmentation
+from coursework.experiments.tweets import as_arrow
+from coursework.theory.cost import log_log_slope
 from coursework.training.engine import Fit
-from coursework_tools.bench import harness
-from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import Findings, Gauge, Step
-from coursework_tools.bench.work import attention_steps, digits
+from coursework_tools.bench import harness, layers
+from coursework_tools.bench.harness import BenchConfig, Curve, Gauge, Memory, Step
+from coursework_tools.bench.work import attention_steps, digits, raw_tweets
 
 
 def _seconds(key: str, what: str, step: Step, rounds: int, warmup: int = 1) -> Gauge:
@@ -38,82 +41,62 @@ def _seconds(key: str, what: str, step: Step, rounds: int, warmup: int = 1) -> G
     return Gauge(key, what, middle, "s", (low, high))
 
 
-def work(config: BenchConfig) -> Findings:
+def work(config: BenchConfig) -> Iterator[Gauge]:
     """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
     images, labels = digits()
     n = config.canvases
     low, middle, high = harness.repeated(
         lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)), config.rounds
     )
-    between = (n / high, n / low)
-    what = "canvases composed a second"
-    found = [Gauge("canvases.per_second", what, n / middle, "1/s", between)]
+    rates, what = (n / high, n / low), "canvases composed a second"
+    yield Gauge("canvases.per_second", what, n / middle, "1/s", rates)
     sizes = (64, 128, 256, 512, 1024, 2048)
     steps = [attention_steps(size, harness.device_of(config.device)) for size in sizes]
     times = [[harness.repeated(step, 3)[1] for step in pair] for pair in steps]
     where = crossover(sizes, *zip(*times, strict=True))
     if where is not None:
         what = "length from which linear attention (4 heads of 64) is faster than softmax"
-        found.append(Gauge("attention.crossover_tokens", what, where, "tokens"))
-    return Findings([*found, *(_all_tweets() if config.all_tweets else [])])
+        yield Gauge("attention.crossover_tokens", what, where, "tokens")
+    if config.all_tweets and not (tweets := sentiment140.load()).source.is_standin:
+        array = as_arrow(tweets.texts)
+        what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
+        seconds = harness.timed(lambda: text.tokenise_many(array))
+        yield Gauge("tokens.all_tweets_seconds", what, seconds, "s")
 
 
 def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]) -> float | None:
-    """Size from which ours stays faster, interpolated between two sizes on logarithmic scales.
-
-    None where it never is; the smallest size where it always is.
-    """
+    """Size from which ours stays faster, interpolated on logarithmic scales; None where it never is."""
     ahead = np.log(np.divide(peer, ours))
-    behind = np.flatnonzero(ahead < 0)
     if ahead[-1] < 0:
         return None
-    if not len(behind):
+    last = max(np.flatnonzero(ahead < 0).tolist(), default=None)
+    if last is None:  # faster everywhere
         return float(sizes[0])
-    between = slice(behind[-1], behind[-1] + 2)
+    between = slice(last, last + 2)
     return float(np.exp(np.interp(0, ahead[between], np.log(sizes[between]))))
 
 
-def _all_tweets() -> list[Gauge]:
-    """Seconds for all tweets with as many processes as the machine has cores, if they are available."""
-    from coursework.experiments.tweets import as_arrow
-
-    data = sentiment140.load()
-    if data.source.is_standin:
-        return []
-    array = as_arrow(data.texts)
-    what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
-    seconds = harness.timed(lambda: text.tokenise_many(array))
-    return [Gauge("tokens.all_tweets_seconds", what, seconds, "s")]
-
-
 SOME = ["good", "bad", "the", "of"]
+# name -> how the experiments load it
 LOADERS: dict[str, Callable[[], Any]] = {
-    "sentiment140": lambda: sentiment140.load(),
-    "sentiment140_tokens": lambda: sentiment140.load_tokens(),
-    "eng_fra": lambda: eng_fra.load(),
-    "mnist": lambda: m2nist.digit_pools(),
-    "cora": lambda: planetoid.load("Cora"),
-    "citeseer": lambda: planetoid.load("CiteSeer"),
-    "chameleon": lambda: wikipedia.load("chameleon"),
-    "squirrel": lambda: wikipedia.load("squirrel"),
-    "crocodile": lambda: wikipedia.load("crocodile"),
-    "karate": lambda: karate.load(),
-    "glove": lambda: embeddings.glove(SOME),
-    "french_vectors": lambda: embeddings.french(SOME),
+    "sentiment140": sentiment140.load,
+    "sentiment140_tokens": sentiment140.load_tokens,
+    "eng_fra": eng_fra.load,
+    "mnist": m2nist.digit_pools,
+    **{name.lower(): partial(planetoid.load, name) for name in ("Cora", "CiteSeer")},
+    **{name: partial(wikipedia.load, name) for name in ("chameleon", "squirrel", "crocodile")},
+    "karate": karate.load,
+    "glove": partial(embeddings.glove, SOME),
+    "french_vectors": partial(embeddings.french, SOME),
 }
-"""Name -> how the experiments load it."""
 
 
-def load(config: BenchConfig) -> Findings:
+def load(config: BenchConfig) -> Iterator[Gauge]:
     """Median of three loads after one that fills the cache; data sets that are not available are left out."""
-    return Findings(
-        [
-            _seconds(f"load.{name}_seconds", f"{name.replace('_', ' ')} loaded from the cache",
-                     load, 3, warmup=0)
-            for name, load in LOADERS.items()
-            if not load().source.is_standin
-        ]
-    )  # fmt: skip
+    for name, step in LOADERS.items():
+        if not step().source.is_standin:
+            what = f"{name.replace('_', ' ')} loaded from the cache"
+            yield _seconds(f"load.{name}_seconds", what, step, 3, warmup=0)
 
 
 IMPORT = (
@@ -122,7 +105,7 @@ IMPORT = (
 )
 
 
-def start(config: BenchConfig) -> Findings:
+def start(config: BenchConfig) -> Iterator[Gauge]:
     """Import of the command line and its help, in fresh interpreters; the last run of the notebooks."""
 
     def python(*arguments: str) -> str:
@@ -132,64 +115,141 @@ def start(config: BenchConfig) -> Findings:
     seconds = [float(python("-c", IMPORT)) for _ in range(config.rounds + 1)]
     low, middle, high = harness.quartiles(seconds[1:])
     what = "import of the command line"
-    found = [Gauge("start.import_seconds", what, middle, "s", (low, high))]
+    yield Gauge("start.import_seconds", what, middle, "s", (low, high))
     help_ = partial(python, "-m", "coursework_tools.cli", "--help")
-    found.append(_seconds("start.help_seconds", "coursework --help", help_, config.rounds))
-    return Findings(found + notebooks())
+    yield _seconds("start.help_seconds", "coursework --help", help_, config.rounds)
+    yield from notebooks()
 
 
-def notebooks() -> list[Gauge]:
+def notebooks() -> Iterator[Gauge]:
     """What ``coursework run`` took when it last ran all notebooks; none if it has not."""
     path = settings.build_dir() / "run.json"
-    if not path.is_file():
-        return []
-    seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-    found = [
-        Gauge(f"notebook.{name}_seconds", f"notebook {name}, run with its quick preset", value, "s")
-        for name, value in seconds.items()
-    ]
-    whole = sum(seconds.values())
-    return [*found, Gauge("notebook.all_seconds", "all notebooks, one by one", whole, "s")]
+    if path.is_file():
+        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        for name, value in seconds.items():
+            what = f"notebook {name}, run with its quick preset"
+            yield Gauge(f"notebook.{name}_seconds", what, value, "s")
+        whole = sum(seconds.values())
+        yield Gauge("notebook.all_seconds", "all notebooks, one by one", whole, "s")
 
 
+# Changes of the quick presets: a rate needs a shorter training than a result.
 SHORT: dict[str, tuple[str, ...]] = {
     "sentiment": ("tweets=20000", "plan.epochs=1", "baselines=false"),
     "segmentation": ("plan.epochs=2", "canvases=256"),
 }
-"""Changes of the quick presets: a rate needs a shorter training than a result."""
 
 
-def training(config: BenchConfig) -> Findings:
-    """A short training of each experiment: samples a second, and the share of its time outside the steps.
-
-    A step is forward, loss, backward and the update. What an epoch takes beside its steps is building
-    batches, printing and checkpoints; evaluation is counted apart.
-    """
-    found: list[Gauge] = []
+def training(config: BenchConfig) -> Iterator[Gauge]:
+    """A short training of each experiment: samples a second, and what it takes beside its steps
+    (forward, loss, backward, update): batches, printing, checkpoints; evaluation is counted apart."""
     for name in config.trainings:
         short = base.override(base.preset_of(name, "quick"), SHORT.get(name, ()))
         with tempfile.TemporaryDirectory() as folder:
             job = base.Job(name, short, "quick", folder=Path(folder), log=None)
             fits = base.get(name).train(job).artefacts["fits"]
-        found += shares(name, list(fits.values()))
-    return Findings(found)
+        yield from shares(name, list(fits.values()))
 
 
-def shares(name: str, fits: list[Fit]) -> list[Gauge]:
+def shares(name: str, fits: list[Fit]) -> Iterator[Gauge]:
     """The trainings of an experiment taken together."""
     steps = sum(fit.step_seconds for fit in fits)
     loop = sum(fit.seconds for fit in fits)
     evaluation = sum(fit.validation_seconds for fit in fits)
-    if not steps:
-        return []
-    samples = "samples of the loss (tweets, tokens, nodes, canvases) a second"
-    outside = "share of the training loop outside forward, backward and update"
-    return [
-        Gauge(f"training.{name}_{key}", f"{name}: {what}", value, unit)
-        for key, what, value, unit in (
-            ("per_second", samples, sum(fit.samples for fit in fits) / loop, "1/s"),
-            ("outside_share", outside, 1 - steps / loop, "share"),
-            ("evaluation_share", "share of evaluation between epochs",
-             evaluation / (loop + evaluation), "share"),
-        )
+    rows = {
+        "per_second": ("samples of the loss (tweets, tokens, nodes, canvases) a second",
+                       sum(fit.samples for fit in fits) / loop, "1/s"),
+        "outside_share": ("share of the training loop outside forward, backward and update",
+                          1 - steps / loop, "share"),
+        "evaluation_share": ("share of evaluation between epochs",
+                             evaluation / (loop + evaluation), "share"),
+    }  # fmt: skip
+    for key, (what, value, unit) in rows.items():
+        yield Gauge(f"training.{name}_{key}", f"{name}: {what}", value, unit)
+
+
+TAIL = 3  # points to which the exponent is fitted; at the small end fixed costs rule
+
+
+def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
+    """Edges, tokens, pixels, words and rows."""
+    device = harness.device_of(config.device)
+    # the curves of the dense formulations end where a tensor would no longer fit
+    fits = [n for n in config.growth_edges if dense_bytes(n) <= config.growth_bytes]
+    dense = sorted({*fits, *(n // 3 for n in fits)})  # so that a short curve still has a slope
+    tokens = config.growth_tokens
+    softmax = [n for n in tokens if 4 * 4 * n * n <= config.growth_bytes]
+
+    def layer(kind: str) -> Callable[[int], Step]:
+        return partial(graph_step, kind, device)
+
+    curves: list[tuple[str, str, str, Sequence[int], Callable[[int], Step]]] = [
+        ("gat_edges", "GAT layer", "edges", config.growth_edges, layer("gat")),
+        ("gcn_edges", "graph convolution", "edges", config.growth_edges, layer("gcn")),
+        ("dense_gat_edges", "GAT over all pairs", "edges", dense, layer("dense")),
+        ("linear_attention_tokens", "linear attention", "tokens", tokens,
+         lambda n: attention_steps(n, device)[0]),
+        ("softmax_attention_tokens", "softmax attention", "tokens", softmax,
+         lambda n: attention_steps(n, device)[1]),
+        ("unet_pixels", "U-Net of the assignment", "pixels",
+         [side * side for side in config.growth_pixels], partial(_unet, device)),
+        ("output_words", "output layer and its loss, 256 tokens of width 256", "words",
+         config.growth_words, partial(_output, device)),
+        ("cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows, _cleaning),
     ]  # fmt: skip
+    for name, what, of, sizes, make in curves:
+        memory: Memory = "python" if make is _cleaning else "tensors"
+        points = [_point(size, make(size), memory) for size in sizes]
+        yield Curve(name, points)
+        tail = points[-TAIL:]
+        for kind, unit in (("seconds", "time"), ("bytes", "memory")):
+            values = [point[kind] for point in tail]
+            if len(tail) > 1 and min(values) > 0:
+                slope = log_log_slope(sizes[-TAIL:], values)
+                said = f"{what}: {unit} grows with the number of {of} to this power"
+                yield Gauge(f"growth.{name}_{unit}", said, slope, "exponent")
+
+
+def _point(size: int, step: Step, memory: Memory) -> dict[str, float]:
+    low, middle, high = harness.repeated(step, 3)
+    peak = harness.peak_memory(step, memory) or 0.0
+    return {"size": float(size), "seconds": middle, "low": low, "high": high, "bytes": peak}
+
+
+def dense_bytes(edges: int) -> int:
+    """Bytes of the N x N x 8 x 2F' pairs of the graph with that many edges, F' = 2."""
+    return 4 * (edges // 4) ** 2 * 8 * 4
+
+
+def graph_step(kind: str, device: torch.device, edges: int) -> Step:
+    """Forward and backward of a layer (16 features to 16) on a graph of ``edges / 4`` nodes."""
+    nodes = edges // 4
+    sizes = BenchConfig(
+        device=device.type, nodes=nodes, edges=(edges - nodes) // 2, features=16,
+        dense_nodes=nodes if kind == "dense" else 1,
+    )  # fmt: skip
+    if kind == "gcn":
+        return layers.gcn(sizes)[0].ours
+    sparse, dense = layers.gat(sizes)
+    return dense.peer if kind == "dense" else sparse.ours
+
+
+def _unet(device: torch.device, pixels: int) -> Step:
+    side = round(pixels**0.5)
+    torch.manual_seed(0)
+    model = segmentation.build(segmentation.PRESETS["full"], skip=True).to(device)
+    image = torch.rand(1, 1, side, side, device=device)
+    return lambda: model(image).sum().backward()
+
+
+def _output(device: torch.device, words: int) -> Step:
+    torch.manual_seed(0)
+    layer = nn.Linear(256, words).to(device)
+    states = torch.randn(256, 256, device=device)
+    target = torch.randint(words, (256,), device=device)
+    return lambda: F.cross_entropy(layer(states), target).backward()
+
+
+def _cleaning(rows: int) -> Step:
+    texts, _ = raw_tweets(rows)
+    return lambda: text.tokenise_many(texts, processes=1)

@@ -1,21 +1,74 @@
-"""How a row is measured: pairs in turn, quartiles, peak memory, and the limit that the machine sets."""
+"""Sizes and goals of the benchmark, and how a row is measured: pairs in turn, with peak memory."""
 
-from __future__ import annotations
-
+import fnmatch
 import functools
 import gc
+import operator
 import time
+import tomllib
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from coursework.config import Count, Index, config
 from coursework.errors import ConfigError
 from coursework.theory.cost import peak_bytes
 from coursework.training.threads import limited_threads
+
+Sizes = tuple[Count, ...]
+
+
+@config
+class BenchConfig:
+    """Sizes and repetitions."""
+
+    rounds: Count = 15  # timed rounds; each times both variants once
+    warmup: Index = 3  # rounds before, not timed
+    threads: Count = 1  # threads of every row that does not say otherwise
+    device: str = "auto"  # where the networks run: ``auto``, ``cpu`` or ``cuda``
+    nodes: Count = 2708  # of the generated graph; nodes, edges and features as Cora has
+    edges: Count = 5278  # undirected
+    features: Count = 1433
+    dense_nodes: Count = 2708  # for the dense attention, which takes 7.6 GB at 2,708 nodes
+    lstm_sizes: Sizes = (64, 128, 256, 512)  # hidden sizes H, on H / 2 inputs
+    lstm_batch: Count = 64  # sequences of its batch
+    lstm_steps: Count = 32  # time steps of each
+    decode_batch: Count = 16  # sentences translated side by side
+    decode_words: Count = 60  # words that every hypothesis is made to have
+    attention_tokens: Count = 8192  # length at which linear and softmax attention are compared
+    tweets: Count = 400_000  # tweets that are cleaned by ours and by pandas
+    all_tweets: bool = True  # whether all tweets are cleaned, for the seconds that it takes
+    canvases: Count = 2000  # canvases that are composed
+    looped_canvases: Count = 500  # canvases that a loop over pixels composes
+    buckets: Count = 8  # batches of a sentiment training with and without padding
+    bucket_size: Count = 512  # most tweets of one
+    growth_edges: Sizes = (10_000, 100_000, 1_000_000, 10_000_000)  # curve of the graph layers
+    growth_bytes: Count = 2**31  # largest tensor of the dense curves; they end before it
+    growth_tokens: Sizes = (256, 512, 1024, 2048, 4096, 8192)  # curve of attention
+    growth_pixels: Sizes = (32, 64, 128, 256, 512)  # sides of the images: curve of the U-Net
+    growth_words: Sizes = (1000, 4000, 16_000, 64_000)  # curve of the output layer
+    growth_rows: Sizes = (1000, 10_000, 100_000, 1_000_000)  # tweets: curve of cleaning
+    # experiments whose training is taken apart
+    trainings: tuple[str, ...] = ("sentiment", "translation", "wikipedia", "cora", "segmentation")
+
+
+_TOML = tomllib.loads(Path(__file__).with_name("bench.toml").read_text(encoding="utf-8"))
+PRESETS = {"full": BenchConfig(), "quick": BenchConfig(**_TOML["quick"])}
+
+
+def judged(key: str, value: float) -> dict[str, Any]:
+    """What a row of the full benchmark should reach, and whether it does; None where there is no goal."""
+    for kind, sign, met in (("at_least", "≥", operator.ge), ("at_most", "≤", operator.le)):
+        for pattern, bound in _TOML[kind].items():
+            if fnmatch.fnmatchcase(key, pattern):
+                return {"goal": f"{sign} {bound:g}", "met": met(value, bound)}
+    return {"goal": None, "met": None}
+
 
 Step = Callable[[], Any]
 Memory = Literal["tensors", "python", "none"]
@@ -47,18 +100,29 @@ class Gauge:
     spread: tuple[float, float] | None = None  # quartiles, where it was taken several times
 
 
-@dataclass
-class Findings:
-    """What a group of gauges leaves: numbers, and the curves that they were fitted to."""
+class Curve(NamedTuple):
+    """Seconds and bytes over the size of the input."""
 
-    gauges: list[Gauge] = field(default_factory=list)
-    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    name: str
+    points: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the machine can do, measured on the spot."""
+
+    flops: float  # a second, in a float32 product of two 1024 x 1024 matrices
+    bytes: float  # read and written a second by a copy of an array larger than the caches
+
+    def seconds(self, pair: Pair) -> float:
+        """The longer of arithmetic and memory traffic at full rate (roofline, Williams et al. 2009)."""
+        return max(pair.flops / self.flops, pair.bytes / self.bytes)
 
 
 def device_of(name: str) -> torch.device:
     """``cpu``, ``cuda``, or with ``auto`` the GPU where there is one; ConfigError if it does not exist."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda"):
         raise ConfigError(f"There is no device {name!r}; choose from auto, cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():
@@ -94,15 +158,12 @@ def measure(pair: Pair, rounds: int, warmup: int) -> tuple[list[float], list[flo
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """First quartile, median, third quartile."""
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-    return low, middle, high
+    return tuple(np.quantile(values, [0.25, 0.5, 0.75]).tolist())
 
 
 def repeated(step: Step, rounds: int, warmup: int = 1) -> tuple[float, float, float]:
     """Quartiles of the seconds of a step."""
-    for _ in range(warmup):
-        timed(step)
-    return quartiles([timed(step) for _ in range(rounds)])
+    return quartiles([timed(step) for _ in range(warmup + rounds)][warmup:])
 
 
 def peak_memory(step: Step, how: Memory) -> float | None:
@@ -123,18 +184,6 @@ def peak_memory(step: Step, how: Memory) -> float | None:
         return float(tracemalloc.get_traced_memory()[1])
     finally:
         tracemalloc.stop()
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What the machine can do, measured on the spot."""
-
-    flops: float  # a second, in a float32 product of two 1024 x 1024 matrices
-    bytes: float  # read and written a second by a copy of an array larger than the caches
-
-    def seconds(self, pair: Pair) -> float:
-        """The longer of arithmetic and memory traffic at full rate (roofline, Williams et al. 2009)."""
-        return max(pair.flops / self.flops, pair.bytes / self.bytes)
 
 
 @functools.cache

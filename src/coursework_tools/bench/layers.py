@@ -1,7 +1,5 @@
 """Our layers against the libraries', forward and backward."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coursework.experiments import translation, translation_all
+from coursework.models.beam_search import beam_search
+from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
+from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
 from coursework.models.lstm import LSTM, LSTMCell, scan
-from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import Pair, Step, device_of
+from coursework.models.transformer import EncoderLayer
+from coursework_tools.bench.harness import BenchConfig, Pair, Step, device_of
 
 LSTM_SIZE = 256  # the hidden size whose rows have plain keys, and whose variants are compared
 
@@ -27,10 +29,6 @@ def _train_step(module: Callable[..., Any], *inputs: Any) -> Step:
         first.sum().backward()
 
     return step
-
-
-def _forward(module: Callable[..., Any], *inputs: Any) -> Step:
-    return lambda: torch.no_grad()(module)(*inputs)
 
 
 def _pair(key: str, what: str, ours: Any, peer: Any, *inputs: Any, **rest: Any) -> Pair:
@@ -61,18 +59,18 @@ def lstm(config: BenchConfig) -> list[Pair]:
         ours = LSTM(size // 2, size).to(device)
         ours.load_state_dict(peer.state_dict())
         x = torch.randn(steps, batch, size // 2, device=device)
-        # the inputs need no gradient
         weights = 4 * size * (size // 2 + size)
         forward = 2.0 * steps * batch * weights
-        backward = forward + 2.0 * steps * batch * 4 * size * size
+        backward = forward + 2.0 * steps * batch * 4 * size * size  # the inputs need no gradient
         moved = 4.0 * (steps * batch * (size // 2 + size) + weights)
         prefix = "lstm." if size == LSTM_SIZE else f"lstm.h{size}_"
-        what = f"LSTM layer, H {size}, I {size // 2}, B {batch}, T {steps},"
+        what = f"LSTM layer, H {size}, I {size // 2}, B {batch}, T {steps}, forward"
         pairs += [
-            _pair(f"{prefix}vs_builtin", f"{what} forward and backward, against nn.LSTM",
+            _pair(f"{prefix}vs_builtin", f"{what} and backward, against nn.LSTM",
                   ours, peer, x, flops=forward + backward, bytes=3 * moved),
-            Pair(f"{prefix}forward_vs_builtin", f"{what} forward, against nn.LSTM",
-                 _forward(ours, x), _forward(peer, x), flops=forward, bytes=moved),
+            Pair(f"{prefix}forward_vs_builtin", f"{what}, against nn.LSTM",
+                 partial(torch.no_grad()(ours), x), partial(torch.no_grad()(peer), x),
+                 flops=forward, bytes=moved),
         ]  # fmt: skip
         if size == LSTM_SIZE:
             pairs += _lstm_loops(ours, what, x)
@@ -82,9 +80,8 @@ def lstm(config: BenchConfig) -> list[Pair]:
 def _lstm_loops(ours: LSTM, what: str, x: Tensor) -> list[Pair]:
     """A naive loop over :class:`LSTMCell`, the loop with its input products hoisted out (:func:`scan`),
     and :class:`LSTM`, whose backward pass is written by hand."""
-    state_dict = ours.state_dict()
     cell = LSTMCell(ours.input_size, ours.hidden_size).to(x.device)
-    cell.load_state_dict({name.removesuffix("_l0"): w for name, w in state_dict.items()})
+    cell.load_state_dict({k.removesuffix("_l0"): w for k, w in ours.state_dict().items()})
     zeros = torch.zeros(x.shape[1], ours.hidden_size, device=x.device)
 
     def naive(x: Tensor) -> Tensor:
@@ -99,7 +96,7 @@ def _lstm_loops(ours: LSTM, what: str, x: Tensor) -> list[Pair]:
         bias, state = w["bias_ih"] + w["bias_hh"], (zeros, zeros)
         return scan(x.flatten(0, 1), sizes, w["weight_ih"], w["weight_hh"], bias, state)[0]
 
-    against = "forward and backward, against a loop of LSTMCell"
+    against = "and backward, against a loop of LSTMCell"
     plain = what.replace("layer", "loop with hoisted inputs")
     return [
         _pair("lstm.hoisted_vs_naive", f"{plain} {against}", hoisted, naive, x),
@@ -120,8 +117,6 @@ def cores(config: BenchConfig) -> list[Pair]:
 
 def encoder(config: BenchConfig) -> list[Pair]:
     """Our encoder layer (fused) against PyTorch's: batch 64, 32 tokens, width 256, 8 heads, 1,024 hidden."""
-    from coursework.models.transformer import EncoderLayer
-
     torch.manual_seed(0)
     device = device_of(config.device)
     peer = nn.TransformerEncoderLayer(256, 8, 1024, dropout=0.0, batch_first=True).to(device)
@@ -135,27 +130,18 @@ def encoder(config: BenchConfig) -> list[Pair]:
 
 
 def decode(config: BenchConfig) -> list[Pair]:
-    """Beam search with keys and values kept, against running the decoder over all words at each step.
-
-    The Transformer of ``translation_all`` has random weights. No word counts as the end, so that all
-    hypotheses have the same length and both variants do the same work.
-    """
-    from coursework.experiments import translation, translation_all
-    from coursework.models.beam_search import beam_search
-    from coursework.models.transformer import Transformer
-
-    sizes = translation_all.PRESETS["full"]
+    """Beam search with keys and values kept, against running the decoder over all words at each step."""
+    sizes, device = translation_all.PRESETS["full"], device_of(config.device)
     torch.manual_seed(0)
-    model = translation.build(sizes, "transformer", (sizes.vocabulary,) * 2).eval()
-    assert isinstance(model, Transformer)
-    transformer = model.to(device_of(config.device))
+    model: Any = translation.build(sizes, "transformer", (sizes.vocabulary,) * 2)
+    model = model.eval().to(device)
+    uncached = SimpleNamespace(start=partial(model.start, cached=False))
     words, count = config.decode_words, config.decode_batch
-    src = torch.randint(4, sizes.vocabulary, (count, words // 2), device=device_of(config.device))
+    src = torch.randint(4, sizes.vocabulary, (count, words // 2), device=device)
     # every new word meets every weight of the decoder and of the output layer once
     weights = sum(p.numel() for name, p in model.named_parameters() if "encoder" not in name)
 
-    uncached = SimpleNamespace(start=partial(transformer.start, cached=False))
-
+    # random weights; no word counts as the end, so that both variants do the same work
     def search(searched: Any, width: int) -> Step:
         return lambda: beam_search(searched, src, width=width, max_length=words, sos=2, eos=-1)
 
@@ -177,8 +163,6 @@ def decode(config: BenchConfig) -> list[Pair]:
 def gat(config: BenchConfig) -> list[Pair]:
     """Our GAT layer against the dense formulation and against PyG's ``GATConv``."""
     from torch_geometric.nn import GATConv
-
-    from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
 
     torch.manual_seed(0)
     device, small = device_of(config.device), config.dense_nodes
@@ -203,8 +187,6 @@ def gcn(config: BenchConfig) -> list[Pair]:
     """Our graph convolution against PyG's ``GCNConv`` with cached normalisation."""
     from torch_geometric.nn import GCNConv
 
-    from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
-
     torch.manual_seed(0)
     x, edges = graph(config, config.nodes)
     edges = edges[:, edges[0] != edges[1]]
@@ -220,3 +202,48 @@ def _graph_cost(x: Tensor, edge_index: Tensor, width: int = 16) -> dict[str, Any
     gradient, the features read twice, the messages and their ends once each way."""
     moved = 2 * x.nbytes + 2 * (edge_index.nbytes + 4 * edge_index.shape[1] * width)
     return {"flops": 4.0 * x.numel() * width, "bytes": float(moved)}
+
+
+# The networks of this course are small for a GPU. What their steps wait for is the host, which launches
+# one kernel after the other; a CUDA graph, recorded once, launches all of them at once when replayed.
+LAYERS = (lstm, encoder, gat, gcn)
+WARM_UP = 3  # steps before recording: libraries choose kernels and take their memory in them
+
+
+def captured(step: Step) -> Step:
+    """A step as a CUDA graph, replayed when it is called; RuntimeError if a graph cannot hold it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        step()
+    return recorded.replay
+
+
+def graphs(config: BenchConfig) -> list[Pair]:
+    """Every layer that has a peer, its step recorded, against the peer's and against its own without."""
+    found: list[Pair] = []
+    if device_of(config.device).type != "cuda":
+        return found
+    for pair in (p for rows in LAYERS for p in rows(config)):
+        name, _, peer = pair.key.rpartition("vs_")
+        if peer not in ("builtin", "pyg") or name.endswith("forward_"):
+            continue
+        try:
+            replay = captured(pair.ours)
+        except RuntimeError as error:  # says which operation cannot be recorded
+            print(f"{pair.key}: not recorded as a CUDA graph ({str(error).splitlines()[0]})")
+            torch.cuda.synchronize()
+            continue
+        # the memory of a graph is its own, taken when it was recorded
+        recorded = replace(pair, ours=replay, memory="none")
+        what, _, against = pair.what.partition(", against ")
+        what += ", recorded as a CUDA graph, against "
+        theirs = replace(recorded, key=f"graphs.{pair.key}", what=f"{what}{against} (step by step)")
+        own = replace(recorded, key=f"graphs.{name}vs_eager", what=f"{what}the same step by step")
+        found += [theirs, replace(own, peer=pair.ours)]
+    return found

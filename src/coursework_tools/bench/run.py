@@ -1,9 +1,7 @@
 """Run the benchmark: rows with a peer as median ratios, gauges as numbers, with the machine's limit."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,51 +11,45 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments.base import Run
 from coursework.training.threads import limited_threads
-from coursework_tools.bench import cuda, gauges, growth, harness, layers, work
-from coursework_tools.bench.config import PRESETS, BenchConfig, judged
-from coursework_tools.bench.harness import Findings, Pair
+from coursework_tools.bench import gauges, harness, layers, work
+from coursework_tools.bench.harness import PRESETS, BenchConfig, Curve, Gauge, Pair, judged
 
+# name of a row -> what measures it
 PAIRS: dict[str, Callable[[BenchConfig], list[Pair]]] = {
-    "lstm": layers.lstm,
-    "encoder": layers.encoder,
-    "decode": layers.decode,
-    "gat": layers.gat,
-    "gcn": layers.gcn,
-    "cora": work.cora,
-    "attention": work.attention,
-    "tokens": work.tokens,
-    "canvases": work.canvases,
-    "buckets": work.buckets,
-    "cores": layers.cores,
-    "graphs": cuda.pairs,
-}
-GAUGES: dict[str, Callable[[BenchConfig], Findings]] = {
-    "work": gauges.work,
-    "growth": growth.gauges,
-    "load": gauges.load,
-    "start": gauges.start,
-    "training": gauges.training,
+    make.__name__: make
+    for make in (
+        layers.lstm, layers.encoder, layers.decode, layers.gat, layers.gcn, work.cora, work.attention,
+        work.tokens, work.canvases, work.buckets, layers.cores, layers.graphs,
+    )
+}  # fmt: skip
+GAUGES: dict[str, Callable[[BenchConfig], Iterator[Gauge | Curve]]] = {
+    make.__name__: make
+    for make in (gauges.work, gauges.growth, gauges.load, gauges.start, gauges.training)
 }
 
 
 def run(
     names: list[str],
-    preset: str,
+    preset: str,  # of PRESETS
     on_pair: Callable[[str], None] = lambda what: None,
     *,
     device: str | None = None,
     threads: int | None = None,
 ) -> Run:
-    """Measure the named rows of :data:`PAIRS` and :data:`GAUGES`; all where none is named.
-
-    The run's metrics are the median ratios and the gauges. Its notes have the rows with quartiles,
-    medians in seconds, peak memory, the limit that was measured and the share of it.
-    """
-    config = _config(names, preset, device, threads)
+    """Measure the named rows (all by default): median ratios and gauges are the metrics, the notes hold
+    quartiles, seconds, peak memory, the limit of the machine and the share of it."""
+    known = [*PAIRS, *GAUGES]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"There is no benchmark {name!r}; choose from {', '.join(known)}.")
+    config = PRESETS[preset]
+    where = harness.device_of(device or config.device).type
+    count = config.threads if threads is None else threads
+    config = replace(config, device=where, threads=count)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[dict[str, float]]] = {}
-    for name in names or [*PAIRS, *GAUGES]:
+    for name in names or known:
         if name in PAIRS:
             for pair in PAIRS[name](config):
                 on_pair(pair.what)
@@ -65,9 +57,9 @@ def run(
         else:
             on_pair(f"{name} ...")
             with limited_threads(config.threads):
-                findings = GAUGES[name](config)
-            curves |= findings.curves
-            rows += map(asdict, findings.gauges)
+                found = list(GAUGES[name](config))
+            curves |= {one.name: one.points for one in found if isinstance(one, Curve)}
+            rows += [asdict(one) for one in found if isinstance(one, Gauge)]
     for row in rows:
         # the goals are set for the sizes of the full preset
         row |= judged(row["key"] if preset == "full" else "", _value(row))
@@ -84,18 +76,6 @@ def run(
         curves=curves,
         notes={"rows": rows, "limit": gigas},
     )
-
-
-def _config(names: list[str], preset: str, device: str | None, threads: int | None) -> BenchConfig:
-    known = [*PAIRS, *GAUGES]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"There is no benchmark {name!r}; choose from {', '.join(known)}.")
-    if preset not in PRESETS:
-        raise ConfigError(f"There is no preset {preset!r}; choose from {', '.join(PRESETS)}.")
-    config = PRESETS[preset]
-    where = harness.device_of(device or config.device).type
-    return replace(config, device=where, threads=config.threads if threads is None else threads)
 
 
 def _value(row: dict[str, Any]) -> float:

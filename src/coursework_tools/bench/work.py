@@ -1,7 +1,5 @@
 """Whole pieces of work against what would otherwise be written: an epoch, a text, a canvas."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -12,24 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursework.data import m2nist, sentiment140, text
+from coursework.experiments import sentiment
+from coursework.experiments.tweets import as_arrow
 from coursework.models.attention import attention as softmax_attention
 from coursework.models.attention import linear_attention
-from coursework_tools.bench.config import BenchConfig
-from coursework_tools.bench.harness import Pair, Step, device_of
+from coursework.models.gat import GAT
+from coursework.models.gcn import GCN, normalise_adjacency, sparse_kernels
+from coursework.models.sparse import sparse_csr
+from coursework.training.devices import choose_precision
+from coursework_tools.bench.harness import BenchConfig, Pair, Step, device_of
 from coursework_tools.bench.layers import graph
 
 
 def cora(config: BenchConfig) -> list[Pair]:
-    """An epoch of the size of Cora, training and evaluation, against networks of PyG's layers.
-
-    Both have the same widths, dropout and optimiser. Ours reads the words as a sparse matrix, as in the
-    experiment; PyG's layers read the dense one, as in its examples.
-    """
+    """An epoch of the size of Cora, against networks of PyG's layers; ours reads the words as a sparse
+    matrix, as in the experiment, PyG's layers the dense one, as in its examples."""
     from torch_geometric.nn import GATConv, GCNConv, Sequential
-
-    from coursework.models.gat import GAT
-    from coursework.models.gcn import GCN, normalise_adjacency, sparse_kernels
-    from coursework.models.sparse import sparse_csr
 
     device = device_of(config.device)
     dense, edges = graph(config, config.nodes)
@@ -44,9 +40,8 @@ def cora(config: BenchConfig) -> list[Pair]:
     train, rest = torch.arange(config.nodes).split([known, config.nodes - known])
 
     def pyg(first: nn.Module, act: nn.Module, second: nn.Module, drop: float) -> nn.Module:
-        on_graph = "x, links -> x"
-        parts = [(nn.Dropout(drop), "x -> x"), (first, on_graph), act, nn.Dropout(drop)]
-        return Sequential("x, links", [*parts, (second, on_graph)])
+        inner = [(nn.Dropout(drop), "x -> x"), (first, "x, links -> x"), act, nn.Dropout(drop)]
+        return Sequential("x, links", [*inner, (second, "x, links -> x")])
 
     def epoch(model: nn.Module, x: Tensor, links: Tensor) -> Step:
         model = model.to(device)
@@ -115,8 +110,6 @@ def tokens(config: BenchConfig) -> list[Pair]:
     """Cleaning and tokenising against ``Series.apply`` of the same functions, tweet by tweet."""
     import pandas as pd
 
-    from coursework.experiments.tweets import as_arrow
-
     texts, what = raw_tweets(config.tweets)
     series, array = pd.Series(texts), as_arrow(texts)
     return [
@@ -136,14 +129,16 @@ def canvases(config: BenchConfig) -> list[Pair]:
     """Composing canvases against loops over their digits, and over the pixels of these."""
     images, labels = digits()
 
-    def compose(count: int) -> Step:
-        return lambda: m2nist.compose(images, labels, count, np.random.default_rng(0))
-
     def pair(key: str, count: int, loop: str, paste: Paste) -> Pair:
-        what = f"{count:,} canvases, against a loop over digits{loop}"
-        peer = partial(compose_in_a_loop, images, labels, count, paste)
-        traffic = count * 3 * 2 * 64 * 84.0  # pixels and masks, read and written
-        return Pair(key, what, compose(count), peer, most_rounds=5, bytes=traffic, memory="python")
+        return Pair(
+            key,
+            f"{count:,} canvases, against a loop over digits{loop}",
+            lambda: m2nist.compose(images, labels, count, np.random.default_rng(0)),
+            partial(compose_in_a_loop, images, labels, count, paste),
+            most_rounds=5,
+            bytes=count * 3 * 2 * 64 * 84.0,  # pixels and masks, read and written
+            memory="python",
+        )
 
     return [
         pair("canvases.vs_pixel_loop", config.looped_canvases, " and their pixels", paste_pixels),
@@ -170,10 +165,9 @@ def paste_slice(window: np.ndarray, mask: np.ndarray, digit: np.ndarray, label: 
 
 def paste_pixels(window: np.ndarray, mask: np.ndarray, digit: np.ndarray, label: int) -> None:
     """The same, pixel by pixel."""
-    for row in range(28):
-        for column in range(28):
-            if digit[row, column] > window[row, column]:
-                window[row, column], mask[row, column] = digit[row, column], label
+    for pixel in np.ndindex(28, 28):
+        if digit[pixel] > window[pixel]:
+            window[pixel], mask[pixel] = digit[pixel], label
 
 
 def compose_in_a_loop(
@@ -195,18 +189,12 @@ def compose_in_a_loop(
 
 
 def buckets(config: BenchConfig) -> list[Pair]:
-    """An epoch of the sentiment network in batches of equal length, against padding to the longest.
-
-    Ours computes in bfloat16 where the hardware does; the padded variant in float32, as it would be
-    written first: every tweet as long as the longest that is allowed.
-    """
-    from coursework.experiments import sentiment
-    from coursework.training.engine import choose_precision
-
+    """An epoch of the sentiment network in batches of equal length, in bfloat16 where the hardware has
+    it, against what would be written first: padding to the longest that is allowed, float32."""
     sizes = replace(sentiment.PRESETS["full"], max_vocabulary=20_000, batch_size=config.bucket_size)
     if config.bucket_size < 256:
         sizes = replace(sizes, embedding_dim=50, hidden_size=64)
-    size, most = sizes.batch_size, sizes.max_length
+    size, most, device = sizes.batch_size, sizes.max_length, device_of(config.device)
     lengths, what = _lengths(most)
     rng = np.random.default_rng(0)
     ids = rng.integers(2, sizes.max_vocabulary, int(lengths.sum())).astype(np.int32)
@@ -214,9 +202,8 @@ def buckets(config: BenchConfig) -> list[Pair]:
     # a few batches of a long epoch: in a short one there would be few tweets of each length
     chosen = sentiment.equal_length_batches(data.lengths, size, rng)[: config.buckets]
     tweets = np.concatenate(chosen)
-    device = device_of(config.device)
-    precision = choose_precision() if device.type == "cuda" or not torch.cuda.is_available() else ""
-    half = precision == "bf16-mixed"
+    native = device.type == "cuda" or not torch.cuda.is_available()
+    half = native and choose_precision() == "bf16-mixed"
 
     def padded(rows: np.ndarray) -> tuple[Tensor, Tensor]:
         tweets = [data.batch(row)[0][0] for row in rows[:, None]]

@@ -1,95 +1,90 @@
 """The grader's view: for every line of the rubric where the answer is, and what its evidence says now.
 
-Tests are run through pytest, in a process of its own, so that the verdict is that of the tests
-themselves and not of a second version of them. Recorded numbers are compared with their bars as
-they are in the results store.
+Tests are run by pytest in a process of its own; recorded numbers are compared with their bars.
 """
-
-from __future__ import annotations
 
 import ast
 import functools
 import importlib.util
+import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from coursework import files, settings
+from coursework.console import Cell
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions, store
 from coursework.report.questions import Measured, measure
-from coursework_tools.grading import sections
+from coursework_tools import checkout
+from coursework_tools.grading import rubric
 from coursework_tools.grading.rubric import RUBRIC, Item
 
 Verdict = Literal["holds", "fails", "not run", "awaited"]  # awaited: a number is not recorded yet
 MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
+COLOURS = {"holds": "green", "fails": "red", "not run": "yellow", "awaited": "yellow"}
+COLUMNS = ("question", "points", "asks", "answer", "evidence now", "numbers", "for a person")
 TEMPLATE = "grade.html.j2"
 CLAIM_TESTS = "theory/test_claims.py"
 
 
-# ------------------------------------------------------------------------------- what there is
-
-
 def tests_of(item: Item) -> list[str]:
     """Tests of a line as pytest names them, those of its claims and their wrong versions included."""
-    ids = [f"tests/{name}" for name in item.tests]
-    if item.claims:
-        from coursework.theory import claims
+    from coursework.theory import claims
 
-        for claim in claims.of_question(item.question.part):
-            if isinstance(item.claims, tuple) and claim.name not in item.claims:
-                continue
+    ids = [f"tests/{name}" for name in item.tests]
+    for claim in claims.of_question(item.question.part) if item.claims else ():
+        if not isinstance(item.claims, tuple) or claim.name in item.claims:
             ids.append(f"tests/{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
-            ids += [
-                f"tests/{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-{name}]"
-                for name in claim.wrong
-            ]
+            refuted = f"tests/{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-"
+            ids += [f"{refuted}{name}]" for name in claim.wrong]
     return ids
 
 
 @functools.cache
 def _defined(path: Path) -> frozenset[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """Tests of a file; none where it is not there."""
+    tree = ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
-
-
-def _exists(root: Path, test: str) -> bool:
-    file, _, name = test.partition("::")
-    return (root / file).is_file() and name.partition("[")[0] in _defined(root / file)
 
 
 def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
     """What the rubric names and is not there, one sentence each."""
-    root = settings.repo_root()
-    recorded = set(store.names())
+    root, recorded = settings.repo_root(), set(store.names())
     found = []
     for item in items:
-        gone = [f"the test {name}" for name in tests_of(item) if not _exists(root, name)]
+        tests = [(test, *re.split(r"::|\[", test)) for test in tests_of(item)]
+        gone = [
+            f"the test {test}"
+            for test, file, name, *_ in tests
+            if name not in _defined(root / file)
+        ]
         package = root / "src" / "coursework"
         gone += [f"the module {path}" for path in item.modules if not (package / path).is_file()]
         for number in item.numbers:
             if number.result in recorded:
                 metrics = store.read(number.result)["metrics"]
-                bar = [number.bar] if isinstance(number.bar, str) else []
-                gone += [
-                    f"{metric} of {number.result}"
-                    for metric in (number.metric, *bar)
-                    if metric not in metrics
-                ]
+                named = {
+                    number.metric,
+                    number.bar if isinstance(number.bar, str) else number.metric,
+                }
+                gone += [f"{metric} of {number.result}" for metric in named - metrics.keys()]
             elif not number.awaited:
                 gone.append(f"the result {number.result}")
         found += [f"{item.key} names {what}, which does not exist" for what in gone]
-        if not tests_of(item):
+        if not tests:
             found.append(f"{item.key} names no test")
         try:
-            sections.section(item.question)
+            rubric.section(item.question)
         except ResultsError as error:
             found.append(f"{item.key}: {error}")
     return found
@@ -103,24 +98,22 @@ def pages() -> dict[str, str]:
     path = settings.repo_root() / "writeup" / "solutions.pdf"
     if not path.is_file():
         return {}
+    # the labels that writeup/lib.typ gives the headings: 2(a) -> q-2-a
+    parts = {item.question.part for item in RUBRIC}
+    labels = {part: "q-" + re.sub(r"[(.]", "-", part).replace(")", "") for part in parts}
     try:
         reader = PdfReader(path)
-        found = {}
-        for part in {item.question.part for item in RUBRIC}:
-            # the label that writeup/lib.typ gives the heading: 2(a) -> q-2-a
-            slug = "q-" + part.replace("(", "-").replace(")", "").replace(".", "-")
-            if slug in reader.named_destinations:
-                number = reader.get_destination_page_number(reader.named_destinations[slug])
-                if number is not None:
-                    found[part] = str(number + 1)
+        found = {part: reader.named_destinations.get(label) for part, label in labels.items()}
+        numbers = {
+            part: reader.get_destination_page_number(one)
+            for part, one in found.items()
+            if one is not None
+        }
     except (PyPdfError, OSError, ValueError) as error:
         raise ResultsError(
             f"{path} cannot be read as PDF; make it again with `coursework report`."
         ) from error
-    return found
-
-
-# ------------------------------------------------------------------------------ what it says now
+    return {part: str(number + 1) for part, number in numbers.items() if number is not None}
 
 
 @dataclass(frozen=True)
@@ -145,26 +138,20 @@ def read_junit(path: Path) -> dict[str, Outcome]:
         cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
         raise ResultsError("pytest left no report; run it by hand to see what is wrong.") from error
-    counts: dict[str, list[int]] = {}
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for case in cases:
-        state = 0
-        if case.find("failure") is not None or case.find("error") is not None:
-            state = 1
-        elif case.find("skipped") is not None:
-            state = 2
+        ended = {child.tag for child in case}
+        bad = "failed" if ended & {"failure", "error"} else "skipped"
+        state = bad if ended & {"failure", "error", "skipped"} else "passed"
         name = case.get("classname", "").replace(".", "/") + ".py::" + case.get("name", "")
         for key in {name, name.partition("[")[0]}:
-            counts.setdefault(key, [0, 0, 0])[state] += 1
-    return {key: Outcome(*values) for key, values in counts.items()}
+            counts[key][state] += 1
+    return {key: Outcome(**count) for key, count in counts.items()}
 
 
 def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
     """Run tests by their ids; ResultsError if they cannot be run."""
-    root = settings.repo_root()
-    if not (root / "tests").is_dir():
-        raise ResultsError(
-            f"There are no tests in {root}; run `coursework grade` inside a checkout."
-        )
+    root = checkout.inside("tests", "coursework grade").parent
     if importlib.util.find_spec("pytest") is None:
         raise ResultsError(
             'pytest is not installed; run `pip install -e ".[dev]"`, or list only with --no-run.'
@@ -218,23 +205,17 @@ class Line:
         known = [self.outcomes[test] for test in self.tests if test in self.outcomes]
         passed = sum(outcome.passed for outcome in known)
         total = passed + sum(outcome.failed for outcome in known)
-        words = [
-            f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
-        ]
+        said = f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
         if self.numbers:
             there = sum(number.verdict != "awaited" for number in self.numbers)
-            words.append(f"{there} of {len(self.numbers)} numbers recorded")
-        below = sum(number.verdict == "fails" for number in self.numbers)
-        if below:
-            words.append(f"{below} below its bar" if below == 1 else f"{below} below their bars")
-        return ", ".join(words)
+            said += f", {there} of {len(self.numbers)} numbers recorded"
+        if below := sum(number.verdict == "fails" for number in self.numbers):
+            said += f", {below} below {'its bar' if below == 1 else 'their bars'}"
+        return said
 
 
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
-    """Look everything up for some notebooks (by name or number; all by default), and run the tests.
-
-    ConfigError if there is no such notebook; ResultsError if evidence is missing or cannot be run.
-    """
+    """Look everything up for some notebooks (by name or number; all by default), and run the tests."""
     chosen = set(questions.select(wanted))
     items = [item for item in RUBRIC if item.question.notebook in chosen]
     gone = missing(items)
@@ -245,8 +226,8 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     return [
         Line(
             item,
-            sections.plain(sections.section(item.question)),
-            sections.link(item.question),
+            rubric.plain(rubric.section(item.question)),
+            rubric.link(item.question),
             page.get(item.question.part),
             tuple(measure(number) for number in item.numbers),
             tuple(tests_of(item)),
@@ -256,46 +237,55 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     ]
 
 
-def grouped(lines: Sequence[Line]) -> dict[str, list[Line]]:
-    """Homework set -> its lines."""
-    groups: dict[str, list[Line]] = {}
-    for line in lines:
-        groups.setdefault(line.item.question.homework, []).append(line)
-    return groups
+def grouped(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
+    """Homework set and its lines."""
+    groups = itertools.groupby(lines, lambda line: line.item.question.homework)
+    return [(homework, list(mine)) for homework, mine in groups]
 
 
 def problems(lines: Sequence[Line]) -> list[str]:
     """What fails or was expected and is not there, a few words each; empty where all evidence holds."""
-    # listed only: then no test was expected to run
-    unrun = not any(line.outcomes for line in lines)
-    reasons: dict[Verdict, str] = {"fails": "evidence fails for", "not run": "tests were skipped for",
-                                   "awaited": "a result is not recorded yet for"}  # fmt: skip
-    found = []
-    for verdict, words in reasons.items():
-        keys = [line.item.key for line in lines if line.verdict == verdict]
-        if keys and not (unrun and verdict == "not run"):
-            found.append(f"{words} {', '.join(keys)}")
+    run = any(line.outcomes for line in lines)  # else they are only listed
+    reasons: dict[Verdict, str] = {
+        "fails": "evidence fails for",
+        **({"not run": "tests were skipped for"} if run else {}),
+        "awaited": "a result is not recorded yet for",
+    }
+    found = [
+        f"{words} {', '.join(keys)}"
+        for verdict, words in reasons.items()
+        if (keys := [line.item.key for line in lines if line.verdict == verdict])
+    ]
     nowhere = dict.fromkeys(line.item.question.part for line in lines if line.page is None)
-    if nowhere:
-        found.append(f"the PDF has no page for {', '.join(nowhere)}")
-    return found
+    return [*found, *([f"the PDF has no page for {', '.join(nowhere)}"] if nowhere else [])]
 
 
 def summary(lines: Sequence[Line]) -> str:
     """How far the evidence carries, in a sentence or two."""
-    if not any(line.outcomes for line in lines):
-        text = f"{len(lines)} lines are listed; their tests were not run"
+    if any(line.outcomes for line in lines):
+        held = [line for line in lines if line.verdict == "holds"]
+        points, total = (sum(one.item.points or 0 for one in some) for some in (held, lines))
+        text = f"All evidence holds for {len(held)} of {len(lines)} lines "
+        text += f"({points:g} of {total:g} known points)"
     else:
-        known = [line for line in lines if line.item.points is not None]
-        total = sum(line.item.points or 0 for line in known)
-        held = sum(line.item.points or 0 for line in known if line.verdict == "holds")
-        count = sum(line.verdict == "holds" for line in lines)
-        text = f"All evidence holds for {count} of {len(lines)} lines "
-        text += f"({held:g} of {total:g} known points)"
+        text = f"{len(lines)} lines are listed; their tests were not run"
     return "; ".join([text, *problems(lines)]) + ". The rest is for a person to judge."
 
 
-# ------------------------------------------------------------------------------------------ page
+def row(line: Line) -> Sequence[Cell]:
+    item = line.item
+    page = f" (PDF page {line.page})" if line.page else ""
+    numbers = [
+        f"{number.number.label}: {number.value_text()}"
+        + (f"; bar {number.bar_text()}" if number.bar is not None else "")
+        for number in line.numbers
+    ]
+    return (
+        item.key, questions.worth(item.points), item.asks,
+        f"{item.question.notebook}: {line.section}{page}",
+        (f"{line.verdict}: {line.says}", COLOURS[line.verdict]),
+        "\n".join(numbers) or "–", item.judge,
+    )  # fmt: skip
 
 
 def filled(template: Path, filters: dict[str, Any], **values: Any) -> str:
@@ -314,27 +304,19 @@ def filled(template: Path, filters: dict[str, Any], **values: Any) -> str:
     return environment.get_template(template.name).render(values)
 
 
-def render(lines: Sequence[Line], base: Path | None = None) -> str:
-    """The rubric as one HTML page without scripts or outside parts.
-
-    ``base`` is the folder that the page will lie in; its links lead from there into the checkout.
-    """
-    root = settings.repo_root()
-
-    def path(target: str) -> str:
-        try:
-            return Path(os.path.relpath(root, base or root)).joinpath(target).as_posix()
-        except ValueError:  # another drive of Windows
-            return (root / target.partition("#")[0]).as_uri()
-
-    when = time.strftime("%Y-%m-%d %H:%M")
-    filters = {"points": questions.worth, "path": path}
-    shown = {"groups": grouped(lines), "summary": summary(lines), "marks": MARKS, "when": when}
-    return filled(Path(__file__).with_name(TEMPLATE), filters, **shown)
-
-
 def write(lines: Sequence[Line], target: Path) -> Path:
-    """Write the page; ConfigError if the target is a folder."""
+    """Write the rubric as one HTML page without outside parts; its links lead into the checkout."""
     if target.is_dir():
         raise ConfigError(f"{target} is a folder; name a file, for example grade.html.")
-    return files.write(target, render(lines, target.resolve().parent))
+    root, base = settings.repo_root(), target.resolve().parent
+
+    def path(to: str) -> str:
+        try:
+            return Path(os.path.relpath(root, base)).joinpath(to).as_posix()
+        except ValueError:  # another drive of Windows
+            return (root / to.partition("#")[0]).as_uri()
+
+    when = time.strftime("%Y-%m-%d %H:%M")
+    shown = {"groups": grouped(lines), "summary": summary(lines), "marks": MARKS, "when": when}
+    filters = {"points": questions.worth, "path": path}
+    return files.write(target, filled(Path(__file__).with_name(TEMPLATE), filters, **shown))

@@ -1,15 +1,18 @@
-"""The rubric, read from ``rubric.toml``: points and evidence of every line, and what is left to judge."""
+"""The rubric, read from ``rubric.toml``, and the sections of the notebooks that answer its questions."""
 
-from __future__ import annotations
-
+import functools
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from coursework.errors import ConfigError
+from coursework import settings
+from coursework.errors import ConfigError, ResultsError
 from coursework.report.questions import QUESTIONS, Number, Question
 
 _STRICT = ConfigDict(extra="forbid")
@@ -20,13 +23,13 @@ class Item:
     """One line of the rubric: a sub-question, or a part of one where the handout splits its points."""
 
     question: Question
-    name: str  # Roman number of the part, empty for a whole sub-question
     points: float | None  # None where the handout that we have does not say
     asks: str
     modules: tuple[str, ...]  # where the code is, below src/coursework
     tests: tuple[str, ...]  # ``folder/file.py::test`` below ``tests``
     numbers: tuple[Number, ...]  # recorded numbers that are evidence
     judge: str  # what the evidence cannot decide
+    name: str = ""  # Roman number of the part, empty for a whole sub-question
     claims: bool | tuple[str, ...] = False  # True: all claims of the question; or their names
 
     @property
@@ -36,29 +39,56 @@ class Item:
 
 
 def item(line: dict[str, Any]) -> Item:
-    """A line of ``rubric.toml``; ConfigError if it has not the form that the file describes."""
-    rest = dict(line)
-    part = rest.pop("part", None)
+    """A line of ``rubric.toml``."""
+    part = line.pop("part", None)
     question = next((question for question in QUESTIONS if question.part == part), None)
     if question is None:
         raise ConfigError(f"The rubric has a line for question {part}, which questions.toml lacks.")
     tests = []
-    for file, names in rest.pop("tests", {}).items():
-        folder, _, stem = file.rpartition("/")
-        tests += [f"{folder}/test_{stem}.py::test_{name}".removeprefix("/") for name in names]
-    defaults = {
-        "name": "",
-        "points": question.points,
-        "asks": question.asks,
-        "numbers": question.numbers,
-    }
-    whole = {"question": question, "tests": tests, **defaults, **rest}
-    try:
-        return Item(**whole)
-    except ValueError as error:
-        raise ConfigError(f"rubric.toml, question {part}: {error}") from error
+    for file, names in line.pop("tests", {}).items():
+        path = Path(file)
+        tests += [(path.parent / f"test_{path.name}.py::test_{name}").as_posix() for name in names]
+    defaults = {name: getattr(question, name) for name in ("points", "asks", "numbers")}
+    return Item(question, tests=tuple(tests), **defaults | line)
 
 
 _TEXT = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
 RUBRIC: tuple[Item, ...] = tuple(map(item, tomllib.loads(_TEXT)["line"]))
 """All lines, in the order of the homework sets."""
+
+
+@functools.cache
+def headings(notebook: str) -> list[str]:
+    """Headings of a notebook without their ``#`` signs, in order; ResultsError if it cannot be read."""
+    path = settings.repo_root() / "notebooks" / f"{notebook}.ipynb"
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    except FileNotFoundError as error:
+        raise ResultsError(f"There is no notebook at {path}; restore it from git.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{path} is not a readable notebook; restore it from git.") from error
+    plain = [re.sub(r"^```.*?^```", "", text, flags=re.M | re.S) for text in texts]
+    return re.findall(r"^#{1,6}\s+(.*\S)", "\n".join(plain), flags=re.M)
+
+
+def section(question: Question) -> str:
+    """The heading under which a question is answered; ResultsError if none has its number."""
+    number = rf"(?<![\w.]){re.escape(question.part)}(?!\w|\.\d)"
+    for heading in headings(question.notebook):
+        if re.search(number, heading):
+            return heading
+    raise ResultsError(
+        f"Notebook {question.notebook} has no section for {question.part}; add the number to its heading."
+    )
+
+
+def plain(heading: str) -> str:
+    """A heading as it is read: without the signs of Markdown."""
+    return re.sub(r"[`*]", "", heading)
+
+
+def link(question: Question) -> str:
+    """Path of the section from the root, with the anchor that Jupyter gives it."""
+    anchor = quote(plain(section(question)).replace(" ", "-"), safe="-.,:§")
+    return f"notebooks/{question.notebook}.ipynb#{anchor}"

@@ -1,10 +1,7 @@
 """The headline: the numbers that the README shows, condensed from the recorded results.
 
-``coursework report`` writes ``writeup/results/headline.json``: key -> {value, low, high, n, result}. Which
-number a key stands for is in ``headline.toml``; a key appears when its result has been recorded.
+Which number a key stands for is in ``headline.toml``; it appears when its result has been recorded.
 """
-
-from __future__ import annotations
 
 import json
 import tomllib
@@ -22,10 +19,7 @@ HEADLINE: dict[str, tuple[str, str]] = tomllib.loads(
 
 
 def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The headline as it follows from the recorded results.
-
-    ResultsError if one of them lacks its metric, or is from stand-in data.
-    """
+    """The headline as it follows from the recorded results: key -> {value, low, high, n, result}."""
     records = {name: store.read(name, folder) for name in store.names(folder)}
     headline: dict[str, dict[str, Any]] = {}
     for key, (name, metric) in HEADLINE.items():
@@ -46,21 +40,30 @@ def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     return headline
 
 
-def write(folder: Path | None = None) -> Path:
+def text() -> str:
+    return json.dumps(condense(), indent=1) + "\n"
+
+
+def write() -> Path:
     """Write ``headline.json``."""
-    path = (folder or settings.results_dir()) / "headline.json"
-    return files.write(path, json.dumps(condense(folder), indent=1) + "\n")
+    return files.write(settings.results_dir() / "headline.json", text())
+
+
+def stale() -> list[str]:
+    """``headline.json`` if it is missing or not what the results say."""
+    path = settings.results_dir() / "headline.json"
+    return [] if path.is_file() and path.read_bytes() == text().encode() else [path.name]
 
 
 def table(folder: Path | None = None) -> Table:
-    """The headline as the README shows it."""
+    """The headline as docs/results.md shows it."""
     rows = []
     for key, item in condense(folder).items():
-        record = store.read(Path(item["result"]).stem, folder)
+        name = item["result"]
+        record = store.read(Path(name).stem, folder)
         interval = "–" if item["low"] is None else f"{item['low']:.4g} to {item['high']:.4g}"
-        link = f"[{item['result']}](writeup/results/{item['result']})"
         rows.append(
             (f"`{key}`", f"{item['value']:.4g}", interval, item["n"], record["data"]["name"],
-             store.device_of(record), link)
+             store.device_of(record), f"[{name}](../writeup/results/{name})")
         )  # fmt: skip
     return Table(["key", "value", "95 % interval", "n", "data", "machine", "result"], rows)

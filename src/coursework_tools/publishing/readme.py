@@ -1,24 +1,57 @@
-"""The parts of the README and of docs/ that are made from the results store and the rubric."""
+"""The parts of the README and of docs/ that are made from the results store, the rubric and the address."""
 
-from __future__ import annotations
-
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 from coursework import files, settings
-from coursework.errors import ResultsError
+from coursework.errors import ConfigError, ResultsError
 from coursework.report import alt, questions
 from coursework.report.tables import Table
-from coursework_tools.grading import grade, sections
+from coursework_tools.grading import grade, rubric
 from coursework_tools.grading.rubric import RUBRIC
-from coursework_tools.publishing import badges, headline, speed
+from coursework_tools.publishing import headline, speed
 
+# page -> the parts in it, each between two markers
 PAGES: dict[str, tuple[str, ...]] = {
     "README.md": ("badges", "answers"),
     "docs/results.md": ("results", "questions"),
     "docs/benchmark.md": ("bench",),
 }
-"""Page -> the parts in it, each between two markers."""
+UNSET = (
+    "*Colab and Binder links appear here once the repository has an address: set* `Repository` *under*\n"
+    "`[project.urls]` *in [pyproject.toml](pyproject.toml) and run* `coursework report`."
+)
+
+
+def address(path: Path | None = None) -> str | None:
+    """The repository's address on GitHub, which is what Colab and Binder open; None where none is set."""
+    path = path or settings.repo_root() / "pyproject.toml"
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"] if path.is_file() else {}
+    url = project.get("urls", {}).get("Repository")
+    if url is None:
+        return None
+    url = url.removesuffix("/").removesuffix(".git")
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
+        raise ConfigError(
+            f"Repository in pyproject.toml is {url!r}; write https://github.com/OWNER/NAME."
+        )
+    return str(url)
+
+
+def badges(url: str | None) -> str:
+    """Each notebook on Colab, and in a JupyterLab that Binder builds; a badge must lead somewhere."""
+    if url is None:
+        return UNSET
+    name = url.removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{name}/blob/main/notebooks"
+    binder = f"https://mybinder.org/v2/gh/{name}/main?urlpath=lab%2Ftree%2Fnotebooks%2F"
+    opened = " · ".join(
+        f"{notebook[0]} [Colab]({colab}/{notebook}.ipynb) [Binder]({binder}{notebook}.ipynb)"
+        for notebook in questions.NOTEBOOKS
+    )
+    return f"Open a notebook without installing anything: {opened}"
 
 
 def answers(folder: Path | None = None) -> Table:
@@ -28,50 +61,39 @@ def answers(folder: Path | None = None) -> Table:
         items = [item for item in RUBRIC if item.question.part == part]
         question = items[0].question
         numbers = [grade.measure(n, folder) for item in items for n in item.numbers]
-        first = numbers[0] if numbers else None
-        rows.append(
-            (
-                f"{part} {question.asks}",
-                first.number.label if first else question.answer,
-                first.value_text() if first else "–",
-                first.n if first and first.n else "–",
-                f"[notebook {question.notebook[0]}]({sections.link(question)})",
-            )
-        )
+        said: tuple[str | int, ...] = (question.answer, "–", "–")
+        if numbers:
+            said = (numbers[0].number.label, numbers[0].value_text(), numbers[0].n or "–")
+        where = f"[notebook {question.notebook[0]}]({rubric.link(question)})"
+        rows.append((f"{part} {question.asks}", *said, where))
     return Table(["question", "answer", "number [95 % interval]", "n", "where"], rows)
 
 
 def by_question(folder: Path | None = None) -> Table:
-    """Every line of the rubric with its section, code, and recorded numbers (links from docs/).
-
-    ``seconds`` is what the recorded runs of a line took together, each counted once.
-    """
+    """Every line of the rubric with its section, code, and recorded numbers (links from docs/)."""
+    columns = ["problem", "question", "points", "section", "code", "result [95 % interval]", "bar"]
     rows = []
     for item in RUBRIC:
         question = item.question
-        number = question.notebook.partition("_")[0]
-        heading = sections.plain(sections.section(question))
+        heading = rubric.plain(rubric.section(question))
         numbers = [grade.measure(n, folder) for n in item.numbers]
+        # each recorded run once
         seconds = {n.number.result: n.seconds for n in numbers if n.seconds is not None}
         machines = ", ".join(sorted({n.machine for n in numbers if n.machine}))
-        code = [
-            f"[{module.rpartition('/')[2].removesuffix('.py')}](../src/coursework/{module})"
-            for module in item.modules
-        ]
+        code = [f"[{Path(path).stem}](../src/coursework/{path})" for path in item.modules]
         results = [f"{n.number.label}: {n.value_text()}" for n in numbers]
         rows.append(
             (
-                f"[{number}](../notebooks/{question.notebook}.ipynb)",
+                f"[{question.notebook[0]}](../notebooks/{question.notebook}.ipynb)",
                 item.key,
                 questions.worth(item.points),
-                f"[{heading}](../{sections.link(question)})",
+                f"[{heading}](../{rubric.link(question)})",
                 "<br>".join(code),
                 "<br>".join(results) or "shown by its tests",
                 "<br>".join(n.bar_text() for n in numbers) or "–",
                 f"{sum(seconds.values()):,.0f} ({machines})" if seconds else "–",
             )
         )
-    columns = ["problem", "question", "points", "section", "code", "result [95 % interval]", "bar"]
     return Table([*columns, "seconds"], rows)
 
 
@@ -86,12 +108,10 @@ def bench(folder: Path | None = None) -> str:
 
 
 MAKERS: dict[str, Callable[[Path | None], str]] = {
-    "badges": lambda _: badges.markdown(badges.address()),
+    "badges": lambda _: badges(address()),
     "answers": lambda folder: answers(folder).to_markdown(),
     "questions": lambda folder: by_question(folder).to_markdown(),
-    "results": lambda folder: (
-        headline.table(folder).to_markdown().replace("](writeup/", "](../writeup/")
-    ),
+    "results": lambda folder: headline.table(folder).to_markdown(),
     "bench": bench,
 }
 
@@ -113,17 +133,15 @@ def render(page: str, text: str, folder: Path | None = None) -> str:
     return text
 
 
+def texts() -> dict[str, str]:
+    return {page: (settings.repo_root() / page).read_text(encoding="utf-8") for page in PAGES}
+
+
 def stale() -> list[str]:
     """Pages whose made parts differ from the store."""
-    pages = {page: settings.repo_root() / page for page in PAGES}
-    texts = {page: path.read_text(encoding="utf-8") for page, path in pages.items()}
-    return [page for page, text in texts.items() if render(page, text) != text]
+    return [page for page, text in texts().items() if render(page, text) != text]
 
 
-def update() -> list[str]:
-    """Rewrite the pages that are stale; which they were."""
-    changed = stale()
-    for page in changed:
-        path = settings.repo_root() / page
-        files.write(path, render(page, path.read_text(encoding="utf-8")))
-    return changed
+def update() -> None:
+    for page, text in texts().items():
+        files.write(settings.repo_root() / page, render(page, text))

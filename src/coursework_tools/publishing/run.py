@@ -4,45 +4,56 @@ Executed copies go to ``build/notebooks``, so a run with the quick preset or on 
 touches what is stored in ``notebooks/``. Only ``inplace`` writes there, and only real data may be in it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import re
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import typer
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coursework import files, settings
+from coursework.console import Cell, show
 from coursework.errors import CourseworkError, ResultsError
 from coursework.report import notebook as notebook_page
 from coursework.report.questions import NOTEBOOKS, SECONDS
 
 CELL_SECONDS = 1800
-
-OnCell = Callable[[str, int, int], None]  # notebook, cells done, cells in all
+ANSWERS = ("problem", "question", "result", "value", "data", "where to look")
 
 
 @dataclass
 class Execution:
-    """What became of one notebook."""
+    """How far a notebook is, and what became of it."""
 
     notebook: str  # name without ending
-    seconds: float
     path: Path  # the executed copy; the notebook itself where it was not executed
+    seconds: float = 0.0  # once it has ended
     answers: list[notebook_page.Answer] = field(default_factory=list)
     error: str | None = None  # what went wrong
+    done: int = 0  # cells
+    total: int | None = None
+
+    @property
+    def state(self) -> str:
+        if self.seconds:
+            return self.error or "done"
+        return f"cell {self.done}/{self.total}" if self.done else "starting"
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+Tell = Callable[
+    [Execution], object
+]  # called at the start of a notebook, after each cell, at the end
 
 
 def run(
@@ -51,37 +62,33 @@ def run(
     jobs: int | None = None,  # at a time; one for each core by default
     preset: str | None = None,  # what they train live; the environment's by default
     inplace: bool = False,  # store the outputs in ``notebooks/`` and the figures in ``figures/``
-    on_begin: Callable[[str], None] = lambda notebook: None,
-    on_cell: OnCell = lambda notebook, done, total: None,
-    on_end: Callable[[Execution], None] = lambda outcome: None,
+    tell: Tell = lambda one: None,
 ) -> list[Execution]:
-    """Execute notebooks side by side, each in a kernel with one thread, the longest first.
-
-    A notebook that fails costs none of the others. The outcomes are in the order of the names.
-    """
-    places = asyncio.Semaphore(jobs or cores())
+    """Execute notebooks side by side, each in a kernel with one thread, the longest first."""
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    places = asyncio.Semaphore(jobs or len(affinity(0)))  # cores that this process may use
 
     async def one(name: str) -> Execution:
+        outcome = Execution(name, settings.repo_root() / "notebooks" / f"{name}.ipynb")
         async with places:
-            on_begin(name)
+            tell(outcome)
             started = time.perf_counter()
-            outcome = Execution(name, 0.0, settings.repo_root() / "notebooks" / f"{name}.ipynb")
             try:
-                await _execute(outcome, preset, inplace, on_cell)
+                await _execute(outcome, preset, inplace, tell)
+            except CourseworkError as error:
+                outcome.error = str(error)
             except Exception as error:  # whatever it is: the others go on
-                kind = f"it stopped with {type(error).__name__}; run it in Jupyter to see where"
-                outcome.error = str(error) if isinstance(error, CourseworkError) else kind
+                kind = type(error).__name__
+                outcome.error = f"it stopped with {kind}; run it in Jupyter to see where"
             outcome.seconds = time.perf_counter() - started
-            on_end(outcome)
+            tell(outcome)
             return outcome
 
-    async def every() -> dict[str, Execution]:
-        order = sorted(notebooks, key=lambda name: -SECONDS[name])
-        return dict(zip(order, await asyncio.gather(*map(one, order)), strict=True))
+    async def every() -> list[Execution]:
+        return await asyncio.gather(*map(one, sorted(notebooks, key=lambda name: -SECONDS[name])))
 
     with asyncio.Runner(loop_factory=_Loop) as runner:
-        outcomes = runner.run(every())
-    return [outcomes[name] for name in notebooks]
+        return sorted(runner.run(every()), key=lambda one: notebooks.index(one.notebook))
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -91,69 +98,59 @@ class _Loop(asyncio.SelectorEventLoop):
         raise RuntimeError  # as outside the main thread, which nbclient expects
 
 
-async def _execute(outcome: Execution, preset: str | None, inplace: bool, on_cell: OnCell) -> None:
+async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: Tell) -> None:
     """Run a notebook and fill in what became of it; an error says what went wrong."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
-    notebook, source = outcome.notebook, outcome.path
+    name, source = outcome.notebook, outcome.path
     try:
         document = nbformat.read(source, as_version=4)
     except FileNotFoundError as error:
         raise ResultsError(f"There is no notebook at {source}; restore it from git.") from error
     except (ValueError, nbformat.ValidationError) as error:
         raise ResultsError(f"{source} is not a readable notebook; restore it from git.") from error
-
-    target = settings.build_dir() / "notebooks" / f"{notebook}.ipynb"
-    (settings.answers_dir() / f"{notebook}.json").unlink(missing_ok=True)
-    total = sum(cell.cell_type == "code" for cell in document.cells)
-    done = 0
+    (settings.answers_dir() / f"{name}.json").unlink(missing_ok=True)
+    outcome.total = sum(cell.cell_type == "code" for cell in document.cells)
 
     def count(**_: Any) -> None:
-        nonlocal done
-        done += 1
-        on_cell(notebook, done, total)
+        outcome.done += 1
+        tell(outcome)
 
-    problem = ""
+    # as many kernels as cores, so one thread for each
+    environment = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    if preset is not None:
+        environment["COURSEWORK_PRESET"] = preset
+    if inplace:
+        environment["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
     client = NotebookClient(
-        document,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(source.parent)}},
-        on_cell_executed=count,
-        record_timing=False,
-    )
+        document, timeout=CELL_SECONDS, kernel_name="python3", on_cell_executed=count,
+        resources={"metadata": {"path": str(source.parent)}}, record_timing=False,
+    )  # fmt: skip
+    problem = ""
     try:
         # the kernel's own log says nothing that a reader needs; errors of cells come back as such
-        await client.async_execute(stderr=subprocess.DEVNULL, env=_environment(preset, inplace))
+        await client.async_execute(stderr=subprocess.DEVNULL, env={**os.environ, **environment})
     except CellExecutionError as error:
-        problem = f"cell {done} ends in {_plain(error.ename)}: {_plain(error.evalue)}"
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}").strip()
+        problem = f"cell {outcome.done} ends in {plain.splitlines()[0][:220]}"
     except CellTimeoutError:
-        problem = f"cell {done + 1} ran longer than {CELL_SECONDS} seconds"
+        problem = f"cell {outcome.done + 1} ran longer than {CELL_SECONDS} seconds"
     except DeadKernelError:
-        problem = f"the kernel died in cell {done + 1} (out of memory?)"
-    tidy(document)
+        problem = f"the kernel died in cell {outcome.done + 1} (out of memory?)"
+    # what a reader needs: no timing, a neutral kernel
+    for cell in document.cells:
+        cell.metadata.pop("execution", None)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    document.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     text = nbformat.writes(document) + "\n"
-    outcome.path = files.write(target, text)
+    outcome.path = files.write(settings.build_dir() / "notebooks" / f"{name}.ipynb", text)
     if problem:
         raise ResultsError(problem)
-    outcome.answers = notebook_page.read(notebook)
+    outcome.answers = notebook_page.read(name)
     standins = {row.part for row in outcome.answers if row.source.startswith("STAND-IN")}
     if inplace and standins:
         parts = ", ".join(sorted(standins))
         raise ResultsError(f"parts {parts} used stand-in data, so its stored outputs were kept")
     if inplace:
         outcome.path = files.write(source, text)
-
-
-def _environment(preset: str | None, inplace: bool) -> dict[str, str]:
-    """The environment of a kernel: as many kernels as cores, so one thread for each."""
-    changes = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    if preset is not None:
-        changes["COURSEWORK_PRESET"] = preset
-    if inplace:
-        changes["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
-    return {**os.environ, **changes}
 
 
 def keep_seconds(outcomes: Sequence[Execution]) -> None:
@@ -163,16 +160,41 @@ def keep_seconds(outcomes: Sequence[Execution]) -> None:
         files.write(settings.build_dir() / "run.json", json.dumps({"seconds": seconds}, indent=1))
 
 
-def tidy(document: Any) -> None:
-    """Keep what a reader needs of an executed notebook: no timing metadata, a neutral kernel."""
-    for cell in document.cells:
-        cell.metadata.pop("execution", None)
-    document.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+def follow(
+    names: Sequence[str], *, jobs: int | None, preset: str | None, inplace: bool
+) -> list[str]:
+    """Execute notebooks, show how far they are, print what they answer; returns those that failed."""
+    started = time.perf_counter()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    interactive = sys.stdout.isatty() and settings.progress()
+    with Progress(*columns, TimeElapsedColumn(), disable=not interactive) as bars:
+        tasks = {
+            name: bars.add_task(name, total=None, start=False, state="waiting") for name in names
+        }
+
+        def tell(one: Execution) -> None:
+            task = tasks[one.notebook]
+            bars.update(task, total=one.total, completed=one.done, state=one.state)
+            if one.state == "starting":
+                bars.start_task(task)
+            elif one.seconds:
+                bars.stop_task(task)
+                if not interactive:
+                    typer.echo(f"{one.notebook}: {one.seconds:.0f} s  {one.state}")
+
+        outcomes = run(names, jobs=jobs, preset=preset, inplace=inplace, tell=tell)
+    show("Answers of this run", ANSWERS, [row for one in outcomes for row in _rows(one)])
+    keep_seconds(outcomes)
+    typer.echo(f"{len(outcomes)} notebooks in {time.perf_counter() - started:.0f} s")
+    return [outcome.notebook for outcome in outcomes if outcome.error]
 
 
-def _plain(text: str) -> str:
-    first = re.sub(r"\x1b\[[0-9;]*m", "", str(text)).strip().splitlines()
-    return first[0][:200] if first else ""
+def _rows(outcome: Execution) -> Iterator[Sequence[Cell]]:
+    root, path = settings.repo_root(), outcome.path
+    where = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    number = outcome.notebook[0]
+    if outcome.error:
+        yield number, "–", ("failed", "red"), outcome.error, "–", where
+    for answer in outcome.answers:
+        colour = "yellow" if answer.source.startswith("STAND-IN") else ""
+        yield number, answer.part, answer.result, answer.value, (answer.source, colour), where

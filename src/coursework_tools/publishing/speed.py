@@ -1,7 +1,5 @@
 """The recorded benchmark as a table and as plots."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,41 +22,34 @@ def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def table(record: Mapping[str, Any], starts: tuple[str, ...] = ("",)) -> Table:
-    """The rows whose keys start so (all by default) with their goals, for terminal, README and notebooks."""
-    lines = [_line(row) for row in rows(record) if row["key"].startswith(starts)]
-    return Table(COLUMNS, lines, caption=_machine(record))
+def table(record: Mapping[str, Any]) -> Table:
+    """All rows with their goals."""
+    return Table(COLUMNS, [_line(row) for row in rows(record)], caption=_machine(record))
 
 
 def markdown(folder: Path | None = None) -> str:
     """The recorded benchmark for the README: machine, table, and how many goals are reached; then the
     rows that were measured on a GPU, if they are recorded."""
-    gpu = ""
-    if "bench-gpu" in store.names(folder):
+    names, said = store.names(folder), NOTHING
+    if "bench" in names:
+        record = store.read("bench", folder)
+        judged = [row for row in rows(record) if row.get("met") is not None]
+        missed = [f"`{row['key']}`" for row in judged if not row["met"]]
+        verdict = f"{len(judged) - len(missed)} of {len(judged)} goals are reached"
+        verdict += f"; missed: {', '.join(missed)}." if missed else "."
+        said = f"{_machine(record)}\n\n{table(record).to_markdown()}\n\n{verdict}"
+    if "bench-gpu" in names:
         record = store.read("bench-gpu", folder)
-        gpu = f"\n\nOn a GPU: {_machine(record)}\n\n{table(record).to_markdown()}"
-    return _on_cpu(folder) + gpu
-
-
-def _on_cpu(folder: Path | None) -> str:
-    if "bench" not in store.names(folder):
-        return NOTHING
-    record = store.read("bench", folder)
-    judged = [row for row in rows(record) if row.get("met") is not None]
-    missed = [f"`{row['key']}`" for row in judged if not row["met"]]
-    verdict = f"{len(judged) - len(missed)} of {len(judged)} goals are reached"
-    verdict += f"; missed: {', '.join(missed)}." if missed else "."
-    return f"{_machine(record)}\n\n{table(record).to_markdown()}\n\n{verdict}"
+        said += f"\n\nOn a GPU: {_machine(record)}\n\n{table(record).to_markdown()}"
+    return said
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    goal = row.get("goal")
-    mark = "–" if goal is None else f"{goal} {'✓' if row['met'] else '✗'}"
+    goal = f"{row['goal']} {'✓' if row['met'] else '✗'}" if row.get("goal") else "–"
     if "ratio" not in row:
-        low_high = row.get("spread")
-        between = "–" if low_high is None else f"{low_high[0]:.3g} to {low_high[1]:.3g}"
+        between = "{:.3g} to {:.3g}".format(*row["spread"]) if row.get("spread") else "–"
         value = f"{row['value']:.3g} {row['unit']}"
-        return (row["key"], row["what"], value, "–", "–", between, mark, "–", "–")
+        return (row["key"], row["what"], value, "–", "–", between, goal, "–", "–")
     low, middle, high = row["ratio"]
     return (
         row["key"],
@@ -67,8 +58,8 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
         _time(row["peer"][1]),
         f"{middle:.2f}",
         f"{low:.2f} to {high:.2f}",
-        mark,
-        " / ".join(_bytes(size) for size in row["memory"]),
+        goal,
+        " / ".join(map(_bytes, row["memory"])),
         "–" if row["share"] is None else f"{100 * row['share']:.2g} %",
     )
 

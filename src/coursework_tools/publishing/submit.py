@@ -4,8 +4,6 @@ Each notebook runs alone in an empty environment: its first cell installs the wh
 missing. The recorded results and the trained models that it shows lie beside it.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
@@ -15,10 +13,12 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
-from coursework import settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions
+from coursework_tools import checkout
 from coursework_tools.publishing import writeup
 
 COURSES = {name: homework for name, homework in writeup.DOCUMENTS.items() if homework}
@@ -40,17 +40,12 @@ def notebooks_of(course: str) -> list[str]:
 
 
 def write(course: str, folder: Path) -> list[Path]:
-    """Write what is handed in into an empty folder; the PDF and the notebooks.
-
-    ConfigError if there is no such course, or the folder is not empty; ResultsError without a wheel.
-    """
+    """Write what is handed in into an empty folder; the PDF and the notebooks."""
     if course not in COURSES:
         raise ConfigError(f"There is no course {course!r}; choose from {', '.join(COURSES)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is not an empty folder; name a new one.")
-    root = settings.repo_root()
-    if not (root / "pyproject.toml").is_file():
-        raise ResultsError(f"There is no checkout in {root}; run `coursework submit` inside one.")
+    root = checkout.inside("pyproject.toml", "coursework submit").parent
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
     done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
@@ -72,9 +67,6 @@ def write(course: str, folder: Path) -> list[Path]:
 
 def check(folder: Path, notebook: str) -> None:
     """Run a written notebook with what lies beside it, without the checkout; ResultsError if it fails."""
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
     with tempfile.TemporaryDirectory() as place:
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
             wheel.extractall(place)  # first on the path: the checkout's own package is not used

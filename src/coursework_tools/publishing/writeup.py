@@ -1,15 +1,9 @@
 """The writeup: ``writeup/solutions.typ`` typeset as ``solutions.pdf``, and once for each course.
 
-The Typst sources hold the words. Numbers come from the recorded results, code from the source files, and
-claims from :mod:`coursework.theory`: all three are read while the document is typeset, so that it cannot
-disagree with them. What is read is what the sources name: ``result("NAME")``, ``fig("NAME")`` and
-``listing("TITLE", "FILE", "OBJECT", ...)``.
-
-The same inputs give the same bytes: no date, no system font, no network. A digest of all inputs is kept
-in the document's keywords, which tells a stale PDF from a fresh one without typesetting it anew.
+The Typst sources hold the words. Numbers, code and claims that they name (``result("NAME")``,
+``fig("NAME")``, ``listing("TITLE", "FILE", "OBJECT", ...)``) are read while the document is typeset. The
+same inputs give the same bytes; a digest of them in the document's keywords tells a stale PDF from a fresh.
 """
-
-from __future__ import annotations
 
 import ast
 import hashlib
@@ -17,15 +11,13 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions, store
+from coursework_tools import checkout
 from coursework_tools.student.markers import Definition, regions
-
-if TYPE_CHECKING:
-    import typst
 
 # Documents by name: the homework set that each answers, or "" for both.
 DOCUMENTS = {"solutions": "", "csci5527": "CSCI5527 HW4", "csc413": "CSC413 A4"}
@@ -39,17 +31,9 @@ _RESULTS = re.compile(
 _LISTING = re.compile(r'#listing\(((?:\s*"[^"]+",?)+)\s*\)')
 
 
-# ------------------------------------------------------------------------------ the Typst sources
-
-
 def folder() -> Path:
-    """Folder of the Typst sources; ResultsError if there is none (installed without the checkout)."""
-    path = settings.repo_root() / "writeup"
-    if not (path / "solutions.typ").is_file():
-        raise ResultsError(
-            f"There is no writeup at {path}; run `coursework report` inside a checkout."
-        )
-    return path
+    """Folder of the Typst sources; ResultsError without the checkout."""
+    return checkout.inside("writeup/solutions.typ", "coursework report").parent
 
 
 def text() -> str:
@@ -86,9 +70,6 @@ def listings(source: str) -> list[Listing]:
     return [Listing(title, path, tuple(objects)) for title, path, *objects in found]
 
 
-# ------------------------------------------------------------------------------------ code listings
-
-
 @dataclass(frozen=True)
 class Line:
     """A line of a listing; ``number`` is its place in the file, 0 for a gap."""
@@ -105,38 +86,26 @@ def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
     raise ResultsError(f"{where} has no {name}; mend the #listing in writeup/*.typ that names it.")
 
 
-def _span(node: ast.stmt) -> range:
-    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
-
-
 def _only_raises(node: ast.stmt) -> bool:
     """Whether a statement does nothing but check arguments and raise."""
-    if isinstance(node, ast.If) and node.orelse:
-        return False
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        called = node.value.func
-        return isinstance(called, ast.Name) and called.id.startswith(_GUARDS)
-    return isinstance(node, ast.Raise) or (
-        isinstance(node, ast.If | ast.For) and all(map(_only_raises, node.body))
-    )
+    match node:
+        case ast.Expr(ast.Call(ast.Name(called))):
+            return called.startswith(_GUARDS)
+        case ast.If(orelse=[]) | ast.For():
+            return all(map(_only_raises, node.body))
+    return isinstance(node, ast.Raise)
 
 
 def _left_out(node: ast.AST) -> set[int]:
     """Numbers of the lines that belong to docstrings or only check arguments below ``node``."""
-    found: set[int] = set()
-    for part in ast.walk(node):
-        if isinstance(part, Definition) and ast.get_docstring(part) is not None:
-            found.update(_span(part.body[0]))
-        elif isinstance(part, ast.stmt) and _only_raises(part):
-            found.update(_span(part))
-    return found
+    parts = list(ast.walk(node))
+    gone = [part for part in parts if isinstance(part, ast.stmt) and _only_raises(part)]
+    gone += [d.body[0] for d in parts if isinstance(d, Definition) and ast.get_docstring(d)]
+    return {n for part in gone for n in range(part.lineno, (part.end_lineno or 0) + 1)}
 
 
 def cut(listing: Listing) -> list[Line]:
-    """The lines of a listing without docstrings and argument checks; what a student writes is marked.
-
-    ResultsError if the file or an object is gone, or no line would be marked.
-    """
+    """The lines of a listing without docstrings and argument checks; what a student writes is marked."""
     path = settings.repo_root() / "src" / "coursework" / listing.path
     if not path.is_file():
         raise ResultsError(f"There is no {listing.path}; mend the #listing in writeup/*.typ.")
@@ -145,20 +114,17 @@ def cut(listing: Listing) -> list[Line]:
     solution = {n for region in marked for n in range(region.first + 1, region.last)}
     markers = {n for region in marked for n in (region.first, region.last)}
     chosen: list[int] = []
-    shown_classes: set[str] = set()
     for name in listing.objects:
         owner, _, method = name.partition(".")
         node = _find(module.body, owner, listing.path)
         if chosen:
             chosen.append(0)
         if method:
-            if owner not in shown_classes:
-                chosen.append(node.lineno)
-                shown_classes.add(owner)
+            chosen += [node.lineno] * (node.lineno not in chosen)  # the class, once
             node = _find(node.body, method, listing.path)
-        first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        first = min(part.lineno for part in (node, *node.decorator_list))
         skip = _left_out(node) | markers
-        chosen += [n for n in range(first, _span(node).stop) if n not in skip]
+        chosen += [n for n in range(first, (node.end_lineno or 0) + 1) if n not in skip]
     rows: list[Line] = []
     for n in chosen:
         row = Line(n, lines[n - 1], n in solution) if n else Line(0, "")
@@ -173,14 +139,8 @@ def cut(listing: Listing) -> list[Line]:
     return rows
 
 
-# ----------------------------------------------------------------------------------- the document
-
-
 def inputs() -> dict[str, str]:
-    """What is handed to Typst: names of the results, code, claims, questions, and the digest.
-
-    ResultsError if a result is missing or from stand-in data, or a listing does not fit its source.
-    """
+    """What is handed to Typst: names of the results, code, claims, questions, and the digest."""
     from coursework.theory import claims
 
     source = text()
@@ -192,8 +152,8 @@ def inputs() -> dict[str, str]:
             f"The writeup needs the results {', '.join(missing)}, which are not in "
             f"{settings.results_dir()}; restore them from git or record them again (see `make full`)."
         )
-    for name in names:
-        if name in (*required, *optional) and store.read(name)["data"]["standin"]:
+    for name in {*required, *optional} & set(names):
+        if store.read(name)["data"]["standin"]:
             raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
     handed = {
         "recorded": names,
@@ -228,7 +188,7 @@ def _digest(values: dict[str, str], shown: list[str], names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def compiler(document: str = "solutions") -> typst.Compiler:
+def compiler(document: str = "solutions") -> Any:
     """Typst with everything handed in; also what can be asked about the document."""
     import typst
 
@@ -240,22 +200,17 @@ def compiler(document: str = "solutions") -> typst.Compiler:
     )
 
 
-def typeset(
-    document: str = "solutions", form: Literal["pdf", "png"] = "pdf", *, ppi: float = 80
-) -> Any:
-    """A document as bytes (``pdf``) or a list of bytes, one a page; ResultsError if it cannot be made."""
+def typeset(document: str = "solutions", tags: bool = True) -> bytes:
+    """A document as PDF; ResultsError if it cannot be made."""
     import typst
 
     try:
-        try:
-            return compiler(document).compile(format=form, ppi=ppi, timestamp=0)
-        except typst.TypstError as error:
-            # Where a floating figure meets the end of a frame, Typst 0.15 may fail to close the tags
-            # that screen readers follow. A document without them is better than none.
-            if "tags weren't properly closed" not in str(error):
-                raise
-            return compiler(document).compile(format=form, ppi=ppi, timestamp=0, pdf_tags=False)
+        return compiler(document).compile(format="pdf", timestamp=0, pdf_tags=tags)
     except typst.TypstError as error:
+        # Where a floating figure meets the end of a frame, Typst 0.15 may fail to close the tags
+        # that screen readers follow. A document without them is better than none.
+        if tags and "tags weren't properly closed" in str(error):
+            return typeset(document, tags=False)
         raise ResultsError(f"The writeup cannot be typeset: {error.diagnostic}".strip()) from error
 
 

@@ -4,6 +4,6 @@
 from the solutions, by the markers that stand in them (:mod:`coursework_tools.student.markers`).
 """
 
-from coursework_tools.student.overlay import use
+from coursework_tools.student.edition import use
 
 __all__ = ["use"]

@@ -1,22 +1,21 @@
 """Write the student's folder: skeletons of the modules, notebooks with prompts, and how to go on."""
 
-from __future__ import annotations
-
+import importlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
 import coursework
-from coursework import files, settings
-from coursework.errors import ConfigError, DataError
+from coursework import files
+from coursework.errors import ConfigError
 from coursework.report.questions import NOTEBOOKS
+from coursework_tools import checkout
 from coursework_tools.student import markers, notebooks
-from coursework_tools.student.contents import MODULES
-from coursework_tools.student.mistakes import Remark
+from coursework_tools.student.contents import MODULES, Remark, Report
 
-MANIFEST = "edition.json"
-"""File that tells a student's folder from others, and which problems are in it."""
+MANIFEST = "edition.json"  # tells a student's folder from others, and which problems are in it
 
 
 def problems_of(wanted: int | None) -> list[int]:
@@ -48,24 +47,19 @@ def notebook_of(problem: int) -> str:
 
 
 def write(folder: Path, problem: int | None = None, force: bool = False) -> list[Path]:
-    """Write one problem, or all, into a student's folder, beside what is there; the files, relative to it.
-
-    ConfigError if work would be lost, or there is no such problem; DataError if it cannot be written.
-    """
+    """Write one problem, or all, into a student's folder, beside what is there; the files, relative to it."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder with --folder.")
     problems = problems_of(problem)
     texts = {path_of(m): skeleton_of(m) for number in problems for m in MODULES[number]}
-    for number in problems:
-        texts[Path("notebooks", f"{notebook_of(number)}.ipynb")] = _notebook(notebook_of(number))
-    ours = (folder / MANIFEST).is_file()
+    for name in map(notebook_of, problems):
+        texts[Path("notebooks", f"{name}.ipynb")] = _notebook(name)
+    ours, readme = (folder / MANIFEST).is_file(), folder / "README.md"
     earlier = problems_in(folder) if ours else []
     together = sorted({*problems, *earlier})
-    readme = Path("README.md")
-    if force or not earlier or _unchanged(folder / readme, _readme(earlier)):
-        texts[readme] = _readme(together)
-    replaceable = {readme} if earlier else set()
-    there = [path for path in texts if (folder / path).exists() and path not in replaceable]
+    there = [path for path in texts if (folder / path).exists()]
+    if readme.exists() and not earlier:
+        there.append(Path("README.md"))
     if there and not (force and ours):
         many = f" and {len(there) - 1} more files" if len(there) > 1 else ""
         remedy = (
@@ -75,12 +69,12 @@ def write(folder: Path, problem: int | None = None, force: bool = False) -> list
             f"{folder} holds {there[0].as_posix()}{many}, which would be overwritten; "
             f"choose another --folder, {remedy}."
         )
+    said = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    if force or not earlier or said == _readme(earlier):  # notes of the student's own stay
+        texts[Path("README.md")] = _readme(together)
     texts[Path(MANIFEST)] = json.dumps({"problems": together}) + "\n"
     for path, text in texts.items():
-        try:
-            files.write(folder / path, text)
-        except OSError as error:
-            raise DataError(f"{folder / path} cannot be written ({error.strerror}).") from error
+        files.write(folder / path, text)
     return list(texts)
 
 
@@ -110,51 +104,67 @@ def problems_in(folder: Path) -> list[int]:
     return problems
 
 
-def in_words(folder: Path, problems: Sequence[int]) -> Iterator[tuple[int, int, int, list[Remark]]]:
-    """Problem, answered and asked questions in words, and what to say; a bad notebook costs no other."""
-    for problem in problems:
-        import nbformat  # not above: it takes longer to import than a check of an object
+def in_words(folder: Path, problems: Sequence[int]) -> Iterator[Report]:
+    """What became of the questions in words; a bad notebook costs no other."""
+    import nbformat  # not above: it takes longer to import than a check of an object
 
+    for problem in problems:
         name = notebook_of(problem)
-        path, asked = f"notebooks/{name}.ipynb", notebooks.in_words(name)
+        asked, answered = len(notebooks.in_words(name)), 0
         if not asked:
             continue
         try:
-            states = notebooks.open_questions(nbformat.read(folder / path, as_version=4), name)
+            document = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+            unanswered, gone = notebooks.open_questions(document, name)
         except FileNotFoundError:
             words = "The notebook is missing; `coursework student --folder ...` writes another one."
-            yield problem, 0, len(asked), [Remark("error", words)]
+            said = [Remark("error", words)]
         except Exception:  # whatever may be in such a file
-            yield problem, 0, len(asked), [Remark("error", "The file is no readable notebook.")]
+            said = [Remark("error", "The file is no readable notebook.")]
         else:
-            said = [
-                Remark("to do", f"{words} {', '.join(parts)}.")
-                for words, parts in zip(
-                    ("no answer yet to", "no cell with an answer to"), states, strict=True
-                )
-                if parts
-            ]
-            yield problem, len(asked) - sum(map(len, states)), len(asked), said
+            answered = asked - len(unanswered) - len(gone)
+            states = {"no answer yet to": unanswered, "no cell with an answer to": gone}
+            said = [Remark("to do", f"{w} {', '.join(p)}.") for w, p in states.items() if p]
+        yield Report(str(problem), answered, asked, tuple(said))
 
 
 def _notebook(name: str) -> str:
     import nbformat
 
-    path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
-    try:
-        document = nbformat.read(path, as_version=4)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"There is no notebook at {path}; `coursework student` needs the checkout of the repository."
-        ) from error
+    path = checkout.inside(f"notebooks/{name}.ipynb", "coursework student")
+    document = nbformat.read(path, as_version=4)
     return str(nbformat.writes(notebooks.edition(document, name))) + "\n"
-
-
-def _unchanged(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
 def _readme(problems: Sequence[int]) -> str:
     titles = "\n".join(f"- Problem {n}: {NOTEBOOKS[notebook_of(n)]}" for n in problems)
     text = resources.files(__package__).joinpath("README.txt").read_text("utf-8")
     return text.format(problems=titles, code=markers.HERE, words=notebooks.HERE, first=problems[0])
+
+
+_used: dict[str, Path] = {}  # module -> file that is in use in its place
+
+
+def use(folder: str | Path) -> None:
+    """Run the modules of a student's folder on top of the package's, each in the namespace of its own.
+
+    What the student wrote replaces what was there, and what is not asked for is still there.
+    """
+    root = find(Path(folder))
+    # in the order of the problems: none of them is imported by one before it
+    modules = [m for number in problems_in(root) for m in MODULES[number]]
+    own = {f"coursework.{module}": root / path_of(module) for module in modules}
+    for file in own.values():
+        if not file.is_file():
+            raise ConfigError(f"{file} is missing; without it the solution would run in its place.")
+    if own == _used:
+        return  # the cell was run twice
+    for name, file in own.items():
+        if name in sys.modules:
+            raise ConfigError(
+                f"{name} has been imported already; restart the kernel and run this cell first."
+            )
+        module = importlib.import_module(name)
+        module.__file__ = str(file)  # where its source is shown from
+        exec(compile(file.read_text(encoding="utf-8"), file, "exec"), module.__dict__)
+    _used.update(own)

@@ -7,37 +7,23 @@ say). The one that gives the student's numbers is the remark. Otherwise the rema
 and by how much, but never what would be right.
 """
 
-from __future__ import annotations
-
-import contextlib
+import functools
 import importlib
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from coursework_tools.student.contents import Task
-from coursework_tools.student.mistakes import Change, Remark, mistakes
+from coursework_tools.student.contents import MISTAKES, Change, Remark, Report, Task
 
+# a function of a module and of random numbers, to tensors; defaults are the shapes of the numbers
 Call = Callable[..., Any]
-"""A function of a module and of random numbers, to tensors; defaults are the shapes of the numbers."""
-
+# object -> "what is compared" or "kind: what is compared" -> probe; filled by ``probes.py``
 PROBES: dict[str, dict[str, Call]] = {}
-"""Object -> "what is compared" or "kind: what is compared" -> probe; filled by ``probes.py``."""
-
-
-class Report(NamedTuple):
-    """What became of one task: probes that it passed, and what to say, the most telling first."""
-
-    task: str
-    passed: int
-    total: int
-    remarks: tuple[Remark, ...]
 
 
 class Mismatch(Exception):
@@ -45,25 +31,25 @@ class Mismatch(Exception):
 
 
 class Result(NamedTuple):
-    """What a probe returned (``values`` is None unless only tensors), or the error that it ended in."""
+    """What a probe returned, or the error that it ended in."""
 
     returned: Any = None
-    values: list[Tensor] | None = None
+    values: list[Tensor] | None = None  # None unless only tensors
     gradients: dict[str, Tensor] | None = None  # None: no value depends on any leaf
     error: BaseException | None = None
 
+    @property
+    def shapes(self) -> list[tuple[str, list[int]]] | None:
+        return None if self.values is None else [(_sort(one), [*one.shape]) for one in self.values]
+
 
 def solution_of(task: Task) -> ModuleType:
-    """The package's own module."""
     return importlib.import_module(f"coursework.{task.module}")
 
 
-@cache
+@functools.cache
 def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
-    """The solution's module with the text of the task's objects changed.
-
-    LookupError if the text that a change quotes is not in the solution any more.
-    """
+    """The solution's module with text of the task's objects changed; LookupError where it is gone."""
     solution = solution_of(task)
     if not changes:
         return solution
@@ -76,19 +62,19 @@ def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
             )
         text = text.replace(old, new)
     made = ModuleType(solution.__name__)
-    made.__dict__.update(vars(solution))
-    exec(compile(text, f"<{task.name} with a mistake>", "exec"), made.__dict__)
+    vars(made).update(vars(solution))
+    exec(compile(text, f"<{task.name} with a mistake>", "exec"), vars(made))
     return made
 
 
 def verify(task: Task) -> None:
     """Raise LookupError unless all that the task's mistakes quote is there, and the solution runs."""
     names = {_split(name)[1] for name in PROBES[task.name]}
-    for mistake in mistakes()[task.name]:
+    for mistake in MISTAKES[task.name]:
         for changes in mistake.changes:
             mutant(task, changes)
-        if unknown := {*mistake.at, *mistake.otherwise} - names:
-            raise LookupError(f"mistakes.txt, [{task.name}]: no probe is called {unknown.pop()!r}.")
+        for name in {*mistake.at, *mistake.otherwise} - names:
+            raise LookupError(f"mistakes.txt, [{task.name}]: no probe is called {name!r}.")
     for name in PROBES[task.name]:
         if (error := known(task, name).error) is not None:
             raise LookupError(f"The solution of {task.name} fails in {name!r}.") from error
@@ -99,12 +85,12 @@ def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr)
     named: list[Remark] = []
     general: list[Remark] = []
     passed = 0
-    for name, probe in PROBES[task.name].items():
-        right, got = known(task, name), attempt(task, name, probe, student)
+    for name in PROBES[task.name]:
+        right, got = known(task, name), attempt(task, name, student)
         if alike(got, right):
             gap = _gradient_gap(got, right)
-            general += [Remark("gradient", gap)] if gap else []
             passed += not gap
+            general += [Remark("gradient", gap)] if gap else []
         elif isinstance(got.error, NotImplementedError):
             named.append(Remark("to do", str(got.error) or "Still to be written."))
         elif remark := _recognised(task, name, got):
@@ -119,26 +105,22 @@ def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr)
     return Report(task.name, passed, len(PROBES[task.name]), remarks)
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split(name: str) -> list[str]:
     """The kind of a probe, and what it compares."""
-    kind, colon, what = name.partition(": ")
-    return (kind, what) if colon else ("value", name)
+    return f"value: {name}".split(": ")[-2:]
 
 
 def _recognised(task: Task, name: str, got: Result) -> Remark | None:
     """The remark of the mistake that gives the same numbers, or that alone can make this difference."""
     kind, what = _split(name)
-    likely = sorted(mistakes()[task.name], key=lambda mistake: mistake.remark.kind != kind)
+    likely = sorted(MISTAKES[task.name], key=lambda mistake: mistake.remark.kind != kind)
     for mistake in likely:
         if any(alike(got, known(task, name, changes)) for changes in mistake.changes):
             return mistake.remark
     for mistake in likely:
-        if what in mistake.at and _shapes(got) == _shapes(known(task, name)):
+        if what in mistake.at and got.shapes == known(task, name).shapes:
             return mistake.remark
     return None
-
-
-# --- running -----------------------------------------------------------------------------------
 
 
 class Factory:
@@ -153,53 +135,55 @@ class Factory:
 
     def __getattr__(self, name: str) -> Any:
         made, original = getattr(self.module, name), getattr(self.solution, name)
-        if not (isinstance(original, type) and issubclass(original, nn.Module)):
-            return made
+        is_class = isinstance(original, type) and issubclass(original, nn.Module)
+        return functools.partial(self.build, made) if is_class else made
 
-        def build(*arguments: Any, **options: Any) -> nn.Module:
-            own: nn.Module = made(*arguments, **options)
-            if self.module is self.solution:
-                with torch.no_grad():
-                    for parameter in own.parameters():
-                        parameter.add_(0.3 * torch.randn_like(parameter))
-                self.weights.append({k: v.clone() for k, v in own.state_dict().items()})
-            else:
-                _take_weights(own, self.weights[len(self.built)])
-            self.built.append(own)
-            return own
-
-        return build
+    def build(self, made: Any, *arguments: Any, **options: Any) -> nn.Module:
+        own: nn.Module = made(*arguments, **options)
+        if self.module is self.solution:
+            with torch.no_grad():
+                for parameter in own.parameters():
+                    parameter.add_(0.3 * torch.randn_like(parameter))
+            self.weights.append({k: v.clone() for k, v in own.state_dict().items()})
+        else:
+            _take_weights(own, self.weights[len(self.built)])
+        self.built.append(own)
+        return own
 
 
 def _take_weights(own: nn.Module, weights: dict[str, Tensor]) -> None:
     if not isinstance(own, nn.Module):
         raise Mismatch(f"{type(own).__name__} is no nn.Module.")
-    mine = {name: list(value.shape) for name, value in own.state_dict().items()}
-    for name, value in weights.items():
+    mine = {name: [*value.shape] for name, value in own.state_dict().items()}
+    for name in weights | mine:
         if name not in mine:
             raise Mismatch(f"There is no {name}; the prompt says how it is called.", mine)
-        if mine[name] != list(value.shape):
-            raise Mismatch(f"{name} has shape {mine[name]}, not {list(value.shape)}.", mine)
-    if unknown := [name for name in mine if name not in weights]:
-        raise Mismatch(f"{unknown[0]} is one parameter too many.", mine)
+        if name not in weights:
+            raise Mismatch(f"{name} is one parameter too many.", mine)
+        if mine[name] != (shape := [*weights[name].shape]):
+            raise Mismatch(f"{name} has shape {mine[name]}, not {shape}.", mine)
     own.load_state_dict(weights)
 
 
-@cache
+@functools.cache
 def _weights(task: Task, name: str) -> list[dict[str, Tensor]]:
     return []  # filled by the solution
 
 
-@cache
+@functools.cache
 def known(task: Task, name: str, changes: tuple[Change, ...] = ()) -> Result:
     """The result of the solution, or of a wrong version of it."""
-    return attempt(task, name, PROBES[task.name][name], mutant(task, changes))
+    return attempt(task, name, mutant(task, changes))
 
 
-def attempt(task: Task, name: str, probe: Call, module: ModuleType) -> Result:
-    """The result of a probe on any version of the module."""
+def attempt(task: Task, name: str, module: ModuleType) -> Result:
+    """The result of a probe on any version of the module, in float64 and with a fixed seed."""
+    probe, before = PROBES[task.name][name], torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
     try:
-        with steady():
+        with torch.random.fork_rng(devices=[]), torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a warning is no mistake
+            torch.default_generator.manual_seed(0)
             shapes = [*inspect.signature(probe).parameters.values()][1:]
             leaves = {one.name: torch.randn(one.default, requires_grad=True) for one in shapes}
             factory = Factory(task, module, _weights(task, name))
@@ -211,6 +195,8 @@ def attempt(task: Task, name: str, probe: Call, module: ModuleType) -> Result:
             return Result(returned, values, _gradients(values or [], leaves))
     except (Exception, SystemExit) as error:
         return Result(error=error)
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _gradients(values: list[Tensor], leaves: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -223,23 +209,6 @@ def _gradients(values: list[Tensor], leaves: dict[str, Tensor]) -> dict[str, Ten
     wanted = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
     found = torch.autograd.grad(loss, [*wanted.values()], materialize_grads=True, allow_unused=True)
     return dict(zip(wanted, found, strict=True))
-
-
-@contextlib.contextmanager
-def steady() -> Iterator[None]:
-    """Float64 and a fixed seed, so that only mistakes make a difference, whatever ran before."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a warning is no mistake
-            torch.default_generator.manual_seed(0)
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-# --- comparing ---------------------------------------------------------------------------------
 
 
 def flat(value: Any) -> list[Tensor] | None:
@@ -256,17 +225,10 @@ def alike(a: Result, b: Result) -> bool:
         return type(a.error) is type(b.error) and (
             isinstance(a.error, RecursionError) or repr(a.error) == repr(b.error)
         )
-    return _shapes(a) == _shapes(b) and all(
+    return a.shapes == b.shapes and all(
         torch.allclose(x.double(), y.double(), rtol=1e-7, atol=1e-9, equal_nan=True)
         for x, y in zip(a.values or [], b.values or [], strict=True)
     )
-
-
-def _shapes(result: Result) -> list[tuple[str, list[int]]] | None:
-    """Sort and shape of each value."""
-    if result.values is None:
-        return None
-    return [(_sort(value), list(value.shape)) for value in result.values]
 
 
 def _sort(value: Tensor) -> str:
@@ -277,15 +239,13 @@ def _sort(value: Tensor) -> str:
 
 def _gradient_gap(got: Result, right: Result) -> str:
     """What is wrong with the gradients, if anything is."""
-    if right.gradients is None:
-        return ""
-    if got.gradients is None:
+    if right.gradients and got.gradients is None:
         return "The output has no gradient: something detaches it."
-    for name, wanted in right.gradients.items():
-        mine = got.gradients.get(name, torch.zeros(()))
+    for name, wanted in (right.gradients or {}).items():
+        mine = (got.gradients or {}).get(name, torch.zeros(()))
         if not torch.allclose(mine, wanted, rtol=1e-6, atol=1e-8):
-            how = "gets another gradient than it should" if mine.any() else "gets no gradient"
-            return f"{name} {how}."
+            how = "another gradient than it should" if mine.any() else "no gradient"
+            return f"{name} gets {how}."
     return ""
 
 
@@ -303,7 +263,7 @@ def _difference(task: Task, name: str, got: Result, right: Result) -> Remark:
             return Remark("shape", f"{said} has shape {[*mine.shape]}, not {[*other.shape]}.")
         if _sort(mine) != _sort(other):
             return Remark("shape", f"{said} should be {_sort(other)}, but is {mine.dtype}.")
-    for mistake in mistakes()[task.name]:
+    for mistake in MISTAKES[task.name]:
         if what in mistake.otherwise:
             return mistake.remark
     a, b = (torch.cat([x.detach().double().flatten() for x in y]) for y in (got.values, wanted))

@@ -6,27 +6,24 @@ In a solution the asked-for lines stand between two comments::
     return x.softmax(dim=-1)
     # solution:end
 
-The skeleton of a module keeps the functions and classes that have such lines, with their docstrings, and
-imports everything else that they use from the package. So there is nothing that could drift apart.
+The skeleton of a module keeps the functions and classes that have such lines, and imports everything
+else that they use from the package. So there is nothing that could drift apart.
 """
 
-from __future__ import annotations
-
 import ast
+import itertools
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from coursework.errors import CourseworkError
 
-HERE = "##### Your code here #####"
-"""The line of the assignments' starter code that says where to write."""
+HERE = "##### Your code here #####"  # as in the assignments' starter code
 
-_BEGIN = re.compile(r"( *)# solution:begin (.+)")
-_END = re.compile(r" *# solution:end")
+_MARKER = re.compile(r"( *)# solution:(?:begin (.+)|end)")
+_DEFINED = re.compile(r"( *)(?:class|def) (\w+)")
 _WORD = re.compile(r"\w+")
 
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+Definition = ast.ClassDef | ast.FunctionDef
 
 
 @dataclass(frozen=True)
@@ -55,33 +52,30 @@ class Region:
 
 
 def regions(source: str) -> list[Region]:
-    """The marked regions of a module, from its top to its bottom.
-
-    CourseworkError if a marker has no partner, or stands outside of a function.
-    """
-    lines, functions = source.splitlines(), list(_functions(ast.parse(source)))
-    begins = {n: head for n, line in enumerate(lines, 1) if (head := _BEGIN.fullmatch(line))}
-    ends = {n for n, line in enumerate(lines, 1) if _END.fullmatch(line)}
-    markers = sorted({*begins, *ends})
-    for place, number in enumerate(markers):
-        if (number in ends) != place % 2 or (number in begins and place + 1 == len(markers)):
+    """The marked regions of a module, from its top to its bottom."""
+    lines = source.splitlines()
+    markers = [(n, match) for n, line in enumerate(lines, 1) if (match := _MARKER.fullmatch(line))]
+    found = []
+    for (first, begin), (last, end) in itertools.zip_longest(
+        markers[::2], markers[1::2], fillvalue=(0, None)
+    ):
+        if not begin or not begin[2] or not end or end[2]:
             raise CourseworkError(
-                f"The marker in line {number} has no partner; every `# solution:begin` needs its "
+                f"The marker in line {first} has no partner; every `# solution:begin` needs its "
                 "`# solution:end` before the next one."
             )
-    found = []
-    for first, last in zip(markers[::2], markers[1::2], strict=True):
-        indent, text = begins[first].groups()
-        asks, *hints = (part.strip() for part in text.split("|"))
-        inside = [
-            name
-            for name, node in functions
-            if node.lineno < first <= (node.end_lineno or 0) + 1 and len(indent) > node.col_offset
-        ]
-        if not inside:
+        indent, text = begin.groups()
+        names: list[str] = []
+        depth = len(indent)
+        for line in reversed(lines[:first]):
+            above = _DEFINED.match(line)
+            if above and len(above[1]) < depth:
+                names, depth = [above[2], *names], len(above[1])
+        if not names:
             raise CourseworkError(f"The marker in line {first} stands outside of a function.")
+        asks, *hints = (part.strip() for part in text.split("|"))
         code = tuple(lines[first : last - 1])
-        found.append(Region(first, last, inside[-1], indent, asks, tuple(hints), code))
+        found.append(Region(first, last, ".".join(names), indent, asks, tuple(hints), code))
     return found
 
 
@@ -91,9 +85,12 @@ def skeleton(source: str, module: str) -> str:
     if not marked:
         raise CourseworkError(f"Nothing is marked in {module}; there is no skeleton to make.")
     tree, lines = ast.parse(source), source.splitlines()
+    for region in reversed(marked):
+        lines[region.first - 1 : region.last] = region.prompt
     asked = {region.where.partition(".")[0] for region in marked}
-    kept = [node for node in tree.body if isinstance(node, Definition) and node.name in asked]
-    objects = [_with_prompts(lines, node, marked) for node in kept]
+    kept = [node for node in tree.body if _name(node) in asked]
+    prompted = ast.parse("\n".join(lines)).body
+    objects = [_text(lines, node) for node in prompted if _name(node) in asked]
     # Of the same module only what the skeleton uses or hints at: the rest belongs to the solution.
     hints = {word for region in marked for hint in region.hints for word in _WORD.findall(hint)}
     needed = _used(ast.parse("\n".join(objects))) | hints
@@ -108,31 +105,16 @@ def skeleton(source: str, module: str) -> str:
     return "\n\n".join([docstring, imports, *("\n" + text for text in objects)]) + "\n"
 
 
-def _with_prompts(lines: list[str], node: Definition, marked: list[Region]) -> str:
-    """The text of a definition, prompts in place of its marked regions."""
-    own = {region.first: region for region in marked if region.where.split(".")[0] == node.name}
-    number = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    # the last marker is a comment, so it may stand behind the last statement
-    last = max(node.end_lineno or 0, *(region.last for region in own.values()))
-    text: list[str] = []
-    while number <= last:
-        region = own.get(number)
-        text += [lines[number - 1]] if region is None else region.prompt
-        number = number + 1 if region is None else region.last + 1
-    return "\n".join(text)
+def _name(node: ast.stmt) -> str:
+    return node.name if isinstance(node, Definition) else ""
 
 
-def _functions(
-    tree: ast.AST, prefix: str = ""
-) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Functions and methods with their full names, an outer one before those in it."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, Definition):
-            name = f"{prefix}{node.name}"
-            if not isinstance(node, ast.ClassDef):
-                yield name, node
-            else:
-                yield from _functions(node, f"{name}.")
+def _text(lines: list[str], node: ast.stmt) -> str:
+    """A definition with its decorators, and with the comment that closes a prompt at its end."""
+    first = min(part.lineno for part in (node, *getattr(node, "decorator_list", [])))
+    last = node.end_lineno or 0
+    last += last < len(lines) and lines[last].strip() == "#####"
+    return "\n".join(lines[first - 1 : last])
 
 
 def _used(node: ast.AST) -> set[str]:
@@ -143,11 +125,8 @@ def _defined(node: ast.stmt) -> list[str]:
     """Names that a statement at the top of a module defines (imports left out)."""
     if isinstance(node, Definition):
         return [node.name]
-    if isinstance(node, ast.Assign):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return [node.target.id]
-    return []
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _imports(tree: ast.Module, used: set[str], needed: set[str]) -> str:
@@ -158,14 +137,10 @@ def _imports(tree: ast.Module, used: set[str], needed: set[str]) -> str:
         if isinstance(node, ast.Import | ast.ImportFrom):
             gap = gap or node.lineno > last + 1
             last = node.end_lineno or node.lineno
-            future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-            own = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coursework")
-            wanted = needed if own else used
-            names = [
-                a for a in node.names if future or (a.asname or a.name).split(".")[0] in wanted
-            ]
-            if names:
-                node.names = names
+            module = getattr(node, "module", "")
+            wanted = needed if module.startswith("coursework") else used | {"annotations"}
+            node.names = [a for a in node.names if (a.asname or a.name).split(".")[0] in wanted]
+            if node.names:
                 text += ("\n\n" if gap else "\n") + ast.unparse(node)
                 gap = False
     return text.strip()

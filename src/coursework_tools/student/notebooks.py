@@ -5,8 +5,6 @@ Of such a section the heading and the question stay (it is quoted, or begins wit
 other sections everything stays but the cells in :data:`LEFT_OUT`, and what could not run without them.
 """
 
-from __future__ import annotations
-
 import builtins
 import copy
 import re
@@ -22,8 +20,7 @@ from coursework_tools import student
 
 student.use("..")"""
 
-HERE = "##### Your answer here #####"
-"""Marks a prompt in words; as long as it stands there, the question is open."""
+HERE = "##### Your answer here #####"  # as long as it stands there, the question is open
 
 _ANSWER_SHEET = re.compile(r"^## Answers", re.MULTILINE)
 _ADDS = re.compile(r"page\.live\(\s*\"([^\"]+)\"")
@@ -34,12 +31,10 @@ def edition(document: Any, notebook: str) -> Any:
     """The student's version of a notebook (by its name without ending); ``document`` stays as it is."""
     from nbformat import v4
 
-    result = copy.deepcopy(document)
-    questions = of_notebook(notebook)
-    left_out = set(LEFT_OUT.get(notebook, ()))
+    result, questions = copy.deepcopy(document), of_notebook(notebook)
     head, *sections = _sections(result.cells)
-    known = _Names()
-    cells = [head[0], v4.new_code_cell(SETUP, id="student"), *known.runnable(head[1:])]
+    defined = {*dir(builtins), "get_ipython", "display"}
+    cells = [head[0], v4.new_code_cell(SETUP, id="student"), *runnable(head[1:], defined)]
     for section in sections:
         asked = [q for q in questions if _about(section[0].source, q.part)]
         if _ANSWER_SHEET.match(section[0].source):
@@ -50,8 +45,8 @@ def edition(document: Any, notebook: str) -> Any:
         elif not asked and notebook == "6_theory":
             continue  # the register of all claims, which are the answers
         else:
-            kept = [cell for cell in section if cell.id not in left_out]
-        kept = known.runnable(kept)
+            kept = [cell for cell in section if cell.id not in LEFT_OUT.get(notebook, ())]
+        kept = runnable(kept, defined)
         answered = {part for cell in kept for part in _ADDS.findall(cell.source)}
         unanswered = [question for question in asked if question.part not in answered]
         if unanswered:
@@ -80,14 +75,11 @@ def open_questions(document: Any, notebook: str) -> tuple[list[str], list[str]]:
         heads = [c for c in texts if c.source.startswith("## ") and _about(c.source, part)]
         ids, said = {f"{c.get('id')}-answer" for c in heads}, f"answer to question {part} "
         answers = [c.source for c in texts if c.get("id") in ids or said in c.source]
-        if not any(map(_answered, answers)):
+        # beside what was asked
+        own = [re.sub(r"(?m)^\*\*TODO:\*\*.*$", "", a).strip() for a in answers if HERE not in a]
+        if not any(own):
             (unanswered if answers else gone).append(part)
     return unanswered, gone
-
-
-def _answered(text: str) -> bool:
-    """Whether the mark is gone, and something stands beside what was asked."""
-    return HERE not in text and bool(re.sub(r"(?m)^\*\*TODO:\*\*.*$", "", text).strip())
 
 
 def _sections(cells: list[Any]) -> list[list[Any]]:
@@ -107,15 +99,11 @@ def _about(text: str, part: str) -> bool:
 
 def _questions_only(section: list[Any]) -> list[Any]:
     """The cells with a question in them, and of those only the headings and the questions."""
-    kept = []
-    for cell in section:
-        if cell.cell_type == "markdown":
-            paragraphs = cell.source.split("\n\n")
-            wanted = [p for p in paragraphs if p.startswith(("## ", "> ", "**Question.**"))]
-            if wanted:
-                cell.source = "\n\n".join(wanted)
-                kept.append(cell)
-    return kept
+    marks = ("## ", "> ", "**Question.**")
+    kept = [cell for cell in section if cell.cell_type == "markdown"]
+    for cell in kept:
+        cell.source = "\n\n".join(p for p in cell.source.split("\n\n") if p.startswith(marks))
+    return [cell for cell in kept if cell.source]
 
 
 def _prompts(questions: list[Question], after: str) -> list[Any]:
@@ -137,34 +125,22 @@ def _prompts(questions: list[Question], after: str) -> list[Any]:
     return [*written, v4.new_code_cell(code, id=f"{after}-check")]
 
 
-class _Names:
-    """Names that the cells so far define; a cell that needs others cannot run."""
-
-    def __init__(self) -> None:
-        self.defined = {*dir(builtins), "get_ipython", "display"}
-
-    def runnable(self, cells: list[Any]) -> list[Any]:
-        """The cells that can run after those before them."""
-        kept = []
-        for cell in cells:
-            if cell.cell_type == "code":
-                used, bound = _names(symtable.symtable(cell.source, "cell", "exec"))
-                if used - bound - self.defined:
-                    continue
-                self.defined |= bound
-            kept.append(cell)
-        return kept
+def runnable(cells: list[Any], defined: set[str]) -> list[Any]:
+    """The cells that can run where these names are ``defined``; those that they define are added."""
+    kept = []
+    for cell in cells:
+        if cell.cell_type == "code":
+            used, bound = _names(symtable.symtable(cell.source, "cell", "exec"))
+            if used - bound - defined:
+                continue
+            defined |= bound
+        kept.append(cell)
+    return kept
 
 
 def _names(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
     """Global names that a cell reads, in its functions too, and those that it binds."""
-    top = table.get_type() == "module"
-    used = {
-        s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())
-    }
-    bound = {
-        s.get_name() for s in table.get_symbols() if top and (s.is_assigned() or s.is_imported())
-    }
-    for inner in table.get_children():
-        used |= _names(inner)[0]
-    return used, bound
+    top, symbols = table.get_type() == "module", table.get_symbols()
+    used = {s.get_name() for s in symbols if s.is_referenced() and (top or s.is_global())}
+    bound = {s.get_name() for s in symbols if top and (s.is_assigned() or s.is_imported())}
+    return used.union(*(_names(inner)[0] for inner in table.get_children())), bound

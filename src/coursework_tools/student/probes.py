@@ -4,8 +4,6 @@ A probe is a function of a module and of random numbers (their shapes stand as d
 its values are called in a remark, behind the kind of the remark unless that is "value".
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,23 +14,35 @@ from torch import Tensor, nn
 from coursework_tools.student.engine import PROBES, Call
 
 LATER = "leakage: the difference that later positions make to earlier ones"
+Build = Callable[[Any], Any]
 
 
-def drops(
-    shape: tuple[int, ...],
-    build: Callable[[Any, float], Any],
-    call: Callable[[Any, Tensor], Tensor] = lambda own, x: own(x),
-) -> dict[str, Call]:
+def made(name: str, *sizes: Any, **usual: Any) -> Callable[..., Build]:
+    """Variants of an object: for each set of options a function that builds it from a module."""
+    return lambda **options: lambda m: getattr(m, name)(*sizes, **usual | options)
+
+
+def output(build: Build, shape: tuple[int, ...], *rest: Any) -> Call:
+    """What the object makes of random numbers, and of what comes beside them."""
+    return lambda m, input=shape: build(m)(input, *rest)
+
+
+def drops(variant: Callable[..., Build], shape: tuple[int, ...], *rest: Any) -> dict[str, Call]:
     """Dropout is off in eval mode; with probability one, what is left shows where it acts."""
+    half = variant(dropout=0.5)
 
-    def twice(m: Any, x: Any = shape) -> Tensor:
-        own = build(m, 0.5).eval()
-        return call(own, x) - call(own, x)
+    def call(own: Any, x: Tensor) -> Tensor:
+        found = own(x, *rest)
+        return found[0] if isinstance(found, tuple) else found
+
+    def twice(m: Any, input: Any = shape) -> Tensor:
+        own = half(m).eval()
+        return call(own, input) - call(own, input)
 
     return {
         "dropout: the difference of two runs in eval mode": twice,
-        "dropout: the output in eval mode": lambda m, x=shape: call(build(m, 0.5).eval(), x),
-        "dropout: the output with dropout": lambda m, x=shape: call(build(m, 1.0), x),
+        "dropout: the output in eval mode": lambda m, x=shape: call(half(m).eval(), x),
+        "dropout: the output with dropout": lambda m, x=shape: call(variant(dropout=1.0)(m), x),
     }
 
 
@@ -42,6 +52,21 @@ def later(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     return call(*changed)[:, :3] - call(*inputs)[:, :3]
 
 
+# --- objects with their usual arguments --------------------------------------------------------
+
+lstm = made("LSTM", 4, 4, num_layers=2)
+heads = made("MultiHeadAttention", 12, 3)
+encoder = made("EncoderLayer", 8, 2, 12, dropout=0.0)
+decoder = made("DecoderLayer", 8, 2, 12, dropout=0.0)
+forward = made("FeedForward", 8, 10)
+plain = made("PlainGraphConvolution", 4, 4)
+convolution = made("GraphConvolution", 6, 3)
+gcn = made("GCN", 6, 5, 3, dropout=0.0)
+all_pairs = made("DenseGraphAttentionLayer", 6, 12, 3, dropout=0.0)
+layer = made("GraphAttentionLayer", 6, 12, 3, dropout=0.0)
+gat = made("GAT", 6, 12, 4, dropout=0.0, alpha=0.2, n_heads=3)
+unet = made("UNet", 1, 3, down=(4, 4), bottleneck=4, up=(4, 4))
+
 # --- problem 1 ---------------------------------------------------------------------------------
 
 PROBES["LSTMCell"] = {
@@ -50,22 +75,14 @@ PROBES["LSTMCell"] = {
     "the states without a bias": lambda m, x=(3, 5): m.LSTMCell(5, 4, bias=False)(x),
     "the pair of states for a single sample": lambda m, x=(5,): m.LSTMCell(5, 4)(x),
 }
-
-
-def lstm(m: Any, dropout: float = 0.0, inputs: int = 4, layers: int = 2, both: bool = False) -> Any:
-    return m.LSTM(inputs, 4, num_layers=layers, dropout=dropout, bidirectional=both)
-
-
 PROBES["LSTM"] = {
-    "the output of one layer": lambda m, x=(6, 3, 4), h=(1, 3, 4), c=(1, 3, 4): lstm(m, layers=1)(
-        x, (h, c)
-    ),
-    "the output of two layers": lambda m, x=(6, 3, 4): lstm(m)(x),
-    "the output of two directions": lambda m, x=(6, 3, 5): lstm(m, 0.0, 5, 1, both=True)(x),
-    "the output of two layers and directions": lambda m, x=(6, 3, 5), h=(4, 3, 4): lstm(
-        m, 0.0, 5, both=True
-    )(x, (h, h / 2)),
-    **drops((6, 3, 4), lstm, lambda own, x: own(x)[0]),
+    "the output of one layer": lambda m, x=(6, 3, 4), h=(1, 3, 4): m.LSTM(4, 4)(x, (h, h / 2)),
+    "the output of two layers": output(lstm(), (6, 3, 4)),
+    "the output of two directions": output(made("LSTM", 5, 4, bidirectional=True)(), (6, 3, 5)),
+    "the output of two layers and directions": lambda m, x=(6, 3, 4), h=(4, 3, 4): lstm(
+        bidirectional=True
+    )(m)(x, (h, h / 2)),
+    **drops(lstm, (6, 3, 4)),
 }
 
 # --- problem 2 ---------------------------------------------------------------------------------
@@ -82,12 +99,8 @@ def weights(m: Any, Q: Tensor, K: Tensor, **options: Any) -> Any:
     return m.attention_weights(Q, K, scale=1.0, **options)
 
 
-def heads(m: Any, dropout: float = 0.0) -> Any:
-    return m.MultiHeadAttention(12, 3, dropout)
-
-
-def both_ways(m: Any, x: Tensor, **masks: Any) -> list[Tensor]:
-    return [heads(m)(x, **masks, fused=fused)[0] for fused in (False, True)]
+def both_ways(**masks: Any) -> Call:
+    return lambda m, x=SEQUENCE: [heads(fused=f)(m)(x, **masks)[0] for f in (False, True)]
 
 
 PROBES["causal_mask"] = {
@@ -111,91 +124,70 @@ PROBES["attention"] = {
     "leakage: the weights with causal=True": lambda m, K=KEYS: weights(m, K, K, causal=True),
 }
 PROBES["MultiHeadAttention"] = {
-    "the output of all heads": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y)[0],
-    "the weights of all heads": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y)[1],
-    "the output with fused=True": lambda m, x=HEADS, y=SEQUENCE: heads(m)(x, y, fused=True)[0],
-    "masking: the output with padding": lambda m, x=SEQUENCE: both_ways(
-        m, x, key_padding_mask=PADDING
-    ),
-    "masking: the output with masks": lambda m, x=SEQUENCE: both_ways(
-        m, x, mask=SQUARE, key_padding_mask=PADDING, causal=True
-    ),
-    **drops(SEQUENCE, heads, lambda own, x: own(x)[0]),
+    "the output of all heads": lambda m, x=HEADS, y=SEQUENCE: heads()(m)(x, y)[0],
+    "the weights of all heads": lambda m, x=HEADS, y=SEQUENCE: heads()(m)(x, y)[1],
+    "the output with fused=True": lambda m, x=HEADS, y=SEQUENCE: heads(fused=True)(m)(x, y)[0],
+    "masking: the output with padding": both_ways(key_padding_mask=PADDING),
+    "masking: the output with masks": both_ways(mask=SQUARE, key_padding_mask=PADDING, causal=True),
+    **drops(heads, SEQUENCE),
 }
 PROBES["PositionalEncoding"] = {
     "the encoding": lambda m: m.PositionalEncoding(8, max_length=20).encoding,
     "the encoding of an odd width": lambda m: m.PositionalEncoding(7, max_length=20).encoding,
-    "the output from position 3 on": lambda m, x=SEQUENCE: m.PositionalEncoding(12)(x, 3),
+    "the output from position 3 on": output(made("PositionalEncoding", 12)(), SEQUENCE, 3),
 }
-
-
-def encoder(m: Any, dropout: float = 0.0, first: bool = False) -> Any:
-    return m.EncoderLayer(8, 2, 12, dropout, norm_first=first)
-
-
-def decoder(m: Any, dropout: float = 0.0, first: bool = False) -> Any:
-    return m.DecoderLayer(8, 2, 12, dropout, norm_first=first)
-
-
-SQUARES, WORDS = (
-    (2, 8, 8),
-    (2, 5, 8),
-)  # as many positions as features: a norm over the wrong axis runs
+# as many positions as features: a norm over the wrong axis runs
+SQUARES, WORDS = (2, 8, 8), (2, 5, 8)
+MEMORY = torch.arange(80.0).double().sin().view(WORDS)
 
 PROBES["EncoderLayer"] = {
-    "the feed-forward network": lambda m, x=WORDS: m.FeedForward(8, 10)(x),
-    "the feed-forward network with gelu": lambda m, x=WORDS: m.FeedForward(
-        8, 10, activation="gelu"
-    )(x),
-    "the layer's output (post-norm)": lambda m, x=SQUARES: encoder(m)(x),
-    "the layer's output (pre-norm)": lambda m, x=SQUARES: encoder(m, first=True)(x),
-    "masking: the output with padding": lambda m, x=WORDS: encoder(m)(x, key_padding_mask=PADDING)[
-        ~PADDING
-    ],
-    "masking: the output with a mask": lambda m, x=WORDS: encoder(m)(x, mask=SQUARE),
-    "leakage: the output with causal=True": lambda m, x=WORDS: encoder(m)(x, causal=True),
-    **drops(WORDS, encoder),
+    "the feed-forward network": output(forward(), WORDS),
+    "the feed-forward network with gelu": output(forward(activation="gelu"), WORDS),
+    "the layer's output (post-norm)": output(encoder(), SQUARES),
+    "the layer's output (pre-norm)": output(encoder(norm_first=True), SQUARES),
+    "masking: the output with padding": lambda m, x=WORDS: encoder()(m)(
+        x, key_padding_mask=PADDING
+    )[~PADDING],
+    "masking: the output with a mask": lambda m, x=WORDS: encoder()(m)(x, mask=SQUARE),
+    "leakage: the output with causal=True": lambda m, x=WORDS: encoder()(m)(x, causal=True),
+    **drops(encoder, WORDS),
 }
 PROBES["DecoderLayer"] = {
-    "the output (post-norm)": lambda m, x=SQUARES, memory=WORDS: decoder(m)(x, memory),
-    "the output (pre-norm)": lambda m, x=SQUARES, memory=WORDS: decoder(m, first=True)(x, memory),
-    "masking: the output with padding": lambda m, x=SQUARES, memory=WORDS: decoder(m)(
-        x, memory, memory_key_padding_mask=PADDING
+    "the output (post-norm)": lambda m, x=SQUARES, y=WORDS: decoder()(m)(x, y),
+    "the output (pre-norm)": lambda m, x=SQUARES, y=WORDS: decoder(norm_first=True)(m)(x, y),
+    "masking: the output with padding": lambda m, x=SQUARES, y=WORDS: decoder()(m)(
+        x, y, memory_key_padding_mask=PADDING
     ),
-    LATER: lambda m, x=WORDS, memory=WORDS: later(functools.partial(decoder(m), memory=memory), x),
-    **drops(WORDS, decoder, lambda own, x: own(x, x.flip(1))),
+    LATER: lambda m, x=WORDS, y=WORDS: later(functools.partial(decoder()(m), memory=y), x),
+    **drops(decoder, WORDS, MEMORY),
 }
 SOURCE = torch.tensor([[3, 4, 5, 6, 2], [7, 8, 2, 0, 0]])
 TARGET = torch.tensor([[1, 5, 6, 7], [1, 9, 10, 12]])
 CHANGED = torch.tensor([[1, 5, 3, 3], [1, 9, 3, 3]])
 
 
-def whole(m: Any, *targets: Tensor) -> list[Tensor]:
-    """Logits of both sources for each of the targets, and of the second without its padding."""
-    model = m.Transformer(11, 13, 8, 2, 1, 1, 12, 0.0).eval()
-    return [*(model(SOURCE, target) for target in targets), model(SOURCE[1:, :3], TARGET[1:])]
+def transformer(m: Any) -> Any:
+    return m.Transformer(11, 13, 8, 2, 1, 1, 12, 0.0).eval()
 
 
-def word_by_word(m: Any) -> Tensor:
-    decoding = m.Transformer(11, 13, 8, 2, 1, 1, 12, 0.0).eval().start(SOURCE)
+def padding(model: Any) -> Tensor:
+    return model(SOURCE, TARGET)[1:] - model(SOURCE[1:, :3], TARGET[1:])
+
+
+def word_by_word(model: Any) -> Tensor:
+    decoding = model.start(SOURCE)
     return torch.stack([decoding.step(words) for words in TARGET.t()], 1)
 
 
-def padding(m: Any) -> Tensor:
-    padded, alone = whole(m, TARGET)
-    return padded[1:] - alone
-
-
-def changed(m: Any) -> Tensor:
-    before, after, _ = whole(m, TARGET, CHANGED)
-    return (after - before)[:, :2]
+def changed(model: Any) -> Tensor:
+    return (model(SOURCE, CHANGED) - model(SOURCE, TARGET))[:, :2]
 
 
 PROBES["Transformer"] = {
-    "the matrix of logits": lambda m: whole(m, TARGET)[0],
-    "masking: the difference that padding makes": padding,
-    LATER: changed,
-    "the logits of one word after the other": word_by_word,
+    "the matrix of logits": lambda m: transformer(m)(SOURCE, TARGET),
+    "masking: the difference that padding makes": lambda m: padding(transformer(m)),
+    LATER: lambda m: changed(transformer(m)),
+    "the logits of one word after the other": lambda m: word_by_word(transformer(m)),
 }
 
 # --- problem 3 ---------------------------------------------------------------------------------
@@ -207,6 +199,8 @@ PIECES, NUMBERS = torch.tensor([[0, 2, 5, 3], [4, 4, 6, 5]]), torch.tensor([0, 1
 TOGETHER = NUMBERS[:, None] == NUMBERS[None, :]
 LONG_PATH = torch.stack([torch.arange(1, 3000), torch.arange(2999)])
 SIZES = torch.tensor([[0, 2, 6, 3, 6], [1, 5, 2, 4, 5]])  # {0, 1}, {2, 5, 6}, {3, 4}
+EQUAL = torch.tensor([[1, 0], [3, 2]])
+UNDIRECTED = torch.tensor([[0, 1, 3], [1, 2, 1]])
 
 
 def repeated(m: Any) -> Tensor:
@@ -230,9 +224,7 @@ PROBES["neighbours"] = {
     "the list of neighbours with direction='out'": lambda m: [
         m.neighbours(EDGES, node, "out") for node in (2, 1, 6)
     ],
-    "the list of neighbours with direction='both'": lambda m: m.neighbours(
-        torch.tensor([[0, 1, 3], [1, 2, 1]]), 1, "both"
-    ),
+    "the list of neighbours with direction='both'": lambda m: m.neighbours(UNDIRECTED, 1, "both"),
     "whether the list is sorted": lambda m: (m.neighbours(EDGES, 2).diff() >= 0).all(),
     "the number of repetitions": repeated,
 }
@@ -248,7 +240,7 @@ PROBES["largest_component"] = {
     "the list of nodes": lambda m: m.largest_component(SIZES, 7).nodes,
     "the list of edges": lambda m: m.largest_component(SIZES, 7).edge_index,
     "the list of nodes of one of two components of equal size": lambda m: (
-        m.largest_component(torch.tensor([[1, 0], [3, 2]]), 4).nodes
+        m.largest_component(EQUAL, 4).nodes
     ),
 }
 PROBES["aggregate"] = {
@@ -257,11 +249,9 @@ PROBES["aggregate"] = {
     "whether a mean is NaN": lambda m, x=(7, 3): m.aggregate(x, EDGES, "mean").isnan(),
 }
 PROBES["PlainGraphConvolution"] = {
-    "the mean's convolution": lambda m, x=(7, 4): m.PlainGraphConvolution(4, 4, "mean")(x, EDGES),
-    "the sum's convolution": lambda m, x=(7, 4): m.PlainGraphConvolution(4, 4, "sum")(x, EDGES),
-    "the convolution without activation": lambda m, x=(7, 3): m.PlainGraphConvolution(
-        3, 3, activation=None
-    )(x, EDGES),
+    "the mean's convolution": output(plain(aggregation="mean"), (7, 4), EDGES),
+    "the sum's convolution": output(plain(aggregation="sum"), (7, 4), EDGES),
+    "the convolution without activation": output(plain(activation=None), (7, 4), EDGES),
 }
 
 # --- problem 4 ---------------------------------------------------------------------------------
@@ -271,9 +261,7 @@ LINKS = torch.tensor([[0, 1, 1, 2, 2, 3, 1, 3], [1, 0, 2, 1, 3, 2, 3, 1]])
 ARROWS = torch.tensor([[0, 1, 3, 3, 2], [1, 2, 1, 0, 3]])
 LOOPED = torch.tensor([[0, 1, 1], [1, 1, 0]])  # node 1 has a loop already
 GRAPH = torch.cat([ARROWS, torch.arange(5).expand(2, -1)], 1)  # a loop at every node
-MATRIX = torch.zeros(5, 5, dtype=torch.float64).index_put(
-    (GRAPH[1], GRAPH[0]), torch.ones(()).double()
-)
+MATRIX = torch.zeros(5, 5).double().index_put((GRAPH[1], GRAPH[0]), torch.ones(()).double())
 # not symmetric, and sums to one in no direction
 PROPAGATION = MATRIX.sum(1).rsqrt().unsqueeze(1) * MATRIX * MATRIX.sum(1).rsqrt()
 
@@ -288,71 +276,48 @@ PROBES["normalise_adjacency"] = {
     "the matrix of a directed graph": lambda m: m.normalise_adjacency(ARROWS, 5),
 }
 PROBES["GraphConvolution"] = {
-    "the convolution": lambda m, x=(5, 6): m.GraphConvolution(6, 3)(x, PROPAGATION),
-    "the convolution with a sparse matrix": lambda m, x=(5, 6): m.GraphConvolution(6, 3)(
-        x, PROPAGATION.to_sparse()
-    ),
-    "the convolution without a bias": lambda m, x=(5, 6): m.GraphConvolution(6, 3, bias=False)(
-        x, PROPAGATION
-    ),
+    "the convolution": output(convolution(), (5, 6), PROPAGATION),
+    "the convolution with a sparse matrix": output(convolution(), (5, 6), PROPAGATION.to_sparse()),
+    "the convolution without a bias": output(convolution(bias=False), (5, 6), PROPAGATION),
 }
 PROBES["GCN"] = {
-    "the matrix of logits": lambda m, x=(5, 6): m.GCN(6, 5, 3, 0.0)(x, PROPAGATION),
-    **drops((5, 6), lambda m, p: m.GCN(6, 5, 3, p), lambda own, x: own(x, PROPAGATION)),
+    "the matrix of logits": output(gcn(), (5, 6), PROPAGATION),
+    **drops(gcn, (5, 6), PROPAGATION),
 }
-
-
-def layer(m: Any, dropout: float = 0.0, width: int = 12, **options: bool) -> Any:
-    """6 features, 3 heads."""
-    return m.GraphAttentionLayer(6, width, 3, dropout=dropout, **options)
-
-
-def gat(m: Any, dropout: float = 0.0, alpha: float = 0.2) -> Any:
-    return m.GAT(6, 12, 4, dropout, alpha, 3)
 
 
 def strangers(m: Any, h: Any = (5, 6)) -> Tensor:
     """How the nodes without an edge from node 0 change with its features."""
-    own = layer(m)
+    own = layer()(m)
     return (own(torch.cat([h[:1] + 7, h[1:]]), GRAPH) - own(h, GRAPH))[2:]
 
 
-def all_pairs(m: Any, dropout: float = 0.0, width: int = 12, **options: Any) -> Any:
-    return m.DenseGraphAttentionLayer(6, width, 3, dropout=dropout, **options)
+def large(m: Any, scores: Any = (10, 2)) -> Tensor:
+    return m.edge_softmax(2000 * scores, GRAPH[1], 5)
 
 
 PROBES["DenseGraphAttentionLayer"] = {
-    "the layer's output": lambda m, h=(5, 6): all_pairs(m)(h, MATRIX),
-    "the output with is_concat=False": lambda m, h=(5, 6): all_pairs(m, width=4, is_concat=False)(
-        h, MATRIX
-    ),
-    "the output for another slope": lambda m, h=(5, 6): all_pairs(m, alpha=0.7)(h, MATRIX),
-    **drops((5, 6), all_pairs, lambda own, h: own(h, MATRIX)),
+    "the layer's output": output(all_pairs(), (5, 6), MATRIX),
+    "the output with is_concat=False": output(all_pairs(is_concat=False), (5, 6), MATRIX),
+    "the output for another slope": output(all_pairs(alpha=0.7), (5, 6), MATRIX),
+    **drops(all_pairs, (5, 6), MATRIX),
 }
 PROBES["GraphAttentionLayer"] = {
     "the softmax over the edges": lambda m, scores=(10, 2): m.edge_softmax(scores, GRAPH[1], 5),
-    "whether the softmax of large scores is finite": lambda m, scores=(10, 2): m.edge_softmax(
-        2000 * scores, GRAPH[1], 5
-    ).isfinite(),
-    "the softmax of large scores": lambda m, scores=(10, 2): m.edge_softmax(
-        2000 * scores, GRAPH[1], 5
-    ),
-    "the weights of the edges": lambda m, s=(5, 3, 4): layer(m).edge_attention(s, GRAPH),
-    "the layer's output": lambda m, h=(5, 6): layer(m)(h, GRAPH),
-    "the output with is_concat=False": lambda m, h=(5, 6): layer(m, width=4, is_concat=False)(
-        h, GRAPH
-    ),
-    "the output with share_attention=True": lambda m, h=(5, 6): layer(m, share_attention=True)(
-        h, GRAPH
-    ),
-    "the output for a matrix in place of edges": lambda m, h=(5, 6): layer(m)(h, MATRIX),
+    "whether the softmax of large scores is finite": lambda m, s=(10, 2): large(m, s).isfinite(),
+    "the softmax of large scores": large,
+    "the weights of the edges": lambda m, s=(5, 3, 4): layer()(m).edge_attention(s, GRAPH),
+    "the layer's output": output(layer(), (5, 6), GRAPH),
+    "the output with is_concat=False": output(layer(is_concat=False), (5, 6), GRAPH),
+    "the output with share_attention=True": output(layer(share_attention=True), (5, 6), GRAPH),
+    "the output for a matrix in place of edges": output(layer(), (5, 6), MATRIX),
     "leakage: the difference that strangers make": strangers,
-    **drops((5, 6), layer, lambda own, h: own(h, GRAPH)),
+    **drops(layer, (5, 6), GRAPH),
 }
 PROBES["GAT"] = {
-    "the matrix of logits": lambda m, x=(5, 6): gat(m)(x, GRAPH),
-    "the matrix of logits for another slope": lambda m, x=(5, 6): gat(m, alpha=0.7)(x, GRAPH),
-    **drops((5, 6), gat, lambda own, x: own(x, GRAPH)),
+    "the matrix of logits": output(gat(), (5, 6), GRAPH),
+    "the matrix of logits for another slope": output(gat(alpha=0.7), (5, 6), GRAPH),
+    **drops(gat, (5, 6), GRAPH),
 }
 
 # --- problem 5 ---------------------------------------------------------------------------------
@@ -362,10 +327,6 @@ def runs(own: nn.Module, x: Tensor) -> list[Tensor]:
     """How often each normalisation saw the batch in one pass."""
     own(x)
     return [value for name, value in own.state_dict().items() if "num_batches" in name]
-
-
-def unet(m: Any, disable: bool = False) -> Any:
-    return m.UNet(1, 3, disable, down=(4, 4), bottleneck=4, up=(4, 4))
 
 
 PROBES["Down"] = {
@@ -378,11 +339,13 @@ PROBES["Up"] = {
     "the output of Up": lambda m, x=(2, 4, 3, 4), skip=(2, 4, 6, 8): m.Up(4, 4, 5)(x, skip),
 }
 PROBES["UNet"] = {
-    "the output of UNet": lambda m, x=(2, 1, 8, 12): unet(m)(x),
-    "the output without skip connections": lambda m, x=(2, 1, 8, 12): unet(m, True)(x),
-    "the output for sides that are no multiples of 4": lambda m, x=(2, 1, 7, 10): unet(m)(x),
-    "the number of runs in one pass": lambda m, x=(2, 1, 8, 12): runs(unet(m), x),
+    "the output of UNet": output(unet(), (2, 1, 8, 12)),
+    "the output without skip connections": output(
+        unet(disable_skip_connections=True), (2, 1, 8, 12)
+    ),
+    "the output for sides that are no multiples of 4": output(unet(), (2, 1, 7, 10)),
+    "the number of runs in one pass": lambda m, x=(2, 1, 8, 12): runs(unet()(m), x),
     "the number of parameters": lambda m: torch.tensor(
-        sum(parameter.numel() for parameter in m.UNet().parameters())
+        sum(map(torch.numel, m.UNet().parameters()))
     ),
 }

@@ -4,8 +4,6 @@ The worker examines one task after the other and writes a line of JSON for each.
 long, or dies, the task that it was at gets a remark, and a new worker goes on behind it.
 """
 
-from __future__ import annotations
-
 import ast
 import itertools
 import json
@@ -20,42 +18,55 @@ import traceback
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import IO, NamedTuple
+from typing import IO
 
+import typer
+
+from coursework.console import Cell, show
+from coursework.errors import ConfigError
+from coursework.training.progress import track
 from coursework_tools.student import edition
-from coursework_tools.student.contents import TASKS, Task
+from coursework_tools.student.contents import TASKS, Remark, Report, Task
 from coursework_tools.student.edition import path_of
-from coursework_tools.student.engine import Report, examine, solution_of, verify
-from coursework_tools.student.mistakes import Remark
+from coursework_tools.student.engine import examine, solution_of, verify
 from coursework_tools.student.probes import PROBES
 
-IN_WORDS = "in words"
-"""What a row of questions in words is called."""
-
+# Time that a worker may take to start: importing torch alone takes seconds on a slow machine.
 START_SECONDS = 300.0
-"""Time that a worker may take to start: importing torch alone takes seconds on a slow machine."""
 
 
-class Row(NamedTuple):
-    """A line of the report: an object, or the questions in words of a notebook."""
+def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
+    """Examine an edition and print the result; returns whether all of it is right."""
+    root = edition.find(folder)
+    there = edition.problems_in(root)
+    problems = there if problem is None else edition.problems_of(problem)
+    if not set(problems) <= set(there):
+        raise ConfigError(f"The edition in {root} was made without problem {problem}.")
+    tasks = {task.name: task for task in TASKS if task.problem in problems}
+    objects = list(track(check(root, [*tasks.values()], seconds), "checking"))
+    words = list(edition.in_words(root, problems))
+    rows = []
+    for one in objects:
+        task = tasks[one.task]
+        file = path_of(task.module).as_posix()
+        rows.append((task.question, task.name, file, *_verdict(one)))
+    for one in words:
+        file = f"notebooks/{edition.notebook_of(int(one.task))}.ipynb"
+        rows.append((one.task, "in words", file, *_verdict(one)))
+    show(f"Student edition in {root}", ["problem", "object", "file", "score", "remarks"], rows)
+    if objects:
+        passed = sum(one.passed == one.total for one in objects)
+        typer.echo(f"{passed} of {len(objects)} objects pass all their checks.")
+    if words:
+        answered, asked = sum(one.passed for one in words), sum(one.total for one in words)
+        typer.echo(f"{answered} of {asked} questions in words have an answer.")
+    return bool(rows) and all(one.passed == one.total for one in objects + words)
 
-    question: str
-    what: str
-    file: str
-    right: int
-    total: int
-    remarks: Sequence[Remark]
 
-
-def rows(folder: Path, problems: Sequence[int], seconds: float = 60.0) -> Iterator[Row]:
-    """Everything that an edition has to hold, whether or not it is there."""
-    by_name = {task.name: task for task in TASKS if task.problem in problems}
-    for name, right, total, said in check(folder, [*by_name.values()], seconds):
-        task = by_name[name]
-        yield Row(task.question, name, path_of(task.module).as_posix(), right, total, said)
-    for problem, right, total, remarks in edition.in_words(folder, problems):
-        file = f"notebooks/{edition.notebook_of(problem)}.ipynb"
-        yield Row(str(problem), IN_WORDS, file, right, total, remarks)
+def _verdict(report: Report) -> tuple[Cell, Cell]:
+    colour = "green" if report.passed == report.total else "red"
+    remarks = "\n".join(map(str, report.remarks))
+    return (f"{report.passed}/{report.total}", colour), remarks or ("all right", "green")
 
 
 def check(folder: Path, tasks: Sequence[Task], seconds: float = 60.0) -> Iterator[Report]:
@@ -120,12 +131,8 @@ def _nothing(task: Task, words: str) -> Report:
     return Report(task.name, 0, len(PROBES[task.name]), (Remark("error", words),))
 
 
-# --- in the worker -----------------------------------------------------------------------------
-
-
 def judge(task: Task, path: Path) -> Report:
     """Examine the object of a task in a student's file, whatever the file may do."""
-
     try:
         student = load(path, task)
     except BaseException as error:
@@ -137,19 +144,17 @@ def load(path: Path, task: Task) -> ModuleType:
     """The student's module; what belongs to other tasks is taken from the solution, and never run."""
     text = path.read_text(encoding="utf-8")
     solution = solution_of(task)
-    others = {name for other in TASKS if other.module == task.module for name in other.names}
-    others -= {*task.names}
+    same = [other for other in TASKS if other.module == task.module]
+    others = {name for other in same for name in other.names} - {*task.names}
     try:
         tree = ast.parse(text)
     except SyntaxError:  # perhaps in another object: blank that, so that lines keep their numbers
         block = rf"^(?:class|def) (?:{'|'.join(others) or '$'})\b.*\n(?:[ \t)\]#].*\n|\n)*"
         tree = ast.parse(re.sub(block, lambda m: "\n" * m[0].count("\n"), text, flags=re.MULTILINE))
-    tree.body = [node for node in tree.body if getattr(node, "name", None) not in others]
+    tree.body = [node for node in tree.body if getattr(node, "name", "") not in others]
     module = ModuleType(f"_student_{path.stem}")
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    module.__dict__.update(
-        {"__file__": str(path)}, **{name: getattr(solution, name) for name in others}
-    )
+    vars(module).update({name: getattr(solution, name) for name in others}, __file__=str(path))
     exec(compile(tree, path, "exec"), module.__dict__)
     for wanted in task.names:
         if not hasattr(module, wanted):
@@ -159,11 +164,8 @@ def load(path: Path, task: Task) -> ModuleType:
 
 def _place(error: BaseException, path: Path) -> str:
     """An error of the student's code in one line, with its place in the student's file."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
     message = str(error)
     if isinstance(error, SyntaxError) and error.lineno:
         lines, message = [error.lineno], error.msg
