@@ -170,8 +170,8 @@ def test_swaps_the_order_every_round() -> None:
 def test_loops_compose_the_same_canvases() -> None:
     images, labels = work.digits(20)
     ours = m2nist.compose(images, labels, 6, np.random.default_rng(3))
-    for paste in (work.paste_slice, work.paste_pixels):
-        pixels, masks = work.compose_in_a_loop(images, labels, 6, paste, seed=3)
+    for by_pixel in (False, True):
+        pixels, masks = work.compose_in_a_loop(images, labels, 6, by_pixel, seed=3)
         np.testing.assert_array_equal(pixels, ours.images)
         np.testing.assert_array_equal(masks, ours.masks)
 

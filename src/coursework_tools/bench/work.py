@@ -1,6 +1,5 @@
 """Whole pieces of work against what would otherwise be written: an epoch, a text, a canvas."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -129,20 +128,20 @@ def canvases(config: BenchConfig) -> list[Pair]:
     """Composing canvases against loops over their digits, and over the pixels of these."""
     images, labels = digits()
 
-    def pair(key: str, count: int, loop: str, paste: Paste) -> Pair:
+    def pair(key: str, count: int, loop: str, by_pixel: bool) -> Pair:
         return Pair(
             key,
             f"{count:,} canvases, against a loop over digits{loop}",
             lambda: m2nist.compose(images, labels, count, np.random.default_rng(0)),
-            partial(compose_in_a_loop, images, labels, count, paste),
+            partial(compose_in_a_loop, images, labels, count, by_pixel),
             most_rounds=5,
             bytes=count * 3 * 2 * 64 * 84.0,  # pixels and masks, read and written
             memory="python",
         )
 
     return [
-        pair("canvases.vs_pixel_loop", config.looped_canvases, " and their pixels", paste_pixels),
-        pair("canvases.vs_digit_loop", config.canvases, " (NumPy slices)", paste_slice),
+        pair("canvases.vs_pixel_loop", config.looped_canvases, " and their pixels", True),
+        pair("canvases.vs_digit_loop", config.canvases, " (NumPy slices)", False),
     ]
 
 
@@ -153,25 +152,16 @@ def digits(count: int = 2000) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), rng.integers(0, 10, count)
 
 
-Paste = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
-
-
-def paste_slice(window: np.ndarray, mask: np.ndarray, digit: np.ndarray, label: int) -> None:
-    """Paste one digit: its ink where it is brighter."""
-    ink = digit > window
-    window[ink] = digit[ink]
-    mask[ink] = label
-
-
 def paste_pixels(window: np.ndarray, mask: np.ndarray, digit: np.ndarray, label: int) -> None:
-    """The same, pixel by pixel."""
-    for pixel in np.ndindex(28, 28):
-        if digit[pixel] > window[pixel]:
-            window[pixel], mask[pixel] = digit[pixel], label
+    """Paste one digit, pixel by pixel."""
+    for row in range(28):
+        for column in range(28):
+            if digit[row, column] > window[row, column]:
+                window[row, column], mask[row, column] = digit[row, column], label
 
 
 def compose_in_a_loop(
-    images: np.ndarray, labels: np.ndarray, n: int, paste: Paste, seed: int = 0
+    images: np.ndarray, labels: np.ndarray, n: int, by_pixel: bool, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """What :func:`coursework.data.m2nist.compose` gives by default, digit by digit."""
     rng = np.random.default_rng(seed)
@@ -184,7 +174,13 @@ def compose_in_a_loop(
         for k in range(n):
             if counts[k] > i and left[k] + 28 <= 84:
                 place = (k, slice(top[k], top[k] + 28), slice(left[k], left[k] + 28))
-                paste(pixels[place], masks[place], images[drawn[k]], int(labels[drawn[k]]))
+                window, mask = pixels[place], masks[place]
+                digit, label = images[drawn[k]], int(labels[drawn[k]])
+                if by_pixel:
+                    paste_pixels(window, mask, digit, label)
+                else:
+                    ink = digit > window  # where it is brighter
+                    window[ink], mask[ink] = digit[ink], label
     return pixels, masks
 
 
