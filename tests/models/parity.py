@@ -1,48 +1,51 @@
 """What the tests of the models share: tensors, comparisons, short trainings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import settings
 from torch import Tensor, nn
 
 from coursework.models.beam_search import beam_search
 
-PROPERTY = settings(max_examples=20, deadline=None, derandomize=True)
 TOLERANCE = {torch.float32: (5e-6, 2e-5), torch.float64: (1e-12, 1e-12)}  # outputs, gradients
+DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def assert_same(own: Tensor, reference: Tensor, atol: float = 1e-12) -> None:
+def assert_same(own: Any, reference: Any, atol: float = 1e-12) -> None:
+    """Equal tensors, or sequences of them."""
     torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
-
-
-def assert_all_same(
-    own: Iterable[Tensor], reference: Iterable[Tensor], atol: float = 1e-12
-) -> None:
-    for mine, theirs in zip(own, reference, strict=True):
-        assert_same(mine, theirs, atol)
-
-
-def refused(*rows: tuple[Callable[[], object], str]) -> Callable[..., None]:
-    """A test: each call ends in a ValueError that says this."""
-
-    @pytest.mark.parametrize(("call", "message"), rows)
-    def test(call: Callable[[], object], message: str) -> None:
-        with pytest.raises(ValueError, match=message):
-            call()
-
-    return test
 
 
 def gradients(output: Tensor, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(output.sin().sum(), leaves, retain_graph=True)
+
+
+def assert_parity(
+    own: Tensor,
+    reference: Tensor,
+    leaves: Sequence[Tensor],
+    theirs: Sequence[Tensor] | None = None,
+    atol: tuple[float, float] = (1e-12, 1e-12),
+) -> None:
+    """Equal outputs, and equal gradients by the leaves: those of the reference in the same order."""
+    assert_same(own, reference, atol[0])
+    assert_same(gradients(own, leaves), gradients(reference, theirs or leaves), atol[1])
+
+
+@contextmanager
+def double() -> Iterator[None]:
+    """New tensors are in float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def padding_mask(*lengths: int) -> Tensor:
@@ -65,14 +68,6 @@ def train(model: nn.Module, loss: Callable[[], Tensor], steps: int, lr: float) -
         value.backward()
         optimiser.step()
     return value.item()
-
-
-def shake(module: nn.Module) -> None:
-    """Random biases and normalisation weights, so that no parameter can be forgotten."""
-    torch.manual_seed(1)
-    for parameter in module.parameters():
-        if parameter.ndim == 1:
-            nn.init.normal_(parameter)
 
 
 def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:

@@ -2,23 +2,21 @@
 
 import math
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 from parity import (
-    PROPERTY,
+    DTYPES,
     TOLERANCE,
-    assert_all_same,
+    assert_parity,
     assert_same,
     gradients,
     normal,
     padding_mask,
-    refused,
-)
+)  # fmt: skip
 from torch import Tensor, nn
 
 from coursework.models.attention import (
@@ -31,8 +29,9 @@ from coursework.models.attention import (
     linear_attention,
     masked_softmax,
 )
+from properties import SEED, every, refused
 
-DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
+FUSED = pytest.mark.parametrize("fused", [True, False])
 
 # --- the function ----------------------------------------------------------------------------
 
@@ -62,9 +61,7 @@ def test_attention_matches_pytorch(kind: str, scale: float | None, dtype: torch.
         *inputs, attn_mask=mask, scale=scale, is_causal=causal
     )
     assert weights.shape == (2, 3, 5, 7)
-    assert_same(output, expected, TOLERANCE[dtype][0])
-    found, reference = (gradients(y, inputs) for y in (output, expected))
-    assert_all_same(found, reference, TOLERANCE[dtype][1])
+    assert_parity(output, expected, inputs, atol=TOLERANCE[dtype])
 
 
 def test_cosine_similarity() -> None:
@@ -77,14 +74,7 @@ def test_cosine_similarity() -> None:
     assert_same(batch, weights.expand(2, 6, 3, 5))
 
 
-@PROPERTY
-@given(
-    n=st.integers(1, 6),
-    m=st.integers(1, 6),
-    causal=st.booleans(),
-    similarity=st.sampled_from(["dot", "cosine"]),
-    seed=st.integers(0, 2**16),
-)
+@every(n=(1, 6), m=(1, 6), causal=[True, False], similarity=["dot", "cosine"], seed=SEED)
 def test_rows_sum_to_one_or_to_zero(
     n: int, m: int, causal: bool, similarity: str, seed: int
 ) -> None:
@@ -103,8 +93,7 @@ def test_rows_sum_to_one_or_to_zero(
     assert_same(same, output)
 
 
-@PROPERTY
-@given(n=st.integers(1, 8), seed=st.integers(0, 2**16))
+@every(n=(1, 8), seed=SEED)
 def test_self_attention_commutes_with_permutations(n: int, seed: int) -> None:
     X, W = normal(n, 4, seed=seed), normal(3, 4, 4, seed=seed + 1)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -117,21 +106,16 @@ def test_self_attention_commutes_with_permutations(n: int, seed: int) -> None:
 # --- the linear-time variant -----------------------------------------------------------------
 
 
-@PROPERTY
-@given(
-    n=st.integers(1, 9),
-    m=st.integers(1, 9),
-    phi=st.sampled_from([None, torch.exp]),
-    seed=st.integers(0, 2**16),
-)
+@every(n=(1, 9), m=(1, 9), phi=[elu_plus_one, torch.exp], seed=SEED)
 def test_linear_attention_equals_the_quadratic_sum(
-    n: int, m: int, phi: Callable[[Tensor], Tensor] | None, seed: int
+    n: int, m: int, phi: Callable[[Tensor], Tensor], seed: int
 ) -> None:
     Q, K, V = normal(2, n, 3, seed=seed), normal(2, m, 3, seed=seed + 1), normal(2, m, 4, seed=2)
-    feature = phi or elu_plus_one
-    similarity = feature(Q) @ feature(K).transpose(-2, -1)  # [2, n, m]
+    similarity = phi(Q) @ phi(K).transpose(-2, -1)  # [2, n, m]
     expected = (similarity / similarity.sum(dim=-1, keepdim=True)) @ V
-    assert_same(linear_attention(Q, K, V, *([phi] if phi else [])), expected)
+    assert_same(linear_attention(Q, K, V, phi), expected)
+    if phi is elu_plus_one:
+        assert_same(linear_attention(Q, K, V), expected)
 
 
 def test_feature_map_is_elu_plus_one() -> None:
@@ -163,23 +147,17 @@ def test_multi_head_matches_pytorch_with_and_without_the_fused_kernel(
         average_attn_weights=False,
     )
     wanted = gradients(expected, [*inputs, reference.out_proj.weight, reference.in_proj_weight])
-    own = MultiHeadAttention.from_torch(reference)
-    fused = MultiHeadAttention.from_torch(reference, fused=True)
-    for module, option in (
-        (own, {}),
-        (own, {"fused": True}),
-        (fused, {}),
-        (fused, {"fused": False}),
-    ):
-        output, weights = module(*inputs, mask=allowed, key_padding_mask=padding, **option)
+    for built, asked in product([True, False], [True, False, None]):
+        own = MultiHeadAttention.from_torch(reference, fused=built)
+        output, weights = own(*inputs, mask=allowed, key_padding_mask=padding, fused=asked)
         assert_same(output, expected, TOLERANCE[dtype][0])
-        if option.get("fused", module.fused):
+        if built if asked is None else asked:
             assert weights is None
         else:
             assert_same(weights, expected_weights, TOLERANCE[dtype][0])
-        parameters = [getattr(module, f"W_{letter}").weight for letter in "OQKV"]
+        parameters = [getattr(own, f"W_{letter}").weight for letter in "OQKV"]
         found = gradients(output, [*inputs, *parameters])
-        assert_all_same([*found[:4], torch.cat(found[4:])], wanted, TOLERANCE[dtype][1])
+        assert_same([*found[:4], torch.cat(found[4:])], list(wanted), TOLERANCE[dtype][1])
 
 
 @pytest.mark.parametrize("kind", ["none", "bool", "float"])
@@ -195,9 +173,7 @@ def test_the_fused_kernel_gives_what_the_own_softmax_gives(
     padding = torch.tensor([[True], [False]]).expand(2, 5) if padded else None
     options = {"mask": mask, "key_padding_mask": padding, "causal": causal}
     (slow, weights), (fast, _) = (own(x, **options, fused=fused) for fused in (False, True))
-    assert_same(fast, slow, TOLERANCE[dtype][0])
-    found, expected = (gradients(y, [x, *own.parameters()]) for y in (fast, slow))
-    assert_all_same(found, expected, TOLERANCE[dtype][1])
+    assert_parity(fast, slow, [x, *own.parameters()], atol=TOLERANCE[dtype])
     if padded:  # the first sample may attend to nothing at all
         assert (weights[0] == 0).all()
         assert_same(slow[0], own.W_O.bias.expand(5, 8))
@@ -221,9 +197,8 @@ def test_weights_start_as_those_of_glorot_without_biases() -> None:
         assert not linear.bias.any()
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@FUSED
 def test_dropout_acts_on_the_weights_only_while_training(fused: bool) -> None:
-    assert MultiHeadAttention(8, 2).dropout == 0
     own = MultiHeadAttention(8, 2, dropout=0.5, fused=fused)
     x = normal(2, 6, 8, dtype=torch.float32)
     assert not torch.equal(own(x)[0], own(x)[0])
@@ -231,7 +206,7 @@ def test_dropout_acts_on_the_weights_only_while_training(fused: bool) -> None:
     assert torch.equal(own(x)[0], own(x)[0])
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@FUSED
 def test_cache_gives_the_result_of_the_whole_sequence(fused: bool) -> None:
     own = MultiHeadAttention(8, 2, fused=fused).double()
     x, memory = normal(2, 4, 8), normal(2, 3, 8, seed=1)
@@ -240,10 +215,7 @@ def test_cache_gives_the_result_of_the_whole_sequence(fused: bool) -> None:
     for t in range(4):
         assert_same(own(x[:, t : t + 1], cache=growing)[0], whole[:, t : t + 1])
         assert_same(own(x[:, t : t + 1], memory, cache=fixed)[0], crossed[:, t : t + 1])
-    assert growing.held is not None
-    assert growing.held[0].shape == (2, 2, 4, 4)
-    assert fixed.held is not None
-    assert fixed.held[0].shape == (2, 2, 3, 4)
+    assert [cache.held[0].shape[2] for cache in (growing, fixed)] == [4, 3]
 
 
 def test_rows_of_a_cache_are_dropped_and_copied() -> None:
@@ -253,9 +225,7 @@ def test_rows_of_a_cache_are_dropped_and_copied() -> None:
     K, V = normal(2, 1, 3, 4), normal(2, 1, 3, 5, seed=1)
     cache.update(K, V)
     cache.select(rows)
-    stored = cache.stored()
-    assert stored is not None
-    assert_all_same(stored, (K[rows], V[rows]), 0.0)
+    assert_same(cache.stored(), (K[rows], V[rows]), 0.0)
 
 
 HEADS, X = MultiHeadAttention(8, 2).eval(), normal(1, 5, 8, dtype=torch.float32)
@@ -277,7 +247,7 @@ def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:
     assert rounded.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@FUSED
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -301,7 +271,7 @@ def test_what_does_not_fit_is_refused_on_both_paths(
         HEADS(**{"query": X} | change, fused=fused)
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@FUSED
 def test_empty_and_shapeless_attention(fused: bool) -> None:
     assert HEADS(X[:0], fused=fused)[0].shape == (0, 5, 8)
     nothing, _ = HEADS(X, X[:, :0], fused=fused)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 
 from coursework.models.dropout import Dropout, dropout
+from properties import every
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
@@ -35,10 +35,10 @@ def test_entries_are_independent() -> None:
     assert float(error.max()) < 5 * 0.5 / math.sqrt(len(zeros))
 
 
-@given(
-    st.lists(st.integers(0, 5), min_size=1, max_size=4),
-    st.floats(0, 1),
-    st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+@every(
+    shape=st.lists(st.integers(0, 5), min_size=1, max_size=4),
+    p=(0.0, 1.0),
+    dtype=[torch.float32, torch.float64, torch.bfloat16],
 )
 def test_gradient_is_the_mask(shape: list[int], p: float, dtype: torch.dtype) -> None:
     x = torch.rand(shape, dtype=dtype).add_(0.5).requires_grad_()

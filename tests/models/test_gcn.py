@@ -1,12 +1,19 @@
-"""The graph convolutional network: normalisation, parity with PyG, dense and sparse."""
+"""Graph convolutions: normalisation, GCN and its deep relatives, against PyG and their equations."""
 
 import copy
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from parity import PROPERTY, assert_same, normal, undirected
+from parity import (
+    assert_parity,
+    assert_same,
+    double,
+    gradients,
+    normal,
+    random_graph,
+    undirected,
+)
+from torch import Tensor
 
 from coursework.models.gcn import (
     GCN,
@@ -18,78 +25,65 @@ from coursework.models.gcn import (
     sparse_kernels,
     spread,
 )
+from coursework.models.gcnii import GCNII, GCNIIConvolution
+from coursework.models.grand import GRAND, consistency_loss, propagate
+from properties import SEED, every, refused
 
 
-def test_normalisation_by_hand() -> None:
-    # A path 0 - 1 - 2: degrees with loops 2, 3, 2.
-    edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-    third, mixed = 1 / 3, 6**-0.5
-    expected = torch.tensor([[0.5, mixed, 0.0], [mixed, third, mixed], [0.0, mixed, 0.5]])
-    matrix = normalise_adjacency(edge_index, 3)
-    assert matrix.layout == torch.sparse_csr
-    assert_same(matrix.to_dense(), expected, 1e-6)
+def graph(n: int, edges: int = 20, seed: int = 0) -> Tensor:
+    with double():
+        return normalise_adjacency(undirected(n, edges, seed), n)
 
 
-@PROPERTY
-@given(n=st.integers(1, 9), edges=st.integers(0, 25), seed=st.integers(0, 2**16))
+def words(n: int, width: int) -> Tensor:
+    """Features that are mostly zero."""
+    return normal(n, width) * (normal(n, width, seed=1) > 0)
+
+
+# --- normalisation ---------------------------------------------------------------------------
+
+
+@every(n=(1, 9), edges=(0, 25), seed=SEED)
 def test_normalisation_matches_the_dense_formula(n: int, edges: int, seed: int) -> None:
-    edge_index = undirected(n, edges, seed)
+    edge_index = random_graph(n, edges, seed)
     a = torch.zeros(n, n)
-    a[edge_index[1], edge_index[0]] = 1.0
-    a.fill_diagonal_(1.0)  # loops that are there already are not doubled
-    scale = a.sum(dim=1).rsqrt()
-    matrix = normalise_adjacency(edge_index, n).to_dense()
-    assert_same(matrix, scale[:, None] * a * scale[None, :], 1e-6)
-    assert_same(matrix, matrix.T, 1e-7)
-    assert torch.linalg.eigvalsh(matrix.double()).abs().max().item() <= 1 + 1e-6
-
-
-@PROPERTY
-@given(n=st.integers(1, 9), edges=st.integers(0, 25), seed=st.integers(0, 2**16))
-def test_normalisation_takes_every_form_of_the_graph(n: int, edges: int, seed: int) -> None:
-    edge_index = undirected(n, edges, seed)
-    a = torch.zeros(n, n)
-    a[edge_index[1], edge_index[0]] = 1.0
-    expected = normalise_adjacency(edge_index, n).to_dense()
+    a[edge_index[1], edge_index[0]] = 1.0  # a node counts what ends in it
+    looped = a.clone().fill_diagonal_(1.0)  # loops that are there already are not doubled
+    scale = looped.sum(dim=1).rsqrt()
+    matrix = normalise_adjacency(edge_index, n)
+    assert matrix.layout == torch.sparse_csr
+    assert_same(matrix.to_dense(), scale[:, None] * looped * scale[None, :], 1e-6)
     for form in (a, a.to_sparse_coo(), a.to_sparse_csr()):
-        assert torch.equal(normalise_adjacency(form, n).to_dense(), expected)
+        assert torch.equal(normalise_adjacency(form, n).to_dense(), matrix.to_dense())
 
 
-def test_weights_of_edges_enter_sums_and_degrees() -> None:
-    weights = torch.tensor([[5.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    # Loops weigh one: the degrees are 4, 4 and 1, and node 2, without neighbours, keeps its loop.
-    expected = torch.tensor([[0.25, 0.75, 0.0], [0.75, 0.25, 0.0], [0.0, 0.0, 1.0]])
-    assert_same(normalise_adjacency(weights, 3).to_dense(), expected, 1e-6)
-    light = torch.tensor([[0.0, 0.25], [0.25, 0.0]])
-    expected = torch.tensor([[0.8, 0.2], [0.2, 0.8]])
-    assert_same(normalise_adjacency(light, 2).to_dense(), expected, 1e-6)
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        # Loops weigh one: the degrees are 4, 4 and 1, and node 2, without neighbours, keeps its loop.
+        ([[5.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+         [[0.25, 0.75, 0.0], [0.75, 0.25, 0.0], [0.0, 0.0, 1.0]]),
+        ([[0.0, 0.25], [0.25, 0.0]], [[0.8, 0.2], [0.2, 0.8]]),
+    ],
+)  # fmt: skip
+def test_weights_of_edges_enter_sums_and_degrees(weights: list, expected: list) -> None:
+    found = normalise_adjacency(torch.tensor(weights), len(weights))
+    assert_same(found.to_dense(), torch.tensor(expected), 1e-6)
 
 
 def test_a_stored_zero_is_no_edge() -> None:
-    places, values = torch.tensor([[0, 1], [1, 0]]), torch.tensor([0.0, 0.0])
-    adj = torch.sparse_coo_tensor(places, values, (2, 2), check_invariants=True)
-    assert_same(normalise_adjacency(adj, 2).to_dense(), torch.eye(2), 1e-6)
-    assert_same(normalise_adjacency(adj.to_sparse_csr(), 2).to_dense(), torch.eye(2), 1e-6)
-
-
-@pytest.mark.parametrize("entry", [-1.0, float("nan"), float("inf")])
-def test_entries_without_a_root_are_refused(entry: float) -> None:
-    adj = torch.eye(3)
-    adj[0, 1] = entry
+    places = torch.tensor([[0, 1], [1, 0]])
+    adj = torch.sparse_coo_tensor(places, torch.zeros(2), (2, 2), check_invariants=True)
     for form in (adj, adj.to_sparse_csr()):
-        with pytest.raises(ValueError, match="negative, infinite or NaN"):
-            normalise_adjacency(form, 3)
-
-
-def test_an_asymmetric_graph_counts_what_ends_in_a_node() -> None:
-    # 0 -> 1 only: degrees with loops 1 and 2, and nothing flows from 1 to 0.
-    adj = normalise_adjacency(torch.tensor([[0], [1]]), 2).to_dense()
-    assert_same(adj, torch.tensor([[1.0, 0.0], [0.5**0.5, 0.5]]), 1e-6)
+        assert_same(normalise_adjacency(form, 2).to_dense(), torch.eye(2), 1e-6)
 
 
 def test_self_loops_are_added_once() -> None:
     edge_index = torch.tensor([[0, 1], [0, 2]])
     assert add_self_loops(edge_index, 3).tolist() == [[1, 0, 1, 2], [2, 0, 1, 2]]
+
+
+# --- the network -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -107,52 +101,38 @@ def test_convolution_matches_pyg(bias: bool, directed: bool) -> None:
             torch.nn.init.normal_(reference.bias)
             own.linear.bias.copy_(reference.bias)
     x = normal(10, 5).requires_grad_()
-    # In double precision from the start, as PyG computes the weights in the type of x.
-    torch.set_default_dtype(torch.float64)
-    try:
+    with double():  # from the start, as PyG computes the weights in the type of x
         adj = normalise_adjacency(edge_index, 10)
-    finally:
-        torch.set_default_dtype(torch.float32)
-    output, expected = own(x, adj), reference(x, edge_index)
+    output = own(x, adj)
     if bias:  # PyG adds it after the propagation
         output = output - (adj.to_dense().sum(dim=1, keepdim=True) - 1.0) * own.linear.bias
-    assert_same(output, expected)
-    (found,) = torch.autograd.grad(output.sin().sum(), x)
-    assert_same(found, torch.autograd.grad(expected.sin().sum(), x)[0])
+    assert_parity(output, reference(x, edge_index), [x])
 
 
 def test_dense_and_sparse_agree() -> None:
-    model = GCN(6, 8, 3, dropout=0.5).double().eval()
-    adj = normalise_adjacency(undirected(10, 20), 10).double()
-    x = normal(10, 6) * (normal(10, 6, seed=1) > 0)
+    model, adj, x = GCN(6, 8, 3, dropout=0.5).double().eval(), graph(10), words(10, 6)
     expected = model(x, adj.to_dense())
-    assert_same(model(x, adj), expected)
-    assert_same(model(x, adj.to_sparse_coo()), expected)
-    assert_same(model(x.to_sparse_csr(), adj), expected)
     fast = sparse_kernels(copy.deepcopy(model))
     assert type(model.gc1) is GraphConvolution
     assert type(fast.gc1) is SparseGraphConvolution
+    slow_weights, fast_weights = [*model.parameters()], [*fast.parameters()]
+    for form in (adj, adj.to_sparse_coo()):
+        assert_parity(model(x, form), expected, slow_weights)
+    assert_same(model(x.to_sparse_csr(), adj), expected)
     for features in (x, x.to_sparse_coo(), x.to_sparse_csr()):
-        assert_same(fast(features, adj), expected)
-    gradients = [
-        torch.autograd.grad(network(features, graph).sin().sum(), list(network.parameters()))
-        for network, features, graph in ((model, x, adj.to_dense()), (fast, x.to_sparse_coo(), adj))
-    ]
-    for mine, theirs in zip(*gradients, strict=True):
-        assert_same(mine, theirs)
+        assert_parity(fast(features, adj), expected, fast_weights, slow_weights)
 
 
 def test_network_is_its_equation() -> None:
     model = GCN(6, 8, 3, dropout=0.5, bias=False).double().eval()
-    adj, x = normalise_adjacency(undirected(10, 20), 10).double().to_dense(), normal(10, 6)
+    adj, x = graph(10).to_dense(), normal(10, 6)
     w0, w1 = model.gc1.linear.weight.T, model.gc2.linear.weight.T
     assert_same(model(x, adj), adj @ torch.relu(adj @ x @ w0) @ w1)
     model.train()
     assert not torch.equal(model(x, adj), model(x, adj))
 
 
-@PROPERTY
-@given(n=st.integers(2, 8), edges=st.integers(0, 15), seed=st.integers(0, 2**16))
+@every(n=(2, 8), edges=(0, 15), seed=SEED)
 def test_network_commutes_with_renumbering(n: int, edges: int, seed: int) -> None:
     torch.manual_seed(seed)
     model = GCN(3, 4, 2, dropout=0.5).double().eval()
@@ -171,34 +151,13 @@ def test_only_the_neighbourhood_counts() -> None:
     assert x.grad[2].abs().sum() > 0
 
 
-def test_wrong_arguments() -> None:
-    adj = normalise_adjacency(undirected(4, 5), 4)
-    with pytest.raises(ValueError, match="input must have shape"):
-        GraphConvolution(3, 2)(torch.zeros(4, 2), adj)
-    with pytest.raises(ValueError, match="N = 5"):
-        GraphConvolution(3, 2)(torch.zeros(5, 3), adj)
-    with pytest.raises(ValueError, match="adj must be a matrix"):
-        normalise_adjacency(torch.eye(4), 5)
-
-
 # --- depth -----------------------------------------------------------------------------------
 
 
-def test_two_layers_are_the_gcn() -> None:
-    torch.manual_seed(0)
-    deep, plain = DeepGCN(5, 4, 3, 2, 0.0).double(), GCN(5, 4, 3, 0.0).double()
-    plain.gc1.load_state_dict(deep.first.state_dict())
-    plain.gc2.load_state_dict(deep.last.state_dict())
-    x, adj = normal(9, 5), normalise_adjacency(undirected(9, 12), 9).double()
-    assert_same(deep(x, adj), plain(x, adj))
-
-
-@pytest.mark.parametrize("initial", [0.0, 0.3])
-def test_more_layers_are_their_equation(initial: float) -> None:
-    torch.manual_seed(0)
-    model = DeepGCN(5, 4, 3, 4, 0.0, initial).double()
-    assert len(model.between) == 2
-    x, adj = normal(9, 5), normalise_adjacency(undirected(9, 12), 9).double()
+@pytest.mark.parametrize(("layers", "initial"), [(2, 0.0), (4, 0.0), (4, 0.3)])
+def test_more_layers_are_their_equation(layers: int, initial: float) -> None:
+    model, adj, x = DeepGCN(5, 4, 3, layers, 0.0, initial).double(), graph(9), normal(9, 5)
+    assert len(model.between) == layers - 2
     first = h = torch.relu(model.first(x, adj))
     for layer in model.between:
         h = (1 - initial) * torch.relu(layer(h, adj)) + initial * first
@@ -207,33 +166,137 @@ def test_more_layers_are_their_equation(initial: float) -> None:
 
 def test_depth_makes_rows_alike_and_the_first_layer_keeps_them_apart() -> None:
     torch.manual_seed(0)
-    n = 60
-    adj = normalise_adjacency(undirected(n, 300), n).double()
-    x = normal(n, 8)
-    far: dict[float, float] = {}
+    adj, x, far = graph(60, 300), normal(60, 8), {}
     for initial in (0.0, 0.5):
         model = DeepGCN(8, 16, 3, 32, 0.0, initial).double().eval()
         for layer in model.between:
             torch.nn.init.eye_(layer.linear.weight)
             torch.nn.init.zeros_(layer.linear.bias)
-        with torch.no_grad():
-            far[initial] = float(spread(model.hidden(x, adj)))
-            near = float(spread(torch.relu(model.first(x, adj))))
+        far[initial] = spread(model.hidden(x, adj)).item()
+        near = spread(torch.relu(model.first(x, adj))).item()
     assert far[0.0] < 1e-3
     assert 0.2 * near < far[0.5] <= near
 
 
-@PROPERTY
-@given(n=st.integers(1, 12), seed=st.integers(0, 2**16))
+@every(n=(1, 12), seed=SEED)
 def test_spread_is_the_mean_cosine_distance(n: int, seed: int) -> None:
     h = normal(n, 4, seed=seed)
     unit = torch.nn.functional.normalize(h, dim=1)
     assert_same(spread(h), 1 - (unit @ unit.t()).mean())
 
 
-@pytest.mark.parametrize(
-    ("layers", "initial", "message"), [(1, 0.0, "layers"), (3, 1.0, "initial")]
-)
-def test_deep_options(layers: int, initial: float, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DeepGCN(3, 2, 2, layers, 0.0, initial)
+# --- GCNII -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("layer", "alpha", "strength"), [(1, 0.1, 0.5), (64, 0.3, 1.5)])
+def test_gcnii_convolution_matches_pyg(layer: int, alpha: float, strength: float) -> None:
+    from torch_geometric.nn import GCN2Conv
+
+    own = GCNIIConvolution(4, layer, alpha, strength).double()
+    peer = GCN2Conv(4, alpha, strength, layer).double()
+    with torch.no_grad():
+        peer.weight1.copy_(own.linear.weight.t())
+    h, first = normal(10, 4).requires_grad_(), normal(10, 4, seed=1).requires_grad_()
+    output, expected = own(h, first, graph(10)), peer(h, first, undirected(10, 20))
+    assert_parity(output, expected, [h, first])
+    (found,) = gradients(output, [own.linear.weight])
+    assert_same((found.t(),), gradients(expected, [peer.weight1]))
+
+
+def test_gcnii_is_its_equation() -> None:
+    torch.manual_seed(0)
+    model, adj, x = GCNII(5, 4, 3, 3, dropout=0.6).double().eval(), graph(10), normal(10, 5)
+    first = h = torch.relu(x @ model.first.weight.t() + model.first.bias)
+    for number, layer in enumerate(model.convolutions, start=1):
+        beta = torch.log(torch.tensor(1 + 0.5 / number, dtype=torch.float64))
+        mixed = 0.9 * (adj.to_dense() @ h) + 0.1 * first
+        h = torch.relu((1 - beta) * mixed + beta * mixed @ layer.linear.weight.t())
+    expected = h @ model.last.weight.t() + model.last.bias
+    for features in (x, x.to_sparse_csr()):
+        assert_same(model(features, adj), expected)
+    model.train()
+    assert not torch.equal(model(x, adj), model(x, adj))
+
+
+# --- GRAND -----------------------------------------------------------------------------------
+
+
+@every(n=(1, 9), order=(0, 6), seed=(0, 99))
+def test_propagation_is_the_mean_of_powers(n: int, order: int, seed: int) -> None:
+    adj, h = graph(n, 2 * n, seed), normal(n, 3, seed=seed)
+    powers = [torch.linalg.matrix_power(adj.to_dense(), k) for k in range(order + 1)]
+    assert_same(propagate(h, adj, order), torch.stack(powers).mean(dim=0) @ h)
+
+
+def test_grand_is_its_equation_and_without_randomness_so_are_all_views() -> None:
+    model = GRAND(7, 5, 3, 4, dropnode=0.0, input_dropout=0.0, dropout=0.0).double()
+    model.bias1.data.normal_()
+    adj, x = graph(6), words(6, 7)
+    hidden = torch.relu(propagate(x, adj, 4) @ model.linear1.weight.t() + model.bias1)
+    expected = hidden @ model.linear2.weight.t() + model.linear2.bias
+    assert_same(model(x, adj, 3), expected.expand(3, 6, 3))
+    random = GRAND(7, 5, 3, 4).double().eval()
+    random.load_state_dict(model.state_dict())
+    for features in (x, x.to_sparse_csr()):
+        assert_same(random(features, adj), expected)
+
+
+def test_dropping_nodes_keeps_the_mean_signal() -> None:
+    """Whole rows go, and the rest is scaled so that the expectation is the undropped network's."""
+    torch.manual_seed(0)
+    model = GRAND(4, 4, 4, order=0, dropnode=0.3, input_dropout=0.0, dropout=0.0).double()
+    with torch.no_grad():
+        model.linear1.weight.copy_(torch.eye(4))
+        model.linear2.weight.copy_(torch.eye(4))
+        model.linear2.bias.zero_()
+        x = torch.rand(500, 4, dtype=torch.float64) + 0.5
+        views = model(x, graph(500), 400)
+    dropped = (views == 0).all(dim=2)
+    assert torch.equal(dropped, (views == 0).any(dim=2))
+    assert float(dropped.double().mean()) == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(views.mean(dim=0), x, atol=0.25, rtol=0.15)
+    assert_same(model.eval()(x, graph(500)), x)
+
+
+def test_consistency_by_hand() -> None:
+    p = torch.tensor([[[0.9, 0.1]], [[0.5, 0.5]]], dtype=torch.float64)  # [2, 1, 2], mean .7 .3
+    sharp = torch.tensor([0.49, 0.09], dtype=torch.float64) / 0.58
+    expected = ((p[:, 0] - sharp) ** 2).sum(dim=1).mean()
+    assert_same(consistency_loss(p.log(), 0.5), expected)
+
+
+def test_the_target_of_the_consistency_gets_no_gradient() -> None:
+    logits = normal(3, 4, 5).requires_grad_()
+    p = logits.softmax(dim=2)
+    target = p.detach().mean(dim=0) ** 2
+    target = target / target.sum(dim=1, keepdim=True)
+    expected = (p - target).square().sum(dim=2).mean()
+    assert_parity(consistency_loss(logits, 0.5), expected, [logits])
+
+
+def spoiled(entry: float) -> Tensor:
+    adj = torch.eye(3)
+    adj[0, 1] = entry
+    return adj
+
+
+ADJ, ENTRIES = normalise_adjacency(undirected(4, 5), 4), "negative, infinite or NaN"
+
+
+test_wrong_arguments = refused(
+    (lambda: normalise_adjacency(spoiled(-1.0), 3), ENTRIES),
+    (lambda: normalise_adjacency(spoiled(torch.nan), 3), ENTRIES),
+    (lambda: normalise_adjacency(spoiled(torch.inf).to_sparse_csr(), 3), ENTRIES),
+    (lambda: GraphConvolution(3, 2)(torch.zeros(4, 2), ADJ), "input must have shape"),
+    (lambda: GraphConvolution(3, 2)(torch.zeros(5, 3), ADJ), "N = 5"),
+    (lambda: normalise_adjacency(torch.eye(4), 5), "adj must be a matrix"),
+    (lambda: DeepGCN(3, 2, 2, 1, 0.0), "layers"),
+    (lambda: DeepGCN(3, 2, 2, 3, 0.0, 1.0), "initial"),
+    (lambda: GCNII(3, 2, 2, 0, 0.0), "layers"),
+    (lambda: GCNII(3, 2, 2, 2, 0.0, 1.5), "alpha"),
+    (lambda: GCNII(3, 2, 2, 2, 0.0, 0.1, 0.0), "lambda"),
+    (lambda: GRAND(3, 2, 2, order=-1), "order"),
+    (lambda: GRAND(3, 2, 2, dropnode=1.0), "dropnode"),
+    (lambda: GRAND(3, 2, 2, input_dropout=-0.1), "input"),
+    (lambda: consistency_loss(torch.zeros(1, 1, 2), 0.0), "temperature"),
+)  # fmt: skip

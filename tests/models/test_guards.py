@@ -1,9 +1,13 @@
 """One guard on every path: the right answer, the same on each path, or one sentence."""
 
 import copy
+import inspect
 import pickle
+import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -83,18 +87,13 @@ def test_edges_of_another_kind_end_in_one_sentence(call: Callable[[Tensor], obje
 @pytest.mark.parametrize("name", SENTENCES)
 def test_sentences(name: str) -> None:
     model = SENTENCES[name]
+    assert BiLSTMClassifier(10, 4, 3).eval()(WORDS[:0]).shape == (0,)
     assert model(WORDS[:0], WORDS[:0]).shape == (0, 3, 9)
     search = {"width": 2, "max_length": 3, "sos": 1, "eos": 2}
     assert beam_search(model, WORDS[:0], **search).words.shape == (0, 1)
     for words in (WORDS[:, :0], WORDS.float(), torch.tensor([[0, 1, 2]])):
         with pytest.raises(ValueError, match="src"):
             beam_search(model, words, **search)
-
-
-@pytest.mark.parametrize("cell", ["own", "builtin"])
-def test_the_classifier_of_sentences(cell: str) -> None:
-    model = BiLSTMClassifier(10, 4, 3, cell=cell).eval()  # type: ignore[arg-type]
-    assert model(WORDS[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("gradients", [True, False])
@@ -139,3 +138,19 @@ def test_a_guard_names_the_argument_what_was_expected_and_what_came() -> None:
         expect("A", torch.zeros(2, 4), "N N")
     with pytest.raises(ValueError, match="h must be a tensor, but is a list"):
         expect("h", [1, 2], "N")
+
+
+DEFAULTS = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("path", "expected"), DEFAULTS.items())
+def test_defaults_are_those_of_the_recorded_trainings(path: str, expected: str) -> None:
+    module, _, name = path.partition(".")
+    built = getattr(import_module(f"coursework.models.{module}"), name)
+    defaults = {k: p.default for k, p in inspect.signature(built).parameters.items()}
+    said = (
+        f"{k}={getattr(value, '__name__', repr(value))}"
+        for k, value in defaults.items()
+        if value is not inspect.Parameter.empty
+    )
+    assert ", ".join(said) == expected

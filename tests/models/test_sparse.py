@@ -4,9 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from parity import PROPERTY, assert_all_same, assert_same, gradients, normal, random_graph, refused
+from parity import assert_parity, assert_same, gradients, normal, random_graph
 from torch import Tensor
 
 from coursework.models import sparse as sparse_module
@@ -22,6 +20,7 @@ from coursework.models.sparse import (
     simple,
     sparse_csr,
 )
+from properties import SEED, every, refused
 
 HAND = torch.tensor([[0, 2, 1, 3], [1, 1, 0, 3]])
 LAYOUTS = pytest.mark.parametrize("form", [Tensor.to_sparse_csr, Tensor.to_sparse_coo])
@@ -119,8 +118,7 @@ def test_stored_zeros_are_no_edges_and_narrow_ids_are_widened(coo: bool) -> None
     assert (edges.tolist(), weights.tolist()) == ([[0], [1]], [4.0])
 
 
-@PROPERTY
-@given(n=st.integers(1, 8), edges=st.integers(0, 30), seed=st.integers(0, 2**16))
+@every(n=(1, 8), edges=(0, 30), seed=SEED)
 def test_matrix_and_edge_list_agree(n: int, edges: int, seed: int) -> None:
     edge_index, x = random_graph(n, edges, seed), normal(n, 3, seed=seed)
     matrix = adjacency(edge_index, n).double()
@@ -142,15 +140,11 @@ def test_products_with_a_matrix_that_was_rounded(half: torch.dtype, form: Form) 
 def test_a_matrix_that_is_learned_gets_its_gradient() -> None:
     a, b = normal(4, 4), normal(4, 3)
     learned, dense = a.to_sparse_csr().requires_grad_(), a.clone().requires_grad_()
-    (found,), (expected,) = (
-        gradients(multiply(learned, b), [learned]),
-        gradients(dense @ b, [dense]),
-    )
-    assert_same(found.to_dense(), expected)
+    (found,) = gradients(multiply(learned, b), [learned])
+    assert_same((found.to_dense(),), gradients(dense @ b, [dense]))
 
 
-@PROPERTY
-@given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 40), st.integers(0, 99))
+@every(n=(1, 12), m=(1, 9), entries=(0, 40), seed=(0, 99))
 def test_gradient_of_a_sparse_product_is_that_of_the_dense_one(
     n: int, m: int, entries: int, seed: int
 ) -> None:
@@ -159,7 +153,7 @@ def test_gradient_of_a_sparse_product_is_that_of_the_dense_one(
     a = sparse_csr(row, column, normal(entries, seed=seed), (n, m))
     b = normal(m, 3, seed=1).requires_grad_()
     for _ in range(2):  # the second time from what the first one kept
-        assert_all_same(gradients(multiply(a, b), [b]), gradients(a.to_dense() @ b, [b]))
+        assert_parity(multiply(a, b), a.to_dense() @ b, [b])
 
 
 def test_the_transposition_has_the_form_of_a_matrix() -> None:
@@ -186,9 +180,7 @@ def test_the_transposition_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_linear_layer_takes_sparse_features(form: Form, bias: bool) -> None:
     dense = normal(6, 5) * (normal(6, 5, seed=1) > 0)
     sparse, linear = form(dense), FeatureLinear(5, 3, bias=bias).double()
-    assert_same(linear(sparse), linear(dense))
-    found, expected = (gradients(linear(x), [linear.weight]) for x in (sparse, dense))
-    assert_all_same(found, expected)
+    assert_parity(linear(sparse), linear(dense), [linear.weight])
 
 
 def test_only_sparse_features_meet_the_sparse_product(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +210,4 @@ def test_dropped_features_keep_their_own_values_in_the_backward_pass() -> None:
     first, second = (feature_dropout(x, 0.5, True) for _ in range(2))
     assert not torch.equal(first.to_dense(), second.to_dense())
     for dropped in (first, second):
-        assert_all_same(
-            gradients(multiply(dropped, b), [b]), gradients(dropped.to_dense() @ b, [b])
-        )
+        assert_parity(multiply(dropped, b), dropped.to_dense() @ b, [b])

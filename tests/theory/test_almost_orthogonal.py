@@ -4,18 +4,14 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from coursework.theory import almost_orthogonal as ao
-
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+from properties import SEED, every, refused
 
 T_MIN = math.log(4.0)  # from here on the constant 1/2 is good enough
 
 
-@QUICK
-@given(st.integers(1, 60), st.integers(2, 30), st.integers(0, 2**31), st.floats(0.5, 1.5))
+@every((1, 60), (2, 30), SEED, (0.5, 1.5))
 def test_steps_hold_for_every_map(n: int, size: int, seed: int, scale: float) -> None:
     """(i) to (iii) are about any matrix: they need the measured distortion only."""
     matrix = scale * ao.gaussian_map(n, size, seed)
@@ -27,32 +23,27 @@ def test_steps_hold_for_every_map(n: int, size: int, seed: int, scale: float) ->
     assert ao.check_cosines([torch.zeros(3, 2, dtype=torch.float64)]).cases == 0
 
 
-@QUICK
-@given(st.floats(1e-3, 0.999))
+@every((1e-3, 0.999))
 def test_epsilon_serves_every_delta(delta: float) -> None:
     assert ao.check_epsilon([delta]).holds
 
 
-@QUICK
-@given(st.floats(T_MIN, 40.0))
+@every((T_MIN, 40.0))
 def test_number_of_vectors_for_every_exponent(t: float) -> None:
     assert ao.check_constants([t]).holds
 
 
-@QUICK
-@given(st.integers(1, 400), st.floats(0.01, 0.99))
+@every((1, 400), (0.01, 0.99))
 def test_hoeffding_for_every_case(n: int, delta: float) -> None:
     assert ao.check_hoeffding([(n, delta)]).holds
 
 
-@QUICK
-@given(st.floats(-30, 30))
+@every((-30.0, 30.0))
 def test_cosh_for_every_number(x: float) -> None:
     assert ao.check_cosh([x]).holds
 
 
-@QUICK
-@given(st.integers(8, 128), st.floats(0.3, 0.6), st.integers(0, 2**31))
+@every((8, 128), (0.3, 0.6), SEED)
 def test_a_set_is_found_at_every_size_that_is_promised(n: int, delta: float, seed: int) -> None:
     """The proof promises that one exists; 200 draws are enough to meet it here."""
     if ao.hoeffding_size(n, delta) > 3000:
@@ -69,12 +60,6 @@ def test_distortion_by_loops() -> None:
             ratio = float(((matrix @ (x - y)) ** 2).sum() / ((x - y) ** 2).sum())
             worst = max(worst, abs(ratio - 1.0))
     assert ao.distortion(matrix) == pytest.approx(worst)
-
-
-def test_choice_of_epsilon() -> None:
-    deltas = [0.01, 0.1, 0.5, 0.9, 0.99]
-    assert ao.check_epsilon(deltas, lambda delta: delta / (2 + delta)).holds  # the best choice
-    assert not ao.check_epsilon(deltas, lambda delta: delta / 2).holds
 
 
 @pytest.mark.parametrize(("n", "delta"), [(500, 0.5), (3000, 0.5), (2000, 0.9)])
@@ -103,7 +88,6 @@ def test_tail_by_enumeration() -> None:
 def test_more_vectors_than_dimensions() -> None:
     found = ao.draw_set(192, 0.4)
     assert found.size == 2164
-    assert ao.largest_inner_product(found.signs) / 192 <= 0.4
     assert ao.check_set(found).holds
 
 
@@ -115,14 +99,8 @@ def test_a_set_may_meet_its_bound_and_the_first_draw_counts() -> None:
     assert (easy.n, easy.delta) == (64, 0.9)
 
 
-def test_too_many_vectors_are_refused() -> None:
-    with pytest.raises(ValueError, match="no set of 200 vectors"):
-        ao.draw_set(16, 0.3, 200, draws=3)
-    with pytest.raises(ValueError, match="in 20 draws"):
-        ao.draw_set(16, 0.3, 200)
-
-
-def test_extreme_pair_needs_a_small_epsilon() -> None:
-    for epsilon in (0.0, 0.4, 1.0):
-        with pytest.raises(ValueError, match="1/3"):
-            ao.extreme_map(epsilon)
+test_wrong_arguments = refused(
+    (lambda: ao.draw_set(16, 0.3, 200, draws=3), "no set of 200 vectors"),
+    (lambda: ao.draw_set(16, 0.3, 200), "in 20 draws"),
+    *((lambda e=e: ao.extreme_map(e), "1/3") for e in (0.0, 0.4, 1.0)),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import math
 import pkgutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from coursework import theory
 from coursework.theory import claims
-from coursework.theory.checks import Check, Claim
+from coursework.theory.checks import Check, Claim, at_most, equal
 from coursework.theory.claims import CLAIMS
 
 MEASURED = Path(__file__).parent / "measured.json"
@@ -98,6 +99,24 @@ def test_rows_say_what_holds_and_what_does_not(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(claims, "CLAIMS", [replace(CLAIMS[0], options={"slope": lambda x: 1.0})])
     (wrong,) = claims.rows("1.1.1")
     assert wrong[4] == "NO"
+
+
+def test_holds_follows_from_the_numbers() -> None:
+    assert Check(0.5, 1.0).holds
+    assert Check(1.0, 1.0).holds
+    assert not Check(1.0 + 1e-9, 1.0).holds
+    assert not Check(0.0, 1.0, cases=0).holds
+
+
+@pytest.mark.parametrize("values", [[math.nan], [math.nan, 0.0], [0.0, math.nan], [math.inf], []])
+def test_what_is_no_number_and_no_case_never_hold(values: list[float]) -> None:
+    assert not at_most(values).holds
+    assert not equal(values).holds
+
+
+def test_equal_takes_both_signs() -> None:
+    assert not equal([0.0, -1e-3]).holds
+    assert equal([1e-12, -1e-12]).holds
 
 
 if __name__ == "__main__":

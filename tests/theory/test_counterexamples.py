@@ -1,7 +1,5 @@
 """The counter-examples that the answers give to errors often seen, worked out to the last number."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

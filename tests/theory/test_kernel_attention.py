@@ -1,13 +1,10 @@
 """1.3.1: attention with a kernel similarity in linear time."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from coursework.theory import kernel_attention as ka
-
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+from properties import SEED, every
 
 
 def squares(x: Tensor) -> Tensor:
@@ -15,14 +12,7 @@ def squares(x: Tensor) -> Tensor:
     return (x[:, :, None] * x[:, None, :]).flatten(1)
 
 
-@QUICK
-@given(
-    st.integers(1, 40),
-    st.integers(1, 8),
-    st.integers(1, 8),
-    st.integers(0, 2**31),
-    st.sampled_from([ka.elu_plus_one, squares]),
-)
+@every((1, 40), (1, 8), (1, 8), SEED, [ka.elu_plus_one, squares])
 def test_factored_form_equals_the_definition(
     n: int, d: int, d_v: int, seed: int, phi: ka.FeatureMap
 ) -> None:
@@ -32,8 +22,7 @@ def test_factored_form_equals_the_definition(
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
 
 
-@QUICK
-@given(st.integers(1, 24), st.integers(1, 4), st.integers(0, 2**31))
+@every((1, 24), (1, 4), SEED)
 def test_rank_is_at_most_the_number_of_features(n: int, d: int, seed: int) -> None:
     q, k, _ = ka.random_inputs(n, d, 1, seed)
     assert int(torch.linalg.matrix_rank(ka.factored_similarities(q, k))) <= d

@@ -1,16 +1,12 @@
 """1.3.2 and 1.3.3: attention of rank k in time O(nkd)."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from coursework.theory import low_rank_attention as lr
+from properties import SEED, every
 
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
-
-@QUICK
-@given(st.integers(8, 40), st.integers(1, 6), st.integers(0, 2**31))
+@every((8, 40), (1, 6), SEED)
 def test_any_matrix_of_rank_k(n: int, rank: int, seed: int) -> None:
     """The claim holds for every matrix of rank k, attention or not."""
     generator = torch.Generator().manual_seed(seed)
@@ -22,23 +18,13 @@ def test_any_matrix_of_rank_k(n: int, rank: int, seed: int) -> None:
     torch.testing.assert_close(found, matrix @ v, rtol=1e-9, atol=1e-9)
 
 
-@QUICK
-@given(st.integers(20, 40), st.integers(1, 6), st.integers(0, 2**31))
+@every((20, 40), (1, 6), SEED)
 def test_projections_for_any_scores_of_rank_k(n: int, rank: int, seed: int) -> None:
     q, k, v = lr.low_rank_scores(seed, n, rank)
     svd = lr.thin_svd(q @ k.T, rank)
     found = lr.projected_attention(q, k, v, svd.w.T, svd.w.T)
     expected = q @ k.T @ v
     assert float((found - expected).norm() / expected.norm()) < 1e-9
-
-
-def test_premise_is_met() -> None:
-    q, k, v = lr.clustered_inputs()
-    assert q.shape == k.shape == v.shape == (lr.N, lr.D)
-    assert len(k.unique(dim=0)) == lr.RANK
-    torch.testing.assert_close(
-        lr.softmax_matrix(q, k).sum(dim=1), torch.ones(lr.N, dtype=torch.float64)
-    )
 
 
 def test_other_brackets_have_the_same_value() -> None:

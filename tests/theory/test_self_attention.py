@@ -1,21 +1,17 @@
 """2(c): cost and permutation equivariance, over generated cases."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coursework.theory import self_attention as sa
 from coursework.theory.cost import measure
+from properties import SEED, every
 
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 SIZE = st.integers(1, 12)
 
 
-@QUICK
-@given(st.data(), SIZE, SIZE, SIZE, st.integers(0, 2**31))
+@every(st.data(), SIZE, SIZE, SIZE, SEED)
 def test_every_permutation(data: st.DataObject, n: int, d: int, width: int, seed: int) -> None:
     order = torch.tensor(data.draw(st.permutations(range(n))))
     x, *weights = sa.inputs(n, d, width, seed)
@@ -24,8 +20,7 @@ def test_every_permutation(data: st.DataObject, n: int, d: int, width: int, seed
     )
 
 
-@QUICK
-@given(SIZE, SIZE, SIZE)
+@every(SIZE, SIZE, SIZE)
 def test_counts_are_the_formulas_for_every_size(n: int, d: int, width: int) -> None:
     tensors = sa.inputs(n, d, width)
     first, second = measure(sa.self_attention, *tensors), measure(sa.left_to_right, *tensors)

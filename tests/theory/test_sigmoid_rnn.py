@@ -2,35 +2,27 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from coursework.theory import sigmoid_rnn
 from coursework.theory.checks import gaussian
-
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
-
-SEEDS = st.integers(0, 2**31)
+from properties import SEED, every
 
 
-@QUICK
-@given(st.integers(1, 7), st.integers(2, 6), SEEDS, st.floats(0.0, 4.0))
+@every((1, 7), (2, 6), SEED, (0.0, 4.0))
 def test_bound_holds_for_every_recurrence(dimension: int, n: int, seed: int, spread: float) -> None:
     weight, x1 = sigmoid_rnn.random_recurrence(dimension, seed, spread=spread)
     sigma = sigmoid_rnn.spectral_norm(sigmoid_rnn.jacobian(weight, x1, n))
     assert 0.0 <= sigma <= sigmoid_rnn.bound(n) * (1 + 1e-9)
 
 
-@QUICK
-@given(st.integers(1, 6), SEEDS)
+@every((1, 6), SEED)
 def test_hint_holds_for_every_pair(dimension: int, seed: int) -> None:
     a, b = gaussian(seed)(2, dimension, dimension)
     norm = sigmoid_rnn.spectral_norm
     assert norm(a @ b) <= norm(a) * norm(b) * (1 + 1e-9)
 
 
-@QUICK
-@given(st.integers(1, 6), st.integers(2, 6), SEEDS, st.floats(0.05, 8.0))
+@every((1, 6), (2, 6), SEED, (0.05, 8.0))
 def test_chain_rule_for_every_recurrence(dimension: int, n: int, seed: int, sigma: float) -> None:
     """The product does not need the premise: any sigma_max(W)."""
     weight, x1 = sigmoid_rnn.random_recurrence(dimension, seed, sigma=sigma)
@@ -42,15 +34,13 @@ def test_chain_rule_for_every_recurrence(dimension: int, n: int, seed: int, sigm
     )
 
 
-@QUICK
-@given(st.floats(-700, 700))
+@every((-700.0, 700.0))
 def test_slope_for_every_input(z: float) -> None:
     s = float(torch.sigmoid(torch.tensor(z, dtype=torch.float64)))
     assert 0.0 <= s * (1.0 - s) <= 0.25
 
 
-@QUICK
-@given(st.integers(2, 9), st.integers(2, 20))
+@every((2, 9), (2, 20))
 def test_tight_example_attains_the_bound(dimension: int, n: int) -> None:
     assert sigmoid_rnn.check_tight(n=n, dimension=dimension).holds
     weight, _ = sigmoid_rnn.tight_example(dimension)

@@ -1,22 +1,19 @@
 """2(b): attention and kernels, over generated cases."""
 
-from __future__ import annotations
-
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from coursework.theory import similarity
 from coursework.theory.checks import gaussian
+from properties import SEED, every
 
-QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
-
-@QUICK
-@given(
-    st.integers(1, 12), st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31),
-    st.floats(0.01, 3.0),
-)  # fmt: skip
+@every(
+    (1, 12),
+    (1, 12),
+    (1, 9),
+    SEED,
+    (0.01, 3.0),
+)
 def test_bridge_for_all_queries_and_keys(n: int, m: int, d: int, seed: int, scale: float) -> None:
     q = scale * gaussian(seed)(n, d)
     k = scale * gaussian(seed + 1)(m, d)
@@ -25,8 +22,7 @@ def test_bridge_for_all_queries_and_keys(n: int, m: int, d: int, seed: int, scal
     )
 
 
-@QUICK
-@given(st.integers(2, 20), st.integers(1, 9), st.integers(0, 2**31))
+@every((2, 20), (1, 9), SEED)
 def test_kernels_have_no_negative_eigenvalue(n: int, d: int, seed: int) -> None:
     x = gaussian(seed)(n, d)
     for gram in (similarity.rbf_kernel(x), similarity.exponential_kernel(x)):
@@ -34,8 +30,7 @@ def test_kernels_have_no_negative_eigenvalue(n: int, d: int, seed: int) -> None:
         assert float(eigenvalues.min()) > -1e-12 * float(eigenvalues.max())
 
 
-@QUICK
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**31))
+@every((1, 12), (1, 12), (1, 9), SEED)
 def test_keys_of_equal_norm_need_no_weights(n: int, m: int, d: int, seed: int) -> None:
     q = gaussian(seed)(n, d)
     k = similarity.on_a_sphere(gaussian(seed + 1)(m, d))

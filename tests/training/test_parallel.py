@@ -40,11 +40,10 @@ def test_a_missing_package_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPat
         [*parallel.map_seeds(_square, [1], jobs=1, backend="dask")]
 
 
-def test_train_with_jobs_is_train_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COURSEWORK_CACHE", str(tmp_path))
+def test_train_with_jobs_is_train_without(
+    standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COURSEWORK_BUILD", str(tmp_path))
-    monkeypatch.setenv("COURSEWORK_OFFLINE", "1")
-    monkeypatch.delenv("COURSEWORK_DATA", raising=False)
     options = ["train", "cora", "--seeds", "2", "--set", "models=gcn", "--set", "epochs_long=none"]
     values = []
     for more in ([], ["--jobs", "2"]):
