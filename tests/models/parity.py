@@ -1,6 +1,6 @@
-"""What the tests of the models share: tensors, comparisons, short trainings."""
+"""What the tests of the models share: tensors, graphs, sentences, comparisons."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,8 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from coursework.models.beam_search import beam_search
 
 TOLERANCE = {torch.float32: (5e-6, 2e-5), torch.float64: (1e-12, 1e-12)}  # outputs, gradients
 DTYPES = pytest.mark.parametrize("dtype", TOLERANCE)
@@ -59,17 +57,6 @@ def words(vocabulary: int, *lengths: int, seed: int = 0) -> Tensor:
     return tokens.masked_fill(padding_mask(*lengths), 0)
 
 
-def train(model: nn.Module, loss: Callable[[], Tensor], steps: int, lr: float) -> float:
-    """The loss before the last of some steps of Adam."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
-    for _ in range(steps):
-        value = loss()
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-    return value.item()
-
-
 def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:
     """Distinct directed edges, self-loops possible."""
     generator = torch.Generator().manual_seed(seed)
@@ -112,16 +99,3 @@ def check_steps(model: Any, state: Any, src: Tensor) -> None:
         assert_same(state.step(tgt[:, t]), whole[:, t])
     state.select(rows)
     assert_same(state.step(tgt[rows, 3]), whole[rows, 3])
-
-
-def check_overfit(model: Any, steps: int, lr: float) -> None:
-    src, out = words(11, 5, 4, 3), words(13, 5, 3, 4)
-    out[torch.arange(3), torch.tensor([4, 2, 3])] = 2  # the end word
-    tgt = F.pad(out, (1, 0), value=1)[:, :-1]
-
-    def loss() -> Tensor:
-        return F.cross_entropy(model(src, tgt).flatten(0, 1), out.flatten(), ignore_index=0)
-
-    assert train(model, loss, steps, lr) < 0.05
-    found = beam_search(model.eval(), src, width=1, max_length=5, sos=1, eos=2)
-    assert torch.equal(found.words, out)

@@ -8,15 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from parity import (
-    DTYPES,
-    TOLERANCE,
-    assert_parity,
-    assert_same,
-    gradients,
-    normal,
-    padding_mask,
-)  # fmt: skip
+from parity import DTYPES, TOLERANCE, assert_parity, assert_same, gradients, normal, padding_mask
 from torch import Tensor, nn
 
 from coursework.models.attention import (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hypothesis import strategies as st
-from parity import assert_parity, assert_same, train, words
+from parity import assert_parity, assert_same, words
 from torch import nn
 
 from coursework.models.bilstm import BiLSTMClassifier
@@ -63,7 +63,8 @@ def test_classifier_pools_what_it_says(layers: int) -> None:
     expected = torch.cat(
         [states[0].amax(0), states[0].mean(0), states[0, -1, :6], states[0, 0, 6:]]
     )
-    assert_same(model.pool(embedded, torch.tensor([5]))[0], expected)
+    found = model.pool(embedded, torch.tensor([5]))[0]
+    assert_parity(found, expected, [*model.lstm.parameters()])
 
 
 def test_classifier_survives_an_empty_sentence() -> None:
@@ -80,14 +81,6 @@ def test_classifier_starts_from_pretrained_vectors() -> None:
     assert model.embedding.projection is None
     narrow = BiLSTMClassifier(30, 4, 6, pretrained=torch.randn(30, 3))
     assert narrow(words(30, 4)).shape == (1,)
-
-
-def test_classifier_overfits_one_batch() -> None:
-    torch.manual_seed(0)
-    model = BiLSTMClassifier(30, 8, 8, dropout=0.0)
-    tokens, labels = words(30, 5, 3, 4, 5), torch.tensor([1.0, 0.0, 0.0, 1.0])
-    loss = nn.functional.binary_cross_entropy_with_logits
-    assert train(model, lambda: loss(model(tokens), labels), 30, 0.03) < 0.01
 
 
 TOKENS, MODEL = words(30, 3), BiLSTMClassifier(30, 4, 6)

@@ -115,18 +115,6 @@ def test_network_hands_its_options_on() -> None:
         assert (part.bias, part.message_dropout, len(part.a_l)) == (None, 0.0, part.n_heads)
 
 
-def test_a_shared_vector_is_the_linear_layer_of_the_assignment() -> None:
-    own = layer(5, 6, 3, share_attention=True)
-    assert own.a_l.numel() + own.a_r.numel() == 2 * own.n_hidden
-    full = layer(5, 6, 3)
-    full.W.load_state_dict(own.W.state_dict())
-    with torch.no_grad():
-        full.a_l.copy_(own.a_l.expand(3, -1))
-        full.a_r.copy_(own.a_r.expand(3, -1))
-    edge_index = random_graph(9, 30)
-    assert_same(full(normal(9, 5), edge_index), own(normal(9, 5), edge_index))
-
-
 def test_edges_of_drops_stored_zeros() -> None:
     sparse = torch.sparse_coo_tensor(
         torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, 0.0]), (3, 3), check_invariants=True

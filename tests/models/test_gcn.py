@@ -4,15 +4,7 @@ import copy
 
 import pytest
 import torch
-from parity import (
-    assert_parity,
-    assert_same,
-    double,
-    gradients,
-    normal,
-    random_graph,
-    undirected,
-)
+from parity import assert_parity, assert_same, double, gradients, normal, random_graph, undirected
 from torch import Tensor
 
 from coursework.models.gcn import (
@@ -242,7 +234,6 @@ def test_grand_is_its_equation_and_without_randomness_so_are_all_views() -> None
 
 
 def test_dropping_nodes_keeps_the_mean_signal() -> None:
-    """Whole rows go, and the rest is scaled so that the expectation is the undropped network's."""
     torch.manual_seed(0)
     model = GRAND(4, 4, 4, order=0, dropnode=0.3, input_dropout=0.0, dropout=0.0).double()
     with torch.no_grad():

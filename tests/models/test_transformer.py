@@ -3,23 +3,11 @@
 import math
 from typing import Any
 
+import parity
 import pytest
 import torch
 from hypothesis import strategies as st
-from parity import (
-    DTYPES,
-    TOLERANCE,
-    assert_parity,
-    assert_same,
-    check_future,
-    check_overfit,
-    check_padding,
-    check_steps,
-    gradients,
-    normal,
-    padding_mask,
-    words,
-)  # fmt: skip
+from parity import assert_parity, assert_same, gradients, normal, padding_mask, words
 from torch import Tensor, nn
 
 from coursework.models.attention import causal_mask
@@ -99,7 +87,7 @@ def assert_layers_agree(
     own: Any, reference: Any, results: list[Tensor], inputs: list[Tensor]
 ) -> None:
     """Equal outputs, gradients of inputs and of all parameters, and weights that move back."""
-    atol = TOLERANCE[results[0].dtype]
+    atol = parity.TOLERANCE[results[0].dtype]
     assert_parity(*results, inputs, atol=atol)
     mine, theirs = (
         dict(zip(module.state_dict(), gradients(y, [*module.parameters()]), strict=True))
@@ -116,7 +104,7 @@ def assert_layers_agree(
 @OPTIONS
 @pytest.mark.parametrize("padded", BOTH)
 @pytest.mark.parametrize("kind", ["none", "boolean", "float", "float with -inf", "causal"])
-@DTYPES
+@parity.DTYPES
 def test_encoder_layer_matches_pytorch(
     kind: str, padded: bool, activation: str, norm_first: bool, bias: bool, fused: bool,
     dtype: torch.dtype,
@@ -140,7 +128,7 @@ def test_encoder_layer_matches_pytorch(
 @FUSED
 @OPTIONS
 @pytest.mark.parametrize("kind", ["padding", "boolean", "float", "float with -inf"])
-@DTYPES
+@parity.DTYPES
 def test_decoder_layer_matches_pytorch(
     kind: str, activation: str, norm_first: bool, bias: bool, fused: bool, dtype: torch.dtype
 ) -> None:
@@ -201,12 +189,12 @@ def small(**options: object) -> Transformer:
 def test_padding_changes_nothing(
     lengths: list[int], extra: int, norm_first: bool, fused: bool, seed: int
 ) -> None:
-    check_padding(small(norm_first=norm_first, fused=fused), lengths, extra, seed)
+    parity.check_padding(small(norm_first=norm_first, fused=fused), lengths, extra, seed)
 
 
 @every(steps=(2, 6), cut=(1, 5), seed=SEED)
 def test_the_future_has_no_influence(steps: int, cut: int, seed: int) -> None:
-    check_future(small(), steps, cut, seed)
+    parity.check_future(small(), steps, cut, seed)
 
 
 def test_weights_start_as_the_paper_and_pytorch_have_them() -> None:
@@ -219,7 +207,6 @@ def test_weights_start_as_the_paper_and_pytorch_have_them() -> None:
 
 
 def test_words_are_scaled_and_numbered_before_the_layers() -> None:
-    """Section 3.4: the embedding times the root of the width, then the positions."""
     model = small()
     src, tgt = words(11, 5, 3), words(13, 4, 4)
     memory, mask = model.encode(src)
@@ -228,7 +215,7 @@ def test_words_are_scaled_and_numbered_before_the_layers() -> None:
     assert torch.equal(mask, src == 0)
     y = model.tgt_embedding(tgt) * math.sqrt(D) + model.position.encoding[:4]
     hidden = model.decoder(y, memory, memory_key_padding_mask=src == 0)
-    assert_same(model(src, tgt), model.logits(hidden))
+    assert_parity(model(src, tgt), model.logits(hidden), [*model.parameters()])
     assert model.encode(words(11, 4, 4))[1] is None
 
 
@@ -242,7 +229,7 @@ def test_words_one_by_one_are_the_whole_sentence(
     state = model.start(src, cached)
     assert (state.caches is None) == (not cached)
     assert (state.padding is None) == (lengths == (4, 4))
-    check_steps(model, state, src)
+    parity.check_steps(model, state, src)
 
 
 @pytest.mark.parametrize("share", BOTH)
@@ -266,11 +253,6 @@ def test_pretrained_vectors_of_another_width() -> None:
     logits.sum().backward()
     assert logits.shape == (1, 3, 13)
     assert model.src_embedding.projection.weight.grad is not None
-
-
-def test_overfits_one_batch() -> None:
-    torch.manual_seed(0)
-    check_overfit(Transformer(11, 13, 16, 2, 1, 1, 32, dropout=0.0), 80, 0.01)
 
 
 def layer(**options: object) -> nn.TransformerEncoderLayer:

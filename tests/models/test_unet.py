@@ -1,5 +1,7 @@
 """The U-Net: against a construction from plain layers, any size, and the skip connections."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -116,29 +118,7 @@ def test_any_size_is_padded_and_cut_back(height: int, width: int) -> None:
     assert_same(output, model(padded)[:, :, :height, :width])
 
 
-def test_gradient_reaches_the_features_past_zeroed_skips_by_the_pooling_only() -> None:
-    for disable in (True, False):
-        model = small(disable_skip_connections=disable).double().eval()
-        features: list[Tensor] = []
-
-        def keep(_: nn.Module, __: object, output: Tensor, kept: list[Tensor] = features) -> None:
-            output.retain_grad()
-            kept.append(output)
-
-        for down in model.downs:
-            down.block.register_forward_hook(keep)
-        model(torch.randn(1, 1, 8, 8, dtype=torch.float64)).sin().sum().backward()
-        assert len(features) == 2
-        for feature in features:
-            _, winners = F.max_pool2d(feature, 2, return_indices=True)
-            through_pool = torch.zeros_like(feature).flatten(2)
-            through_pool.scatter_(2, winners.flatten(2), 1.0)
-            elsewhere = feature.grad.flatten(2)[through_pool == 0]
-            assert (elsewhere.abs().max() == 0) == disable
-
-
 def test_a_network_with_skips_can_be_the_one_without() -> None:
-    """Their weights for the skip channels get no gradient without skips, and are zero in the other."""
     without, embedded = small(disable_skip_connections=True).double(), small().double()
     x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
     expected = without(x)
@@ -155,10 +135,9 @@ def test_values_of_the_skip_path_do_not_matter_once_zeroed() -> None:
     up = small(disable_skip_connections=True).eval()
     x = torch.randn(1, 1, 8, 8)
     expected = up(x)
-    down_forward = Down.forward
 
-    def broken(self: Down, x: Tensor) -> tuple[Tensor, Tensor]:
-        pooled, skip = down_forward(self, x)
+    def broken(self: Down, x: Tensor, forward: Any = Down.forward) -> tuple[Tensor, Tensor]:
+        pooled, skip = forward(self, x)
         return pooled, skip * float("nan")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -199,8 +178,6 @@ def test_an_image_is_judged_alone_in_eval_mode() -> None:
         together = model(batch)
         for i in range(5):
             assert_same(model(batch[i : i + 1])[0], together[i])
-        order = [3, 1, 4, 0, 2]
-        assert_same(model(batch[order]), together[order])
         model.train()  # batch statistics: here the others do matter
         assert not torch.allclose(model(batch)[:1], model(batch[:1]))
 

@@ -41,7 +41,6 @@ def test_one_head_for_every_kernel_without_negative_weights(
 
 @every(TOKENS, kernel_of(st.one_of(WEIGHT, st.floats(-10.0, -0.01))))
 def test_two_heads_for_every_kernel(x: torch.Tensor, kernel: torch.Tensor) -> None:
-    """The kernel of zeros included."""
     found = ca.signed_convolution(x, kernel)
     torch.testing.assert_close(found, ca.convolution(x, kernel), rtol=1e-9, atol=1e-9)
 
@@ -53,7 +52,6 @@ SMALL = (-5.0, 5.0)
 def test_no_single_head_has_weights_of_both_signs(
     bias: list[float], w_q: float, w_k: float, w_v: float, elsewhere: float
 ) -> None:
-    """The step of the proof, for any head: on unit inputs its outputs have the sign of W_V."""
     head = ca.HeadParameters(
         w_v, dict(zip((-1, 0, 1), bias, strict=True)), elsewhere, w_q=w_q, w_k=w_k
     )

@@ -29,7 +29,6 @@ def test_rank_is_at_most_the_number_of_features(n: int, d: int, seed: int) -> No
 
 
 def test_definition_by_loops() -> None:
-    """The vectorised definition against the sums of the question, written out."""
     q, k, v = ka.random_inputs(5, 3, 2)
     found = ka.quadratic(q, k, v, ka.elu_plus_one)
     for i in range(5):

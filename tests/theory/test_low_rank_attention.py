@@ -8,7 +8,6 @@ from properties import SEED, every
 
 @every((8, 40), (1, 6), SEED)
 def test_any_matrix_of_rank_k(n: int, rank: int, seed: int) -> None:
-    """The claim holds for every matrix of rank k, attention or not."""
     generator = torch.Generator().manual_seed(seed)
     left, right, v = (
         torch.randn(n, width, generator=generator, dtype=torch.float64) for width in (rank, rank, 5)

@@ -17,7 +17,6 @@ TOKENS = st.lists(
 
 @every(TOKENS, (0, 6), ["first", "last", "mean"])
 def test_answer_for_every_sequence(x: torch.Tensor, k: int, ties: pa.TieRule) -> None:
-    """Any real values, any window (also wider than the sequence), any rule for ties."""
     expected = [max(x[max(0, i - k) : i + k + 1].tolist()) for i in range(len(x))]
     found = pa.hard_attention(pa.constant_query_scores(x, k), x, ties)
     assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)

@@ -47,7 +47,6 @@ def test_one_weight_that_is_not_positive_kills_the_chain(weights: torch.Tensor, 
 
 @every(st.one_of(CHAINS, OPEN_CHAINS), (-10.0, 10.0), (-10.0, 10.0))
 def test_lipschitz_for_every_chain_and_pair(weights: torch.Tensor, x: float, y: float) -> None:
-    """Kinks included: x, y and the segment between them may hold 0."""
     values = relu_chain.forward(weights, torch.tensor([x, y], dtype=torch.float64))
     allowed = relu_chain.gradient_bound(weights) * abs(x - y)
     assert float((values[0] - values[1]).abs()) <= allowed * (1 + 1e-9) + 1e-12 * float(
@@ -77,7 +76,6 @@ def test_neither_is_necessary(name: str, behaviour: str) -> None:
 
 
 def test_at_the_kink_the_derivative_is_zero() -> None:
-    """As PyTorch takes it; the closed form and the slope follow."""
     weights = torch.tensor([2.0, 3.0], dtype=torch.float64)
     assert relu_chain.gradient(weights, 0.0) == relu_chain.gradient_formula(weights, 0.0) == 0.0
 

@@ -24,7 +24,6 @@ def test_hint_holds_for_every_pair(dimension: int, seed: int) -> None:
 
 @every((1, 6), (2, 6), SEED, (0.05, 8.0))
 def test_chain_rule_for_every_recurrence(dimension: int, n: int, seed: int, sigma: float) -> None:
-    """The product does not need the premise: any sigma_max(W)."""
     weight, x1 = sigmoid_rnn.random_recurrence(dimension, seed, sigma=sigma)
     torch.testing.assert_close(
         sigmoid_rnn.jacobian_product(weight, x1, n),

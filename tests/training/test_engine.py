@@ -72,8 +72,9 @@ def test_same_seed_same_result_other_seed_other_result() -> None:
     assert not same(a, c)
 
 
-@pytest.mark.parametrize("die_at", [1, 4, 7, 8, 15, 22, 28])
-@pytest.mark.parametrize("broken", [True, False])
+@pytest.mark.parametrize(
+    ("die_at", "broken"), [*((step, False) for step in (1, 4, 7, 8, 15, 22, 28)), (20, True)]
+)
 def test_killed_and_resumed_is_the_same_bit_for_bit(
     tmp_path: Path, die_at: int, broken: bool
 ) -> None:
@@ -81,13 +82,12 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     with pytest.raises(Interrupted):
         regression(run_dir=tmp_path, checkpoint_seconds=0.0, die_at=die_at)
     last = tmp_path / "last.pt"
-    if broken and last.exists():  # then from the one before
+    if broken:  # then from the one before
         last.write_bytes(last.read_bytes()[:-100])
     resumed, again = regression(run_dir=tmp_path, resume=True)
     assert same(whole, resumed)
     assert losses(fit) == losses(again)
-    if not broken:  # nothing was saved before the first step
-        assert (again.resumed_from is None) == (die_at <= 2)
+    assert (again.resumed_from is None) == (die_at <= 2)  # nothing was saved before the first step
 
 
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -172,11 +172,6 @@ def test_lazy_batches_are_made_when_asked_for_and_know_their_rows() -> None:
     assert (len(lazy), made) == (3, [])
     assert (lazy[1], lazy[1:][1], made) == (1, 1, [[2], [3]])
     assert lazy.rows(0) == [0, 1]
-
-
-def test_unknown_monitor_is_named() -> None:
-    with pytest.raises(ConfigError, match="monitor is 'accuracy', but validation yields loss"):
-        regression(dataclasses.replace(PLAN, monitor="accuracy"))
 
 
 def test_empty_training_set() -> None:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from processes import HERE, environment
+from given import HERE, environment
 
 sys.path.insert(0, str(HERE.parent / "data"))  # local_server
-
-_spec = importlib.util.spec_from_file_location(
-    "data_fixtures", HERE.parent / "data" / "conftest.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-_data = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_data)
-server, online, dataset = _data.server, _data.online, _data.dataset
+_data = runpy.run_path(str(HERE.parent / "data" / "conftest.py"))
+server, online, dataset = (_data[name] for name in ("server", "online", "dataset"))
 
 Answers = list[dict[str, Any]]
 

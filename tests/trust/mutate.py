@@ -26,19 +26,17 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 EXPLAINED, RECORD = (Path(__file__).with_name(name) for name in ("survivors.json", "MUTATION.md"))
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """What of a module is mutated, and what is to notice it."""
 
     tests: tuple[str, ...]  # arguments of pytest: the module's own tests
@@ -73,9 +71,6 @@ def explained() -> dict[tuple[str, str, str], str]:
     return {tuple(row): why for why, rows in reasons.items() for row in rows}
 
 
-UNWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"
-"""What is imported already cannot be rewritten by pytest, which warns of it."""
-
 SWAPS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.MatMult: ast.Mult, ast.BitAnd: ast.BitOr,
@@ -85,10 +80,7 @@ SWAPS: dict[type, type] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change: where, and what."""
-
+class Mutant(NamedTuple):
     line: int
     what: str
     tree: ast.Module
@@ -181,11 +173,9 @@ class Order:
         self.noticed, self.failed = noticed, ""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Sort; equal ones stay in the order of the file."""
         items.sort(key=lambda item: -self.noticed[item.nodeid])
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Remember which one failed."""
         if report.failed:
             self.failed = report.nodeid
 
@@ -199,7 +189,9 @@ def _run(module: str, tests: Sequence[str], code: CodeType | None, order: Order)
         sys.meta_path.insert(0, Finder(module, code))
     import pytest
 
-    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", UNWRITTEN]
+    # what is imported already cannot be rewritten by pytest, which warns of it
+    known = "ignore::pytest.PytestAssertRewriteWarning"
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-W", known]
     try:
         return pytest.main([*options, *tests], plugins=[order]) == 0
     except BaseException:  # a mutant may do anything
@@ -289,34 +281,24 @@ def examine(name: str, target: Target, jobs: int) -> dict[str, Any]:
 
 def document(found: Mapping[str, Any]) -> str:
     """The outcome as a page: a table of modules, the survivors and why nothing notices them."""
+    from jinja2 import Template
+
     from coursework.report import store  # not before the last mutant has been tried
 
-    known, run = explained(), store.provenance()
-    machine, versions = run["machine"], run["versions"]
-    tried, killed, seconds = (
-        sum(item[key] for item in found.values()) for key in ("tried", "killed", "seconds")
-    )
-    lines = [
-        "# Mutation testing", "",
-        "Written by `python tests/trust/mutate.py --record`; not edited by hand, but for the reasons, which",
-        "are in `survivors.json`. One thing of a module is changed at a time; its tests are to notice.", "",
-        f"**{killed} of {tried} mutants noticed ({killed / tried:.1%})**, in {seconds / 60:.0f} minutes.", "",
-        f"Commit `{run['commit'][:7]}`, Python {versions['python']}, torch {versions['torch']}, "
-        f"{machine['cores']} cores of {machine['processor']}.", "",
-        "| module | mutants | noticed | share |", "|---|---:|---:|---:|",
-    ]  # fmt: skip
+    known = explained()
     reasons: dict[str, list[str]] = {}
     for name, item in found.items():
-        share = item["killed"] / item["tried"]
-        lines.append(f"| {name} | {item['tried']} | {item['killed']} | {share:.0%} |")
         for _, code, what in item["survivors"]:
             why = known.get((name, code, what), "Not explained")
             short = name.removeprefix("coursework.")
             reasons.setdefault(why, []).append(f"* {short}: {what}: `{code}`")
-    lines += ["", "## Survivors"]
-    for why in sorted(reasons, key=lambda w: (w not in known.values(), -len(reasons[w]))):
-        lines += ["", f"**{why}**", "", *reasons[why]]
-    return "\n".join(lines) + "\n"
+    order = sorted(reasons, key=lambda why: (why not in known.values(), -len(reasons[why])))
+    sums = {
+        key: sum(item[key] for item in found.values()) for key in ("tried", "killed", "seconds")
+    }
+    template = Template(RECORD.with_suffix(".md.j2").read_text(encoding="utf-8"), trim_blocks=True)
+    survivors = {why: reasons[why] for why in order}
+    return template.render(found=found, survivors=survivors, run=store.provenance(), **sums)
 
 
 def main() -> int:

@@ -34,8 +34,6 @@ list) are noticed by the test beside them.
 
 
 class Planted(NamedTuple):
-    """A mistake."""
-
     promise: str
     path: Path  # of the module
     words: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 
 import mutate
 import pytest
@@ -34,7 +35,11 @@ def test_only_the_functions_that_are_asked_for() -> None:
 
 
 def test_every_target_has_tests_and_something_to_change() -> None:
-    for name, target in mutate.targets().items():
+    targets = mutate.targets()
+    for folder in ("models", "theory"):
+        for path in (mutate.SOURCE / "coursework" / folder).glob("[!_]*.py"):
+            assert f"coursework.{folder}.{path.stem}" in targets
+    for name, target in targets.items():
         source = mutate.source_of(name).read_text(encoding="utf-8")
         for tests in (target.tests, target.also):
             assert all((mutate.ROOT / file).is_file() for file in tests[:1])
@@ -43,24 +48,15 @@ def test_every_target_has_tests_and_something_to_change() -> None:
             assert next(mutate.mutants(source, wanted), None) is not None, (name, function)
 
 
-def test_every_model_and_theory_module_is_a_target() -> None:
-    for folder in ("models", "theory"):
-        for path in (mutate.SOURCE / "coursework" / folder).glob("[!_]*.py"):
-            assert f"coursework.{folder}.{path.stem}" in mutate.targets()
-
-
 def test_every_explained_survivor_is_still_a_mutant() -> None:
-    found: dict[str, set[tuple[str, str]]] = {}
+    @functools.cache
+    def known(module: str) -> set[tuple[str, str]]:
+        source = mutate.source_of(module).read_text(encoding="utf-8")
+        found = mutate.changes(ast.parse(source), mutate.targets()[module].functions)
+        return {(source.splitlines()[line - 1].strip(), what) for _, line, what, _ in found}
+
     for module, code, what in mutate.explained():
-        if module not in found:
-            source = mutate.source_of(module).read_text(encoding="utf-8")
-            lines = source.splitlines()
-            functions = mutate.targets()[module].functions
-            found[module] = {
-                (lines[line - 1].strip(), what)
-                for _, line, what, _ in mutate.changes(ast.parse(source), functions)
-            }
-        assert (code, what) in found[module], (module, code, what)
+        assert (code, what) in known(module), (module, code, what)
 
 
 def test_survivors_and_their_reasons_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:

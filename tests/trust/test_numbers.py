@@ -11,7 +11,6 @@ import functools
 import json
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -32,12 +31,13 @@ TYPED = tomllib.loads((ROOT / "tests" / "typed_numbers.toml").read_text(encoding
 
 def prose(markdown: str) -> str:
     """Without code, mathematics, addresses and quoted questions."""
-    text = re.sub(r"```.*?```", " ", markdown, flags=re.DOTALL)
-    text = re.sub(r"`[^`]*`", " ", text)
-    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
-    text = re.sub(r"\$[^$\n]*\$", " ", text)
-    text = re.sub(r"\]\([^)\s]*\)|https?://\S+|arXiv:\S+", " ", text)
-    return re.sub(r"^>.*$", " ", text, flags=re.MULTILINE)
+    left_out = (
+        r"(?s:```.*?```)", r"`[^`]*`", r"(?s:\$\$.*?\$\$)", r"\$[^$\n]*\$",
+        r"\]\([^)\s]*\)|https?://\S+|arXiv:\S+", r"(?m:^>.*$)",
+    )  # fmt: skip
+    for pattern in left_out:
+        markdown = re.sub(pattern, " ", markdown)
+    return markdown
 
 
 def numbers_in(value: Any) -> set[float]:
@@ -46,8 +46,14 @@ def numbers_in(value: Any) -> set[float]:
         return set()
     if isinstance(value, int | float):
         return {float(value)}
-    items = list(value.values()) if isinstance(value, dict) else list(value)
+    items = value.values() if isinstance(value, dict) else value
     return set().union(*map(numbers_in, items)) if len(items) < 40 else set()
+
+
+@functools.cache
+def recorded() -> dict[str, Any]:
+    paths = (ROOT / "writeup" / "results").glob("*.json")
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)}
 
 
 @functools.cache
@@ -57,16 +63,14 @@ def sourced() -> frozenset[float]:
     for name in base.EXPERIMENTS:
         for config in base.get(name).PRESETS.values():
             found |= numbers_in(base.as_record(config))
-    for path in sorted((ROOT / "writeup" / "results").glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+    for record in recorded().values():
         found |= numbers_in(record.get("config", {}))
         sizes = numbers_in(record.get("notes", {}))
         found |= {number for number in sizes if number >= 100 and number == int(number)}
     for facts in (*planetoid._FACTS.values(), *wikipedia._FACTS.values()):
         found |= set(map(float, facts))
     for entry in sources.REGISTRY.values():
-        for number in re.findall(r"\d[\d,]*", entry.title):
-            found.add(float(number.replace(",", "")))
+        found |= {float(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", entry.title)}
     return frozenset(found)
 
 
@@ -128,16 +132,13 @@ def test_every_exception_is_used() -> None:
 
 
 def test_seeds_and_intervals_are_recorded() -> None:
-    """Every accuracy has its interval, every comparison is paired, and the seeds are listed."""
-    for path in sorted((ROOT / "writeup" / "results").glob("*.json")):
-        if path.stem in ("headline", "bench"):
-            continue
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-        assert record["seeds"], path.name
+    for result in recorded().keys() - {"headline", "bench"}:
+        record = recorded()[result]
+        assert record["seeds"], result
         for name, metric in record["metrics"].items():
-            assert len(metric["values"]) == len(record["seeds"]), (path.name, name)
+            assert len(metric["values"]) == len(record["seeds"]), (result, name)
             if "difference" in name.split(".")[-1] and "interval" in metric:
                 how = metric["interval"]
-                assert "paired" in how or how.startswith("t, "), (path.name, name, how)
+                assert "paired" in how or how.startswith("t, "), (result, name, how)
             if re.search(r"(^|\.)test_accuracy$", name):
-                assert "low" in metric, (path.name, name)
+                assert "low" in metric, (result, name)

@@ -1,15 +1,12 @@
 """Runs small experiments in processes of their own, some of which kill themselves.
 
-``python worker.py TASKS`` reads a JSON list of tasks, runs each in a process forked from this one
-(which has imported everything and trained nothing), and prints one JSON line per task. A task is
-
-* ``experiment``, ``folder`` (the cache, so also the checkpoints), ``resume``;
-* ``kill``: the moment at which the process sends itself SIGKILL, as a share of the moments of the
-  last whole run of the experiment, or null.
-
-A moment is the begin of a step, its end, any of six places within the bytes of a checkpoint,
-either side of the two renames that put it in place, or a look at the validation part. They are
-counted, not timed, so that a failure can be repeated. Checkpoints are written after every step.
+``python worker.py TASKS`` reads a JSON list of tasks, runs each in a process forked from this one (which
+has imported everything and trained nothing), and prints one JSON line per task: ``experiment``, ``folder``
+(the cache, so also the checkpoints), ``resume``, and ``kill``: the moment at which the process sends itself
+SIGKILL, as a share of the moments of the last whole run of the experiment, or null. A moment is the begin
+of a step, its end, any of six places within the bytes of a checkpoint, either side of the two renames that
+put it in place, or a look at the validation part. They are counted, not timed, so that a failure can be
+repeated. Checkpoints are written after every step.
 """
 
 from __future__ import annotations
@@ -17,17 +14,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import given
 import lightning_fabric  # noqa: F401
-import small
 import torch
 
 import coursework  # noqa: F401
@@ -39,12 +39,12 @@ PARTS = 6
 TIMES = re.compile(r"seconds|peak_gib|resumed_from")  # what a second run cannot repeat
 
 
+@dataclass
 class Moments:
     """Counts the moments of this process, and ends it at the one that was asked for."""
 
-    def __init__(self, kill_at: int | None) -> None:
-        self.count = 0
-        self.kill_at = kill_at
+    kill_at: int | None
+    count: int = 0
 
     def __call__(self) -> None:
         self.count += 1
@@ -76,8 +76,7 @@ def watch(moments: Moments) -> None:
         step = -(-len(content) // PARTS)
         for start in range(0, len(content), step):
             file.write(content[start : start + step])
-            if moments.kill_at is not None and moments.count + 1 == moments.kill_at:
-                file.flush()
+            file.flush()
             moments()
 
     def replace(source: Any, target: Any) -> None:
@@ -108,7 +107,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     watch(moments)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     experiment = task["experiment"]
-    config = small.config_of(experiment)
+    config = given.config_of(experiment)
     result = base.train_seed(experiment, config, "quick", 0, task["resume"], log=None)
     runs = Path(task["folder"]) / "runs"
     files = {
@@ -116,8 +115,14 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
         for path in sorted(runs.rglob("*.pt"))
         if ".previous" not in path.name
     }
-    metrics = {key: value for key, value in result.metrics.items() if not TIMES.search(key)}
-    return {"metrics": metrics, "files": files, "moments": moments.count}
+    return {"metrics": digest(result.metrics), "files": files, "moments": moments.count}
+
+
+def answer(task: dict[str, Any], sender: Connection) -> None:
+    try:
+        sender.send(run(task))
+    except BaseException:  # whatever it was belongs into the answer
+        sender.send({"error": traceback.format_exc()})
 
 
 def main() -> None:
@@ -127,28 +132,21 @@ def main() -> None:
     for task in tasks:
         base.get(task["experiment"])
     whole: dict[str, int] = {}
+    fork = multiprocessing.get_context("fork")
     for task in tasks:
         task["whole"] = whole.get(task["experiment"])
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(read)
-            try:
-                answer = run(task)
-            except BaseException:  # whatever it was belongs into the answer
-                answer = {"error": traceback.format_exc()}
-            with os.fdopen(write, "w") as file:
-                json.dump(answer, file)
-            os._exit(0)
-        os.close(write)
-        with os.fdopen(read) as file:
-            text = file.read()
-        _, status = os.waitpid(child, 0)
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        answer = json.loads(text) if text else {}
-        if "moments" in answer and not task["resume"]:
-            whole[task["experiment"]] = answer["moments"]
-        print(json.dumps({"killed": killed, **answer}), flush=True)
+        receiver, sender = fork.Pipe(duplex=False)
+        process = fork.Process(target=answer, args=(task, sender))
+        process.start()
+        sender.close()
+        try:
+            found = receiver.recv()
+        except EOFError:  # nothing was sent
+            found = {}
+        process.join()
+        if "moments" in found and not task["resume"]:
+            whole[task["experiment"]] = found["moments"]
+        print(json.dumps({"killed": process.exitcode == -signal.SIGKILL, **found}), flush=True)
 
 
 if __name__ == "__main__":
