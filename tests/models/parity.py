@@ -18,7 +18,6 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 
 def assert_same(own: Any, reference: Any, atol: float = 1e-12) -> None:
-    """Equal tensors, or sequences of them."""
     torch.testing.assert_close(own, reference, atol=atol, rtol=atol)
 
 
@@ -40,7 +39,6 @@ def assert_parity(
 
 @contextmanager
 def double() -> Iterator[None]:
-    """New tensors are in float64."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -51,20 +49,17 @@ def padding_mask(*lengths: int) -> Tensor:
 
 
 def words(vocabulary: int, *lengths: int, seed: int = 0) -> Tensor:
-    """Sentences of words from 3 on, padded with 0."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(3, vocabulary, (len(lengths), max(lengths)), generator=generator)
     return tokens.masked_fill(padding_mask(*lengths), 0)
 
 
 def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:
-    """Distinct directed edges, self-loops possible."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(n, (2, edges), generator=generator).unique(dim=1)
 
 
 def undirected(n: int, edges: int, seed: int = 0) -> Tensor:
-    """The same in both directions."""
     pairs = random_graph(n, edges, seed)
     return torch.cat([pairs, pairs.flip(0)], dim=1).unique(dim=1)
 

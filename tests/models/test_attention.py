@@ -1,5 +1,3 @@
-"""Attention from scratch against PyTorch's kernels and modules, and its properties."""
-
 import math
 from collections.abc import Callable
 from itertools import product

@@ -1,5 +1,3 @@
-"""Beam search: exact where it can be checked by enumeration, and indifferent to cache, batch, padding."""
-
 import itertools
 
 import pytest
@@ -35,7 +33,6 @@ ENDS = {"sos": SOS, "eos": EOS}
 
 
 def written(row: Tensor) -> list[int]:
-    """The words of an output without what follows the end word."""
     return [w for w in row.tolist() if w != PAD]
 
 

@@ -1,5 +1,3 @@
-"""The classifier of sentences: either cell, padding, pooling."""
-
 import pytest
 import torch
 from hypothesis import strategies as st

@@ -1,5 +1,3 @@
-"""Our dropout has the distribution, the scale and the gradient of PyTorch's."""
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-"""Word embeddings with and without pre-trained vectors."""
-
 import pytest
 import torch
 

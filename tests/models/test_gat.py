@@ -1,5 +1,3 @@
-"""The graph attention network: against PyG, against the dense formulation, and properties."""
-
 import pytest
 import torch
 from parity import assert_same, gradients, normal, random_graph
@@ -18,7 +16,6 @@ from properties import SEED, every, refused
 
 
 def dense(edge_index: Tensor, n: int) -> Tensor:
-    """The matrix of the assignment: (i, j) not zero where i attends to j."""
     adj = torch.zeros(n, n, dtype=torch.float64)
     adj[edge_index[1], edge_index[0]] = 0.5
     return adj

@@ -1,5 +1,3 @@
-"""Graph convolutions: normalisation, GCN and its deep relatives, against PyG and their equations."""
-
 import copy
 
 import pytest
@@ -28,7 +26,6 @@ def graph(n: int, edges: int = 20, seed: int = 0) -> Tensor:
 
 
 def words(n: int, width: int) -> Tensor:
-    """Features that are mostly zero."""
     return normal(n, width) * (normal(n, width, seed=1) > 0)
 
 

@@ -1,5 +1,3 @@
-"""Plain graph convolution and the regression network: against PyG, by hand, and properties."""
-
 import pytest
 import torch
 from parity import assert_parity, assert_same, normal, random_graph

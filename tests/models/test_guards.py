@@ -1,5 +1,3 @@
-"""One guard on every path: the right answer, the same on each path, or one sentence."""
-
 import copy
 import inspect
 import pickle

@@ -1,5 +1,3 @@
-"""The LSTM from scratch against PyTorch's: outputs, gradients, weights, and every form of input."""
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +26,6 @@ State = Sequence[Tensor]
 
 
 def pair(kind: str, *sizes: int, **options: object) -> Modules:
-    """Our module and PyTorch's, with the same weights."""
     torch.manual_seed(0)
     own, reference = (
         module(*(sizes or (INPUT, HIDDEN)), **options) for module in (OWN[kind], getattr(nn, kind))
@@ -38,7 +35,6 @@ def pair(kind: str, *sizes: int, **options: object) -> Modules:
 
 
 def states(options: dict, *batch: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """First states of a layer with these options."""
     rows = options.get("num_layers", 1) * (1 + options.get("bidirectional", False))
     return [normal(rows, *batch, HIDDEN, seed=k, dtype=dtype) for k in (2, 3)]
 
@@ -46,7 +42,6 @@ def states(options: dict, *batch: int, dtype: torch.dtype = torch.float64) -> li
 def outcome(
     module: nn.Module, x: Tensor, state: State = (), lengths: Any = None
 ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-    """Outputs and last states, and their gradients by input, states and weights."""
     leaves = [value.clone().requires_grad_() for value in (x, *state)]
     read: Tensor | PackedSequence = leaves[0]
     if lengths is not None:

@@ -1,5 +1,3 @@
-"""Residual attention: against the formula in loops, and that no label reaches its own node."""
-
 import dataclasses
 
 import pytest

@@ -1,5 +1,3 @@
-"""The recurrent translation model: against the tutorial's equations, and its properties."""
-
 import parity
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""Graphs as edges and matrices, products with sparse matrices, sparse features."""
-
 from collections.abc import Callable
 
 import pytest
@@ -28,7 +26,6 @@ Form = Callable[[Tensor], Tensor]
 
 
 def counted(patch: pytest.MonkeyPatch, owner: object, name: str) -> list[int]:
-    """Grows by one with each call: the proxy of the time that is saved."""
     calls: list[int] = []
     real = getattr(owner, name)
     patch.setattr(owner, name, lambda *x, **y: (calls.append(1), real(*x, **y))[1])

@@ -1,5 +1,3 @@
-"""The Transformer from scratch against PyTorch's layers and stacks, and its properties."""
-
 import math
 from typing import Any
 
@@ -57,7 +55,6 @@ def test_positional_encoding_is_no_weight_and_continues_at_an_offset() -> None:
 
 
 def masks(kind: str, n: int, m: int, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-    """The mask for us, and the one for PyTorch, where a boolean one forbids."""
     allowed, added = causal_mask(n, m), normal(n, m, seed=5, dtype=dtype)
     return {
         "boolean": (allowed, ~allowed),
@@ -67,14 +64,12 @@ def masks(kind: str, n: int, m: int, dtype: torch.dtype) -> tuple[Tensor | None,
 
 
 def shake(module: nn.Module) -> None:
-    """Random biases and normalisation weights, so that no parameter can be forgotten."""
     for parameter in module.parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter)
 
 
 def pair(kind: str, dtype: torch.dtype, fused: bool, **options: object) -> tuple[Any, Any]:
-    """Our layer and PyTorch's with the same weights."""
     torch.manual_seed(0)
     options |= {"batch_first": True, "dtype": dtype}
     reference = getattr(nn, f"Transformer{kind}")(D, HEADS, FF, dropout=0.0, **options).eval()
@@ -86,7 +81,6 @@ def pair(kind: str, dtype: torch.dtype, fused: bool, **options: object) -> tuple
 def assert_layers_agree(
     own: Any, reference: Any, results: list[Tensor], inputs: list[Tensor]
 ) -> None:
-    """Equal outputs, gradients of inputs and of all parameters, and weights that move back."""
     atol = parity.TOLERANCE[results[0].dtype]
     assert_parity(*results, inputs, atol=atol)
     mine, theirs = (

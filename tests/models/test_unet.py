@@ -1,5 +1,3 @@
-"""The U-Net: against a construction from plain layers, any size, and the skip connections."""
-
 from typing import Any
 
 import pytest
@@ -18,8 +16,6 @@ def small(**options: object) -> UNet:
 
 
 class Level(nn.Module):
-    """An independent U-Net: each level holds the one below it, all of it from `torch.nn`."""
-
     def __init__(
         self, c_in: int, down: list[int], bottleneck: int, up: list[int], n: int, disable: bool
     ) -> None:
@@ -49,8 +45,6 @@ class Level(nn.Module):
         return self.after(torch.cat([right, left * (not self.disable)], dim=1))
 
     def layers(self) -> list[nn.Module]:
-        """Layers with parameters in the order of the data, as our network lists them."""
-
         def flat(part: nn.Module) -> list[nn.Module]:
             return part.layers() if isinstance(part, Level) else list(part)
 

@@ -1,5 +1,3 @@
-"""2.1.1: exponentially many almost orthogonal vectors."""
-
 import math
 
 import pytest

@@ -1,7 +1,3 @@
-"""The claims: every check holds, and every wrong version of its claim is refuted."""
-
-from __future__ import annotations
-
 import functools
 import importlib
 import json
@@ -26,7 +22,6 @@ KEYS = [k for c in CLAIMS for k in (c.key, *(f"{c.key}-{name}" for name in c.wro
 
 @functools.cache
 def run(key: str) -> Check:
-    """A claim or a wrong version of it, by its key; each is run once."""
     if key in VERSIONS:
         claim, name = VERSIONS[key]
         return claim.refute(name)
@@ -87,7 +82,6 @@ def test_every_check_is_registered() -> None:
 
 
 def test_rows_say_what_holds_and_what_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two sides of the comparison are real: a right version is not "refuted", a wrong one is."""
     right = claims.rows("1.1.1")
     assert [(row[4], row[6]) for row in right] == [("yes", "2 of 2")]
     assert len(right[0]) == len(claims.COLUMNS)

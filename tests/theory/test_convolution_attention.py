@@ -1,5 +1,3 @@
-"""1.4.1: self-attention with a position bias that equals a convolution."""
-
 import math
 from dataclasses import replace
 

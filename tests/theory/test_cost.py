@@ -1,5 +1,3 @@
-"""Counting arithmetic and memory: on functions whose cost is known."""
-
 import time
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""The counter-examples that the answers give to errors often seen, worked out to the last number."""
-
 import math
 from dataclasses import replace
 

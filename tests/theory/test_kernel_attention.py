@@ -1,5 +1,3 @@
-"""1.3.1: attention with a kernel similarity in linear time."""
-
 import torch
 from torch import Tensor
 
@@ -8,7 +6,6 @@ from properties import SEED, every
 
 
 def squares(x: Tensor) -> Tensor:
-    """phi(x) = all products x_a x_b, so sim(q, k) = (q^T k)^2 >= 0; ``[n, d] -> [n, d * d]``."""
     return (x[:, :, None] * x[:, None, :]).flatten(1)
 
 

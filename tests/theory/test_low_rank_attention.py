@@ -1,5 +1,3 @@
-"""1.3.2 and 1.3.3: attention of rank k in time O(nkd)."""
-
 import torch
 
 from coursework.theory import low_rank_attention as lr

@@ -1,5 +1,3 @@
-"""1.4.2: self-attention with arg max that equals max-pooling."""
-
 import math
 
 import pytest
@@ -26,7 +24,6 @@ def test_answer_for_every_sequence(x: torch.Tensor, k: int, ties: pa.TieRule) ->
 def test_a_zero_query_sees_no_token(
     x: torch.Tensor, other: torch.Tensor, w_q: float, k: int
 ) -> None:
-    """Where x_i = 0 the scores are those of the bias, whatever W_Q and the other tokens are."""
     n = min(len(x), len(other))
     x, other = x[:n].clone(), other[:n].clone()
     x[0] = other[0] = 0.0

@@ -1,5 +1,3 @@
-"""1.1.1 and 1.1.2: gradients of a deep chain of ReLU units."""
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-"""2(c): cost and permutation equivariance, over generated cases."""
-
 import pytest
 import torch
 from hypothesis import strategies as st

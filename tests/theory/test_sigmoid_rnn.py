@@ -1,5 +1,3 @@
-"""1.2.1: the largest singular value of the Jacobian of a sigmoid recurrence."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""2(b): attention and kernels, over generated cases."""
-
 import torch
 
 from coursework.theory import similarity

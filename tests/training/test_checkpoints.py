@@ -1,7 +1,3 @@
-"""Checkpoints: whole or refused, never executed."""
-
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,3 @@
-"""The loop: repeatable, resumable, and clear when something is wrong."""
-
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -31,7 +27,6 @@ def data(seed: int = 0) -> tuple[Tensor, Tensor]:
 def regression(
     plan: engine.Plan = PLAN, *, seed: int = 0, die_at: int | None = None, **options: Any
 ) -> tuple[nn.Module, engine.Fit]:
-    """A small network with dropout on a linear target: every source of randomness is in use."""
     seeds.seed_everything(seed)
     model = nn.Sequential(nn.Linear(5, 16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 1))
     x, y = data(seed)
@@ -137,7 +132,6 @@ def test_dropout_is_on_in_every_epoch_and_off_in_validation() -> None:
 
 
 def scripted(values: list[tuple[float, float]], plan: engine.Plan) -> engine.Fit:
-    """A training whose validation yields these losses and accuracies."""
     rows = iter(values)
     return simple(plan, lambda network: dict(zip(("loss", "accuracy"), next(rows), strict=True)))
 

@@ -1,7 +1,3 @@
-"""Seeds side by side give what seeds one after the other give."""
-
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,3 @@
-"""Streams of random numbers."""
-
-from __future__ import annotations
-
 import random
 
 import numpy as np

@@ -1,7 +1,3 @@
-"""What the trust tests share: running the worker, and the misbehaving server of the data tests."""
-
-from __future__ import annotations
-
 import json
 import runpy
 import subprocess
@@ -21,8 +17,6 @@ Answers = list[dict[str, Any]]
 
 @pytest.fixture
 def work() -> Callable[..., Answers]:
-    """Run tasks in one fresh interpreter, see ``worker.py``; one answer per task."""
-
     def call(tasks: list[dict[str, Any]], **options: Any) -> Answers:
         done = subprocess.run(
             [sys.executable, str(HERE / "worker.py"), json.dumps(tasks)],

@@ -4,8 +4,6 @@ The small experiments are ``quick`` with smaller numbers, so that they can be ki
 times. Everything runs on stand-in data, loads, splits, trains all kinds of networks that it has, and tests.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import tomllib
@@ -23,12 +21,10 @@ WITHOUT_STANDIN = {"minilm"}  # their own tests run them on a model that they ma
 
 
 def config_of(experiment: str, *more: str) -> Any:
-    """The small config of an experiment."""
     return base.override(base.preset_of(experiment, "quick"), [*SMALL[experiment], *more])
 
 
 def environment(threads: int = 1, hash_seed: str = "0", **more: str) -> dict[str, str]:
-    """The environment of a fresh process: no data root, no network."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("COURSEWORK_")}
     kept |= {"COURSEWORK_OFFLINE": "1", "COURSEWORK_PROGRESS": "0"}
     return kept | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": hash_seed} | more
@@ -50,6 +46,5 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def pages(**changed: bytes) -> dict[str, bytes]:
-    """Members of the archive of a page network; ``edges_csv=...`` for another content."""
     members = PAGES | {name.replace("_", "."): content for name, content in changed.items()}
     return {f"wikipedia/chameleon/musae_chameleon_{k}": v for k, v in members.items()}

@@ -4,8 +4,6 @@ Loaders, configs, command line, predict commands and checkpoints end in an error
 Configs are reached as ``--set`` does it. Rows that are data alone are in ``bad_input.toml``.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 import re
@@ -37,7 +35,6 @@ Call = Callable[[Path], object]  # does what is bad, given an empty folder
 
 
 def row(name: str, message: str, call: Call, error: type[Exception] = DataError) -> Any:
-    """A case: what is bad, a regular expression that the error has to have, and the error."""
     return pytest.param(call, error, message, id=name[:70])
 
 
@@ -61,7 +58,6 @@ def config(experiment: str, message: str, *changes: str) -> Any:
 
 
 def outside(schema: dict[str, Any]) -> Iterator[str]:
-    """Values just outside of what the JSON schema of a field allows, as ``--set`` reads them."""
     if "anyOf" in schema:  # the other kind is null
         (schema,) = (kind for kind in schema["anyOf"] if kind["type"] != "null")
     kind = schema["type"]
@@ -85,7 +81,6 @@ def outside(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def fields(experiment: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Keys of an experiment's config and their JSON schemas; of the groups that its preset has."""
     preset = base.preset_of(experiment, "quick")
     whole = TypeAdapter(type(preset)).json_schema()
     groups = whole.get("$defs", {})
@@ -196,7 +191,6 @@ def checkpoint(name: str, message: str, load: Call, state: Any) -> Any:
 
 
 def untrained(folder: Path, network: torch.nn.Module, config: Any, **bundle: Any) -> Path:
-    """The checkpoint of a network as it was made."""
     bundle = {"config": base.as_record(config)} | bundle
     return checkpoints.save({"model": network.state_dict(), "bundle": bundle}, folder / "best.pt")
 
@@ -275,8 +269,6 @@ class Said(Exception):
 
 
 def command(code: int, message: str, *arguments: str | Callable[[Path], Path]) -> Any:
-    """Arguments that are functions make a file and name it."""
-
     def call(folder: Path) -> object:
         made = [str(a(folder)) if callable(a) else a for a in arguments]
         result = CliRunner().invoke(cli.app, made)

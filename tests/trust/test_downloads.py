@@ -1,7 +1,3 @@
-"""Downloads from a server that misbehaves: a verified file, or one clear sentence, and nothing else."""
-
-from __future__ import annotations
-
 import ast
 import gzip
 import hashlib
@@ -162,8 +158,6 @@ def test_a_gzip_bomb_is_refused(tmp_path: Path, monkeypatch: Patch) -> None:
 
 
 class Code:
-    """Unpickling it makes a folder."""
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

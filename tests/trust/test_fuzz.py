@@ -3,8 +3,6 @@
 About 400 cases in a default run, more than 20,000 at night: ``TRUST_CASES`` multiplies the numbers.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import json
@@ -48,7 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcome(function: Any, *arguments: Any) -> Any:
-    """The result, or None where the project's own error came."""
     try:
         return function(*arguments)
     except CourseworkError:
@@ -56,7 +53,6 @@ def outcome(function: Any, *arguments: Any) -> Any:
 
 
 def damaged(sound: bytes) -> st.SearchStrategy[bytes]:
-    """A sound file, cut off, with bytes changed, doubled or inserted; or any bytes at all."""
     place, some = st.integers(0, max(len(sound) - 1, 0)), st.binary(min_size=1, max_size=8)
     return st.one_of(
         st.binary(max_size=200),
@@ -189,7 +185,6 @@ with zipfile.ZipFile(io.BytesIO(CHECKPOINT)) as _archive:
 
 
 def with_pickle(content: bytes) -> bytes:
-    """A checkpoint with another pickle in it, its checksums right."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:  # stored as it is, as torch reads it
         for name, raw in (MEMBERS | {PICKLED: content}).items():

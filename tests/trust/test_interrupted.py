@@ -1,7 +1,3 @@
-"""A training that is killed at any moment and resumed ends in the same bits as one that was not."""
-
-from __future__ import annotations
-
 import functools
 import os
 import random

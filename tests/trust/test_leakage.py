@@ -6,8 +6,6 @@ metrics, vocabulary. Then a leak is planted (test rows in the training part, a c
 part, statistics fitted on all rows), and the same comparison must find it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable
@@ -53,8 +51,6 @@ def weights(*models: torch.nn.Module) -> list[str]:
 def training(
     name: str, *more: str, kept: Callable[[base.Run], object] = lambda run: None
 ) -> Callable[[], Learned]:
-    """Curves, what is `kept` of a run, and the metrics that may not depend on the test part."""
-
     def learned() -> Learned:
         run = base.get(name).train(base.Job(name, given.config_of(name, *more), log=None))
         metrics = {k: v for k, v in run.metrics.items() if not re.search("seconds|peak_gib", k)}
@@ -69,16 +65,12 @@ def training(
 
 
 class Case(NamedTuple):
-    """An experiment, how its test part is poisoned, and the leaks that are planted, by name."""
-
     learned: Callable[[], Learned]
     poison: Patches
     plants: dict[str, Patches]
 
 
 def through(module: Any, name: str, change: Callable[[Any], Any]) -> Patches:
-    """What a function returns is changed."""
-
     def patched(patch: pytest.MonkeyPatch) -> None:
         real = getattr(module, name)
         patch.setattr(module, name, lambda *given, **more: change(real(*given, **more)))
@@ -87,8 +79,6 @@ def through(module: Any, name: str, change: Callable[[Any], Any]) -> Patches:
 
 
 def with_argument(module: Any, name: str, place: int, change: Callable[..., Any]) -> Patches:
-    """What a function is given at a place is changed: it depends on all that is given."""
-
     def patched(patch: pytest.MonkeyPatch) -> None:
         real = getattr(module, name)
 
@@ -113,12 +103,10 @@ KINDS = ("test rows in training", "chosen on test")
 def of_kinds(
     module: Any, name: str, change: Callable[[Any, str], Any] = leaky
 ) -> dict[str, Patches]:
-    """Both leaks, planted into the split that a function returns."""
     return {kind: through(module, name, lambda x, kind=kind: change(x, kind)) for kind in KINDS}
 
 
 def networks(run: base.Run) -> list[str]:
-    """Digests of all weights of the networks of a run."""
     kept = run.artefacts["networks" if "networks" in run.artefacts else "models"].values()
     return weights(*(m for v in kept for m in (v if isinstance(v, list) else [v])))
 
@@ -132,7 +120,6 @@ def _classifier(run: base.Run) -> Any:
 
 
 def _other_tweets(wanted: Any) -> Patches:
-    """Test tweets with the other label and other words."""
     real = sentiment.split_rows
 
     def changed(data: Any) -> Any:
@@ -162,7 +149,6 @@ def _poison_tweets(patch: pytest.MonkeyPatch) -> None:
 
 
 def _turned(corpus: Any) -> Any:
-    """Test pairs the other way round; after the split, which is made of the sentences."""
     french, english = list(corpus.french), list(corpus.english)
     for row in corpus.split.test:
         french[row], english[row] = english[row], french[row]
@@ -331,7 +317,6 @@ def test_a_vocabulary_of_all_pairs_is_found(experiment: str) -> None:
 
 
 def test_twins_on_two_sides_are_found() -> None:
-    """Copies by equal links, nearly equal links, and equal traffic: one more kind from split to split."""
     inputs, found = wikipedia_splits.Inputs(pages.load()), {}
     for kind in wikipedia_splits.KINDS:
         task = wikipedia.task_of(inputs, kind, wikipedia.FULL, 0)

@@ -1,7 +1,3 @@
-"""The mutation runner changes what it says, and tells tests that notice from tests that do not."""
-
-from __future__ import annotations
-
 import ast
 import functools
 

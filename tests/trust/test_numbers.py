@@ -5,8 +5,6 @@ Results are shown by code, from the results store, so prose has none. What prose
 or known of a data set), numbers of questions, and years.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re
@@ -30,7 +28,6 @@ TYPED = tomllib.loads((ROOT / "tests" / "typed_numbers.toml").read_text(encoding
 
 
 def prose(markdown: str) -> str:
-    """Without code, mathematics, addresses and quoted questions."""
     left_out = (
         r"(?s:```.*?```)", r"`[^`]*`", r"(?s:\$\$.*?\$\$)", r"\$[^$\n]*\$",
         r"\]\([^)\s]*\)|https?://\S+|arXiv:\S+", r"(?m:^>.*$)",
@@ -41,7 +38,6 @@ def prose(markdown: str) -> str:
 
 
 def numbers_in(value: Any) -> set[float]:
-    """All numbers of a config or of notes that are not long tables."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return set()
     if isinstance(value, int | float):
@@ -58,7 +54,6 @@ def recorded() -> dict[str, Any]:
 
 @functools.cache
 def sourced() -> frozenset[float]:
-    """Numbers of configs, recorded sizes, and data sets."""
     found: set[float] = set()
     for name in base.EXPERIMENTS:
         for config in base.get(name).PRESETS.values():
@@ -75,7 +70,6 @@ def sourced() -> frozenset[float]:
 
 
 def unsourced(markdown: str) -> list[str]:
-    """Numbers of a text that nothing vouches for."""
     parts = {question.part for question in QUESTIONS}
     found = []
     for match in LOOKS_MEASURED.finditer(prose(markdown)):
@@ -101,7 +95,6 @@ def test_prose_of_a_notebook(name: str) -> None:
 
 
 def readme_prose() -> str:
-    """The README but for its tables, which ``coursework report --check`` compares with the store."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for start, end in map(readme.markers, readme.PAGES["README.md"]):
         head, _, rest = text.partition(start)

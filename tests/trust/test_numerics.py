@@ -1,7 +1,3 @@
-"""NaN and overflow, in the loss or in the gradient alone: it stops, says where, and keeps what is good."""
-
-from __future__ import annotations
-
 import dataclasses
 import math
 from pathlib import Path
@@ -26,7 +22,6 @@ def fit(
     plan: engine.Plan = PLAN,
     resume: bool = False,
 ) -> Any:
-    """A line through points, until one step goes wrong."""
     seeds.seed_everything(0)
     model = nn.Linear(3, 1)
     x = torch.randn(20, 3)

@@ -1,5 +1,3 @@
-"""The planted mistakes can still be planted, and (at night) are noticed."""
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,3 @@
-"""Two processes under ``torchrun``: every sample once, one writer, and no hang when one of them dies."""
-
-from __future__ import annotations
-
 import json
 import runpy
 import subprocess
@@ -28,7 +24,6 @@ def launch(command: tuple[str, ...], folder: Path, check: bool = True) -> Any:
 
 
 def answers(folder: Path) -> list[Any]:
-    """What one process alone, and each of two, have written."""
     return [json.loads((folder / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1")]
 
 

@@ -1,7 +1,3 @@
-"""The same experiment in fresh processes: one thread or two, any order of hashing, the same bits."""
-
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
