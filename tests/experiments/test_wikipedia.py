@@ -53,7 +53,7 @@ def test_every_model_is_tested_on_every_split_and_networks_learn(run: Run) -> No
         for model in wikipedia.MODELS:
             prefix = f"{kind}.{model}.test_"
             assert m[prefix + "mae_ln"] == pytest.approx(m[prefix + "mae_log10"] * np.log(10))
-            network = model in (*wikipedia.FULL.networks, *wikipedia.ENSEMBLES.values())
+            network = model in (*wikipedia.Config().networks, *wikipedia.ENSEMBLES.values())
             assert (prefix + "mae_visits" in m) == network  # the main measures only for the rest
     assert run.source.is_standin
     assert run.notes["random.sizes"] == [432, 48, 120]
@@ -286,7 +286,7 @@ def no_copies(graph: pages.WikipediaGraph, seeds: range, alike: float = 0.8) -> 
     inputs = Inputs(graph, alike=alike)
     links = [set(row) for row in np.split(inputs.near.indices, inputs.near.indptr[1:-1])]
     for seed in seeds:
-        task = wikipedia.task_of(inputs, "strict", wikipedia.FULL, seed)
+        task = wikipedia.task_of(inputs, "strict", wikipedia.Config(), seed)
         assert len(task.split.test) == pytest.approx(0.2 * graph.num_nodes, rel=0.05)
         parts = (task.rows, task.split.test), (task.split.train, task.split.validation)
         for known, asked in parts:

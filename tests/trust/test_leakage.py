@@ -319,7 +319,7 @@ def test_a_vocabulary_of_all_pairs_is_found(experiment: str) -> None:
 def test_twins_on_two_sides_are_found() -> None:
     inputs, found = wikipedia_splits.Inputs(pages.load()), {}
     for kind in wikipedia_splits.KINDS:
-        task = wikipedia.task_of(inputs, kind, wikipedia.FULL, 0)
+        task = wikipedia.task_of(inputs, kind, wikipedia.Config(), 0)
         for name, share in wikipedia_splits.copies(task).items():
             found[kind, name.rpartition("_")[2]] = share
     assert min(found["random", name] for name in ("twin", "traffic")) > 0.1

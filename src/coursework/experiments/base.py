@@ -5,7 +5,8 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar
 from torch import Tensor, nn
 
 from coursework import settings
-from coursework.config import as_record, override  # noqa: F401 - override is taken from here
+from coursework.config import as_record, override
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, TrainingError
 from coursework.training import checkpoints, engine
@@ -103,6 +104,18 @@ def preset_of(name: str, preset: str) -> Any:
         known = ", ".join(presets)
         raise ConfigError(f"Experiment {name} has no preset {preset!r}; choose from {known}.")
     return presets[preset]
+
+
+def presets(experiment: str, default: C) -> dict[str, C]:
+    """The presets of an experiment in ``presets.toml``, which lists what they change of the default."""
+    file = Path(__file__).with_name("presets.toml")
+    known = tomllib.loads(file.read_text(encoding="utf-8"))[experiment]
+
+    def changes(name: str) -> Iterator[str]:
+        for entry in known[name]:
+            yield from changes(entry) if entry in known else (entry,)
+
+    return {name: override(default, [*changes(name)]) for name in known if name[0] != "_"}
 
 
 def run_folder(job: Job) -> Path:

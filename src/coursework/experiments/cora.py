@@ -26,9 +26,8 @@ from coursework.config import Count, Index, config
 from coursework.data import planetoid
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
-from coursework.experiments.base import Job, Run, restore
+from coursework.experiments.base import Job, Run, presets, restore
 from coursework.experiments.cora_models import (
-    ASSIGNMENT,
     MODELS,
     Batch,
     GATConfig,
@@ -50,7 +49,6 @@ Models = Annotated[tuple[Model, ...], Field(min_length=1)]
 
 LAST = 10  # epochs that the assignment wants to see
 LINES = 5  # printed per training
-EARLY_STOP = replace(ASSIGNMENT, epochs=600, patience=100, monitor="validation_loss")
 
 
 @config
@@ -105,58 +103,7 @@ class Config:
                 yield f"{name}.long", name, plan
 
 
-_GRAND = GRANDConfig(
-    plan=replace(EARLY_STOP, epochs=2000, patience=200, second_monitor="validation_accuracy")
-)
-_GCN = GCNConfig(
-    hidden=256, dropout=0.8, input_dropout=0.5, plan=replace(EARLY_STOP, weight_decay=1e-3)
-)
-_GAT = GATConfig(
-    hidden=64, dropout=0.6, share_attention=False, bias=True, drop_messages=True,
-    plan=replace(EARLY_STOP, epochs=2000, learning_rate=5e-3, second_monitor="validation_accuracy"),
-)  # fmt: skip
-_THREE: Models = ("gcn", "gat", "uniform")  # uniform: the GAT with equal weights of all neighbours
-PRESETS: dict[str, Config] = {
-    "quick": Config(models=_THREE, epochs_long=300, splits=3),
-    "full": Config(models=_THREE, epochs_long=300, long_models=_THREE, watch=LAST, splits=20),
-    # What the GAT has besides attention, one thing after the other in the GCN, on the splits of full.
-    "control": Config(
-        models=("gcn", "gcn_glorot", "gcn_elu", "gcn_both", "uniform", "gat", "gat_linear"), watch=LAST
-    ),
-    # Chosen by the accuracy on the 500 validation nodes, six seeds (200 to 205) each, no test score seen:
-    # the GCN among nine settings (widths 16 to 256, dropouts 0.5 to 0.8, weight decays 5e-4 to 2e-3; most
-    # are level within the scatter of one). The GAT has the paper's settings and the two things that only
-    # the authors' code has, a bias and dropout of what is summed: 81.4 % at the smallest validation loss,
-    # 80.0 to 80.9 % for five settings without one or both.
-    "planetoid": Config(protocol="planetoid", gcn=_GCN, gat=_GAT),
-    # The assignment's networks, trained until the loss on 500 other nodes has not fallen for 100 epochs.
-    "converged": Config(
-        validation_nodes=500, models=_THREE,
-        gcn=GCNConfig(plan=replace(EARLY_STOP, epochs=2000)),
-        gat=GATConfig(plan=replace(EARLY_STOP, epochs=2000)),
-    ),
-    # GRAND on the assignment's protocol. Chosen on other draws (seeds 200 to 206, no test score seen) by
-    # the accuracy on 500 more nodes: 83.3 % with the weights 1 / frequency, 82.5 % with their square
-    # roots, 78.7 % without any; other orders, widths, temperatures, shares of dropped nodes, weight
-    # decays, words weighed by their rarity, and links between papers of like words were level or worse.
-    "best": Config(
-        models=("grand",), watch=LAST,
-        grand=GRANDConfig(balance=1.0, plan=replace(ASSIGNMENT, epochs=600, learning_rate=0.03)),
-    ),
-    # The papers' settings; nothing was chosen here. GRAND's loss and accuracy both renew its patience.
-    "grand": Config(protocol="planetoid", models=("grand",), grand=_GRAND),
-    "gcnii": Config(
-        protocol="planetoid", models=("gcnii",),
-        gcnii=GCNIIConfig(plan=replace(EARLY_STOP, epochs=1500)),
-    ),
-    "citeseer": Config(
-        dataset="CiteSeer", protocol="planetoid", models=("gcn", "gat", "grand"), gcn=_GCN, gat=_GAT,
-        grand=replace(
-            _GRAND, order=2, input_dropout=0.0, dropout=0.2, samples=2, temperature=0.3,
-            consistency=0.7,
-        ),
-    ),
-}  # fmt: skip
+PRESETS = presets("cora", Config())
 COMPARED = (  # differences on the same nodes: metric, of this variant, minus that of the other
     ("difference.test_accuracy", "gat", "gcn"),
     ("difference.long.test_accuracy", "gat.long", "gcn.long"),

@@ -18,8 +18,8 @@ from coursework.config import Count, Dropout, Positive, config
 from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import cora
-from coursework.experiments.base import Job, Run
-from coursework.experiments.cora_models import plain_loss
+from coursework.experiments.base import Job, Run, presets
+from coursework.experiments.cora_models import ASSIGNMENT, plain_loss
 from coursework.models.gat import GAT
 from coursework.models.gcn import (
     GCN,
@@ -34,7 +34,6 @@ from coursework.training import seeds
 from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads
 
-PLAN = replace(cora.EARLY_STOP, epochs=300)
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -48,7 +47,7 @@ class Config:
     hidden: Count = 64  # width of all networks
     heads: Count = 8  # of the GAT
     dropout: Dropout = 0.5  # of words and hidden units
-    plan: Plan = PLAN
+    plan: Plan = replace(ASSIGNMENT, epochs=300, patience=100, monitor="validation_loss")
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
@@ -57,12 +56,7 @@ class Config:
             )
 
 
-PRESETS: dict[str, Config] = {
-    "full": Config(),
-    "quick": Config(
-        depths=(2, 8), removed=(0.0, 1.0), hidden=16, plan=replace(PLAN, epochs=30, patience=None)
-    ),
-}
+PRESETS = presets("cora_study", Config())
 
 
 def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:

@@ -20,9 +20,9 @@ from torch_geometric import typing
 from torch_geometric.data import Data
 from torch_geometric.loader import NeighborLoader, RandomNodeLoader
 
-from coursework.config import Count, config, override
+from coursework.config import Count, config
 from coursework.data.sources import Source
-from coursework.experiments.base import Job, Run
+from coursework.experiments.base import Job, Run, presets
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.training import engine, seeds
@@ -49,10 +49,7 @@ class Config:
     )  # fmt: skip
 
 
-PRESETS: dict[str, Config] = {
-    "full": Config(),
-    "quick": override(Config(), ("nodes=20000", "links=200000", "parts=4", "plan.epochs=4")),
-}
+PRESETS = presets("large_graph", Config())
 
 
 def generate(config: Config, seed: int) -> Any:

@@ -29,7 +29,7 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments import canvas
 from coursework.experiments import segmentation_measures as measures
-from coursework.experiments.base import Job, Run, parameters, restore
+from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.devices import device_of
@@ -84,21 +84,7 @@ class Config:
             raise ConfigError(f"{levels}; both need the same number of levels.")
 
 
-PRESETS: dict[str, Config] = {
-    # A small network that sees a whole digit, for seconds.
-    "quick": Config(
-        replace(PLAN, epochs=6), down=(8, 16, 32), up=(32, 16, 8), canvases=704,
-        validation_canvases=150, test_canvases=500, batch_size=8,
-    ),
-    # The network of the assignment.
-    "full": Config(validation_canvases=300),
-    # Three levels, two convolutions a block: the receptive field covers a digit from all its pixels.
-    # Half of its canvases have the noise of scanners and of JPEG files.
-    "deep": Config(
-        down=(24, 48, 96), bottleneck=128, up=(96, 48, 24), convolutions=2, skips=(True,),
-        canvases=8000, rotation=8.0, zoom=0.08, scans=0.5,
-    ),
-}  # fmt: skip
+PRESETS = presets("segmentation", Config())
 
 
 @dataclass(frozen=True)

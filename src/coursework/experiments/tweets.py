@@ -24,7 +24,7 @@ from coursework.data.sentiment140 import TokenisedTweets
 from coursework.data.splits import Split
 from coursework.data.text import CLEANING_STEPS, URL, USER, CleaningStep, Pieces
 from coursework.experiments import ngrams
-from coursework.experiments.base import Job, Run
+from coursework.experiments.base import Job, Run, presets
 from coursework.stats import paired, wilson
 
 Some = Annotated[int, Field(ge=100)]
@@ -38,10 +38,7 @@ class Config:
     bits: Annotated[int, Field(ge=8)] = ngrams.BITS  # n-grams are hashed into 2^bits columns
 
 
-PRESETS: dict[str, Config] = {
-    "full": Config(),
-    "quick": Config(train=20_000, validation=10_000, leakage=20_000, bits=18),
-}
+PRESETS = presets("tweets", Config())
 
 
 def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:

@@ -13,6 +13,7 @@ Letters: `N` pages, `E` directed edges, `F` features, `S` statistics, `B` pages 
 from __future__ import annotations
 
 import functools
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -22,11 +23,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, Weight, config, override
+from coursework.config import Count, Dropout, Weight, config
 from coursework.data import wikipedia as pages
 from coursework.experiments import wikipedia_candidates
 from coursework.experiments import wikipedia_splits as splits
-from coursework.experiments.base import Job, Run, parameters, restore
+from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.experiments.wikipedia_candidates import words_of
 from coursework.experiments.wikipedia_splits import SPLITS, Inputs, SplitKind, Task, measures
 from coursework.models.gat import GAT
@@ -39,26 +40,9 @@ from coursework.training.threads import limited_threads
 
 NetworkName = Literal["mlp", "gcn", "gat", "gnn", "sign", "attention"]
 
-MODELS = {
-    "mean": "mean of the training part",
-    "median": "median of the training part",
-    "twin": "lookup: a twin's traffic, else the median",
-    "ridge": "ridge regression on the features",
-    "propagation": "label propagation along the links",
-    "boosting": "gradient boosting on graph statistics and words",
-    "mlp": "the network without the graph (features only)",
-    "gcn": "plain GCN, two layers",
-    "gat": "plain GAT, two layers of four heads and one",
-    "gnn": "the graph network, no label as input",
-    "sign": "propagation network, one network",
-    "sign_ensemble": "propagation network, ensemble",
-    "attention": "residual attention, one network",
-    "ensemble": "residual attention, ensemble",
-}
-"""Name in the metrics -> words for a table."""
+TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+MODELS: dict[str, str] = TEXTS["models"]  # name in the metrics -> words for a table
 ENSEMBLES = {"attention": "ensemble", "sign": "sign_ensemble"}
-
-
 Aggregations = tuple[Literal["mean", "sum"], ...]
 
 
@@ -117,39 +101,7 @@ class Config:
             raise ValueError("plan.precision must be 32-true: sparse products need it.")
 
 
-FULL = Config()
-# larger graphs: fewer and longer steps, so that a seed stays within three minutes
-LARGER = ("steps_per_epoch=5", "plan.learning_rate=0.01")
-CROCODILE = ("graph=crocodile", "plan.epochs=12", "attention_plan.epochs=16", "members=2", *LARGER)
-DESIGNED, PLAIN = "networks=gnn,attention", "networks=mlp,gcn,gat"
-BASELINES = ("splits=strict", "networks=")
-SIGN = ("splits=strict", "networks=sign", "others=false")
-STRICT = ("splits=strict", "networks=mlp,gcn,gat,gnn,attention", "others=false")
-PRESETS: dict[str, Config] = {
-    "full": FULL,
-    "quick": override(FULL, (
-        "splits=random,strict",
-        "plan.epochs=10", "plan.learning_rate=0.01", "steps_per_epoch=8", "hidden=48", "refit=false",
-        "trees=100", "members=1", "candidates=10", "attention_plan.epochs=12", "sign_members=1",
-    )),
-    "squirrel": override(FULL, ("graph=squirrel", DESIGNED, *LARGER)),
-    "crocodile": override(FULL, (DESIGNED, *CROCODILE)),
-    # the networks that take longest there and are worst: fewer seeds
-    "squirrel-plain": override(FULL, ("graph=squirrel", PLAIN, *LARGER)),
-    "crocodile-plain": override(FULL, (PLAIN, *CROCODILE)),
-    # without copies between training and test
-    "strict": override(FULL, STRICT),
-    "strict-squirrel": override(FULL, (*STRICT, "graph=squirrel", *LARGER)),
-    "strict-crocodile": override(FULL, (*STRICT, *CROCODILE)),
-    # the propagation network: half a minute per seed
-    "sign": override(FULL, (*SIGN, "splits=random,strict")),
-    "sign-squirrel": override(FULL, ("graph=squirrel", *SIGN)),
-    "sign-crocodile": override(FULL, ("graph=crocodile", "sign_plan.epochs=15", *SIGN)),
-    # the models that are no networks on the strict split, and the copies of all splits: minutes
-    "baselines": override(FULL, BASELINES),
-    "baselines-squirrel": override(FULL, ("graph=squirrel", *BASELINES)),
-    "baselines-crocodile": override(FULL, ("graph=crocodile", *BASELINES)),
-}  # fmt: skip
+PRESETS = presets("wikipedia", Config())
 
 
 def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
