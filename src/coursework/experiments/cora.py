@@ -1,10 +1,10 @@
 """Problem 3.1 to 3.6: topics of papers from their words and citations, with a GCN and a GAT.
 
 ``random140`` is the assignment's protocol: 140 nodes drawn at random, all others for test, and nothing to
-choose with: the last of a fixed number of epochs is reported. What the assignment prints as "val" are the
-test nodes. ``validation_nodes`` of the others may be set aside, to decide when to stop. ``planetoid`` is
-the public split: 20 training nodes of each class, 500 validation nodes, which decide when to stop, and
-1,000 test nodes, which are looked at once, at the end. One run trains *all* the models on one split.
+choose with: the last of a fixed number of epochs is reported, and what the assignment prints as "val" are
+the test nodes, unless ``validation_nodes`` of them are set aside. ``planetoid`` is the public split: 20
+training nodes of each class, 500 validation nodes, which decide when to stop, and 1,000 test nodes, which
+are looked at once, at the end. One run trains *all* the models on one split.
 
 Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``C`` classes, ``n`` nodes of a part.
 """
@@ -41,14 +41,9 @@ from coursework.models.sparse import sparse_csr
 from coursework.stats import paired as paired_interval
 from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds
-from coursework.training.devices import device_of
-from coursework.training.engine import Plan
 from coursework.training.threads import limited_threads
 
-Models = Annotated[tuple[Model, ...], Field(min_length=1)]
-
 LAST = 10  # epochs that the assignment wants to see
-LINES = 5  # printed per training
 
 
 @config
@@ -57,7 +52,7 @@ class Config:
     protocol: Literal["random140", "planetoid"] = "random140"
     train_nodes: Count = 140  # of random140
     validation_nodes: Index = 0  # of random140; the assignment has none
-    models: Models = ("gcn", "gat")
+    models: Annotated[tuple[Model, ...], Field(min_length=1)] = ("gcn", "gat")
     epochs_long: Count | None = None  # train long_models once more for that many epochs
     long_models: tuple[Model, ...] = ("gcn", "gat")
     watch: Count = 1  # epochs from one look at the watched nodes to the next, besides the last ten
@@ -73,34 +68,30 @@ class Config:
         if self.validation_nodes and self.protocol == "planetoid":
             raise ConfigError("validation_nodes belongs to random140; planetoid has its own 500.")
         if self.validates and (self.watch > 1 or self.epochs_long):
-            raise ConfigError(
-                "watch and epochs_long are for random140 without validation nodes; with them a training "
-                "validates every epoch and stops by itself."
-            )
-        monitors = {self.numbers(name).plan.monitor for name in self.models}
-        if not self.validates and monitors != {None}:
-            raise ConfigError(
-                "A plan has a monitor, but random140 has no validation nodes to choose an epoch with; "
-                "set monitor to none, or validation_nodes."
-            )
+            raise ConfigError("watch and epochs_long are for random140 without validation nodes.")
+        if not self.validates and any(self.numbers(name).plan.monitor for name in self.models):
+            raise ConfigError("A plan has a monitor: set it to none, or set validation_nodes.")
 
     @property
     def validates(self) -> bool:
-        """Whether there are validation nodes, to choose an epoch with."""
+        """Whether there are nodes to choose an epoch with."""
         return self.protocol == "planetoid" or self.validation_nodes > 0
 
     def numbers(self, name: Model) -> Any:
         """The group of this config that a model is built and trained by."""
         return getattr(self, MODELS[name].group)
 
-    def variants(self) -> Iterator[tuple[str, Model, Plan]]:
+    def variants(self) -> Iterator[tuple[str, Model, engine.Plan]]:
         """What one run trains: name (``gcn``, ``gcn.long``, ...), model, plan."""
         for name in self.models:
             yield name, name, self.numbers(name).plan
-        for name in self.long_models if self.epochs_long is not None else ():
+        for name in self.long_models if self.epochs_long else ():
             if name in self.models:
-                plan = replace(self.numbers(name).plan, epochs=self.epochs_long)
-                yield f"{name}.long", name, plan
+                yield (
+                    f"{name}.long",
+                    name,
+                    replace(self.numbers(name).plan, epochs=self.epochs_long),
+                )
 
 
 PRESETS = presets("cora", Config())
@@ -136,13 +127,11 @@ def prepare(graph: planetoid.CitationGraph) -> Inputs:
     """Normalise words and adjacency; a paper without words or citations keeps zeros and a self-loop."""
     total = graph.x.sum(dim=1, keepdim=True)  # [N, 1]
     x = graph.x / total.where(total > 0, 1.0)  # [N, F]
-    n = len(graph.y)
     paper, word = x.nonzero(as_tuple=True)  # 2 x [number of words in all papers]
-    return Inputs(
-        sparse_csr(paper, word, x[paper, word], (n, x.shape[1])),
-        normalise_adjacency(graph.edge_index, n), add_self_loops(graph.edge_index, n),
-        graph.y, graph.num_classes,
-    )  # fmt: skip
+    words = sparse_csr(paper, word, x[paper, word], (len(x), x.shape[1]))
+    given = graph.edge_index, len(graph.y)
+    edges = add_self_loops(*given)
+    return Inputs(words, normalise_adjacency(*given), edges, graph.y, graph.num_classes)
 
 
 def split_nodes(graph: planetoid.CitationGraph, config: Config, seed: int) -> Split:
@@ -153,10 +142,8 @@ def split_nodes(graph: planetoid.CitationGraph, config: Config, seed: int) -> Sp
     n = len(graph.y)
     first, second = config.train_nodes, config.train_nodes + config.validation_nodes
     if second >= n:
-        raise ConfigError(
-            f"train_nodes is {config.train_nodes} and validation_nodes {config.validation_nodes}, but "
-            f"the graph has {n} nodes; leave some for the test."
-        )
+        sizes = f"train_nodes is {first} and validation_nodes {second - first}"
+        raise ConfigError(f"{sizes}, but the graph has {n} nodes; leave some for the test.")
     order = torch.randperm(n, generator=seeds.generator(seed, "split")).numpy()
     return Split(order[:first], order[first:second], order[second:])
 
@@ -169,7 +156,7 @@ def build(name: Model, config: Config, inputs: Inputs) -> nn.Module:
 @torch.no_grad()
 def score(model: nn.Module, structure: Tensor, inputs: Inputs, nodes: np.ndarray) -> dict[str, Any]:
     """Loss and accuracy on some nodes: ``loss``, ``accuracy`` and ``correct`` bool ``[len(nodes)]``."""
-    device = device_of(model)
+    device = engine.device_of(model)
     where = torch.from_numpy(nodes).to(device)
     model.eval()
     logits = model(inputs.x.to(device), structure.to(device))[where]  # [n, C]
@@ -188,7 +175,7 @@ def fit_network(
     make: Callable[[], nn.Module],
     loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]],
     structure: Tensor,
-    plan: Plan,
+    plan: engine.Plan,
     inputs: Inputs,
     split: Split,
     every: int = 1,
@@ -208,9 +195,8 @@ def fit_network(
 
     def counted(network: nn.Module, batch: Batch) -> tuple[Tensor, int, dict[str, float]]:
         total, logits = loss(network, batch)
-        target = batch["y"][batch["nodes"]]  # [n]
-        hits = float((logits.argmax(dim=1) == target).sum())
-        return total, len(target), {"accuracy": hits}
+        hits = logits.argmax(dim=1) == batch["y"][batch["nodes"]]  # [n]
+        return total, len(hits), {"accuracy": float(hits.sum())}
 
     def validate(network: nn.Module) -> dict[str, float]:
         started, found = time.perf_counter(), {}
@@ -222,7 +208,7 @@ def fit_network(
     fit = engine.fit(
         model, plan, batches=batches, loss=counted, validate=validate, shard=False,
         parameters=parameters(model), line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
-        log_every=max(1, plan.epochs // LINES), **job.loop(variant=variant),
+        log_every=max(1, plan.epochs // 5), **job.loop(variant=variant),
     )  # fmt: skip
     return model, fit
 
@@ -246,16 +232,15 @@ def train(job: Job) -> Run:
         for variant, name, plan in config.variants():
             # A long training is there for its end; watching every tenth epoch is enough for its curve.
             every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
-            structure = inputs.structure(name)
+            structure, kind, numbers = inputs.structure(name), MODELS[name], config.numbers(name)
             model, fit = fit_network(
                 job.part(variant), variant, partial(build, name, config, inputs),
-                partial(MODELS[name].loss, config.numbers(name)), structure, plan, inputs, split, every,
-                partial(MODELS[name].parameters, config.numbers(name)),
+                partial(kind.loss, numbers), structure, plan, inputs, split, every,
+                partial(kind.parameters, numbers),
             )  # fmt: skip
             result = score(model, structure, inputs, split.test)
             models[variant], fits[variant], correct[variant] = model, fit, result["correct"]
-            metrics[f"{variant}.test_accuracy"] = result["accuracy"]
-            metrics[f"{variant}.test_loss"] = result["loss"]
+            metrics |= {f"{variant}.test_{key}": result[key] for key in ("accuracy", "loss")}
             metrics[f"{variant}.seconds_per_epoch"] = _seconds(*fit.history) / len(fit.history)
             if config.validates:
                 for key in ("validation_accuracy", "validation_loss"):
@@ -268,7 +253,7 @@ def train(job: Job) -> Run:
             metrics[title] = metrics[f"{one}.test_accuracy"] - metrics[f"{other}.test_accuracy"]
             _, low, high = paired_interval(correct[one].numpy(), correct[other].numpy())
             intervals[title] = (low, high, "normal, paired over test nodes of one split")
-    watched = "validation" if len(split.validation) else "test"
+    watched = "validation" if config.validates else "test"
     notes = {
         "intervals": intervals,
         "parameters": {
@@ -283,12 +268,10 @@ def train(job: Job) -> Run:
         "precision": next(iter(fits.values())).precision,
         "threads": 1,
     }
+    curves = {variant: _curve(fit.history) for variant, fit in fits.items()}
     artefacts = {"models": models, "fits": fits, "correct": correct}
-    return job.run(
-        metrics, graph.source, notes=notes,
-        curves={variant: _curve(fit.history) for variant, fit in fits.items()},
-        artefacts=artefacts | {"inputs": inputs, "split": split, "graph": graph},
-    )  # fmt: skip
+    artefacts |= {"inputs": inputs, "split": split, "graph": graph}
+    return job.run(metrics, graph.source, notes=notes, curves=curves, artefacts=artefacts)
 
 
 def paired(job: Job, first: Run | None = None) -> list[Run]:
@@ -324,14 +307,10 @@ def epoch_line(row: Mapping[str, float]) -> str:
 def training_log(run: Run, variant: str) -> str:
     """The last ten epochs and the test results of a training, as the assignment asks for them."""
     loss, accuracy = (run.metrics[f"{variant}.test_{key}"] for key in ("loss", "accuracy"))
-    return "\n".join(
-        [
-            *run.notes["last_epochs"][variant],
-            "Optimization Finished!",
-            f"Total time elapsed: {run.notes['training_seconds'][variant]:.4f}s",
-            f"Test set results: loss= {loss:.4f} accuracy= {accuracy:.4f}",
-        ]
-    )
+    end = f"Total time elapsed: {run.notes['training_seconds'][variant]:.4f}s"
+    results = f"Test set results: loss= {loss:.4f} accuracy= {accuracy:.4f}"
+    epochs = run.notes["last_epochs"][variant]
+    return "\n".join([*epochs, "Optimization Finished!", end, results])
 
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:

@@ -58,9 +58,8 @@ class GATConfig:
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
-            raise ConfigError(
-                f"gat.hidden is {self.hidden}, which is not a multiple of gat.heads, {self.heads}."
-            )
+            numbers = f"gat.hidden is {self.hidden}, which is not a multiple of gat.heads"
+            raise ConfigError(f"{numbers}, {self.heads}.")
 
 
 @config
@@ -126,17 +125,13 @@ def gat(
 
 
 def grand(numbers: GRANDConfig, words: int, classes: int) -> nn.Module:
-    return GRAND(
-        words, numbers.hidden, classes, numbers.order, numbers.dropnode, numbers.input_dropout,
-        numbers.dropout,
-    )  # fmt: skip
+    dropouts = (numbers.dropnode, numbers.input_dropout, numbers.dropout)
+    return GRAND(words, numbers.hidden, classes, numbers.order, *dropouts)
 
 
 def gcnii(numbers: GCNIIConfig, words: int, classes: int) -> nn.Module:
-    return GCNII(
-        words, numbers.hidden, classes, numbers.layers, numbers.dropout, numbers.alpha,
-        numbers.strength,
-    )  # fmt: skip
+    rest = (numbers.layers, numbers.dropout, numbers.alpha, numbers.strength)
+    return GCNII(words, numbers.hidden, classes, *rest)
 
 
 def gcnii_parameters(numbers: GCNIIConfig, network: GCNII) -> list[Any]:
@@ -166,9 +161,8 @@ def grand_loss(numbers: GRANDConfig, network: nn.Module, batch: Batch) -> tuple[
     views = network(batch["x"], batch["graph"], numbers.samples)  # [S, N, C]
     labelled = views[:, batch["nodes"]]  # [S, n, C]
     weight = class_weights(target, views.shape[2], numbers.balance)  # [C]
-    total = F.cross_entropy(
-        labelled.flatten(0, 1), target.repeat(len(views)), weight=weight, reduction="sum"
-    ) / len(views)
+    given = labelled.flatten(0, 1), target.repeat(len(views)), weight
+    total = F.cross_entropy(*given, reduction="sum") / len(views)
     disagreement = consistency_loss(views, numbers.temperature)
     return total + numbers.consistency * len(target) * disagreement, labelled.mean(dim=0)
 

@@ -20,15 +20,8 @@ from coursework.errors import ConfigError
 from coursework.experiments import cora
 from coursework.experiments.base import Job, Run, presets
 from coursework.experiments.cora_models import ASSIGNMENT, plain_loss
+from coursework.models import gcn
 from coursework.models.gat import GAT
-from coursework.models.gcn import (
-    GCN,
-    DeepGCN,
-    add_self_loops,
-    normalise_adjacency,
-    sparse_kernels,
-    spread,
-)
 from coursework.models.gcnii import GCNII
 from coursework.training import seeds
 from coursework.training.engine import Plan
@@ -51,9 +44,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
-            raise ConfigError(
-                f"hidden is {self.hidden} and heads {self.heads}; the first must be a multiple of the second."
-            )
+            raise ConfigError(f"hidden is {self.hidden}, no multiple of heads, {self.heads}.")
 
 
 PRESETS = presets("cora_study", Config())
@@ -78,7 +69,7 @@ def train(job: Job) -> Run:
     graph = planetoid.load(config.dataset)
     inputs = cora.prepare(graph)
     split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
-    sizes, n = (inputs.x.shape[1], config.hidden, inputs.num_classes), len(graph.y)
+    sizes = (inputs.x.shape[1], config.hidden, inputs.num_classes)
     metrics: dict[str, float] = {}
     loss = partial(plain_loss, None, input_dropout=config.dropout)
 
@@ -91,25 +82,25 @@ def train(job: Job) -> Run:
         job.say(f"{name}: validation accuracy {accuracy:.4f}")
         return model
 
-    def gcn() -> nn.Module:
-        return sparse_kernels(GCN(*sizes, config.dropout))
+    def plain() -> nn.Module:
+        return gcn.sparse_kernels(gcn.GCN(*sizes, config.dropout))
 
     gat = partial(GAT, *sizes, config.dropout, 0.2, config.heads)
     with limited_threads(1):
         for depth in config.depths:
             deep = (*sizes, depth, config.dropout)
             for kind, make in (
-                ("plain", partial(DeepGCN, *deep)),
-                ("initial", partial(DeepGCN, *deep, config.initial)),
+                ("plain", partial(gcn.DeepGCN, *deep)),
+                ("initial", partial(gcn.DeepGCN, *deep, config.initial)),
                 ("gcnii", partial(GCNII, *deep, config.initial, config.strength)),
             ):
                 model = fit(f"depth.{depth}.{kind}", make, inputs.adj)
                 with torch.no_grad():
                     rows = model.hidden(inputs.x, inputs.adj)
-                    metrics[f"depth.{depth}.{kind}.spread"] = float(spread(rows))
+                    metrics[f"depth.{depth}.{kind}.spread"] = float(gcn.spread(rows))
         for share in config.removed:
             rest = without_links(graph.edge_index, share, job.seed)
             name = f"removed.{100 * share:.0f}"
-            fit(f"{name}.gcn", gcn, normalise_adjacency(rest, n))
-            fit(f"{name}.gat", gat, add_self_loops(rest, n))
+            fit(f"{name}.gcn", plain, gcn.normalise_adjacency(rest, len(graph.y)))
+            fit(f"{name}.gat", gat, gcn.add_self_loops(rest, len(graph.y)))
     return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})

@@ -2,10 +2,9 @@ r"""Problem 3(c): how often Wikipedia pages are visited, from their words and th
 
 The target of a page is :math:`y = \ln(1 + \text{visits})`; loss and measure are the mean absolute error. One
 run fits all :data:`MODELS` on all splits, each 80 : 20 for training and test, with one seed. A tenth of the
-training part is validation: it decides the number of trees and the strength of the penalty. With ``refit``
-every model is then fitted on training and validation part together. Targets of test pages are read once,
-at the end. The number of epochs is fixed beforehand and not chosen for each seed: a validation part that
-keeps groups together can be mostly one group.
+training part is validation: it decides the number of trees and the strength of the penalty, but not the
+number of epochs, since a part that keeps groups together can be mostly one group. With ``refit`` every model
+is then fitted on both parts together. Targets of test pages are read once, at the end.
 
 Letters: `N` pages, `E` directed edges, `F` features, `S` statistics, `B` pages of a batch.
 """
@@ -115,9 +114,6 @@ def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
     return Task(inputs, kind, groups, split, rows)
 
 
-# ------------------------------------------------------------------------------------------- baselines
-
-
 def twin_lookup(y: np.ndarray, group: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Median of the known twins of each page `[N]`, of all known pages where it has none.
 
@@ -149,7 +145,10 @@ def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np
     return values.numpy()
 
 
-def _ridge(task: Task, y: np.ndarray, error: Callable[[np.ndarray], float]) -> np.ndarray:
+Error = Callable[[np.ndarray], float]  # of predictions for all pages, on the validation part
+
+
+def _ridge(task: Task, y: np.ndarray, error: Error) -> np.ndarray:
     """Linear regression on the words with the penalty that is best on the validation part."""
     from sklearn.linear_model import Ridge
 
@@ -163,9 +162,7 @@ def _ridge(task: Task, y: np.ndarray, error: Callable[[np.ndarray], float]) -> n
     return fitted(min(penalties, key=lambda penalty: error(fitted(penalty, rows))), task.rows)
 
 
-def _boosting(
-    task: Task, y: np.ndarray, error: Callable[[np.ndarray], float], trees: int
-) -> np.ndarray:
+def _boosting(task: Task, y: np.ndarray, error: Error, trees: int) -> np.ndarray:
     """Boosted trees for the absolute error, as many as are best on the validation part."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -201,9 +198,6 @@ def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
     }
 
 
-# -------------------------------------------------------------------------------------------- networks
-
-
 class Fitted(NamedTuple):
     """A fitted model."""
 
@@ -217,17 +211,15 @@ def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
     graph, width, p = inputs.graph, config.hidden, config.dropout
     words = graph.x.shape[1]
     if name == "attention":
-        return ResidualAttention(
-            inputs.dense.shape[1], inputs.candidates.features.shape[1],
-            residual=config.residual, query=config.query,
-        )  # fmt: skip
+        columns = inputs.dense.shape[1], inputs.candidates.features.shape[1]
+        return ResidualAttention(*columns, residual=config.residual, query=config.query)
     if name == "gcn":
         return sparse_kernels(GCN(words, width, 1, p))
     if name == "gat":
         return GAT(words, width, 1, p, alpha=0.2, n_heads=4)
     if name == "sign":  # the links are in its input
-        columns = inputs.propagated.shape[1] + 6 * config.neighbour_labels
-        return ColumnRegressor(columns, width, dropout=0.5, input_dropout=0.4)
+        size = inputs.propagated.shape[1] + 6 * config.neighbour_labels
+        return ColumnRegressor(size, width, dropout=0.5, input_dropout=0.4)
     linked, described = (name == "gnn" and use for use in (config.links, config.statistics))
     return GraphRegressor(
         words + graph.num_nodes if linked else words, width, config.layers, dropout=p,
@@ -253,25 +245,20 @@ def inputs_of(name: NetworkName, task: Task, config: Config) -> Given:
 
     @functools.cache
     def on(device: torch.device) -> list[Any]:
-        graph, inputs = task.graph, task.inputs
-        edges, n = graph.edge_index, graph.num_nodes
-        given: dict[str, Callable[[], tuple[Any, ...]]] = {
-            "mlp": lambda: (graph.x,),
-            "gcn": lambda: (graph.x, normalise_adjacency(edges, n)),
-            "gat": lambda: (graph.x, add_self_loops(edges, n)),
-            "gnn": lambda: (
-                words_and_links(graph) if config.links else graph.x,
-                inputs.adjacency,
-                task.statistics if config.statistics else None,
-            ),
-            "sign": lambda: (
-                torch.cat([inputs.propagated, task.neighbour_labels], dim=1)
-                if config.neighbour_labels
-                else inputs.propagated,
-            ),
-            "attention": lambda: (inputs.dense, inputs.candidates, task.groups),
-        }
-        return [x if x is None else x.to(device) for x in given[name]()]
+        graph, inputs, given = task.graph, task.inputs, list[Any]()
+        edges = graph.edge_index, graph.num_nodes
+        if name == "attention":
+            given = [inputs.dense, inputs.candidates, task.groups]
+        elif name == "sign":
+            columns = [inputs.propagated, *[task.neighbour_labels] * config.neighbour_labels]
+            given = [torch.cat(columns, dim=1)]
+        elif name == "gnn":
+            x = words_and_links(graph) if config.links else graph.x
+            given = [x, inputs.adjacency, task.statistics if config.statistics else None]
+        else:
+            structure = {"gcn": normalise_adjacency, "gat": add_self_loops}.get(name)
+            given = [graph.x] if structure is None else [graph.x, structure(*edges)]
+        return [x if x is None else x.to(device) for x in given]
 
     return lambda model: on(engine.device_of(model))
 
@@ -286,8 +273,7 @@ def look(
     """
     dense, candidates, groups = given(model)
     labels, known = labels.to(dense.device), known.to(dense.device)
-    found: tuple[Tensor, Tensor] = model(dense, candidates, labels, known, rows, group=groups)
-    return found
+    return model(dense, candidates, labels, known, rows, group=groups)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
@@ -358,9 +344,6 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
     return Fitted(predict(name, model, given, task), model, fit.history)
 
 
-# ------------------------------------------------------------------------------------------------- run
-
-
 @limited_threads(1)  # the products are small, and one thread always sums in the same order
 def fit_all(job: Job, task: Task) -> dict[str, Fitted]:
     """Fit every model on one split. No target of a test page is read."""
@@ -410,8 +393,7 @@ def train(job: Job) -> Run:
     }
     for kind, fitted in results.items():
         task, split = tasks[kind], tasks[kind].split
-        metrics |= scores(task, fitted)
-        metrics |= splits.copies(task)
+        metrics |= scores(task, fitted) | splits.copies(task)
         notes[f"{kind}.sizes"] = list(split.sizes)
         if "ensemble" in fitted:  # of the first seed alone in a recorded result
             predicted = fitted["ensemble"].predicted[split.test].round(3).tolist()
@@ -425,10 +407,8 @@ def train(job: Job) -> Run:
     if not config.networks:  # then the other splits cost little
         for kind in splits.KINDS:
             metrics |= splits.copies(task_of(inputs, kind, config, job.seed))
-    return job.run(
-        metrics, graph.source, curves=curves, notes=notes,
-        artefacts={"tasks": tasks, "fitted": results},
-    )  # fmt: skip
+    artefacts = {"tasks": tasks, "fitted": results}
+    return job.run(metrics, graph.source, curves=curves, notes=notes, artefacts=artefacts)
 
 
 @limited_threads(1)

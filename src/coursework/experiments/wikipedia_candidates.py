@@ -1,10 +1,9 @@
 """Problem 3(c): what the links and words of a page say, and which pages are similar to it.
 
-:class:`~coursework.models.residual_attention.ResidualAttention` looks at a short list of similar pages, made
-from links and words alone, never from targets: the pages that are nearest by cosine similarity of the
-**links**, of the **links and the page itself**, of the **words** (rare ones count more) and of the
-**neighbours' words** (in the space of their largest singular vectors), and the **neighbours** with the fewest
-links. In a split that keeps groups together the model leaves out the page's own group.
+Residual attention looks at a short list of pages, made from links and words alone, never from targets: the
+nearest by cosine similarity of the **links**, of the **links and the page itself**, of the **words** (rare
+ones count more) and of the **neighbours' words** (in the space of their largest singular vectors), and the
+**neighbours** with the fewest links.
 
 Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 """
@@ -75,8 +74,8 @@ def graph_statistics(graph: WikipediaGraph) -> np.ndarray:
     largest = np.zeros(n)
     np.maximum.at(largest, target, log_degree[source])
     blocks = (a[i : i + 1000] for i in range(0, n, 1000))  # A^2 is nearly dense
-    pairs = [np.asarray((block @ a).multiply(block).sum(1)).ravel() for block in blocks]
-    closed = np.concatenate(pairs)  # ordered pairs of linked neighbours
+    # ordered pairs of linked neighbours
+    closed = np.concatenate([(block @ a).multiply(block).sum(1).A1 for block in blocks])
     rank = np.full(n, 1 / n)
     for _ in range(50):  # power iteration; the error falls by 0.85 a step
         rank = 0.15 / n + 0.85 * (a @ (rank / at_least_one) + rank[degree == 0].sum() / n)
@@ -99,10 +98,8 @@ def node_features(graph: WikipediaGraph, statistics: np.ndarray) -> Tensor:
     """
     links, words = links_of(graph), words_of(graph)
     own = _reduced(words @ sparse.diags(_idf(words)), 64)
-    by_root = links @ sparse.diags(1 / np.sqrt(np.maximum(_degrees(links), 1)))
-    return _standardised(
-        np.hstack([own, _row_mean(links) @ own, _reduced(by_root, 32), statistics])
-    )
+    by_root = _reduced(links @ sparse.diags(1 / np.sqrt(np.maximum(_degrees(links), 1))), 32)
+    return _standardised(np.hstack([own, _row_mean(links) @ own, by_root, statistics]))
 
 
 def propagated(
@@ -221,11 +218,9 @@ def _products(m: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Scalar products of pairs of rows, `[E]`."""
     if not sparse.issparse(m):
         return np.einsum("ef,ef->e", m[rows], m[columns])
-    found = [
-        np.asarray(m[rows[i : i + 50_000]].multiply(m[columns[i : i + 50_000]]).sum(1)).ravel()
-        for i in range(0, len(rows), 50_000)
-    ]
-    return np.concatenate(found) if found else np.zeros(0)
+    blocks = (slice(i, i + 50_000) for i in range(0, len(rows), 50_000))
+    found = [m[rows[block]].multiply(m[columns[block]]).sum(1).A1 for block in blocks]
+    return np.concatenate([np.zeros(0, np.float32), *found])
 
 
 def candidates(graph: WikipediaGraph, top: int = 30) -> Candidates:

@@ -19,14 +19,13 @@ from torch import Tensor
 from coursework.data import wikipedia as pages
 from coursework.data.splits import Split, group_split
 from coursework.data.wikipedia import WikipediaGraph
-from coursework.experiments import wikipedia_candidates
+from coursework.experiments import wikipedia_candidates as candidates
 from coursework.models.residual_attention import Candidates
 from coursework.models.sparse import adjacency
 
 SplitKind = Literal["random", "grouped", "strict"]
+# what the assignment asks for; pages with equal links together; also with nearly equal links or equal traffic
 KINDS: tuple[SplitKind, ...] = get_args(SplitKind)
-"""What the assignment asks for; pages with equal links kept together; and also pages with nearly equal
-links or equal traffic."""
 SPLITS = KINDS[:2]  # of most recorded results
 TEST, VALIDATION = 0.2, 0.08  # shares of all pages
 FEWEST_LINKS = 3  # that two pages need before their links count as nearly equal
@@ -37,7 +36,7 @@ def near_twins(graph: WikipediaGraph, alike: float) -> Any:
 
     Sets of fewer than :data:`FEWEST_LINKS` links are left out: they are similar by chance.
     """
-    links, n = wikipedia_candidates.links_of(graph), graph.num_nodes
+    links, n = candidates.links_of(graph), graph.num_nodes
     degree, first, second = np.diff(links.indptr), [], []
     for begin in range(0, n, 1000):  # in blocks: the common links of all pairs are nearly dense
         common = (links[begin : begin + 1000] @ links).tocoo()
@@ -66,10 +65,7 @@ def strict_groups(graph: WikipediaGraph, near: Any) -> Tensor:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the models read of a graph, made when it is first asked for; no target is in it.
-
-    The targets decide on the groups of the strict split alone.
-    """
+    """What the models read of a graph, made when first asked for; targets decide on strict groups alone."""
 
     graph: WikipediaGraph
     top: int = 30  # candidates of each kind
@@ -81,15 +77,15 @@ class Inputs:
 
     @cached_property
     def statistics(self) -> np.ndarray:  # float64 `[N, S]`
-        return wikipedia_candidates.graph_statistics(self.graph)
+        return candidates.graph_statistics(self.graph)
 
     @cached_property
     def dense(self) -> Tensor:  # `[N, F]`: statistics, words, neighbours' words
-        return wikipedia_candidates.node_features(self.graph, self.statistics)
+        return candidates.node_features(self.graph, self.statistics)
 
     @cached_property
     def candidates(self) -> Candidates:  # the pages that each page may look at
-        return wikipedia_candidates.candidates(self.graph, self.top)
+        return candidates.candidates(self.graph, self.top)
 
     @cached_property
     def near(self) -> Any:
@@ -97,8 +93,7 @@ class Inputs:
 
     @cached_property
     def propagated(self) -> Tensor:  # `[N, F']`: of the page and of its neighbours
-        given = self.graph, self.dense, self.statistics, self.near
-        return wikipedia_candidates.propagated(*given)
+        return candidates.propagated(self.graph, self.dense, self.statistics, self.near)
 
     @cached_property
     def alike_pages(self) -> Any:  # CSR `[N, N]`: mean of a page and those with nearly its links
@@ -127,8 +122,7 @@ def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0)
     if groups is None:
         split = pages.split_random(n, seed)
     else:
-        size = torch.bincount(groups)
-        large = (size > VALIDATION * n)[groups].numpy()
+        large = (torch.bincount(groups) > VALIDATION * n)[groups].numpy()
         split = _beside(large, groups, seed) if large.any() else pages.split_grouped(groups, seed)
     used = round(train_share * len(split.train))  # the rows are in random order
     return dataclasses.replace(split, train=split.train[:used])
@@ -193,8 +187,7 @@ class Task:
     @cached_property
     def neighbour_labels(self) -> Tensor:
         """What the neighbours' known targets say, `[N, 6]`."""
-        given = self.graph, self.target, self.known, self.groups
-        return wikipedia_candidates.neighbour_labels(*given)
+        return candidates.neighbour_labels(self.graph, self.target, self.known, self.groups)
 
     @cached_property
     def statistics(self) -> Tensor:
