@@ -28,10 +28,9 @@ PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.
 
 
 def as_grey(image: np.ndarray) -> Tensor:
-    """An image as float32 in [0, 1], ``[H, W]``; what is transparent counts as black.
+    """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; what is transparent is black.
 
-    It is ``[H, W]`` grey, ``[H, W, 3]`` or ``[H, W, 4]`` colour. White is 255, or 1 for fractions and truth
-    values, or 65535 for whole numbers of which one is above 255.
+    White is 255, 1 for fractions and truth values, 65535 for whole numbers of which one is above 255.
     """
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -59,11 +58,7 @@ def as_grey(image: np.ndarray) -> Tensor:
 
 
 def read_image(path: Path | str) -> np.ndarray:
-    """An image that :func:`as_grey` takes, from a picture, an ``.npy``, or an ``.npz`` with one array.
-
-    Pictures are turned upright as their orientation tag says; palettes, transparency, 16 bits and other
-    colour spaces are translated.
-    """
+    """A picture, turned upright, an ``.npy``, or an ``.npz`` with one array, as :func:`as_grey` takes it."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no file {path}; name a picture or an array file.")
@@ -98,11 +93,9 @@ def _around_ink(pixels: Tensor) -> Tensor:
 
 
 def clean(pixels: Tensor) -> Tensor:
-    """An image ``[H, W]`` in which what is as dark as the surroundings of the ink is 0.
+    """An image ``[H, W]`` in which what is as dark as the surroundings of the ink, up to FLOOR, is 0.
 
-    In training the background is exactly 0, and a network may learn that whatever is not 0 is ink. JPEG
-    compression and scanners leave a little grey beside the ink. How much is measured; what is above
-    :data:`FLOOR` is left as it is.
+    In training the background is exactly 0; JPEG compression and scanners leave a little grey beside the ink.
     """
     around = _around_ink(pixels)
     level = min(float(around.max()), FLOOR) if len(around) else 0.0
@@ -187,8 +180,8 @@ def in_tiles(
 ) -> np.ndarray:
     """Classes uint8 of an image ``[H, W]``; a large one is cut into tiles, which bounds the memory.
 
-    ``margin`` is how far a pixel can see. Tiles that read so much beyond their edge and start on the
-    pooling grid, which repeats every ``step`` pixels, give the mask of the whole image.
+    Tiles on the pooling grid, which repeats every ``step`` pixels, that read ``margin`` pixels (as far as a
+    pixel can see) beyond their edge give the mask of the whole image.
     """
     margin = -(-margin // step) * step if max(pixels.shape) > TILE else 0
     side = -(-TILE // step) * step

@@ -218,7 +218,6 @@ def train(job: Job) -> Run:
 
     Metrics: ``<variant>.test_accuracy``, ``.test_loss``, ``.seconds_per_epoch`` (``gcn``, ``gat.long``, ...),
     the differences of COMPARED, and with validation nodes ``.validation_...`` and ``.best_epoch``.
-    Artefacts: ``models``, ``fits``, ``inputs``, ``split``, ``graph``, ``correct`` (variant -> bool ``[n]``).
     """
     config: Config = job.config
     graph = planetoid.load(config.dataset)

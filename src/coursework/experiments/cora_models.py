@@ -1,8 +1,5 @@
 """The networks of the Cora experiment: their numbers, how they are built, and their losses.
 
-Another network is a group of numbers, a function that builds it, an entry in MODELS, its name in
-``Model``, and a field of :class:`.cora.Config` where its numbers stand.
-
 Letters: ``N`` nodes, ``F`` words, ``n`` training nodes, ``C`` classes, ``S`` views.
 """
 
@@ -191,10 +188,9 @@ MODELS: dict[Model, Kind] = {
 
 
 def class_weights(y: Tensor, num_classes: int, balance: float) -> Tensor | None:
-    """Inverse frequencies of the classes to a power, with mean one over the nodes; None if it is 0.
+    """Inverse frequencies ``[num_classes]`` of the labels ``[n]`` to a power, with mean one over the nodes.
 
-    Where few nodes of a class are labelled, views that must agree agree on the common classes. A class
-    without a node counts as if it had one. ``y`` are labels ``[n]``, the output is ``[num_classes]``.
+    Where few nodes of a class are labelled, views that must agree agree on the common classes.
     """
     if balance == 0:
         return None

@@ -1,8 +1,7 @@
 """What depth and missing citations do to a graph network, read on the validation nodes of the public split.
 
-* **Depth.** A plain GCN, one with the initial residual connection, and GCNII, which adds the identity
-  mapping: their accuracy, and how far the hidden rows of two nodes still differ.
-* **Missing citations.** GCN and GAT trained on the graph without a random share of its links.
+A plain GCN, one with the initial residual connection, and GCNII in several depths: accuracy, and how far the
+hidden rows of two nodes still differ. GCN and GAT without a random share of the links.
 """
 
 from collections.abc import Callable
@@ -62,8 +61,8 @@ def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
 def train(job: Job) -> Run:
     """Train every network once; the seed decides weights, dropout and the links that are removed.
 
-    Metrics are ``depth.L.KIND.validation_accuracy`` and ``.spread`` with the kinds plain, initial and gcnii,
-    and ``removed.P.gcn.validation_accuracy`` and ``removed.P.gat...`` with P in per cent.
+    Metrics are ``depth.L.KIND.validation_accuracy``, ``.spread``, and ``removed.P.gcn...`` with P in per
+    cent.
     """
     config: Config = job.config
     graph = planetoid.load(config.dataset)

@@ -1,9 +1,7 @@
-"""The two corpora of problem 2(e), behind one interface: sentence pairs, split, as ids of words or subwords.
+"""The two corpora of problem 2(e): sentence pairs, split, as ids of words or subwords.
 
 * ``subset``: the short sentences of the PyTorch tutorial in its normal form, as words of each language.
 * ``all``: all 135,842 pairs as people write them, in subwords that both languages share.
-
-Vocabularies and word vectors come from the training pairs.
 
 Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``V`` vocabulary, ``w`` width of vectors.
 """
@@ -304,8 +302,7 @@ def word_vectors(
 ) -> tuple[tuple[Tensor, Tensor], dict[str, Any]]:
     """Vectors ``[V, w]`` of both languages, and what is recorded of them.
 
-    For words: GloVe (English, width 50) and spaCy's vectors (French, width 300). For subwords, which those
-    do not have: word2vec of ``width`` on the training sentences themselves.
+    Words: GloVe (English) and spaCy's (French). Subwords: word2vec of ``width`` on the training sentences.
     """
     if isinstance(corpus.source, Pieces):
         vectors = subword_vectors(corpus, width, seed)

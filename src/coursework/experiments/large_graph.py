@@ -1,10 +1,8 @@
 """Problem 3(c) at scale: the plain networks on parts of a graph of a million nodes and ten million links.
 
-The graph is generated. Each node belongs to a community, and most links stay within it; the target is a
-property of the community, the features are a noisy view of it, so neighbours know what the node's own
-features hide. GCN and GAT learn from parts that PyG's loaders hand out: sampled neighbourhoods
-(``NeighborLoader``) where pyg-lib or torch-sparse is installed, otherwise a random part of the nodes with
-the links among them (``RandomNodeLoader``). Measured are seconds per epoch and the peak of the memory.
+In the generated graph the target is a property of a node's community, within which most links stay, and the
+features are a noisy view of it. GCN and GAT learn from the parts of PyG's ``NeighborLoader`` where pyg-lib or
+torch-sparse is installed, otherwise ``RandomNodeLoader``. Measured are seconds per epoch and peak memory.
 """
 
 import sys

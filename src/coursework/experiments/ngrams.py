@@ -96,11 +96,10 @@ class Linear:
 
 
 def fit(x: csr_matrix, labels: np.ndarray, seed: int = 0) -> Linear:
-    r"""A multinomial naive Bayes and a logistic regression on features ``[n, d]``; nothing is tuned.
+    """A multinomial naive Bayes and a logistic regression on features ``[n, d]``; nothing is tuned.
 
-    The regression sees the features scaled by the naive Bayes log ratios
-    :math:`r = \log\frac{p / \|p\|_1}{q / \|q\|_1}`, with :math:`p` and :math:`q` one plus the counts in
-    positive and negative tweets (Wang & Manning 2012), and is fitted by averaged SGD.
+    The regression, by averaged SGD, sees the features times the log ratios of naive Bayes (Wang & Manning
+    2012).
     """
     from sklearn.linear_model import SGDClassifier
     from sklearn.naive_bayes import MultinomialNB

@@ -34,10 +34,9 @@ class RoadTask(NamedTuple):
 
 
 def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-    """Sensors at random places `[N, 2]` and one-way roads `[2, E]` by Gabriel's rule.
+    """Sensors at random places `[N, 2]` and one-way roads `[2, E]`; traffic flows to the right, against them.
 
-    Two sensors are linked if no third one lies in the circle that has them at its ends. Traffic flows
-    towards larger first coordinates; the edges lead against it.
+    Two sensors are linked if no third one lies in the circle that has them at its ends (Gabriel's rule).
     """
     positions = rng.random((num_sensors, 2))
     squared = ((positions[:, None] - positions[None]) ** 2).sum(-1)  # [N, N]

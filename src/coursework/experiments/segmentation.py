@@ -1,11 +1,8 @@
-r"""Problem 4 of the second set: a U-Net that marks digits, with and without skip connections.
+"""Problem 4 of the second set: a U-Net that marks digits, with and without skip connections.
 
-The data are M2NIST-style canvases composed from MNIST. Those for validation (from held-back training
-digits) and test (from MNIST's test digits) have 64 x 84 pixels and are the same in every run; those for
-training are composed anew in every epoch.
-
-One run trains the network with and without skip connections: the same first weights, the same canvases in
-the same order. Without means that the skip features are set to zero, so the number of parameters is equal.
+The canvases are composed from MNIST: those for validation (of held-back training digits) and test are the
+same in every run, those for training are new in every epoch. One run trains the network with and without
+skips: the same first weights and canvases; without means that the skip features are set to zero.
 
 Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.
 """
@@ -133,10 +130,7 @@ def build(config: Config, skip: bool) -> UNet:
 
 
 def receptive_field(config: Config, offset: int | None = None) -> int:
-    """Side of the square of input pixels that one output pixel depends on.
-
-    It depends on the place ``offset`` of the pixel on the pooling grid; None is the largest of all.
-    """
+    """Side of the square of input pixels that one output pixel, at ``offset`` of the pooling grid, sees."""
     levels, reach = len(config.down), config.convolutions
     if offset is None:
         return max(receptive_field(config, place) for place in range(2**levels))
@@ -223,10 +217,8 @@ def predict_masks(model: nn.Module, images: np.ndarray) -> np.ndarray:
 def train(job: Job) -> Run:
     """Train the network with and without skip connections on the same canvases.
 
-    Metrics have the prefix ``skip.`` or ``noskip.``: ``train_loss`` (mean over the last epoch),
-    ``validation_digit_iou`` (of the epoch that was chosen), everything of :func:`.measure` on the test
-    canvases with ``test_`` before it, and of the masks after :func:`.vote` with ``voted_test_``.
-    ``difference.`` is with minus without. Artefacts: ``data``, ``models``, ``fits``, ``predictions``.
+    Metrics have the prefix ``skip.`` or ``noskip.``: ``train_loss``, ``validation_digit_iou`` (of the chosen
+    epoch), and everything of :func:`.measure` after ``test_``, and after :func:`.vote` ``voted_test_``.
     """
     config: Config = job.config
     data = prepare(config)
@@ -310,10 +302,9 @@ class Segmenter:
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class of every pixel, uint8 ``[H, W]``, of one image of any size; see :func:`.canvas.as_grey`.
+        """Class of every pixel, uint8 ``[H, W]``, of an image of any size; see :func:`.canvas.as_grey`.
 
-        The network has learned bright digits, about 20 pixels high, on black. The noise of a scan is
-        taken away (:func:`.canvas.clean`), and what the network has not learned is said as a warning.
+        The network has learned bright digits on black: noise is taken away, and what is foreign is warned of.
         """
         grey = canvas.as_grey(image)  # [H, W]
         if doubt := canvas.doubt(grey):

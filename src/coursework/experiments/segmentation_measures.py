@@ -76,10 +76,9 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 
 
 def digit_accuracy(matrices: np.ndarray) -> float:
-    """Share of the digits that most of their pixels name right, from ``[n, C, C]``.
+    """Share of the digits (classes on a canvas) that most of their pixels name right, from ``[n, C, C]``.
 
-    A digit is a class that occurs on a canvas; two of one kind count as one. Pixels that are taken for
-    background do not vote, and a digit without a vote is missed.
+    Pixels that are taken for background do not vote; a digit without a vote is missed.
     """
     votes = matrices[:, :BACKGROUND, :BACKGROUND]  # [n, 10, 10]
     there = matrices[:, :BACKGROUND].sum(-1) > 0  # [n, 10]
@@ -92,9 +91,8 @@ def boundary_f1(
 ) -> float:
     """F1 of boundary pixels (Csurka et al. 2013), counted over the whole set, mean over the digits.
 
-    A boundary pixel has another class among its eight neighbours. It is met if the other mask has a
-    boundary pixel of its class at most ``band`` rows and columns away; precision is the share of the
-    predicted boundary that is met, recall that of the true one. ``chunk`` canvases at a time.
+    A boundary pixel has another class among its eight neighbours; it is met if the other mask has one of its
+    class at most ``band`` rows and columns away. Precision is the share of the predicted ones that is met.
     """
     counts = np.zeros((BACKGROUND, 4))  # predicted, of these met, true, of these met
 
@@ -125,10 +123,9 @@ def boundary_f1(
 def bootstrap(
     matrices: Sequence[np.ndarray], measure: Callable[..., float], draws: int = 1000
 ) -> tuple[float, float]:
-    """95 % interval of a measure, by drawing canvases with replacement.
+    """95 % interval of a measure of summed matrices, by drawing canvases with replacement.
 
-    There is one array ``[n, C, C]`` per network, and ``measure`` takes one summed matrix per network. The
-    same canvases are drawn for all, so that a difference of two networks is a paired one.
+    For each network there is one array ``[n, C, C]``, with the same canvases drawn: a difference is paired.
     """
     rng = np.random.default_rng(0)
     n = len(matrices[0])
@@ -141,7 +138,7 @@ def bootstrap(
 
 
 def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
-    """Give every connected piece of digit pixels the name that most of its pixels have.
+    """Give each connected piece of digit pixels the name that most of its pixels have.
 
     A piece in which no name has the share ``least`` may be two digits that touch, and is left as it is.
     """

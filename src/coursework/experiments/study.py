@@ -47,8 +47,8 @@ def run(
 ) -> dict[str, Any]:
     """Train every variant once with the job's seed: the metrics, curves and notes of the run.
 
-    Metrics are ``VARIANT.METRIC``, and ``VARIANT.difference`` from the variant's base (the last part of
-    the metric's name replaced); the difference has an interval where the items are known.
+    Metrics are ``VARIANT.METRIC`` and (its last part replaced) ``VARIANT.difference`` from the variant's
+    base.
     """
     trained: dict[str, Trained] = {}
     for name, changes in variants.items():

@@ -61,10 +61,7 @@ class Alignment:
 
 @torch.no_grad()
 def attention_to_source(model: Network, source: Tensor, output: Tensor) -> Tensor:
-    """Attention weights while each word was chosen: `[1, S]`, `[1, L]` -> `[L, S]`.
-
-    Of a Transformer those of the last decoder layer, averaged over its heads.
-    """
+    """Weights while each word was chosen (mean of the last heads): `[1, S]`, `[1, L]` -> `[L, S]`."""
     read = torch.cat([torch.tensor([[SOS_ID]]), output[:, :-1]], dim=1)  # [1, L]
     if isinstance(model, Seq2Seq):
         return model.attend(source, read)[1][0]

@@ -1,8 +1,7 @@
 """Problem 1(b): what each cleaning step is worth, and what copies of tweets leak.
 
-The ablation cleans one seeded subset in many ways and fits the same logistic regression on word 1- to
-3-grams (:mod:`.ngrams`) each time. Accuracies are of validation tweets, the same for every variant, so
-differences have paired intervals; test tweets are never read.
+The ablation cleans one subset in many ways and fits the same logistic regression (:mod:`.ngrams`) each time.
+Accuracies are of the same validation tweets, so differences have paired intervals; no test tweet is read.
 """
 
 import re
@@ -154,8 +153,7 @@ def ablate_cleaning(
 ) -> list[Ablation]:
     """Validation accuracy of the same model on tweets cleaned in different ways; all steps first.
 
-    The texts are split into pieces once, and each distinct piece is cleaned once per variant. A token
-    has the same number in all variants, so equal n-grams are hashed to equal columns.
+    A token has the same number in all variants, so equal n-grams are hashed to equal columns.
     """
     rows, cut = np.concatenate([split.train, split.validation]), len(split.train)
     array, labels = as_arrow(data.texts, rows), data.labels[rows]

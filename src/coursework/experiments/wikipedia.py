@@ -268,8 +268,7 @@ def look(
 ) -> tuple[Tensor, Tensor]:
     """Standardised prediction and guess of residual attention for some pages: twice `[B]`.
 
-    Only known labels `[N]` are read. Where the split keeps groups together no page may look at its own
-    group: test pages cannot either.
+    Only known labels `[N]` are read, and none of the own group where the split keeps groups together.
     """
     dense, candidates, groups = given(model)
     labels, known = labels.to(dense.device), known.to(dense.device)

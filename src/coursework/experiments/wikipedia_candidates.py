@@ -105,13 +105,12 @@ def node_features(graph: WikipediaGraph, statistics: np.ndarray) -> Tensor:
 def propagated(
     graph: WikipediaGraph, features: Tensor, statistics: np.ndarray, near: Any
 ) -> Tensor:
-    r"""What is known of a page and of its neighbours without a target: float32 `[N, F']`.
+    """What is known of a page and of its neighbours without a target: float32 `[N, F']`.
 
     Carried along the links once, before any training, as in SGC (Wu et al. 2019,
-    https://arxiv.org/abs/1902.07153) and SIGN (Frasca et al. 2020, https://arxiv.org/abs/2004.11198):
-    the ``features`` `[N, F]`, which have own and neighbours' words and the links, and the ``statistics``
-    `[N, S]`, with four more, of the page and in mean, standard deviation, maximum and minimum over its
-    neighbours, each column turned into normal quantiles.
+    https://arxiv.org/abs/1902.07153) and SIGN (Frasca et al. 2020, https://arxiv.org/abs/2004.11198): the
+    ``features`` `[N, F]`, and as normal quantiles the ``statistics`` `[N, S]` and four more, of the page
+    and over its neighbours.
     """
     import networkx as nx
     from sklearn.preprocessing import QuantileTransformer
@@ -150,9 +149,9 @@ def neighbour_labels(
 ) -> Tensor:
     """What the known targets of a page's neighbours say: float32 `[N, 6]`.
 
-    Their mean, drawn to the mean 0 of all where there are few, and their number, each with three weights
-    of a neighbour of degree d: 1, 1/sqrt(d) and 1/d. The own target is not read, nor, where a split keeps
-    groups together, those of the own group: test pages have none there.
+    Their mean, drawn to 0 where there are few, and their number, with three weights of a neighbour of
+    degree d: 1, 1/sqrt(d), 1/d. Own target and, where a split keeps groups together, own group are not
+    read.
     """
     source, to = graph.edge_index
     degree = torch.bincount(to, minlength=graph.num_nodes).clamp(min=1).double()
@@ -224,10 +223,7 @@ def _products(m: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def candidates(graph: WikipediaGraph, top: int = 30) -> Candidates:
-    """The list of every page, with 13 standardised features of each pair; no target is read.
-
-    Each kind of similarity puts ``top`` pages on the list (fewer where they agree).
-    """
+    """The list of every page, ``top`` pages of each kind, with 13 standardised features of each pair."""
     from sklearn.preprocessing import normalize
 
     links, words = links_of(graph), words_of(graph)

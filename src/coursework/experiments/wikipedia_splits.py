@@ -116,8 +116,7 @@ class Inputs:
 def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0) -> Split:
     """Training, validation and test pages, 72 : 8 : 20, with every group on one side.
 
-    A group that would fill the validation part is a chain of many pages (the strict split has one); it
-    always trains, or it would leave too little for validation or test.
+    A group that would fill the validation part, a chain of many pages in the strict split, always trains.
     """
     if groups is None:
         split = pages.split_random(n, seed)
@@ -229,9 +228,9 @@ def one_per_group(groups: Tensor, rows: np.ndarray) -> np.ndarray:
 def measures(graph: WikipediaGraph, predicted: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     r"""Errors of predictions `[N]` of :math:`\ln(1 + \text{visits})` on the pages ``rows``.
 
-    In ``group_mae_ln`` every group of twins counts once; ``r2`` is that of y (where all y are equal: 1 if
-    all are met, else 0). A prediction that minimises the absolute error is a median, and the median of the
-    visits is :math:`e^{\hat y} - 1`: that is what ``mae_visits`` and ``medae_visits`` compare.
+    In ``group_mae_ln`` every group of twins counts once. A prediction that minimises the absolute error is
+    a median, and the median of the visits is :math:`e^{\hat y} - 1`, which ``mae_visits`` and
+    ``medae_visits`` use.
     """
     y, p = graph.y.numpy()[rows].astype(np.float64), predicted[rows].astype(np.float64)
     errors, visits = np.abs(p - y), np.abs(np.expm1(p) - graph.traffic.numpy()[rows])

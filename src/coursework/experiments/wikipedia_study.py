@@ -1,7 +1,6 @@
-"""Problem 3(c): what each part of the two networks is worth, one change at a time, on validation pages.
+"""Problem 3(c): what each part of the networks is worth, one change at a time, on validation pages.
 
-Test pages are not looked at, and the splits are none of those that are reported. The variants ``training
-pages ...`` change the size of the training part alone: the learning curve.
+Test pages are not looked at, and the splits are none of those that are reported.
 """
 
 from __future__ import annotations
@@ -47,10 +46,7 @@ PRESETS = presets("wikipedia_study", Config())
 
 
 def train(job: Job) -> Run:
-    """Train every variant once on the same splits.
-
-    Metrics are ``VARIANT.SPLIT.validation_mae_ln`` and ``VARIANT.SPLIT.difference`` from its base.
-    """
+    """Train every variant once: ``VARIANT.SPLIT.validation_mae_ln`` and its ``.difference`` from the base."""
     graph = pages.load(job.config.base.graph)
     inputs: dict[int, Inputs] = {}
 

@@ -1,7 +1,6 @@
 """Word vectors learned from training texts: skip-gram with negative sampling, by gensim.
 
-The vectors see no label and no validation or test text. They are cached under a key of everything that
-they depend on, so a second training with the same words starts at once.
+They see no label and no validation or test text, and are cached by everything that they depend on.
 """
 
 from collections.abc import Iterable
