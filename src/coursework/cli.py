@@ -167,7 +167,7 @@ def train(
         for number in numbers:
             if say is not None:
                 say(f"{title}, seed {number}")
-            runs.append(base.train_seed(experiment, config, preset, number, resume, log=say))
+            runs.append(base.train_seed(experiment, config, preset, number, resume=resume, log=say))
     else:
         typer.echo(f"{title}, seeds {seed} to {seed + seeds - 1}, {jobs} at a time ({backend})")
         one = functools.partial(base.train_quietly, experiment, config, preset, resume)

@@ -108,7 +108,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     experiment = task["experiment"]
     config = given.config_of(experiment)
-    result = base.train_seed(experiment, config, "quick", 0, task["resume"], log=None)
+    result = base.train_seed(experiment, config, "quick", 0, resume=task["resume"], log=None)
     runs = Path(task["folder"]) / "runs"
     files = {
         str(path.relative_to(runs)): digest(checkpoints.load(path))

@@ -22,22 +22,9 @@ from coursework.training import checkpoints, engine
 C = TypeVar("C")
 Log = Callable[[str], None]
 
-EXPERIMENTS: dict[str, str] = {
-    "sentiment": "Problem 1: polarity of tweets with a bidirectional LSTM",
-    "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
-    "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
-    "minilm": "Problem 1: the same tweets with a pre-trained Transformer",
-    "translation": "Problem 2: French to English, recurrent and Transformer",
-    "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
-    "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
-    "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
-    "large_graph": "Problem 3: plain GCN and GAT in parts of a generated graph of a million nodes",
-    "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",
-    "cora": "Problem 4: topics of papers with GCN and GAT",
-    "cora_study": "Problem 4: what depth and missing citations do, on validation nodes",
-    "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",
-}
-"""Name -> one line. Adding an experiment is adding a module of that name to this package."""
+_TABLES = tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
+EXPERIMENTS: dict[str, str] = {name: table.pop("title") for name, table in _TABLES.items()}
+"""Name -> one line. Adding an experiment is adding a module of that name, and its table."""
 
 
 @dataclass
@@ -86,9 +73,8 @@ class Job:
         return options | {"identity": identity, "bundle": identity | bundle}
 
     def run(self, metrics: dict[str, float], source: Source, **rest: Any) -> Run:
-        seconds = time.perf_counter() - self.started
-        name = self.experiment
-        return Run(name, self.preset, self.config, self.seed, metrics, source, seconds, **rest)
+        made = self.experiment, self.preset, self.config, self.seed
+        return Run(*made, metrics, source, time.perf_counter() - self.started, **rest)
 
 
 def get(name: str) -> Any:
@@ -108,8 +94,7 @@ def preset_of(name: str, preset: str) -> Any:
 
 def presets(experiment: str, default: C) -> dict[str, C]:
     """The presets of an experiment in ``presets.toml``, which lists what they change of the default."""
-    file = Path(__file__).with_name("presets.toml")
-    known = tomllib.loads(file.read_text(encoding="utf-8"))[experiment]
+    known = _TABLES[experiment]
 
     def changes(name: str) -> Iterator[str]:
         for entry in known[name]:
@@ -130,16 +115,9 @@ def run_folder(job: Job) -> Path:
     return folder
 
 
-def train_seed(
-    experiment: str,
-    config: Any,
-    preset: str,
-    seed: int,
-    resume: bool = False,
-    log: Log | None = print,
-) -> Run:
-    """Train with one seed, in the folder of checkpoints that belongs to config and seed."""
-    job = Job(experiment, config, preset, seed, resume, log=log)
+def train_seed(experiment: str, config: Any, preset: str, seed: int, **options: Any) -> Run:
+    """Train with one seed, in the folder that belongs to config and seed; ``resume`` or another ``log``."""
+    job = Job(experiment, config, preset, seed, **options)
     job = dataclasses.replace(job, folder=run_folder(job))
     run = get(experiment).train(job)
     job.say(f"checkpoints in {job.folder}")
@@ -148,7 +126,7 @@ def train_seed(
 
 def train_quietly(experiment: str, config: Any, preset: str, resume: bool, seed: int) -> Run:
     """:func:`train_seed` in another process: no lines, and nothing that cannot be sent back."""
-    run = train_seed(experiment, config, preset, seed, resume, log=None)
+    run = train_seed(experiment, config, preset, seed, resume=resume, log=None)
     return dataclasses.replace(run, artefacts={})
 
 
@@ -161,8 +139,9 @@ def restore(
     if not isinstance(bundle, dict) or "experiment" not in bundle:
         raise checkpoints.foreign(path)
     if bundle["experiment"] != experiment:
+        other = bundle["experiment"]
         raise TrainingError(
-            f"Checkpoint {path} belongs to {bundle['experiment']}, not to {experiment}; name another."
+            f"Checkpoint {path} belongs to {other}, not to {experiment}; name another."
         )
     with checkpoints.fitting(path, experiment):
         weights = {k: v.float() if v.is_floating_point() else v for k, v in state["model"].items()}
@@ -177,5 +156,4 @@ def shrink(checkpoint: Path | str, path: Path | str) -> Path:
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters."""
     return sum(p.numel() for p in model.parameters())

@@ -36,7 +36,7 @@ def as_grey(image: np.ndarray) -> Tensor:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     kind, shape = array.dtype.kind, array.shape
-    if kind not in "buif" or array.size == 0 or len(shape) not in (2, 3) or shape[2:] not in SHAPES:
+    if kind not in "buif" or array.size == 0 or len(shape) < 2 or shape[2:] not in SHAPES:
         raise DataError(
             f"The image is an array of {array.dtype} and has shape {shape}; give numbers as "
             "(height, width), or (height, width, 3 or 4), and at least one pixel."
@@ -108,10 +108,8 @@ def doubt(pixels: Tensor) -> str | None:
 
     ink, around = pixels >= INK, _around_ink(pixels)
     if float(ink.float().mean()) > 0.5:
-        return (
-            "The background is not dark, but the network has learned bright digits on black; "
-            "give the negative (--invert)."
-        )
+        bright = "The background is not dark, but the network has learned bright digits on black"
+        return f"{bright}; give the negative (--invert)."
     if len(around) and np.quantile(around.numpy(), 0.95) > FLOOR:
         return "The background is grey or noisy, but black in training; expect wrong masks."
     if not ink.any():
@@ -122,10 +120,8 @@ def doubt(pixels: Tensor) -> str | None:
     height, width = (int(side) + 1 for side in np.ptp(largest, axis=0))
     if height <= 40 and max(height, width) >= 10:
         return None
-    return (
-        f"The largest piece of ink is {height} pixels high, but digits in training are about 20; "
-        "resize the image."
-    )
+    size = f"The largest piece of ink is {height} pixels high"
+    return f"{size}, but digits in training are about 20; resize the image."
 
 
 def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:

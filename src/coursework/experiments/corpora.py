@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -38,11 +38,8 @@ class Words:
     """A language of the subset: sentences in the tutorial's normal form are lists of words."""
 
     vocabulary: Vocabulary
-    form: ClassVar[str] = (
-        "lower case, no accents, apostrophes as spaces (the tutorial's normal form)"
-    )
-    # a translation has at most 1.5 times the length of its source, and this many more
-    margin: ClassVar[int] = 5
+    form = "lower case, no accents, apostrophes as spaces (the tutorial's normal form)"
+    margin = 5  # a translation has at most 1.5 times the length of its source, and this many more
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -53,7 +50,6 @@ class Words:
         return 256
 
     def encode(self, sentences: Iterable[str]) -> list[list[int]]:
-        """Ids of the words of each sentence."""
         return [self.vocabulary.encode(sentence.split()) for sentence in sentences]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -111,11 +107,8 @@ class Pieces(Subwords):
     def _letters(self, sentence: str) -> bool:
         """Whether a letter is known, unless there is none."""
         (ids,) = self.encode([sentence])
-        return UNK_ID not in ids or any(
-            WORD.search(piece)
-            for i, piece in zip(ids, self.pieces(ids), strict=True)
-            if i != UNK_ID
-        )
+        known = self.pieces(i for i in ids if i != UNK_ID)
+        return UNK_ID not in ids or any(map(WORD.search, known))
 
     def _cut(self, sentence: str) -> list[list[int]]:
         (ids,) = self.encode([sentence])
@@ -199,10 +192,9 @@ def prepare(
     return Corpus(data, french, english, parts, source, target, several=not subset)
 
 
-Sides = tuple[Language, Language]
-
-
-def learn(french: Sequence[str], english: Sequence[str], size: int | None) -> Sides:
+def learn(
+    french: Sequence[str], english: Sequence[str], size: int | None
+) -> tuple[Language, Language]:
     """The words of both languages, or ``size`` subwords for both together."""
     if size is None:
         counts = [Counter(" ".join(side).split()) for side in (french, english)]
@@ -347,9 +339,8 @@ def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dic
     counts: dict[str, Counter[str]] = {}
     for english, raw in zip(data.english, data.french, strict=True):
         # the English side decides what belongs to the subset
-        if not eng_fra.normalise(english).startswith(eng_fra.PREFIXES):
-            continue
-        if (normal := eng_fra.normalise(raw)) not in wanted:
+        inside = eng_fra.normalise(english).startswith(eng_fra.PREFIXES)
+        if not inside or (normal := eng_fra.normalise(raw)) not in wanted:
             continue
         # composed letters: a letter and its accent are one character, as in the vectors
         composed = unicodedata.normalize("NFC", raw.lower().strip())

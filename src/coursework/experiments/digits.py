@@ -57,8 +57,6 @@ class Draw:
 
 
 class Attended(NamedTuple):
-    """What attention made of a draw."""
-
     outputs: Tensor  # [C, 28, 28], the weighted sums of the sources as images
     weights: Tensor  # [C targets, C sources]; rows sum to one
 
@@ -103,14 +101,11 @@ def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tens
     if chosen.centred:
         mean = sources.mean(dim=-2, keepdim=True)  # [..., 1, P]
         queries, keys = targets - mean, sources - mean
-    bias = None
+    options = {"scale": chosen.scale, "similarity": chosen.similarity}
     if chosen.rbf:
-        scale = keys.shape[-1] ** -0.5 if chosen.scale is None else chosen.scale
-        bias = -0.5 * scale * keys.square().sum(dim=-1).unsqueeze(-2)  # [..., 1, C]
-    # The values stay the images themselves.
-    return attention(
-        queries, keys, sources, mask=bias, scale=chosen.scale, similarity=chosen.similarity
-    )
+        half = -0.5 * keys.shape[-1] ** -0.5
+        options["mask"] = half * keys.square().sum(dim=-1).unsqueeze(-2)  # [..., 1, C]
+    return attention(queries, keys, sources, **options)  # the values stay the images themselves
 
 
 def attend(images: Draw, variant: str = "scaled") -> Attended:

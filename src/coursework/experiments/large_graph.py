@@ -7,6 +7,7 @@ torch-sparse is installed, otherwise ``RandomNodeLoader``. Measured are seconds 
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -162,9 +163,7 @@ def train(job: Job) -> Run:
     }
     curves: dict[str, list[dict[str, float]]] = {}
 
-    def parts(epoch: int) -> engine.Lazy:
-        return parts_of(data, job.config.parts, job.seed, epoch)
-
+    parts = partial(parts_of, data, job.config.parts, job.seed)
     for name in job.config.models:
         job.say(f"{name}: {data.num_nodes:,} nodes, {data.num_edges:,} directed edges")
         metrics[f"{name}.test_mae"], fit = fit_network(job.part(name), name, parts)

@@ -18,9 +18,7 @@ from coursework.training.threads import limited_threads
 
 READINGS = 3  # that a sensor's features hold: now, one step ago, two steps ago
 AHEAD = 2  # steps of five minutes between the last reading and the speed that is asked for
-PLAN = engine.Plan(
-    epochs=20, learning_rate=1e-2, schedule="cosine", monitor="mae", precision="32-true"
-)
+PLAN = engine.Plan(20, 1e-2, schedule="cosine", monitor="mae", precision="32-true")
 
 
 class RoadTask(NamedTuple):
@@ -64,10 +62,8 @@ def road_task(
     the speed is the limit times :math:`1 - c_v`, and each measurement has an error of ``noise`` km/h.
     """
     if num_sensors < 2 or num_times < 20:
-        raise ConfigError(
-            f"num_sensors is {num_sensors} and num_times {num_times}; "
-            "there must be at least 2 sensors and 20 points in time."
-        )
+        given = f"num_sensors is {num_sensors} and num_times {num_times}"
+        raise ConfigError(f"{given}; there must be at least 2 sensors and 20 points in time.")
     rng = seeds.numpy_generator(seed, "roads")
     positions, edge_index = roads(num_sensors, rng)
     matrix = adjacency(edge_index, num_sensors).to_dense().numpy()

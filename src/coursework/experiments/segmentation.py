@@ -29,14 +29,12 @@ from coursework.experiments import segmentation_measures as measures
 from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
-from coursework.training.devices import device_of
 from coursework.training.engine import Plan
 
 Side = Annotated[int, Field(ge=SIDE)]  # pixels; a digit needs 28
 Enough = Annotated[int, Field(ge=100)]  # canvases, so that every digit occurs among them
 Batch = tuple[Tensor, Tensor]
 
-DATA_LABEL = "M2NIST-style canvases composed from MNIST"
 DATA_SEED = 0  # of the validation and test canvases, which do not depend on the seed of the run
 VARIANTS = {"noskip": False, "skip": True}  # prefix of the metrics -> whether there are skips
 COMPARED = (  # measures whose difference, with minus without skips, is recorded seed by seed
@@ -183,9 +181,8 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
 
     def line(row: Mapping[str, float], epochs: int) -> str:
         shown = {k: v for k, v in row.items() if not k.startswith("iou_")}
-        return (
-            f"{name:<6}  {engine.epoch_line(shown, epochs).replace('  loss', '  validation loss')}"
-        )
+        text = engine.epoch_line(shown, epochs)
+        return f"{name:<6}  {text.replace('  loss', '  validation loss')}"
 
     options = job.loop(skip=VARIANTS[name])
     options["identity"]["data"] = data.source.sha256  # stand-ins are not resumed on real digits
@@ -199,7 +196,7 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
 @torch.no_grad()
 def segment(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> tuple[np.ndarray, float]:
     """Predicted masks uint8 ``[n, H, W]``, and the mean cross-entropy of the true ones."""
-    device = device_of(model)
+    device = engine.device_of(model)
     model.eval()
     masks, total = [], 0.0
     for images, truth in batches_of(canvases, batch_size):
@@ -235,16 +232,15 @@ def train(job: Job) -> Run:
             found = measures.measure(shown, data.test.masks)
             metrics |= {f"{name}.{prefix}_{key}": value for key, value in found.items()}
         voted = measures.vote(segment(model, data.validation, config.batch_size)[0])
-        metrics[f"{name}.validation_voted_digit_iou"] = measures.digit_iou(
-            measures.confusion_matrices(voted, data.validation.masks).sum(0)
-        )
+        matrix = measures.confusion_matrices(voted, data.validation.masks).sum(0)
+        metrics[f"{name}.validation_voted_digit_iou"] = measures.digit_iou(matrix)
     if len(names) == 2:
         for key in COMPARED:
             metrics[f"difference.{key}"] = metrics[f"skip.{key}"] - metrics[f"noskip.{key}"]
     epochs, last = config.plan.epochs, names[-1]
     notes = {
         "intervals": _intervals(confusions),
-        "data": DATA_LABEL,
+        "data": "M2NIST-style canvases composed from MNIST",
         "parameters": parameters(models[last]),
         "receptive_field": [receptive_field(config)] * 2,
         "training_canvases": config.canvases * epochs,
@@ -256,9 +252,7 @@ def train(job: Job) -> Run:
         "test_confusion": {name: matrices.sum(0).tolist() for name, matrices in confusions.items()},
     }
     curves = {
-        name: [
-            {k: round(v, 5) for k, v in row.items() if k != "learning_rate"} for row in fit.history
-        ]
+        name: [{k: round(row[k], 5) for k in row if k != "learning_rate"} for row in fit.history]
         for name, fit in fits.items()
     }
     artefacts = {"data": data, "models": models, "fits": fits, "predictions": predictions}
@@ -285,11 +279,8 @@ def _intervals(confusions: Mapping[str, np.ndarray]) -> dict[str, tuple[float, f
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:
     """An epoch of the history in the assignment's format."""
     each = ", ".join(f"{c}: {row[f'iou_{c}']:.4f}" for c in range(NUM_CLASSES))
-    return (
-        f"Epoch {int(row['epoch'])}/{epochs}:\n"
-        f"Training Loss: {row['train_loss']:.4f}\n"
-        f"Validation IoU (Class: value): {each}"
-    )
+    begin = f"Epoch {int(row['epoch'])}/{epochs}:\nTraining Loss: {row['train_loss']:.4f}"
+    return f"{begin}\nValidation IoU (Class: value): {each}"
 
 
 @dataclass(frozen=True)
@@ -337,7 +328,5 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     trained = load(path)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
-    name = "skip" if trained.skip else "noskip"
-    return {
-        f"{name}.test_{key}": value for key, value in measures.measure(masks, test.masks).items()
-    }
+    name, found = "skip" if trained.skip else "noskip", measures.measure(masks, test.masks)
+    return {f"{name}.test_{key}": value for key, value in found.items()}

@@ -18,11 +18,9 @@ from coursework.errors import DataError
 
 def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Everything that is reported of masks, ``[n, H, W]`` each."""
-    matrices = confusion_matrices(prediction, truth)
-    return scores(matrices.sum(0)) | {
-        "digit_accuracy": digit_accuracy(matrices),
-        "boundary_f1": boundary_f1(prediction, truth),
-    }
+    matrices, outlines = confusion_matrices(prediction, truth), boundary_f1(prediction, truth)
+    rest = {"digit_accuracy": digit_accuracy(matrices), "boundary_f1": outlines}
+    return scores(matrices.sum(0)) | rest
 
 
 def confusion_matrices(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -31,7 +29,7 @@ def confusion_matrices(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
         shapes = f"{prediction.shape} and the truth {truth.shape}"
         raise DataError(f"The prediction has shape {shapes}; both must be (n, H, W).")
     n = len(truth)
-    if n and max(int(prediction.max()), int(truth.max())) >= NUM_CLASSES:
+    if max(prediction.max(initial=0), truth.max(initial=0)) >= NUM_CLASSES:
         raise DataError(f"A mask has a class beyond {NUM_CLASSES - 1}; classes are 0 to 10.")
     pairs = truth.astype(np.int64) * NUM_CLASSES + prediction  # [n, H, W]
     pairs += np.arange(n)[:, None, None] * NUM_CLASSES**2

@@ -113,8 +113,6 @@ class Translator:
         if len(rows) != 1:
             raise DataError("Give exactly one sentence.")
         (found,) = decode(self.model, rows, self.target, self.config.beam, self.config.alpha)
-        source, output = torch.tensor([[*rows[0], EOS_ID]]), torch.tensor([[*found, EOS_ID]])
-        return Alignment(
-            self.source.pieces(source[0].tolist()), self.target.pieces(output[0].tolist()),
-            attention_to_source(self.model, source, output),
-        )  # fmt: skip
+        read, written = [*rows[0], EOS_ID], [*found, EOS_ID]
+        weights = attention_to_source(self.model, torch.tensor([read]), torch.tensor([written]))
+        return Alignment(self.source.pieces(read), self.target.pieces(written), weights)

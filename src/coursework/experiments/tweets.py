@@ -42,10 +42,8 @@ PRESETS = presets("tweets", Config())
 
 def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
     """Texts, or some of them, as an Arrow array of strings."""
-    if isinstance(texts, sentiment140.Texts):
-        array = texts.to_arrow()
-    else:
-        array = pa.array(list(texts), pa.large_string())
+    own = isinstance(texts, sentiment140.Texts)
+    array = texts.to_arrow() if own else pa.array(list(texts), pa.large_string())  # type: ignore[attr-defined]
     return array if rows is None else array.take(pa.array(rows))
 
 
@@ -101,8 +99,10 @@ def _keep_domains(raw: str) -> str:
 
 def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]:
     """The pipeline with the function of one step replaced."""
-    other = [replace(s, name=f"{s.name}*", function=function) for s in CLEANING_STEPS]
-    return tuple(o if s.name == name else s for s, o in zip(CLEANING_STEPS, other, strict=True))
+    return tuple(
+        replace(step, name=f"{name}*", function=function) if step.name == name else step
+        for step in CLEANING_STEPS
+    )
 
 
 _NAMED = partial(text._USER.sub, lambda match: f" {USER} {match[0][1:]} ")

@@ -124,7 +124,7 @@ def elu_plus_one(x: Tensor) -> Tensor:
 def linear_attention(
     Q: Tensor, K: Tensor, V: Tensor, feature_map: Callable[[Tensor], Tensor] = elu_plus_one
 ) -> Tensor:
-    r"""Attention in linear time, with a kernel :math:`\phi(q)^\top\phi(k)` for the exponential.
+    r"""Attention in linear time, with a kernel :math:`\phi(q)^\top\phi(k) > 0` for the exponential.
 
     .. math::
 
@@ -134,10 +134,9 @@ def linear_attention(
         S = \sum_j \phi(k_j) v_j^\top \in \mathbb{R}^{m \times d_v}, \quad
         z = \sum_j \phi(k_j) \in \mathbb{R}^m
 
-    (Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, equations 4 to 6.) `S` and `z` do
-    not depend on i: :math:`O((N + M)\, m\, d_v)` time, no N x M matrix. :math:`\phi(q)^\top\phi(k)`
-    must be positive, as with `elu + 1`. Q `[..., N, d_k]`, K `[..., M, d_k]`, V `[..., M, d_v]` ->
-    `[..., N, d_v]`.
+    (Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, equations 4 to 6.) `S` and `z` do not
+    depend on i: :math:`O((N + M)\, m\, d_v)` time. Q `[..., N, d_k]`, K `[..., M, d_k]`, V `[..., M, d_v]`
+    -> `[..., N, d_v]`.
     """
     sizes = expect("K", K, "... M d_k", d_k=expect("Q", Q, "... N d_k")["d_k"])
     expect("V", V, "... M d_v", M=sizes["M"])
@@ -181,10 +180,9 @@ class MultiHeadAttention(TorchWeights):
         &= \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O \\
         \mathrm{head}_i &= \mathrm{Attention}(Q W^Q_i, K W^K_i, V W^V_i)
 
-    (Section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of all heads are the row
-    blocks of one linear layer. The paper's maps have no bias, PyTorch's have. Dropout acts on the
-    weights. With `fused`, softmax and weighted sum are left to PyTorch's kernel, which is faster and
-    keeps no weights; without, they are computed here.
+    (Section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of all heads are the row blocks
+    of one linear layer. Dropout acts on the weights. With `fused`, softmax and weighted sum are left to
+    PyTorch's kernel, which keeps no weights.
     """
 
     def __init__(

@@ -1,17 +1,16 @@
 r"""Beam search: keep the `k` likeliest beginnings of a translation, and end with the likeliest.
 
-Each step continues every hypothesis by every word, and of these `k V` the best `k` survive. Greedy
-decoding is `k = 1`. Hypotheses of different lengths are compared by
+Each step continues every hypothesis by every word, and of these `k V` the best `k` survive. Greedy decoding
+is `k = 1`. Hypotheses of different lengths, the shorter being the likelier, are compared by
 
 .. math::
 
     \frac{\log P(y \mid x)}{lp(y)}, \qquad lp(y) = \Big(\frac{5 + |y|}{6}\Big)^{\alpha}
 
-(Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14), since each word costs probability and
-short outputs would win otherwise.
+(Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14).
 
-Letters: `B` sentences, of which `A` are still decoded, `k` width of the beam, `R` rows that are
-decoded side by side, `S` source length, `L` length of the output, `V` vocabulary.
+Letters: `B` sentences, of which `A` are still decoded, `k` width of the beam, `R` rows that are decoded
+side by side, `S` source length, `L` length of the output, `V` vocabulary.
 """
 
 import math

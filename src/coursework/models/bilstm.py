@@ -20,9 +20,9 @@ class BiLSTMClassifier(nn.Module):
         z &= [\max_t h_t \,\Vert\, \tfrac1T \sum_t h_t \,\Vert\, \overrightarrow{h}_T \,\Vert\,
               \overleftarrow{h}_1], \qquad \text{logit} = w^\top z + b
 
-    Padding, at the right, never changes the result: sequences of unequal length are packed and pooled
-    over their own steps. The cell is :class:`.LSTM` (`"own"`) or `nn.LSTM` (`"builtin"`, a fused kernel);
-    a checkpoint of one loads into the other. Dropout acts between layers and before the output layer.
+    Padding, at the right, never changes the result. The cell is :class:`.LSTM` (`"own"`) or `nn.LSTM`
+    (`"builtin"`, a fused kernel); a checkpoint of one loads into the other. Dropout acts between layers and
+    before the output layer.
 
     Letters: `B` batch, `T` steps, `E` embedding size, `H` hidden size of each direction.
     """

@@ -13,10 +13,9 @@ class WordEmbedding(nn.Module):
     .. math:: x_t = P\, E_{w_t}, \qquad
               E \in \mathbb{R}^{V \times w},\; P \in \mathbb{R}^{d \times w}
 
-    :math:`P` is learned where pre-trained vectors have another width than `d`, else :math:`P = I`. The
-    row of the padding word is zero and stays zero. Fresh vectors are drawn from N(0, std^2) (std 1 if
-    None), pre-trained ones `[V, w]` are rescaled to `std` if it is given; rows of zeros, words without
-    a vector, do not count.
+    :math:`P` is learned where pre-trained vectors have another width than `d`, else :math:`P = I`. The row
+    of the padding word stays zero. Fresh vectors are drawn from N(0, std^2), pre-trained ones `[V, w]` are
+    rescaled to `std` if it is given; rows of zeros, words without a vector, do not count.
     """
 
     def __init__(

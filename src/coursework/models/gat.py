@@ -38,9 +38,8 @@ class DenseGraphAttentionLayer(nn.Module):
         h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j, \qquad s_i = W h_i
 
     One vector `a` serves all heads. :class:`GraphAttentionLayer` with `share_attention` has the same
-    outputs and gradients and needs neither the pairs nor the mask; this one takes
-    :math:`O(N^2 K F')` time and memory. Its weights start as those of any `nn.Linear`. `adj_mat` is not
-    zero at (i, j) where i attends to j, at least once in a row.
+    outputs and gradients without the :math:`O(N^2 K F')` time and memory. `adj_mat` is not zero at (i, j)
+    where i attends to j, at least once in a row.
     """
 
     def __init__(
@@ -96,15 +95,15 @@ def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
 
 
 def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
-    r"""Softmax of the scores over the edges that end in the same node.
+    r"""Softmax of the scores over the edges that end in the same node (equation 2).
 
     .. math::
 
         \alpha_{ij} = \frac{\exp(e_{ij} - m_i)}{\sum_{k \in \mathcal{N}(i)} \exp(e_{ik} - m_i)},
         \qquad m_i = \max_{k \in \mathcal{N}(i)} e_{ik}
 
-    (equation 2.) Subtracting the maximum changes nothing but keeps the exponential from
-    overflowing. Scores `[E, K]`, target `[E]` -> `[E, K]`.
+    Subtracting the maximum only keeps the exponential from overflowing. Scores `[E, K]`, target `[E]` ->
+    `[E, K]`.
     """
     # solution:begin equation 2, over the edges that end in the same node | Tensor.index_add
     heads = scores.shape[1]
@@ -129,23 +128,18 @@ class GraphAttentionLayer(nn.Module):
         \alpha_{ij} &= \mathrm{softmax}_j(e_{ij}), \qquad
         h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j
 
-    (equations 1 to 4; heads are concatenated, equation 5, or averaged, equation 6.) The
-    activation after the sum is left to the network.
-
-    :class:`DenseGraphAttentionLayer` makes :math:`[s_i \Vert s_j]` for all pairs, an N x N x K x 2F'
-    tensor: on Cora, with 8 heads of 2 units, 2708 x 2708 x 8 x 4 numbers, 939 MB in float32. Here `a`
-    is cut into the half that meets :math:`s_i` and the half that meets :math:`s_j`, so that N + N
-    products are enough, and the softmax runs over the E edges that exist: time
-    :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K F')`. A node without edges gets zeros.
+    (equations 1 to 4; heads are concatenated, equation 5, or averaged, equation 6; the activation is left
+    to the network.) :class:`DenseGraphAttentionLayer` makes :math:`[s_i \Vert s_j]` for all pairs, on Cora
+    939 MB in float32. Here `a` is cut into the halves that meet :math:`s_i` and :math:`s_j`, and the
+    softmax runs over the edges that exist: time :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K
+    F')`. A node without edges gets zeros.
 
     `dropout` acts on the attention weights, `message_dropout` on the :math:`s_j` in the sum, which the
-    authors' code drops besides what the paper says. `alpha` is the negative slope of the leaky ReLU.
-    `share_attention` has one vector `a` for all heads, as in the assignment's starter code
-    (`nn.Linear(2 * n_hidden, 1)`), instead of one per head, as in the paper. The equations have no bias,
-    the authors' code has.
+    authors' code drops besides, as it has a `bias`. `share_attention` has one vector `a` for all heads, as
+    in the assignment's starter code. `alpha` is the negative slope of the leaky ReLU.
 
-    `h` is dense or sparse; `adj` is a dense or sparse `[N, N]`, not zero at (i, j) where i attends to j,
-    or an edge index `[2, E]` int64 of sources j and targets i. Self-loops are not added.
+    `h` is dense or sparse; `adj` is a dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or
+    an edge index `[2, E]` int64 of sources j and targets i. Self-loops are not added.
     """
 
     def __init__(
@@ -234,12 +228,11 @@ class GraphAttentionLayer(nn.Module):
 
 
 class GAT(nn.Module):
-    r"""Two graph attention layers: concatenated heads, ELU, then one head for the classes.
+    """Two graph attention layers: concatenated heads, ELU, then one head for the classes.
 
-    Veličković et al. (2018), section 3.3, with the widths of the assignment: `n_hidden` is the
-    *concatenated* width of the first layer, and the second layer has a single head. Dropout acts on
-    the inputs of both layers and on the attention weights, and with `drop_messages` also on what is
-    summed, as in the authors' code. See :class:`GraphAttentionLayer` for the other options.
+    Veličković et al. (2018), section 3.3, where `n_hidden` is the *concatenated* width of the first layer.
+    Dropout acts on the inputs of both layers and on the attention weights, and with `drop_messages` also on
+    what is summed. See :class:`GraphAttentionLayer` for the other options.
     """
 
     def __init__(

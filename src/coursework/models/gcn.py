@@ -29,15 +29,13 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     .. math:: \hat A = \tilde D^{-1/2} (A + I) \tilde D^{-1/2}, \qquad
               \tilde D_{vv} = \sum_u (A + I)_{vu}
 
-    (Kipf & Welling 2017, equation 2 and the "renormalization trick" of section 2.2.) The weight of
-    neighbour u for node v is :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, not
-    learned. A node without neighbours keeps its self-loop, so no degree is zero. If the graph is not
-    symmetric, both degrees count the edges that end in a node, as in PyTorch Geometric.
+    (Kipf & Welling 2017, equation 2 and section 2.2.) The weight of neighbour u for node v is
+    :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, of edges that end in a node, not learned.
 
     The graph is `[2, E]` int64 (sources, targets), each undirected edge in both directions, where an edge
     that is listed twice counts once; or `[N, N]`, dense or sparse, whose entries weigh the edges. A loop
     that is there already is not doubled; in a matrix its weight becomes one. The output is `[N, N]`, sparse
-    CSR; rows are targets, columns sources.
+    CSR; rows are targets.
     """
     if not is_edge_index(graph):
         return _normalise_matrix(graph, num_nodes)
@@ -77,10 +75,9 @@ class GraphConvolution(nn.Module):
 
     .. math:: H' = \hat A\,(H W + \mathbf{1} b^\top)
 
-    (Kipf & Welling 2017, equation 2, without the activation.) The bias is inside the propagation,
-    as in the assignment's `nn.Linear` followed by `torch.spmm`. The authors' code and PyTorch
-    Geometric add it to the sums, :math:`\hat A H W + \mathbf{1} b^\top`; the two agree exactly only
-    where the rows of :math:`\hat A` sum to one. Input and `adj`, used as it is, may be dense or sparse.
+    (Kipf & Welling 2017, equation 2, without the activation.) The bias is inside the propagation, as in the
+    assignment; the authors' code adds it to the sums, which agrees only where the rows of :math:`\hat A`
+    sum to one. Input and `adj`, used as it is, may be dense or sparse.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -145,15 +142,13 @@ class GCN(nn.Module):
 
 
 class DeepGCN(nn.Module):
-    r"""Any number of graph convolutions, to see what depth does.
+    r"""Any number of graph convolutions (`layers`, with the last one), to see what depth does.
 
     .. math:: H^{(l+1)} = \mathrm{ReLU}\big(\hat A\,\mathrm{Dropout}(H^{(l)}) W^{(l)}\big)
 
     and, with `initial` :math:`= \alpha > 0`, :math:`(1-\alpha)` of it plus :math:`\alpha H^{(1)}`, the
-    initial residual connection of GCNII (Chen et al. 2020, https://arxiv.org/abs/2007.02133): without it
-    the rows of :math:`H^{(l)}` become alike as :math:`l` grows, since :math:`\hat A^l` tends to a
-    projection onto one vector for each connected component (Li et al. 2018,
-    https://arxiv.org/abs/1801.07606). `layers` counts the last convolution, to the classes, too.
+    initial residual connection of GCNII (:mod:`.gcnii`): without it the rows of :math:`H^{(l)}` become
+    alike as :math:`l` grows (Li et al. 2018, https://arxiv.org/abs/1801.07606).
     """
 
     def __init__(
@@ -196,8 +191,6 @@ def spread(h: Tensor) -> Tensor:
 
     .. math:: 1 - \frac{1}{N^2} \sum_{v,w} \cos(h_v, h_w)
               = 1 - \Big\lVert \frac{1}{N} \sum_v \frac{h_v}{\lVert h_v \rVert} \Big\rVert^2
-
-    The right-hand side takes N steps, not N squared. Rows of zeros have the cosine 0 with all others.
     """
     unit = nn.functional.normalize(h, dim=1)  # [N, H]
     return 1 - unit.mean(dim=0).square().sum()

@@ -11,13 +11,10 @@ from coursework.models.sparse import FeatureLinear, multiply
 
 
 class GCNIIConvolution(nn.Module):
-    r"""A graph convolution with initial residual and identity mapping.
+    r"""A graph convolution with initial residual and identity mapping (equation 5); `adj` dense or sparse.
 
     .. math:: H^{(l)} = \big((1-\alpha)\hat A H^{(l-1)} + \alpha H^{(0)}\big)
               \big((1-\beta_l) I + \beta_l W^{(l)}\big), \qquad \beta_l = \ln(1 + \lambda/l)
-
-    (Equation 5 of the paper, without the activation.) The first factor keeps what the node itself said,
-    the second lets the weights of later layers change less and less. `adj` may be dense or sparse.
     """
 
     def __init__(self, width: int, layer: int, alpha: float, strength: float) -> None:

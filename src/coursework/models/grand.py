@@ -1,7 +1,6 @@
 """Graph random neural network: Feng et al. 2020 (GRAND), https://arxiv.org/abs/2005.11079.
 
-With few labels a network learns to trust single neighbours. Here whole nodes are dropped at random,
-the rest is spread over the graph, and several such views of the same node must agree.
+Whole nodes are dropped at random, the rest is spread over the graph, and several such views must agree.
 
 Letters: `N` nodes, `F` input features, `H` hidden units, `C` classes, `S` views, `K` order.
 """
@@ -34,10 +33,9 @@ class GRAND(nn.Module):
               (\epsilon^{(s)} \odot X^{(s)} W^{(0)}) + b^{(0)})\big)\, W^{(1)} + b^{(1)},
               \qquad \bar A = \frac{1}{K+1} \sum_{k=0}^{K} \hat A^k
 
-    :math:`\epsilon^{(s)}_v` is 0 with probability `dropnode`, for the node as a whole, and
-    :math:`1/(1-\text{dropnode})` else; :math:`X^{(s)}` are features, dense or sparse, some dropped.
-    Propagation acts on nodes, :math:`W^{(0)}` on features, so the two change places: what is spread has
-    `H` columns, not `F`.
+    :math:`\epsilon^{(s)}_v` is 0 with probability `dropnode`, for the node as a whole, else
+    :math:`1/(1-\text{dropnode})`; :math:`X^{(s)}` are features, dense or sparse, some dropped.
+    :math:`W^{(0)}` comes before the propagation: what is spread has `H` columns, not `F`.
     """
 
     def __init__(
@@ -79,13 +77,10 @@ class GRAND(nn.Module):
 
 
 def consistency_loss(logits: Tensor, temperature: float) -> Tensor:
-    r"""How far the views `[S, N, C]` disagree with their sharpened mean (equations 4 and 5).
+    r"""How far the views `[S, N, C]` disagree with their sharpened mean, a constant (equations 4 and 5).
 
     .. math:: \frac{1}{SN} \sum_{s,v} \big\lVert p^{(s)}_v - \tilde p_v \big\rVert^2, \qquad
               \tilde p_{vc} = \bar p_{vc}^{1/T} \Big/ \sum_{c'} \bar p_{vc'}^{1/T}
-
-    The target :math:`\tilde p` is a constant for the gradient; a temperature :math:`T` below one makes
-    it surer than the views are.
     """
     expect("logits", logits, "S N C")
     require(temperature > 0, f"temperature must be positive, but is {temperature}.")

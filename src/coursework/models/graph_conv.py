@@ -34,7 +34,7 @@ def neighbours(
     r"""The distance-1 neighbours of a node `[n]`, sorted, each once, without the node itself.
 
     `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v, `"out"` the targets of edges
-    that start in v, `"both"` their union; in an undirected graph all three agree.
+    that start in v, `"both"` their union.
     """
     check_edge_index(edge_index)
     source, target = edge_index
@@ -129,8 +129,8 @@ class PlainGraphConvolution(nn.Module):
 class GraphRegressor(nn.Module):
     r"""One real number for each node, from its own features and those of its neighbourhood.
 
-    With :math:`d_v = |\mathcal{N}(v)|` and input :math:`x_v' = [x_v \Vert \ln(1 + d_v) \Vert e_v]`
-    (own features, log-degree, optional extra columns), layer :math:`l` computes
+    With :math:`d_v = |\mathcal{N}(v)|` and input :math:`x_v' = [x_v \Vert \ln(1 + d_v) \Vert e_v]` (own
+    features, log-degree, optional extra columns), layer :math:`l` computes
 
     .. math::
 
@@ -139,17 +139,14 @@ class GraphRegressor(nn.Module):
         h_v' &= h_v + \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{LayerNorm}(z_v)))
                 \qquad\text{(no residual in the first layer)}
 
-    and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert h^{(L)}_v]` (jumping knowledge,
-    Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last layer only). Separate
-    matrices for node and neighbourhood are those of GraphSAGE (Hamilton et al. 2017,
-    https://arxiv.org/abs/1706.02216, algorithm 1): where linked pages differ they must not be mixed. The
-    mean says what the neighbours are like, the sum how many there are; :math:`\sqrt{d_v}` keeps hubs from
-    drowning the rest. The matrices act before the sums, so sparse features are never made dense. Without
-    `use_graph` it is an MLP on the features alone, the baseline that shows what the graph adds.
+    and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert h^{(L)}_v]` (jumping knowledge, Xu
+    et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last layer only). Separate matrices for
+    node and neighbourhood are those of GraphSAGE (Hamilton et al. 2017, https://arxiv.org/abs/1706.02216);
+    :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act before the sums, so sparse
+    features are never made dense. Without `use_graph` it is an MLP on the features alone.
 
-    Shapes:
-        - x: `[N, F]`, dense or sparse CSR; extra: `[N, extra_features]`; output: `[N]`
-        - graph: `edge_index` `[2, E]`, or :func:`.adjacency` of it, `[N, N]`, to build it only once
+    x is `[N, F]`, dense or sparse CSR, extra `[N, extra_features]`; the graph is `edge_index` `[2, E]`, or
+    :func:`.adjacency` of it, `[N, N]`, to build it only once.
     """
 
     def __init__(

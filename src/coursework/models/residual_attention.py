@@ -1,11 +1,9 @@
 """Regression on a graph from labelled look-alikes, without a way for a label to reach itself.
 
-A network that is fed labels learns to copy its own. Two usual remedies hide a random part of them
-in every step (UniMP, Shi et al. 2021, https://arxiv.org/abs/2009.03509) or propagate residuals
-after training (Correct and Smooth, Huang et al. 2021, https://arxiv.org/abs/2010.13993). Here labels
-enter **in the last step alone**, one hop away, along a list of candidates in which no node is its
-own: no label can come back to its node, every known one may be shown in every step, and training
-sees what testing sees.
+A network that is fed labels learns to copy its own. Two usual remedies hide a random part of them in every
+step (UniMP, Shi et al. 2021, https://arxiv.org/abs/2009.03509) or propagate residuals after training (Huang
+et al. 2021, https://arxiv.org/abs/2010.13993). Here labels enter **in the last step alone**, along a list
+of candidates in which no node is its own: every known one may be shown in every step.
 
 Letters: `N` nodes, `B` nodes asked for, `E` pairs (node, candidate), `F` features of a node, `D` features
 of a pair, `H` hidden width, `d_k` width of queries and keys.
@@ -76,9 +74,9 @@ class ResidualAttention(nn.Module):
                   \qquad \lambda_i = \sigma(v^\top h_i + c)
 
     :math:`\alpha_{i0}`, the weight of nobody, leaves the guess as it is. With :math:`\lambda_i = 1` the
-    *residuals* of the look-alikes are added, as in kriging; with :math:`\lambda_i = 0` (always, without
-    `residual`) the prediction moves towards their labels, which is right for copies. Without `query`,
-    :math:`W^Q, W^K` are left out: the pair features alone decide.
+    *residuals* of the look-alikes are added, as in kriging; with 0 (always, without `residual`) the
+    prediction moves towards their labels, which is right for copies. Without `query` the pair features
+    alone decide.
     """
 
     def __init__(
@@ -120,10 +118,7 @@ class ResidualAttention(nn.Module):
     def attend(
         self, h: Tensor, candidates: Candidates, known: Tensor, rows: Tensor, group: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Visible pairs, their places in `rows` and their weights, each `[E']`; the weights of nobody `[B]`.
-
-        The weights of a row and of nobody sum to one.
-        """
+        """Visible pairs, their places in `rows` and weights, each `[E']`, and the weights of nobody `[B]`."""
         pairs, place = candidates.of(rows)
         other = candidates.nodes[pairs]
         visible = known[other]

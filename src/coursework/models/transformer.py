@@ -105,9 +105,8 @@ class EncoderLayer(TorchWeights):
         \text{pre-norm:}\quad & x \leftarrow x + \mathrm{Sublayer}(\mathrm{LN}(x))
 
     Post-norm is the paper's (section 3.1); pre-norm trains without warm-up (Xiong et al. 2020,
-    https://arxiv.org/abs/2002.04745). Dropout acts on the attention weights, on the hidden units
-    and on the output of each sub-layer. `mask` broadcasts to `[B, h, S, S]`; `key_padding_mask` is
-    `[B, S]`.
+    https://arxiv.org/abs/2002.04745). Dropout acts on the attention weights, on the hidden units and on the
+    output of each sub-layer. `mask` broadcasts to `[B, h, S, S]`; `key_padding_mask` is `[B, S]`.
     """
 
     reads_memory = False  # a decoder layer does: one attention and one normalisation more
@@ -179,8 +178,7 @@ Cache = tuple[KeyValueCache, KeyValueCache]  # of the target, of the memory: wha
 class DecoderLayer(EncoderLayer):
     """Causal self-attention, attention to the encoder's output (the memory), feed-forward network.
 
-    Section 3.1 and figure 1 (right); built and wrapped as an :class:`EncoderLayer`. Masks without
-    `memory` in their names are for the target.
+    Section 3.1 and figure 1 (right). Masks without `memory` in their names are for the target.
     """
 
     reads_memory = True
@@ -265,10 +263,10 @@ class Transformer(TorchWeights):
         \text{logits}_t &= W_o\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
 
     (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`: times
-    :math:`\sqrt{d_{model}}` they are of the size of the positional encoding, and tied logits start
-    near the unit scale. The output layer may be the matrix of the target embeddings (section 3.4),
-    and with a joint vocabulary the source may share it. Sources `[B, S]` have padding at their end,
-    targets `[B, T]` stand behind the start word: position t predicts word t + 1.
+    :math:`\sqrt{d_{model}}` they are of the size of the positional encoding, and tied logits start near the
+    unit scale. The output layer may be the matrix of the target embeddings, and with a joint vocabulary the
+    source may share it. Sources `[B, S]` have padding at their end, targets `[B, T]` stand behind the start
+    word: position t predicts word t + 1.
     """
 
     def __init__(

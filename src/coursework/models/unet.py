@@ -101,13 +101,11 @@ class Up(nn.Module):
 class UNet(nn.Module):
     """Contract, then expand with skip connections: one score for each class at each pixel.
 
-    The default is the network of the assignment: down 64 and 128, bottleneck 64, up 32 and 32, a
-    1 x 1 convolution to the 11 classes, one convolution a block; 252,875 parameters. `down` lists the
-    channels from the top, `up` from the bottom.
+    The default is the network of the assignment, with 252,875 parameters. `down` lists the channels from
+    the top, `up` from the bottom. `disable_skip_connections` sets all skips to zero.
 
-    An image whose sides are not multiples of `2^levels` is padded at the right and bottom by repeating
-    its last column and row (batch normalisation sees no artificial edge), and the scores are cut back.
-    `disable_skip_connections` sets all skips to zero; the weights that read them get no gradient.
+    An image whose sides are not multiples of `2^levels` is padded at the right and bottom by repeating its
+    last column and row (batch normalisation sees no artificial edge), and the scores are cut back.
     """
 
     def __init__(
