@@ -132,9 +132,6 @@ test_wrong_arguments = refused(
     (lambda: PlainGraphConvolution(3, 2, "max"), "'mean' or 'sum'"),  # type: ignore[arg-type]
     (lambda: PlainGraphConvolution(3, 2, identity=True), "Identity weights need equal"),
     (lambda: PlainGraphConvolution(3, 2)(torch.zeros(4, 2), HAND), "x must have shape"),
-    (lambda: regressor(num_layers=0), "num_layers must be at least 1"),
-    (lambda: regressor(aggregations=()), "choose from mean and sum"),
-    (lambda: regressor(aggregations=("mean", "max")), "choose from mean and sum"),
     (lambda: regressor()(normal(4, 6), HAND), "x must have shape"),
     (lambda: regressor()(normal(4, 5)), "The graph is missing"),
     (lambda: regressor()(normal(4, 5), torch.eye(3)), "graph must have shape"),

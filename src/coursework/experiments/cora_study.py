@@ -89,7 +89,7 @@ def train(job: Job) -> Run:
         for depth in config.depths:
             deep = (*sizes, depth, config.dropout)
             for kind, make in (
-                ("plain", partial(gcn.DeepGCN, *deep)),
+                ("plain", partial(gcn.DeepGCN, *deep, 0.0)),
                 ("initial", partial(gcn.DeepGCN, *deep, config.initial)),
                 ("gcnii", partial(GCNII, *deep, config.initial, config.strength)),
             ):

@@ -3,7 +3,7 @@ r"""The graph convolutional network of Kipf & Welling (2017), https://arxiv.org/
 import torch
 from torch import Tensor, nn
 
-from coursework.models.checks import expect, probability, require
+from coursework.models.checks import expect, require
 from coursework.models.dropout import Dropout
 from coursework.models.sparse import (
     check_edge_index,
@@ -152,17 +152,9 @@ class DeepGCN(nn.Module):
     """
 
     def __init__(
-        self,
-        nfeat: int,
-        n_hidden: int,
-        n_classes: int,
-        layers: int,
-        dropout: float,
-        initial: float = 0.0,
+        self, nfeat: int, n_hidden: int, n_classes: int, layers: int, dropout: float, initial: float
     ) -> None:
         super().__init__()
-        require(layers >= 2, f"layers must be at least 2, but is {layers}.")
-        probability("initial", initial, open_end=True)
         self.first = SparseGraphConvolution(nfeat, n_hidden)
         self.between = nn.ModuleList(
             SparseGraphConvolution(n_hidden, n_hidden) for _ in range(layers - 2)

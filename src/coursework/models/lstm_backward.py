@@ -128,10 +128,8 @@ class ThroughTime(torch.autograd.Function):
         )
         for span in parts:
             start, length = span.start, span.stop - span.start
-            c_before, h_before = (
-                _before(states, first, span, ctx.reverse)
-                for states, first in ((cells, c_0), (output, h_0))
-            )  # 2 x [S, B, H]
+            c_before = _before(cells, c_0, span, ctx.reverse)  # [S, B, H]
+            h_before = _before(output, h_0, span, ctx.reverse)
             part = da[:length]
             _times_slope(g[span], i[span], "sigmoid", out=part[:, :, 0])
             _times_slope(c_before, f[span], "sigmoid", out=part[:, :, 1])
@@ -176,11 +174,7 @@ def _before(states: Tensor, first: Tensor, span: slice, reverse: bool) -> Tensor
 
 
 def _gradients_of_scan(
-    scan: Scan,
-    reverse: bool,
-    inputs: list[Any],
-    needed: tuple[bool, ...],
-    gradients: tuple[Any, ...],
+    scan: Scan, reverse: bool, inputs: list[Any], needed: tuple[bool, ...], gradients: Any
 ) -> list[Tensor | None]:
     """The gradients of :class:`ThroughTime` by the plain loop, as a graph of their own."""
     # Aliases: where one input was computed from another, each is to be varied with the other fixed.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from coursework.models.checks import expect, probability, require
+from coursework.models.checks import expect, require
 from coursework.models.dropout import Dropout
 from coursework.models.gat import edge_softmax
 from coursework.models.sparse import FeatureLinear, feature_dropout
@@ -84,23 +84,14 @@ class ResidualAttention(nn.Module):
         features: int,
         pair_features: int,
         hidden: int = 64,
-        key: int = 16,
-        pair_hidden: int = 32,
-        *,
-        dropout: float = 0.3,
-        input_dropout: float = 0.1,
         residual: bool = True,
         query: bool = True,
     ) -> None:
         super().__init__()
-        narrowest = min(features, pair_features, hidden, key, pair_hidden)
-        require(narrowest > 0, f"All widths must be at least 1, but one is {narrowest}.")
-        probability("dropout", dropout, open_end=True)
-        probability("input_dropout", input_dropout, open_end=True)
-        self.input_dropout = input_dropout
+        key, pair_hidden, self.input_dropout = 16, 32, 0.1
         self.linear1 = FeatureLinear(features, hidden)
         self.rest = nn.Sequential(
-            nn.ReLU(), Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(), Dropout(dropout)
+            nn.ReLU(), Dropout(0.3), nn.Linear(hidden, hidden), nn.ReLU(), Dropout(0.3)
         )
         self.guess = nn.Linear(hidden, 1)
         self.nobody = nn.Linear(hidden, 1)

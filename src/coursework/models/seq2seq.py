@@ -85,11 +85,7 @@ class BahdanauAttention(nn.Module):
         return self.U_a(keys)
 
     def forward(
-        self,
-        query: Tensor,
-        keys: Tensor,
-        mask: Tensor | None = None,
-        projected: Tensor | None = None,
+        self, query: Tensor, keys: Tensor, mask: Tensor, projected: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Query `[B, H]`, keys `[B, S, H_e]` -> context `[B, H_e]`, weights `[B, S]`."""
         batch = expect("query", query, "B H", H=self.W_a.in_features)["B"]
@@ -97,12 +93,9 @@ class BahdanauAttention(nn.Module):
         projected = self.project(keys) if projected is None else projected  # [B, S, H]
         hidden = torch.tanh(self.W_a(query).unsqueeze(1) + projected)  # [B, S, H]
         scores = self.v_a(hidden).squeeze(2)  # [B, S]
-        if mask is None:
-            weights = scores.softmax(dim=1)  # [B, S]
-        else:
-            expect("mask", mask, "B S", B=batch, S=keys.shape[1])
-            require(mask.dtype == torch.bool, f"mask must be boolean, but is {mask.dtype}.")
-            weights = masked_softmax(scores.masked_fill(~mask, -torch.inf))  # [B, S]
+        expect("mask", mask, "B S", B=batch, S=keys.shape[1])
+        require(mask.dtype == torch.bool, f"mask must be boolean, but is {mask.dtype}.")
+        weights = masked_softmax(scores.masked_fill(~mask, -torch.inf))  # [B, S]
         context = torch.bmm(weights.to(keys.dtype).unsqueeze(1), keys).squeeze(1)  # [B, H_e]
         return context, weights
 
