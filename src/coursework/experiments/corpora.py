@@ -339,8 +339,9 @@ def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dic
     counts: dict[str, Counter[str]] = {}
     for english, raw in zip(data.english, data.french, strict=True):
         # the English side decides what belongs to the subset
-        inside = eng_fra.normalise(english).startswith(eng_fra.PREFIXES)
-        if not inside or (normal := eng_fra.normalise(raw)) not in wanted:
+        if not eng_fra.normalise(english).startswith(eng_fra.PREFIXES):
+            continue
+        if (normal := eng_fra.normalise(raw)) not in wanted:
             continue
         # composed letters: a letter and its accent are one character, as in the vectors
         composed = unicodedata.normalize("NFC", raw.lower().strip())

@@ -328,5 +328,6 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     trained = load(path)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
-    name, found = "skip" if trained.skip else "noskip", measures.measure(masks, test.masks)
+    name = "skip" if trained.skip else "noskip"
+    found = measures.measure(masks, test.masks)
     return {f"{name}.test_{key}": value for key, value in found.items()}

@@ -10,13 +10,12 @@ from sacrebleu.significance import PairedTest
 
 from coursework.experiments.corpora import Pair
 
+Texts = Sequence[str]
 METRICS: dict[str, Any] = {"bleu": BLEU, "chrf": CHRF}  # corpus BLEU and chrF2, 0 to 100
 
 
 def score(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    several: Sequence[Sequence[str]] | None = None,
+    hypotheses: Texts, references: Texts, several: Sequence[Texts] | None = None
 ) -> dict[str, float]:
     """BLEU, chrF2 and the share of exact matches, also against ``several`` references of each."""
     pairs = list(zip(hypotheses, references, strict=True))
@@ -49,35 +48,31 @@ def signatures() -> dict[str, str]:
     return result
 
 
-def intervals(
-    hypotheses: Sequence[str], references: Sequence[str], samples: int = 1000
-) -> dict[str, tuple[float, float, str]]:
+def intervals(hypotheses: Texts, references: Texts) -> dict[str, tuple[float, float, str]]:
     """95 % intervals of BLEU and chrF2 over test sentences, by sacreBLEU's bootstrap."""
     result = {}
     for name, metric in METRICS.items():
-        scored = metric().corpus_score(hypotheses, [references], n_bootstrap=samples)
+        scored = metric().corpus_score(hypotheses, [references], n_bootstrap=1000)
         mean, half = float(scored._mean), float(scored._ci)
         result[name] = (mean - half, mean + half, f"bootstrap, {len(references)} sentences")
     return result
 
 
-def paired_bootstrap(
-    first: Sequence[str], second: Sequence[str], references: Sequence[str], samples: int = 1000
-) -> float:
+def paired_bootstrap(first: Texts, second: Texts, references: Texts) -> float:
     """p-value of the difference in BLEU of two systems: paired bootstrap (Koehn, 2004)."""
     if list(first) == list(second):
         return 1.0  # sacreBLEU compares zero with zero here, and calls it significant
     systems: Any = [("first", first), ("second", second)]
-    test = PairedTest(systems, {"BLEU": BLEU()}, [references], test_type="bs", n_samples=samples)
+    test = PairedTest(systems, {"BLEU": BLEU()}, [references], test_type="bs", n_samples=1000)
     _, scores = test()
     return float(cast(Any, scores["BLEU"][1]).p_value)
 
 
-def nearest_in_memory(train: Sequence[Pair], sentences: Sequence[str]) -> list[str]:
+def nearest_in_memory(train: Sequence[Pair], sentences: Texts) -> list[str]:
     """Baseline: the translation of the training sentence with the largest Jaccard index of words."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    def sizes(texts: Sequence[str]) -> np.ndarray:
+    def sizes(texts: Texts) -> np.ndarray:
         return np.array([len(set(text.split())) for text in texts], dtype=np.float32)
 
     bags = CountVectorizer(analyzer=str.split, binary=True, dtype=np.float32)

@@ -21,14 +21,11 @@ from coursework.models.transformer import DecoderLayer, Transformer
 from coursework.training import engine
 
 Network = Seq2Seq | Transformer
+Rows = Sequence[Sequence[int]]
 
 
 def decode(
-    model: Network | Ensemble,
-    rows: Sequence[Sequence[int]],
-    target: Language,
-    beam: int = 1,
-    alpha: float = 1.0,
+    model: Network | Ensemble, rows: Rows, target: Language, beam: int = 1, alpha: float = 1.0
 ) -> list[list[int]]:
     """Translate sentences given as ids, in their order; neither side has marks of beginning and end."""
     members = cast("list[Network]", model.models if isinstance(model, Ensemble) else [model])
@@ -42,9 +39,8 @@ def decode(
         chosen = order[start : start + size]
         source = pad([[*rows[i], EOS_ID] for i in chosen]).to(device)  # [B, S]
         longest = source.shape[1] + source.shape[1] // 2 + target.margin
-        found = beam_search(
-            model, source, width=beam, max_length=longest, sos=SOS_ID, eos=EOS_ID, alpha=alpha
-        )
+        marks = {"sos": SOS_ID, "eos": EOS_ID}
+        found = beam_search(model, source, width=beam, max_length=longest, alpha=alpha, **marks)
         for i, ids in zip(chosen, found.words.tolist(), strict=True):
             result[i] = [word for word in ids if word > EOS_ID]
     return result

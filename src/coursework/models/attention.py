@@ -186,12 +186,7 @@ class MultiHeadAttention(TorchWeights):
     """
 
     def __init__(
-        self,
-        d_model: int,
-        n_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        fused: bool = False,
+        self, d_model: int, n_heads: int, dropout: float = 0, bias: bool = True, fused: bool = False
     ) -> None:
         super().__init__()
         fits = n_heads > 0 and d_model > 0 and d_model % n_heads == 0
