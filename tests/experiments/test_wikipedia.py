@@ -13,7 +13,7 @@ from coursework.experiments import study, wikipedia, wikipedia_study
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run
 from coursework.experiments.wikipedia import Config
-from coursework.experiments.wikipedia_splits import Inputs
+from coursework.experiments.wikipedia_candidates import Inputs
 from coursework.models.sparse import adjacency
 from coursework.report import store
 from coursework.stats import summarise

@@ -10,15 +10,11 @@ from coursework.data import wikipedia as pages
 from coursework.data.wikipedia import WikipediaGraph
 from coursework.experiments import wikipedia_candidates
 from coursework.experiments.wikipedia_candidates import (
-    candidates,
-    graph_statistics,
+    Inputs,
     links_of,
     neighbour_labels,
-    node_features,
-    propagated,
     shuffled,
 )
-from coursework.experiments.wikipedia_splits import Inputs
 
 TOP = 4
 
@@ -41,7 +37,7 @@ def linked(graph: WikipediaGraph, *pairs: tuple[int, int]) -> WikipediaGraph:
 
 @pytest.mark.usefixtures("unscaled")
 def test_pairs_are_what_they_say(graph: WikipediaGraph) -> None:
-    found = candidates(graph, TOP)
+    found = Inputs(graph, TOP).candidates
     columns = found.features.numpy()
     assert columns.shape[1] == 13
     page, other = found.owners().numpy(), found.nodes.numpy()
@@ -62,7 +58,7 @@ def test_pairs_are_what_they_say(graph: WikipediaGraph) -> None:
 def test_graph_statistics_by_networkx(graph: WikipediaGraph) -> None:
     import networkx
 
-    columns, n = graph_statistics(graph), graph.num_nodes
+    columns, n = Inputs(graph).statistics, graph.num_nodes
     reference = networkx.Graph()
     reference.add_nodes_from(range(n))
     reference.add_edges_from(graph.edge_index.t().tolist())
@@ -80,7 +76,7 @@ def test_graph_statistics_by_networkx(graph: WikipediaGraph) -> None:
 
 
 def test_lists_are_short_and_hold_the_twins(graph: WikipediaGraph) -> None:
-    found = candidates(graph, TOP)
+    found = Inputs(graph, TOP).candidates
     length = found.pointers.diff()
     assert int(length.min()) >= TOP - 1
     assert int(length.max()) <= 5 * TOP
@@ -96,17 +92,16 @@ def test_targets_are_not_read(graph: WikipediaGraph) -> None:
     blind = dataclasses.replace(
         graph, y=torch.full_like(graph.y, torch.nan), traffic=torch.zeros_like(graph.traffic)
     )
-    one, two = candidates(graph, TOP), candidates(blind, TOP)
-    assert torch.equal(one.nodes, two.nodes)
-    assert torch.equal(one.features, two.features)
-    statistics = graph_statistics(graph)
-    assert torch.equal(node_features(graph, statistics), node_features(blind, statistics))
-    assert torch.equal(Inputs(graph).propagated, Inputs(blind).propagated)
+    one, two = Inputs(graph, TOP), Inputs(blind, TOP)
+    assert torch.equal(one.candidates.nodes, two.candidates.nodes)
+    assert torch.equal(one.candidates.features, two.candidates.features)
+    assert torch.equal(one.dense, two.dense)
+    assert torch.equal(one.propagated, two.propagated)
 
 
 def test_columns_are_standardised(graph: WikipediaGraph) -> None:
-    nodes = node_features(graph, graph_statistics(graph))
-    for columns in (candidates(graph, TOP).features, nodes):
+    inputs = Inputs(graph, TOP)
+    for columns in (inputs.candidates.features, inputs.dense):
         assert bool(columns.isfinite().all())
         assert float(columns.mean(0).abs().max()) < 1e-3
         spread = columns.std(0, correction=0)
@@ -129,9 +124,9 @@ def test_propagated_columns_follow_their_pages(graph: WikipediaGraph) -> None:
     other = dataclasses.replace(
         graph, edge_index=edges, x=x, y=graph.y[order], twin_group=graph.twin_group[order]
     )
-    near = inputs.near[order.numpy()][:, order.numpy()]
-    moved = propagated(other, inputs.dense[order], inputs.statistics[order], near)
-    torch.testing.assert_close(moved, inputs.propagated[order], atol=1e-3, rtol=0)
+    moved = Inputs(other)
+    vars(moved).update(dense=inputs.dense[order], statistics=inputs.statistics[order])
+    torch.testing.assert_close(moved.propagated, inputs.propagated[order], atol=1e-3, rtol=0)
 
 
 @pytest.mark.usefixtures("unscaled")

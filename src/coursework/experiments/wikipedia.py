@@ -27,8 +27,8 @@ from coursework.data import wikipedia as pages
 from coursework.experiments import wikipedia_candidates
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run, parameters, presets, restore
-from coursework.experiments.wikipedia_candidates import words_of
-from coursework.experiments.wikipedia_splits import SPLITS, Inputs, SplitKind, Task, measures
+from coursework.experiments.wikipedia_candidates import Inputs, words_of
+from coursework.experiments.wikipedia_splits import SPLITS, SplitKind, Task, measures
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.models.graph_conv import ColumnRegressor, GraphRegressor, degrees

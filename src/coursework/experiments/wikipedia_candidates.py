@@ -11,16 +11,22 @@ Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from coursework.data.wikipedia import WikipediaGraph, twin_groups
 from coursework.models.residual_attention import Candidates
+from coursework.models.sparse import adjacency
 from coursework.training import seeds
+
+FEWEST_LINKS = 3  # that two pages need before their links count as nearly equal
 
 
 def links_of(graph: WikipediaGraph) -> Any:
@@ -63,85 +69,6 @@ def _standardised(columns: np.ndarray) -> Tensor:
     spread = columns.std(0)
     scaled = (columns - columns.mean(0)) / np.where(spread > 1e-9, spread, 1)
     return torch.from_numpy(scaled).float()
-
-
-def graph_statistics(graph: WikipediaGraph) -> np.ndarray:
-    """What can be said of a page from the links alone: float64 `[N, S]`."""
-    a, n = links_of(graph).astype(np.float64), graph.num_nodes
-    source, target = graph.edge_index.numpy()
-    degree = np.diff(a.indptr).astype(np.float64)  # [N]
-    log_degree, at_least_one = np.log1p(degree), np.maximum(degree, 1)
-    largest = np.zeros(n)
-    np.maximum.at(largest, target, log_degree[source])
-    blocks = (a[i : i + 1000] for i in range(0, n, 1000))  # A^2 is nearly dense
-    # ordered pairs of linked neighbours
-    closed = np.concatenate([(block @ a).multiply(block).sum(1).A1 for block in blocks])
-    rank = np.full(n, 1 / n)
-    for _ in range(50):  # power iteration; the error falls by 0.85 a step
-        rank = 0.15 / n + 0.85 * (a @ (rank / at_least_one) + rank[degree == 0].sum() / n)
-    group = graph.twin_group.numpy()
-    columns = [
-        log_degree,
-        a @ log_degree / at_least_one,  # mean over the neighbours
-        largest,  # of the neighbours
-        closed / np.maximum(degree * (degree - 1), 1),  # clustering coefficient
-        np.log(n * rank),
-        np.log(np.bincount(group)[group]),  # pages with the same neighbours
-    ]
-    return np.stack(columns, axis=1)
-
-
-def node_features(graph: WikipediaGraph, statistics: np.ndarray) -> Tensor:
-    """What :class:`ResidualAttention` reads of a page: float32 `[N, F]`, each column standardised.
-
-    Singular vectors of the words, of the neighbours' words and of the links, and the ``statistics`` `[N, S]`.
-    """
-    links, words = links_of(graph), words_of(graph)
-    own = _reduced(words @ sparse.diags(_idf(words)), 64)
-    by_root = _reduced(links @ sparse.diags(1 / np.sqrt(np.maximum(_degrees(links), 1))), 32)
-    return _standardised(np.hstack([own, _row_mean(links) @ own, by_root, statistics]))
-
-
-def propagated(
-    graph: WikipediaGraph, features: Tensor, statistics: np.ndarray, near: Any
-) -> Tensor:
-    """What is known of a page and of its neighbours without a target: float32 `[N, F']`.
-
-    Carried along the links once, before any training, as in SGC (Wu et al. 2019,
-    https://arxiv.org/abs/1902.07153) and SIGN (Frasca et al. 2020, https://arxiv.org/abs/2004.11198): the
-    ``features`` `[N, F]`, and as normal quantiles the ``statistics`` `[N, S]` and four more, of the page
-    and over its neighbours.
-    """
-    import networkx as nx
-    from sklearn.preprocessing import QuantileTransformer
-
-    links, mean = links_of(graph), _row_mean(links_of(graph))
-    core = nx.core_number(nx.from_scipy_sparse_array(links))
-    within_two = [(links[i : i + 1000] @ links).getnnz(1) for i in range(0, graph.num_nodes, 1000)]
-    more = (
-        [core[page] for page in range(graph.num_nodes)],
-        near.sum(1).A1,  # pages with nearly the same links
-        np.concatenate(within_two),  # pages two links away
-        words_of(graph).getnnz(1),
-    )
-    own = np.column_stack([statistics, *(np.log1p(np.asarray(column, float)) for column in more)])
-    average = mean @ own
-    spread = np.sqrt(np.maximum(mean @ own**2 - average**2, 0))
-    source, target = graph.edge_index
-    values, none = torch.from_numpy(own)[source], torch.zeros(own.shape, dtype=torch.float64)
-    place = target[:, None].expand_as(values)
-    extremes = (
-        none.scatter_reduce(0, place, values, how, include_self=False).numpy()
-        for how in ("amax", "amin")
-    )
-    scale = QuantileTransformer(
-        n_quantiles=min(500, graph.num_nodes), output_distribution="normal", random_state=0
-    )
-    # rounded, so that what is equal but for the order of a sum has equal quantiles
-    columns = np.hstack([own, average, spread, *extremes]).round(6)
-    columns = scale.fit_transform(columns).clip(-3, 3)
-    others = features[:, : features.shape[1] - statistics.shape[1]]
-    return torch.cat([others, torch.from_numpy(columns).float()], dim=1)
 
 
 def neighbour_labels(
@@ -222,39 +149,175 @@ def _products(m: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros(0, np.float32), *found])
 
 
-def candidates(graph: WikipediaGraph, top: int = 30) -> Candidates:
-    """The list of every page, ``top`` pages of each kind, with 13 standardised features of each pair."""
-    from sklearn.preprocessing import normalize
+@dataclass(frozen=True)
+class Inputs:
+    """What the models read of a graph, made when first asked for; targets decide on strict groups alone."""
 
-    links, words = links_of(graph), words_of(graph)
-    neighbour_words = _row_mean(links) @ (words @ sparse.diags(_idf(words)))
-    spaces = [
-        normalize(links @ sparse.diags(np.sqrt(_idf(links)) + 1e-3)),
-        normalize((links + sparse.eye(graph.num_nodes, format="csr", dtype=np.float32)).tocsr()),
-        normalize(words @ sparse.diags(_idf(words))),
-        normalize(_reduced(neighbour_words, 64).astype(np.float32)),
-    ]
-    union = (sum(_nearest(space, top) for space in spaces) + _least_linked(links, top)).tocsr()
-    union.setdiag(0)
-    union.eliminate_zeros()
-    union.sort_indices()
-    page, other = np.repeat(np.arange(graph.num_nodes), np.diff(union.indptr)), union.indices
-    degree, common = _degrees(links), _products(links, page, other)
-    log_degree, group = np.log1p(degree), graph.twin_group.numpy()
-    columns = [
-        *(_products(space, page, other) for space in spaces),  # four cosines
-        common / np.maximum(degree[page] + degree[other] - common, 1),  # Jaccard index
-        common / np.maximum(np.minimum(degree[page], degree[other]), 1),  # share of the smaller set
-        group[page] == group[other],
-        np.asarray(links[page, other]).ravel(),  # whether they are linked
-        np.log1p(common),
-        log_degree[page],
-        log_degree[other],
-        log_degree[page] - log_degree[other],
-        np.abs(log_degree[page] - log_degree[other]),
-    ]
-    return Candidates(
-        torch.from_numpy(union.indptr.astype(np.int64)),
-        torch.from_numpy(other.astype(np.int64)),
-        _standardised(np.stack(columns, axis=1)),
-    )
+    graph: WikipediaGraph
+    top: int = 30  # candidates of each kind
+    alike: float = 0.8  # Jaccard index of nearly equal links
+
+    @cached_property
+    def adjacency(self) -> Tensor:
+        """The adjacency matrix for the networks, sparse `[N, N]`."""
+        return adjacency(self.graph.edge_index, self.graph.num_nodes)
+
+    @cached_property
+    def statistics(self) -> np.ndarray:
+        """What can be said of a page from the links alone: float64 `[N, S]`."""
+        graph = self.graph
+        a, n = links_of(graph).astype(np.float64), graph.num_nodes
+        source, target = graph.edge_index.numpy()
+        degree = np.diff(a.indptr).astype(np.float64)  # [N]
+        log_degree, at_least_one = np.log1p(degree), np.maximum(degree, 1)
+        largest = np.zeros(n)
+        np.maximum.at(largest, target, log_degree[source])
+        blocks = (a[i : i + 1000] for i in range(0, n, 1000))  # A^2 is nearly dense
+        # ordered pairs of linked neighbours
+        closed = np.concatenate([(block @ a).multiply(block).sum(1).A1 for block in blocks])
+        rank = np.full(n, 1 / n)
+        for _ in range(50):  # power iteration; the error falls by 0.85 a step
+            rank = 0.15 / n + 0.85 * (a @ (rank / at_least_one) + rank[degree == 0].sum() / n)
+        group = graph.twin_group.numpy()
+        columns = [
+            log_degree,
+            a @ log_degree / at_least_one,  # mean over the neighbours
+            largest,  # of the neighbours
+            closed / np.maximum(degree * (degree - 1), 1),  # clustering coefficient
+            np.log(n * rank),
+            np.log(np.bincount(group)[group]),  # pages with the same neighbours
+        ]
+        return np.stack(columns, axis=1)
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """Singular vectors of words, neighbours' words and links, and statistics: float32 `[N, F]`."""
+        links, words = links_of(self.graph), words_of(self.graph)
+        own = _reduced(words @ sparse.diags(_idf(words)), 64)
+        by_root = _reduced(links @ sparse.diags(1 / np.sqrt(np.maximum(_degrees(links), 1))), 32)
+        return _standardised(np.hstack([own, _row_mean(links) @ own, by_root, self.statistics]))
+
+    @cached_property
+    def propagated(self) -> Tensor:
+        """What is known of a page and of its neighbours without a target: float32 `[N, F']`.
+
+        Carried along the links once, before any training, as in SGC (Wu et al. 2019,
+        https://arxiv.org/abs/1902.07153) and SIGN (Frasca et al. 2020, https://arxiv.org/abs/2004.11198):
+        words and links, and as normal quantiles the statistics and four more, of page and neighbours.
+        """
+        import networkx as nx
+        from sklearn.preprocessing import QuantileTransformer
+
+        graph, statistics = self.graph, self.statistics
+        links, mean = links_of(graph), _row_mean(links_of(graph))
+        core = nx.core_number(nx.from_scipy_sparse_array(links))
+        blocks = (links[i : i + 1000] for i in range(0, graph.num_nodes, 1000))
+        more = (
+            [core[page] for page in range(graph.num_nodes)],
+            self.near.sum(1).A1,  # pages with nearly the same links
+            np.concatenate([(block @ links).getnnz(1) for block in blocks]),  # two links away
+            words_of(graph).getnnz(1),
+        )
+        logs = [np.log1p(np.asarray(column, float)) for column in more]
+        own = np.column_stack([statistics, *logs])
+        average = mean @ own
+        spread = np.sqrt(np.maximum(mean @ own**2 - average**2, 0))
+        source, target = graph.edge_index
+        values, none = torch.from_numpy(own)[source], torch.zeros(own.shape, dtype=torch.float64)
+        place = target[:, None].expand_as(values)
+        extremes = (
+            none.scatter_reduce(0, place, values, how, include_self=False).numpy()
+            for how in ("amax", "amin")
+        )
+        scale = QuantileTransformer(
+            n_quantiles=min(500, graph.num_nodes), output_distribution="normal", random_state=0
+        )
+        # rounded, so that what is equal but for the order of a sum has equal quantiles
+        columns = np.hstack([own, average, spread, *extremes]).round(6)
+        columns = scale.fit_transform(columns).clip(-3, 3)
+        others = self.dense[:, : -statistics.shape[1]]
+        return torch.cat([others, torch.from_numpy(columns).float()], dim=1)
+
+    @cached_property
+    def near(self) -> Any:
+        """Pairs of pages whose links have a Jaccard index of at least ``alike``: CSR `[N, N]`.
+
+        Sets of fewer than :data:`FEWEST_LINKS` links are left out: they are similar by chance.
+        """
+        links, n = links_of(self.graph), self.graph.num_nodes
+        degree, first, second = np.diff(links.indptr), [], []
+        for begin in range(0, n, 1000):  # in blocks: the common links of all pairs are nearly dense
+            common = (links[begin : begin + 1000] @ links).tocoo()
+            a, b = common.row + begin, common.col
+            union = degree[a] + degree[b] - common.data
+            near = (common.data >= self.alike * union - 1e-6) & (a != b)
+            near &= np.minimum(degree[a], degree[b]) >= FEWEST_LINKS
+            first.append(a[near])
+            second.append(b[near])
+        place = np.concatenate(first), np.concatenate(second)
+        return sparse.csr_matrix((np.ones(len(place[0]), bool), place), shape=(n, n))
+
+    @cached_property
+    def alike_pages(self) -> Any:
+        """The mean of a page and those with nearly its links: CSR `[N, N]`."""
+        n, group = self.graph.num_nodes, self.graph.twin_group.numpy()
+        member = sparse.csr_matrix((np.ones(n, bool), (np.arange(n), group)))
+        alike = (self.near + member @ member.T).astype(bool).astype(np.float64)
+        return sparse.diags(1 / alike.getnnz(1)) @ alike
+
+    @cached_property
+    def strict(self) -> Tensor:
+        """Group of each page `[N]`: equal or nearly equal links, equal traffic, or a chain of such pairs."""
+        graph = self.graph
+        pairs = [np.stack(self.near.nonzero())]
+        for key in (graph.twin_group.numpy(), graph.traffic.numpy()):
+            order = np.argsort(key, kind="stable")
+            equal = key[order[1:]] == key[order[:-1]]
+            pairs.append(np.stack([order[1:][equal], order[:-1][equal]]))
+        first, second = np.hstack(pairs)
+        shape = (graph.num_nodes, graph.num_nodes)
+        matrix = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=shape)
+        return torch.from_numpy(connected_components(matrix, directed=False)[1].astype(np.int64))
+
+    def groups(self, kind: str) -> Tensor | None:
+        """Group of each page `[N]`, if the split keeps groups together."""
+        if kind == "strict":
+            return self.strict
+        return self.graph.twin_group if kind == "grouped" else None
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """The list of every page, ``top`` pages of each kind, with 13 standardised features of each pair."""
+        from sklearn.preprocessing import normalize
+
+        graph, top = self.graph, self.top
+        links, words = links_of(graph), words_of(graph)
+        neighbour_words = _row_mean(links) @ (words @ sparse.diags(_idf(words)))
+        itself = sparse.eye(graph.num_nodes, format="csr", dtype=np.float32)
+        spaces = [
+            normalize(links @ sparse.diags(np.sqrt(_idf(links)) + 1e-3)),
+            normalize((links + itself).tocsr()),
+            normalize(words @ sparse.diags(_idf(words))),
+            normalize(_reduced(neighbour_words, 64).astype(np.float32)),
+        ]
+        union = (sum(_nearest(space, top) for space in spaces) + _least_linked(links, top)).tocsr()
+        union.setdiag(0)
+        union.eliminate_zeros()
+        union.sort_indices()
+        page, other = np.repeat(np.arange(graph.num_nodes), np.diff(union.indptr)), union.indices
+        degree, common = _degrees(links), _products(links, page, other)
+        mine, theirs, group = degree[page], degree[other], graph.twin_group.numpy()
+        own, its = np.log1p(mine), np.log1p(theirs)
+        columns = [
+            *(_products(space, page, other) for space in spaces),  # four cosines
+            common / np.maximum(mine + theirs - common, 1),  # Jaccard index
+            common / np.maximum(np.minimum(mine, theirs), 1),  # share of the smaller set
+            group[page] == group[other],
+            np.asarray(links[page, other]).ravel(),  # whether they are linked
+            *(np.log1p(common), own, its, own - its, np.abs(own - its)),
+        ]
+        return Candidates(
+            torch.from_numpy(union.indptr.astype(np.int64)),
+            torch.from_numpy(other.astype(np.int64)),
+            _standardised(np.stack(columns, axis=1)),
+        )

@@ -8,109 +8,22 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from coursework.data import wikipedia as pages
 from coursework.data.splits import Split, group_split
 from coursework.data.wikipedia import WikipediaGraph
-from coursework.experiments import wikipedia_candidates as candidates
-from coursework.models.residual_attention import Candidates
-from coursework.models.sparse import adjacency
+from coursework.experiments.wikipedia_candidates import Inputs, neighbour_labels
 
 SplitKind = Literal["random", "grouped", "strict"]
 # what the assignment asks for; pages with equal links together; also with nearly equal links or equal traffic
 KINDS: tuple[SplitKind, ...] = get_args(SplitKind)
 SPLITS = KINDS[:2]  # of most recorded results
 TEST, VALIDATION = 0.2, 0.08  # shares of all pages
-FEWEST_LINKS = 3  # that two pages need before their links count as nearly equal
-
-
-def near_twins(graph: WikipediaGraph, alike: float) -> Any:
-    """Pairs of pages whose sets of links have a Jaccard index of at least ``alike``: CSR `[N, N]`.
-
-    Sets of fewer than :data:`FEWEST_LINKS` links are left out: they are similar by chance.
-    """
-    links, n = candidates.links_of(graph), graph.num_nodes
-    degree, first, second = np.diff(links.indptr), [], []
-    for begin in range(0, n, 1000):  # in blocks: the common links of all pairs are nearly dense
-        common = (links[begin : begin + 1000] @ links).tocoo()
-        a, b = common.row + begin, common.col
-        union = degree[a] + degree[b] - common.data
-        near = (common.data >= alike * union - 1e-6) & (a != b)
-        near &= np.minimum(degree[a], degree[b]) >= FEWEST_LINKS
-        first.append(a[near])
-        second.append(b[near])
-    place = np.concatenate(first), np.concatenate(second)
-    return sparse.csr_matrix((np.ones(len(place[0]), bool), place), shape=(n, n))
-
-
-def strict_groups(graph: WikipediaGraph, near: Any) -> Tensor:
-    """Group of each page `[N]`: equal or nearly equal links, equal traffic, or a chain of such pairs."""
-    pairs = [np.stack(near.nonzero())]
-    for key in (graph.twin_group.numpy(), graph.traffic.numpy()):
-        order = np.argsort(key, kind="stable")
-        equal = key[order[1:]] == key[order[:-1]]
-        pairs.append(np.stack([order[1:][equal], order[:-1][equal]]))
-    first, second = np.hstack(pairs)
-    shape = (graph.num_nodes, graph.num_nodes)
-    matrix = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=shape)
-    return torch.from_numpy(connected_components(matrix, directed=False)[1].astype(np.int64))
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the models read of a graph, made when first asked for; targets decide on strict groups alone."""
-
-    graph: WikipediaGraph
-    top: int = 30  # candidates of each kind
-    alike: float = 0.8  # Jaccard index of nearly equal links
-
-    @cached_property
-    def adjacency(self) -> Tensor:  # `[N, N]`, sparse
-        return adjacency(self.graph.edge_index, self.graph.num_nodes)
-
-    @cached_property
-    def statistics(self) -> np.ndarray:  # float64 `[N, S]`
-        return candidates.graph_statistics(self.graph)
-
-    @cached_property
-    def dense(self) -> Tensor:  # `[N, F]`: statistics, words, neighbours' words
-        return candidates.node_features(self.graph, self.statistics)
-
-    @cached_property
-    def candidates(self) -> Candidates:  # the pages that each page may look at
-        return candidates.candidates(self.graph, self.top)
-
-    @cached_property
-    def near(self) -> Any:
-        return near_twins(self.graph, self.alike)
-
-    @cached_property
-    def propagated(self) -> Tensor:  # `[N, F']`: of the page and of its neighbours
-        return candidates.propagated(self.graph, self.dense, self.statistics, self.near)
-
-    @cached_property
-    def alike_pages(self) -> Any:  # CSR `[N, N]`: mean of a page and those with nearly its links
-        n, group = self.graph.num_nodes, self.graph.twin_group.numpy()
-        member = sparse.csr_matrix((np.ones(n, bool), (np.arange(n), group)))
-        alike = (self.near + member @ member.T).astype(bool).astype(np.float64)
-        return sparse.diags(1 / alike.getnnz(1)) @ alike
-
-    @cached_property
-    def strict(self) -> Tensor:
-        return strict_groups(self.graph, self.near)
-
-    def groups(self, kind: SplitKind) -> Tensor | None:
-        """Group of each page `[N]`, if the split keeps groups together."""
-        if kind == "strict":
-            return self.strict
-        return self.graph.twin_group if kind == "grouped" else None
 
 
 def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0) -> Split:
@@ -186,7 +99,7 @@ class Task:
     @cached_property
     def neighbour_labels(self) -> Tensor:
         """What the neighbours' known targets say, `[N, 6]`."""
-        return candidates.neighbour_labels(self.graph, self.target, self.known, self.groups)
+        return neighbour_labels(self.graph, self.target, self.known, self.groups)
 
     @cached_property
     def statistics(self) -> Tensor:

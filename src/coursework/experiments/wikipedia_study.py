@@ -12,7 +12,8 @@ from coursework.config import config, override
 from coursework.data import wikipedia as pages
 from coursework.experiments import study, wikipedia
 from coursework.experiments.base import Job, Run, parameters, presets
-from coursework.experiments.wikipedia_splits import Inputs, measures
+from coursework.experiments.wikipedia_candidates import Inputs
+from coursework.experiments.wikipedia_splits import measures
 from coursework.training.threads import limited_threads
 
 BASE = override(wikipedia.Config(), ("refit=false", "members=1", "networks=gnn,attention"))
