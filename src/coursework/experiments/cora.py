@@ -26,16 +26,9 @@ from coursework.config import Count, Index, config
 from coursework.data import planetoid
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
+from coursework.experiments import cora_models
 from coursework.experiments.base import Job, Run, presets, restore
-from coursework.experiments.cora_models import (
-    MODELS,
-    Batch,
-    GATConfig,
-    GCNConfig,
-    GCNIIConfig,
-    GRANDConfig,
-    Model,
-)
+from coursework.experiments.cora_models import MODELS, Batch, Model
 from coursework.models.gcn import add_self_loops, normalise_adjacency
 from coursework.models.sparse import sparse_csr
 from coursework.stats import paired as paired_interval
@@ -57,10 +50,10 @@ class Config:
     long_models: tuple[Model, ...] = ("gcn", "gat")
     watch: Count = 1  # epochs from one look at the watched nodes to the next, besides the last ten
     splits: Count = 1  # paired splits of :func:`paired`
-    gcn: GCNConfig = GCNConfig()
-    gat: GATConfig = GATConfig()
-    grand: GRANDConfig = GRANDConfig()
-    gcnii: GCNIIConfig = GCNIIConfig()
+    gcn: cora_models.GCNConfig = cora_models.GCNConfig()
+    gat: cora_models.GATConfig = cora_models.GATConfig()
+    grand: cora_models.GRANDConfig = cora_models.GRANDConfig()
+    gcnii: cora_models.GCNIIConfig = cora_models.GCNIIConfig()
 
     def __post_init__(self) -> None:
         if len(set(self.models)) < len(self.models):
@@ -87,11 +80,8 @@ class Config:
             yield name, name, self.numbers(name).plan
         for name in self.long_models if self.epochs_long else ():
             if name in self.models:
-                yield (
-                    f"{name}.long",
-                    name,
-                    replace(self.numbers(name).plan, epochs=self.epochs_long),
-                )
+                plan = replace(self.numbers(name).plan, epochs=self.epochs_long)
+                yield f"{name}.long", name, plan
 
 
 PRESETS = presets("cora", Config())

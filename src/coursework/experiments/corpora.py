@@ -349,7 +349,4 @@ def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dic
         if len(words) == len(normal.split()):
             for plain, accented in zip(normal.split(), words, strict=True):
                 counts.setdefault(plain, Counter())[accented] += 1
-    return {
-        plain: min(spellings, key=lambda s: (-spellings[s], s))
-        for plain, spellings in sorted(counts.items())
-    }
+    return {plain: min(seen, key=lambda s: (-seen[s], s)) for plain, seen in sorted(counts.items())}

@@ -68,9 +68,6 @@ def run(
                 metrics[difference], low, high = paired(mine.items, theirs.items)
                 how = f"paired, {len(mine.items):,} validation items"
                 intervals[difference] = (low, high, how)
-    rows = [
-        {"variant": name, "changes": list(variants[name]), **mine.row}
-        for name, mine in trained.items()
-    ]
+    rows = [{"variant": k, "changes": list(variants[k]), **v.row} for k, v in trained.items()]
     curves = {name: mine.history for name, mine in trained.items() if mine.history}
     return {"metrics": metrics, "curves": curves, "notes": {"rows": rows, "intervals": intervals}}

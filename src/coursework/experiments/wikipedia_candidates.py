@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -225,18 +225,15 @@ class Inputs:
         source, target = graph.edge_index
         values, none = torch.from_numpy(own)[source], torch.zeros(own.shape, dtype=torch.float64)
         place = target[:, None].expand_as(values)
-        extremes = (
-            none.scatter_reduce(0, place, values, how, include_self=False).numpy()
-            for how in ("amax", "amin")
-        )
+        extreme = partial(none.scatter_reduce, 0, place, values, include_self=False)
         scale = QuantileTransformer(
             n_quantiles=min(500, graph.num_nodes), output_distribution="normal", random_state=0
         )
         # rounded, so that what is equal but for the order of a sum has equal quantiles
-        columns = np.hstack([own, average, spread, *extremes]).round(6)
-        columns = scale.fit_transform(columns).clip(-3, 3)
+        columns = [own, average, spread, extreme("amax").numpy(), extreme("amin").numpy()]
+        quantiles = scale.fit_transform(np.hstack(columns).round(6)).clip(-3, 3)
         others = self.dense[:, : -statistics.shape[1]]
-        return torch.cat([others, torch.from_numpy(columns).float()], dim=1)
+        return torch.cat([others, torch.from_numpy(quantiles).float()], dim=1)
 
     @cached_property
     def near(self) -> Any:

@@ -47,10 +47,8 @@ class BiLSTMClassifier(nn.Module):
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         recurrent = nn.LSTM if cell == "builtin" else LSTM
         between = dropout if num_layers > 1 else 0.0
-        self.lstm = recurrent(
-            embedding_dim, hidden_size, num_layers, batch_first=True, dropout=between,
-            bidirectional=True,
-        )  # fmt: skip
+        kind = {"batch_first": True, "bidirectional": True}
+        self.lstm = recurrent(embedding_dim, hidden_size, num_layers, dropout=between, **kind)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(6 * hidden_size, 1)
 

@@ -8,16 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursework.models import sparse
 from coursework.models.checks import expect, require
 from coursework.models.dropout import dropout
-from coursework.models.sparse import (
-    FeatureLinear,
-    check_edge_index,
-    edges_and_weights,
-    feature_dropout,
-    is_edge_index,
-    simple,
-)
+from coursework.models.sparse import FeatureLinear, feature_dropout
 
 
 def check_heads(out_features: int, n_heads: int, is_concat: bool) -> None:
@@ -85,10 +79,10 @@ class DenseGraphAttentionLayer(nn.Module):
 
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
     """The edges `[2, E]` of a graph, each once, from a matrix `[N, N]` or an edge index."""
-    if is_edge_index(adj):
-        check_edge_index(adj, num_nodes)
-        return simple(adj)
-    edge_index, weights = edges_and_weights(adj, num_nodes)
+    if sparse.is_edge_index(adj):
+        sparse.check_edge_index(adj, num_nodes)
+        return sparse.simple(adj)
+    edge_index, weights = sparse.edges_and_weights(adj, num_nodes)
     real = not bool(torch.isnan(weights).any())
     require(real, "The adjacency matrix has NaN entries; an entry is an edge or zero.")
     return edge_index

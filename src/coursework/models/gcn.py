@@ -3,16 +3,10 @@ r"""The graph convolutional network of Kipf & Welling (2017), https://arxiv.org/
 import torch
 from torch import Tensor, nn
 
+from coursework.models import sparse
 from coursework.models.checks import expect, require
 from coursework.models.dropout import Dropout
-from coursework.models.sparse import (
-    check_edge_index,
-    edges_and_weights,
-    is_edge_index,
-    linear,
-    multiply,
-    sparse_csr,
-)
+from coursework.models.sparse import sparse_csr
 
 
 def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -37,10 +31,10 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     that is there already is not doubled; in a matrix its weight becomes one. The output is `[N, N]`, sparse
     CSR; rows are targets.
     """
-    if not is_edge_index(graph):
+    if not sparse.is_edge_index(graph):
         return _normalise_matrix(graph, num_nodes)
     edge_index = graph
-    check_edge_index(edge_index, num_nodes)
+    sparse.check_edge_index(edge_index, num_nodes)
     # solution:begin the entries of the propagation matrix | add_self_loops, torch.bincount, sparse_csr
     source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
     degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
@@ -52,7 +46,7 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
 
 def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
     """:func:`normalise_adjacency` of a matrix whose entries weigh the edges."""
-    (source, target), weights = edges_and_weights(adj, num_nodes)
+    (source, target), weights = sparse.edges_and_weights(adj, num_nodes)
     fine = bool((torch.isfinite(weights) & (weights >= 0)).all())
     require(fine, "The adjacency matrix has entries that are negative, infinite or NaN.")
     apart, loops = source != target, torch.arange(num_nodes, device=adj.device)  # [E], [N]
@@ -102,7 +96,9 @@ class SparseGraphConvolution(GraphConvolution):
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
         check_sizes(self.in_features, input, adj)
-        return multiply(adj, linear(input, self.linear.weight, self.linear.bias))  # [N, F']
+        return sparse.multiply(
+            adj, sparse.linear(input, self.linear.weight, self.linear.bias)
+        )  # [N, F']
 
 
 def sparse_kernels(network: nn.Module) -> nn.Module:

@@ -14,16 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from coursework.models import sparse
 from coursework.models.checks import expect, require
 from coursework.models.dropout import Dropout
-from coursework.models.sparse import (
-    FeatureLinear,
-    adjacency,
-    check_edge_index,
-    feature_dropout,
-    is_edge_index,
-    multiply,
-)
+from coursework.models.sparse import FeatureLinear, adjacency, feature_dropout, multiply
 
 Aggregation = Literal["mean", "sum"]
 
@@ -36,7 +30,7 @@ def neighbours(
     `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v, `"out"` the targets of edges
     that start in v, `"both"` their union.
     """
-    check_edge_index(edge_index)
+    sparse.check_edge_index(edge_index)
     source, target = edge_index
     # solution:begin the neighbours in this direction | Tensor.unique
     if direction == "in":
@@ -53,7 +47,7 @@ def neighbours(
 
 def degrees(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Number of edges that end in each node: `[2, E]` -> `[N]` int64."""
-    check_edge_index(edge_index, num_nodes)
+    sparse.check_edge_index(edge_index, num_nodes)
     return torch.bincount(edge_index[1], minlength=num_nodes)
 
 
@@ -66,7 +60,7 @@ def aggregate(x: Tensor, edge_index: Tensor, reduction: Aggregation = "mean") ->
     A node without neighbours receives zero.
     """
     num_nodes = expect("x", x, "N F")["N"]
-    check_edge_index(edge_index, num_nodes)
+    sparse.check_edge_index(edge_index, num_nodes)
     source, target = edge_index
     # solution:begin take the vector of the source of each edge to its target | Tensor.index_add, degrees
     messages = x.index_select(0, source)  # [E, F]
@@ -225,7 +219,7 @@ class GraphRegressor(nn.Module):
         require(graph is not None, "The graph is missing: pass edge_index [2, E] or adjacency.")
         assert graph is not None
         dtype = self.features.weight.dtype
-        if is_edge_index(graph):
+        if sparse.is_edge_index(graph):
             graph = adjacency(graph, num_nodes).to(dtype)
         expect("graph", graph, "N N", N=num_nodes)
         ones = torch.ones(num_nodes, 1, device=graph.device, dtype=dtype)

@@ -80,15 +80,10 @@ class ResidualAttention(nn.Module):
     """
 
     def __init__(
-        self,
-        features: int,
-        pair_features: int,
-        hidden: int = 64,
-        residual: bool = True,
-        query: bool = True,
+        self, features: int, pair_features: int, residual: bool = True, query: bool = True
     ) -> None:
         super().__init__()
-        key, pair_hidden, self.input_dropout = 16, 32, 0.1
+        hidden, key, self.input_dropout = 64, 16, 0.1
         self.linear1 = FeatureLinear(features, hidden)
         self.rest = nn.Sequential(
             nn.ReLU(), Dropout(0.3), nn.Linear(hidden, hidden), nn.ReLU(), Dropout(0.3)
@@ -98,13 +93,8 @@ class ResidualAttention(nn.Module):
         self.gate = nn.Linear(hidden, 1) if residual else None
         self.W_Q = nn.Linear(hidden, key, bias=False) if query else None
         self.W_K = nn.Linear(hidden, key, bias=False) if query else None
-        self.pair = nn.Sequential(
-            nn.Linear(pair_features, pair_hidden),
-            nn.ReLU(),
-            nn.Linear(pair_hidden, pair_hidden),
-            nn.ReLU(),
-            nn.Linear(pair_hidden, 1),
-        )
+        first, second, third = nn.Linear(pair_features, 32), nn.Linear(32, 32), nn.Linear(32, 1)
+        self.pair = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
 
     def attend(
         self, h: Tensor, candidates: Candidates, known: Tensor, rows: Tensor, group: Tensor | None

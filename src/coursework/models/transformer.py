@@ -166,10 +166,8 @@ class EncoderLayer(TorchWeights):
 
     def options(self) -> dict[str, Any]:
         """The arguments of PyTorch's layer, in our names."""
-        return self.self_attention.options() | {
-            "activation": self.feed_forward.activation,
-            "norm_first": self.norm_first,
-        }
+        kinds = {"activation": self.feed_forward.activation, "norm_first": self.norm_first}
+        return self.self_attention.options() | kinds
 
 
 Cache = tuple[KeyValueCache, KeyValueCache]  # of the target, of the memory: what one layer keeps
