@@ -108,10 +108,6 @@ class Inputs:
     y: Tensor  # classes, int64 [N]
     num_classes: int
 
-    def structure(self, name: Model) -> Tensor:
-        """The graph in the form that a model takes."""
-        return self.adj if MODELS[name].graph == "adj" else self.edge_index
-
 
 def prepare(graph: planetoid.CitationGraph) -> Inputs:
     """Normalise words and adjacency; a paper without words or citations keeps zeros and a self-loop."""
@@ -221,7 +217,8 @@ def train(job: Job) -> Run:
         for variant, name, plan in config.variants():
             # A long training is there for its end; watching every tenth epoch is enough for its curve.
             every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
-            structure, kind, numbers = inputs.structure(name), MODELS[name], config.numbers(name)
+            kind, numbers = MODELS[name], config.numbers(name)
+            structure = getattr(inputs, kind.graph)
             model, fit = fit_network(
                 job.part(variant), variant, partial(build, name, config, inputs),
                 partial(kind.loss, numbers), structure, plan, inputs, split, every,
@@ -317,5 +314,5 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
         model.load_state_dict(weights)
     split = split_nodes(graph, config, seed)
     with limited_threads(1):
-        result = score(model, inputs.structure(name), inputs, split.test)
+        result = score(model, getattr(inputs, MODELS[name].graph), inputs, split.test)
     return {f"{variant}.test_{key}": result[key] for key in ("accuracy", "loss")}

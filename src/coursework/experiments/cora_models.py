@@ -168,7 +168,7 @@ class Kind(NamedTuple):
     """How a model is built and trained."""
 
     group: str  # of the config, with its numbers and its plan
-    graph: Literal["adj", "edge_index"]  # the form of the graph that it takes
+    graph: Literal["adj", "edge_index"]  # what it takes of :class:`.cora.Inputs`
     make: Callable[[Any, int, int], nn.Module]  # (numbers, words, classes) -> network
     loss: Callable[[Any, nn.Module, Batch], tuple[Tensor, Tensor]] = plain_loss
     parameters: Callable[[Any, Any], Any] = lambda _, network: network.parameters()  # in groups

@@ -120,8 +120,7 @@ class Pieces(Subwords):
         middle = len(words) // 2
         return [*self._cut(" ".join(words[:middle])), *self._cut(" ".join(words[middle:]))]
 
-    def stored(self) -> Tensor:
-        return self.to_tensor()
+    stored = Subwords.to_tensor
 
 
 Language = Words | Pieces

@@ -12,9 +12,8 @@ from coursework.models.sparse import check_edge_index
 def components(edge_index: Tensor, num_nodes: int) -> Tensor:
     """Number of the weakly connected component of each node: `[2, E]` -> `[N]` int64, in O(N + E).
 
-    From every node without a number a queue visits all nodes that a path reaches, whatever the direction
-    of its edges. Components are numbered in the order of their smallest node; a node without edges is
-    one of its own.
+    A queue visits all nodes that a path reaches, whatever the direction of its edges. Components are
+    numbered in the order of their smallest node; a node without edges is one of its own.
     """
     check_edge_index(edge_index, num_nodes)
     # solution:begin number the nodes, one breadth-first search for each component | collections.deque

@@ -1,7 +1,4 @@
-"""Trained networks of problem 2(e) at work: decoding, a translator of texts, and its attention.
-
-Letters: ``B`` batch, ``S`` source length, ``L`` length of the output, ``h`` heads.
-"""
+"""Trained networks of problem 2(e) at work: decoding, a translator of texts, and its attention."""
 
 import sys
 from collections.abc import Sequence

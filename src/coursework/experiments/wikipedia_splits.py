@@ -1,7 +1,4 @@
-r"""Problem 3(c): which pages are tested, what the models may see of a split, and how they are measured.
-
-Letters: `N` pages, `S` statistics.
-"""
+"""Problem 3(c): which pages are tested, what models may see of a split, and how they are measured."""
 
 from __future__ import annotations
 

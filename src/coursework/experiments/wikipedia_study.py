@@ -23,7 +23,6 @@ VARIANTS: dict[str, tuple[wikipedia.NetworkName, str, tuple[str, ...]]] = {
     for name, (network, words, *changes) in wikipedia.TEXTS["variants"].items()
 }
 """Name -> network, in words, and what it changes of the base, as ``key=value``."""
-PROPAGATED = tuple(name for name, (network, *_) in VARIANTS.items() if network == "sign")
 
 
 def base_of(variant: str) -> str:
@@ -37,7 +36,7 @@ class Config:
     """The base, and which variants of it are trained."""
 
     base: wikipedia.Config = BASE
-    variants: tuple[str, ...] = tuple(name for name in VARIANTS if name not in PROPAGATED)
+    variants: tuple[str, ...] = tuple(name for name in VARIANTS if VARIANTS[name][0] != "sign")
 
     def __post_init__(self) -> None:
         study.check(self.variants, VARIANTS, base_of)

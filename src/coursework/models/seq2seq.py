@@ -74,10 +74,10 @@ class BahdanauAttention(nn.Module):
     weight zero. :math:`U_a h_j` does not depend on t: compute it once with :meth:`project`.
     """
 
-    def __init__(self, hidden_size: int, key_size: int | None = None) -> None:
+    def __init__(self, hidden_size: int, key_size: int) -> None:
         super().__init__()
         self.W_a = nn.Linear(hidden_size, hidden_size)
-        self.U_a = nn.Linear(hidden_size if key_size is None else key_size, hidden_size)
+        self.U_a = nn.Linear(key_size, hidden_size)
         self.v_a = nn.Linear(hidden_size, 1, bias=False)
 
     def project(self, keys: Tensor) -> Tensor:
@@ -115,13 +115,12 @@ class AttentionDecoder(nn.Module):
         vocab_size: int,
         embedding_dim: int,
         hidden_size: int,
-        dropout: float = 0.1,
-        pad_idx: int = 0,
-        key_size: int | None = None,
+        dropout: float,
+        pad_idx: int,
+        key_size: int,
         pretrained: Tensor | None = None,
     ) -> None:
         super().__init__()
-        key_size = hidden_size if key_size is None else key_size
         self.pad_idx = pad_idx
         self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained)
         self.dropout = Dropout(dropout)
