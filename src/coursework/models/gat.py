@@ -150,13 +150,9 @@ class GraphAttentionLayer(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(out_features, n_heads, is_concat)
-        self.in_features = in_features
-        self.n_heads = n_heads
-        self.is_concat = is_concat
+        self.in_features, self.n_heads, self.is_concat = in_features, n_heads, is_concat
         self.n_hidden = out_features // n_heads if is_concat else out_features
-        self.dropout = dropout
-        self.alpha = alpha
-        self.message_dropout = message_dropout
+        self.dropout, self.message_dropout, self.alpha = dropout, message_dropout, alpha
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         # solution:begin self.W without bias; self.a_l, self.a_r with a row for each head (one if shared)
         vectors = 1 if share_attention else n_heads
@@ -173,13 +169,6 @@ class GraphAttentionLayer(nn.Module):
         nn.init.xavier_uniform_(self.a_r)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def extra_repr(self) -> str:
-        """The options, for `print(layer)`."""
-        return (
-            f"n_heads={self.n_heads}, n_hidden={self.n_hidden}, is_concat={self.is_concat}, "
-            f"dropout={self.dropout}, alpha={self.alpha}"
-        )
 
     def transform(self, h: Tensor) -> Tensor:
         """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""

@@ -75,24 +75,14 @@ def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     if adj.layout == torch.strided:
         i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
         return torch.stack([j, i]), adj[i, j]
-    if adj.layout == torch.sparse_csr:
-        counts = adj.crow_indices().diff()  # [N]
-        i = torch.arange(num_nodes, device=adj.device).repeat_interleave(counts)  # [E]
-        j, values = adj.col_indices(), adj.values()  # [E], [E]
-    else:
-        coalesced = adj.to_sparse_coo().coalesce()
-        (i, j), values = coalesced.indices(), coalesced.values()
+    coalesced = adj.to_sparse_coo().coalesce()
+    (i, j), values = coalesced.indices(), coalesced.values()  # 2 x [E], [E]
     kept = values != 0  # [E], a stored zero is not an edge
     return torch.stack([j[kept], i[kept]]).to(torch.int64), values[kept]
 
 
-def sparse_csr(row: Tensor, column: Tensor, values: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """A sparse CSR matrix from its entries; entries at the same place are added.
-
-    row, column `[E]` int64, values `[E]` (ones if None).
-    """
-    if values is None:
-        values = torch.ones(len(row), device=row.device)
+def sparse_csr(row: Tensor, column: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+    """A sparse CSR matrix from its entries, each `[E]`; entries at the same place are added."""
     place, entry = torch.unique(row * size[1] + column, return_inverse=True)  # sorted, [E'], [E]
     merged = values.new_zeros(len(place)).index_add(0, entry, values)  # [E']
     counts = torch.bincount(place // max(size[1], 1), minlength=size[0])  # [rows]
@@ -104,7 +94,8 @@ def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
     """The matrix A with a one for each edge, row target, column source, as sparse CSR `[N, N]`."""
     check_edge_index(edge_index, num_nodes)
     source, target = edge_index
-    return sparse_csr(target, source, None, (num_nodes, num_nodes))
+    ones = torch.ones(len(source), device=source.device)
+    return sparse_csr(target, source, ones, (num_nodes, num_nodes))
 
 
 def is_sparse(x: Tensor) -> bool:
