@@ -35,7 +35,7 @@ def test_attention_is_the_formula() -> None:
 
 def test_attention_to_nothing_is_nothing() -> None:
     torch.manual_seed(0)
-    attention = BahdanauAttention(6)
+    attention = BahdanauAttention(6, 6)
     assert attention.v_a.bias is None  # it would move all scores alike
     query, keys = torch.randn(3, 6), torch.randn(3, 4, 6)
     for found in attention(query, keys, torch.zeros(3, 4, dtype=torch.bool)):
@@ -116,8 +116,8 @@ test_wrong_arguments = refused(
     (lambda: small()(SRC, TGT[:, :0]), " must h"),
     (lambda: small().encoder(torch.zeros(2, 0).long()), "src must hold"),
     (lambda: small()(F.pad(SRC, (1, 0)), TGT), "padding .* in front of a word"),
-    (lambda: BahdanauAttention(6)(torch.ones(1, 6), torch.ones(1, 2, 6), torch.ones(1, 2)),
+    (lambda: BahdanauAttention(6, 6)(torch.ones(1, 6), torch.ones(1, 2, 6), torch.ones(1, 2)),
      "mask must be boolean"),
-    (lambda: BahdanauAttention(6)(torch.ones(1, 6), torch.ones(1, 2, 5), torch.ones(1, 2).bool()),
+    (lambda: BahdanauAttention(6, 6)(torch.ones(1, 6), torch.ones(1, 2, 5), torch.ones(1, 2).bool()),
      "keys must have shape"),
 )  # fmt: skip
