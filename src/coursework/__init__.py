@@ -1,12 +1,9 @@
-"""Course solutions in deep learning.
-
-The package is layered and imports point one way only::
+"""Course solutions in deep learning; imports point one way only::
 
     models, data  ->  training  ->  experiments  ->  report, command line, notebooks
 
-Importing it is cheap and has two side effects: computations take one thread unless the environment says
-otherwise (:func:`coursework.settings.limit_threads`), and torchvision can be imported beside a CPU-only
-torch (:mod:`coursework._torchvision`).
+Importing the package limits computations to one thread, unless the environment says otherwise, and lets
+torchvision be imported beside a CPU-only torch.
 """
 
 from coursework import _torchvision, settings

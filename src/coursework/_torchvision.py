@@ -1,16 +1,15 @@
 """Let torchvision be imported beside a torch build that its compiled operators do not fit.
 
-The torchvision wheel of the package index is linked against CUDA. Beside a CPU-only torch its compiled
-library does not load, and ``import torchvision`` fails because it registers fake kernels for operators
-that nobody declared (``operator torchvision::nms does not exist``); torchmetrics, which imports it, fails
-with it. Declaring the two schemas first is enough: everything of torchvision that is Python then works.
+Beside a CPU-only torch the library of the usual wheel does not load, and the import fails because it
+registers fake kernels for operators that nobody declared (``operator torchvision::nms does not exist``).
+With the two schemas declared first, everything of torchvision that is Python works.
 """
 
+import contextlib
+import importlib.util
 import sys
-from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 SCHEMAS = (
@@ -23,9 +22,7 @@ library: Any = None  # a torch.library.Library takes its schemas with it when it
 class _BeforeTorchvision(MetaPathFinder):
     """Finds nothing; declares the schemas when torchvision is imported for the first time, and not before."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> None:
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
         if fullname == "torchvision":
             sys.meta_path.remove(self)
             declare_missing_operators()
@@ -34,19 +31,15 @@ class _BeforeTorchvision(MetaPathFinder):
 def declare_missing_operators() -> None:
     """Declare the schemas where torchvision's compiled library cannot provide them."""
     global library
-    import importlib.util
-
     import torch
 
     spec = importlib.util.find_spec("torchvision")
     if spec is None or library is not None:
         return
-    for folder in spec.submodule_search_locations or ():
-        for binary in sorted(Path(folder).glob("_C*")):
-            try:
-                torch.ops.load_library(str(binary))
-            except OSError:
-                continue
+    folders = map(Path, spec.submodule_search_locations or ())
+    for binary in sorted(file for folder in folders for file in folder.glob("_C*")):
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(str(binary))
             return
     library = torch.library.Library("torchvision", "DEF")
     for schema in SCHEMAS:

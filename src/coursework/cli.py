@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from coursework import cli_trained, settings
-from coursework.console import Cell, failure, guarded, show, survive_any_encoding
+from coursework.console import Cell, failure, guarded, show, survive_any_encoding, track
 from coursework.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ app.add_typer(data_app, name="data")
 app.command("evaluate")(cli_trained.evaluate)
 app.add_typer(cli_trained.predict_app, name="predict")
 
-DataSets = Annotated[list[str] | None, typer.Argument(help="Data sets; all by default.")]
+DataSets = Annotated[list[str] | None, Argument(help="Data sets; all by default.")]
 
 
 @data_app.command("status")
@@ -62,9 +64,7 @@ def data_status() -> None:
 @guarded
 def data_fetch(
     names: DataSets = None,
-    strict: Annotated[
-        bool, typer.Option(help="Exit with 1 if one is not available, instead of saying so.")
-    ] = False,
+    strict: Annotated[bool, Option(help="Exit with 1 if one is not available.")] = False,
 ) -> None:
     """Download what is missing, verified and renamed into place."""
     from coursework.data import sources
@@ -72,7 +72,7 @@ def data_fetch(
     failed = []
     for name in names or list(sources.REGISTRY):
         try:
-            typer.echo(f"{name}: {sources.fetch(name).label}")
+            typer.echo(f"{name}: {sources.find(name, real=True).label}")
         except DataError as error:
             failed.append(name)
             typer.echo(str(error), err=True)
@@ -109,38 +109,24 @@ def data_verify(names: DataSets = None) -> None:
 @app.command("train")
 @guarded
 def train(
-    experiment: Annotated[
-        str,
-        typer.Argument(help="For example sentiment; a wrong name is answered with the list."),
-    ],
-    preset: Annotated[
-        str, typer.Option(help="Named configuration: quick, full, or one of the experiment's own.")
-    ] = "quick",
+    experiment: Annotated[str, Argument(help="A wrong name is answered with the list.")],
+    preset: Annotated[str, Option(help="quick, full, or one of the experiment's own.")] = "quick",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a number, e.g. `--set plan.epochs=3`; repeatable."),
+        Option("--set", help="Change a number, e.g. `--set plan.epochs=3`; repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="First seed.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Seeds trained side by side, with one thread each.")
-    ] = 1,
-    backend: Annotated[
-        str, typer.Option(help="Where they run: loky (this machine) or dask.")
-    ] = "loky",
+    seed: Annotated[int, Option(min=0, max=2**32 - 1, help="First seed.")] = 0,
+    seeds: Annotated[int, Option(min=1, help="How many seeds, one after the other.")] = 1,
+    jobs: Annotated[int, Option(min=1, help="Seeds trained side by side, one thread each.")] = 1,
+    backend: Annotated[str, Option(help="Where: loky (this machine) or dask.")] = "loky",
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of the cluster; one on this machine by default.")
+        str | None, Option(help="Address of the cluster; else a local one.")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
-    ] = False,
+    resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
     record: Annotated[
-        str | None,
-        typer.Option(help="Name to record the result under; EXPERIMENT-PRESET by default."),
+        str | None, Option(help="Name of the result; else EXPERIMENT-PRESET.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a recorded result of more seeds.")
-    ] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace one of more seeds.")] = False,
 ) -> None:
     """Train an experiment and record its result.
 
@@ -150,12 +136,11 @@ def train(
     from coursework.experiments import base
     from coursework.report import store
     from coursework.training import engine, parallel
-    from coursework.training.progress import track
 
     base.get(experiment)
-    if record is not None and not store.is_name(record):
-        what = f"A result cannot be recorded as {record!r}"
-        raise ConfigError(f"{what}; use small letters, digits, '-', '_' and '.'.")
+    if record is not None and not re.fullmatch(store.NAME, record):
+        remedy = "use small letters, digits, '-', '_' and '.'"
+        raise ConfigError(f"A result cannot be recorded as {record!r}; {remedy}.")
     standard = base.preset_of(experiment, preset)
     config = base.override(standard, set_ or [])
     changed = config != standard
@@ -187,10 +172,9 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
     stored = store.seeds_of(name)
     if official and stored > len(runs) and not overwrite:
         official = False
-        typer.echo(
-            f"{name} is recorded with {stored} seeds and stays as it is; this result "
-            f"of {len(runs)} goes to build/results. --overwrite replaces the recorded one."
-        )
+        what = f"{name} is recorded with {stored} seeds and stays as it is; this result"
+        remedy = "--overwrite replaces the recorded one"
+        typer.echo(f"{what} of {len(runs)} goes to build/results. {remedy}.")
     folder = settings.results_dir() if official else settings.build_dir() / "results"
     record = store.make_record(name, runs)
     if any("test_" in metric for metric in record["metrics"]):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 from typer.core import TyperCommand
 
 from coursework import settings
@@ -17,8 +18,7 @@ predict_app = typer.Typer(
     no_args_is_help=True, help="Use a trained model on a tweet, a sentence or an image."
 )
 Checkpoint = Annotated[
-    Path | None,
-    typer.Option("--checkpoint", help="File of a trained model; the newest by default."),
+    Path | None, Option("--checkpoint", help="File of a trained model; the newest by default.")
 ]
 
 
@@ -41,13 +41,10 @@ def _checkpoint(experiment: str, given: Path | None) -> Path:
 
 @guarded
 def evaluate(
-    experiment: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    experiment: Annotated[str, Argument(help="Name of the experiment.")],
     checkpoint: Checkpoint = None,
     hand_labelled: Annotated[
-        bool,
-        typer.Option(
-            "--hand-labelled", help="On the tweets that people labelled (sentiment, minilm)."
-        ),
+        bool, Option("--hand-labelled", help="On tweets that people labelled (sentiment, minilm).")
     ] = False,
 ) -> None:
     """Measure a trained model on its test data."""
@@ -57,10 +54,8 @@ def evaluate(
 
     module = base.get(experiment)
     if not hasattr(module, "evaluate"):
-        raise ConfigError(
-            f"Experiment {experiment} keeps no model that could be evaluated alone; "
-            f"`coursework train {experiment}` prints its results."
-        )
+        what = f"Experiment {experiment} keeps no model that could be evaluated alone"
+        raise ConfigError(f"{what}; `coursework train {experiment}` prints its results.")
     if hand_labelled and experiment not in ("sentiment", "minilm"):
         raise ConfigError("Only models of sentiment and minilm can read the hand-labelled tweets.")
     path = _checkpoint(experiment, checkpoint)
@@ -109,11 +104,9 @@ def _texts(words: list[str] | None, file: Path | None) -> list[str]:
 @predict_app.command("sentiment", cls=_OfTexts)
 @guarded
 def predict_sentiment(
-    texts: Annotated[list[str] | None, typer.Argument(help="Tweets, each in quotes.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A text file, one tweet per line.")] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show what each word and sign adds to the log odds.")
-    ] = False,
+    texts: Annotated[list[str] | None, Argument(help="Tweets, each in quotes.")] = None,
+    file: Annotated[Path | None, Option(help="A text file, one tweet per line.")] = None,
+    explain: Annotated[bool, Option("--explain", help="What each word and sign adds.")] = False,
     checkpoint: Checkpoint = None,
 ) -> None:
     """Probability that a tweet is positive.
@@ -135,11 +128,9 @@ def predict_sentiment(
 @predict_app.command("translate", cls=_OfTexts)
 @guarded
 def predict_translate(
-    sentences: Annotated[list[str] | None, typer.Argument(help="French, each in quotes.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A text file, one sentence per line.")] = None,
-    beam: Annotated[
-        int | None, typer.Option(help="Width of the beam, 1 to 64; 1 is greedy, 5 by default.")
-    ] = None,
+    sentences: Annotated[list[str] | None, Argument(help="French, each in quotes.")] = None,
+    file: Annotated[Path | None, Option(help="A text file, one sentence per line.")] = None,
+    beam: Annotated[int | None, Option(help="Width of the beam, 1 to 64; 5 by default.")] = None,
     checkpoint: Checkpoint = None,
 ) -> None:
     """French to English; a line may hold several sentences."""
@@ -154,15 +145,9 @@ def predict_translate(
 @predict_app.command("segment")
 @guarded
 def predict_segment(
-    image: Annotated[
-        Path, typer.Argument(help="PNG, JPEG, .npy or .npz; grey or colour, any size.")
-    ],
-    output: Annotated[
-        Path | None, typer.Option(help="Where the coloured mask goes; beside the image by default.")
-    ] = None,
-    invert: Annotated[
-        bool, typer.Option("--invert", help="For dark digits on a light background.")
-    ] = False,
+    image: Annotated[Path, Argument(help="PNG, JPEG, .npy or .npz; grey or colour, any size.")],
+    output: Annotated[Path | None, Option(help="Place of the mask; else beside the image.")] = None,
+    invert: Annotated[bool, Option("--invert", help="Dark digits on a light background.")] = False,
     checkpoint: Checkpoint = None,
 ) -> None:
     """Mark the digits in an image: a coloured mask, and the image with the colours over it.

@@ -1,11 +1,10 @@
 """Configs: frozen dataclasses that check their values, nested ones too, against their annotations."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from coursework.errors import ConfigError
@@ -20,10 +19,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass_transform(frozen_default=True)
 def config(cls: type[C]) -> type[C]:
-    """Make a frozen dataclass whose values are checked when it is built, also from a JSON record.
-
-    Building it raises :class:`ConfigError` in one wording: which field, which value, what it should be.
-    """
+    """Make a frozen dataclass that is checked when it is built: :class:`ConfigError` in one wording."""
     checked: Any = dataclass(frozen=True, config={"extra": "forbid"})(cls)
     build = checked.__init__
 
@@ -75,12 +71,5 @@ def override(config: C, assignments: Sequence[str]) -> C:
 
 def as_record(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; calling its class with them builds it again."""
-    return _plain(dataclasses.asdict(config))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    found: dict[str, Any] = TypeAdapter(Any).dump_python(config, mode="json")
+    return found

@@ -3,15 +3,26 @@
 import functools
 import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import typer
 
+from coursework import settings
 from coursework.errors import ConfigError, CourseworkError
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Cell = str | tuple[str, str]  # plain text, or text and its colour
+
+
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a bar of plain text that erases itself, unless ``COURSEWORK_PROGRESS=0``."""
+    from tqdm import tqdm
+
+    options = {"total": total, "leave": False, "mininterval": 0.5, "dynamic_ncols": True}
+    hidden = not settings.progress()
+    yield from tqdm(iterable, description, file=sys.stdout, disable=hidden, **options)
 
 
 def survive_any_encoding() -> None:

@@ -10,10 +10,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``path`` once it is written; what stood there moves to ``keep``.
-
-    Makes the folder. Where it cannot be written, what stood at ``path`` before is untouched.
-    """
+    """A file that takes the place of ``path`` once it is whole; what stood there moves to ``keep``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

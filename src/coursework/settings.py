@@ -38,9 +38,8 @@ def _flag(name: str, default: str) -> bool:
 def limit_threads() -> None:
     """Let torch and the libraries below it compute with ``COURSEWORK_THREADS`` threads, one by default.
 
-    Two threads that share their cores with any other program wait for each other in a busy loop: a
-    notebook that takes a minute with one thread takes more than eleven with two. Where several threads
-    are asked for they sleep while they wait. An ``OMP_NUM_THREADS`` that is set already is respected.
+    Two threads that share their cores with other programs wait for each other in a busy loop: a notebook of
+    a minute takes eleven. Several threads sleep while they wait; an ``OMP_NUM_THREADS`` is respected.
     """
     value = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
     if not value.isdecimal() or int(value) < 1:
@@ -70,25 +69,20 @@ def data_root() -> Path | None:
         return None
     root = Path(value).expanduser().resolve()
     if not root.is_dir():
-        raise DataError(
-            f"COURSEWORK_DATA is set to {value!r}, which is not a folder; "
-            "set it to the folder that holds the data sets, or unset it."
-        )
+        remedy = "set it to the folder that holds the data sets, or unset it"
+        raise DataError(f"COURSEWORK_DATA is set to {value!r}, which is not a folder; {remedy}.")
     return root
 
 
 def cache_dir() -> Path:
-    """Folder for downloads, parsed forms and training runs (git-ignored)."""
     return _folder("COURSEWORK_CACHE", repo_root() / "data" / "cache")
 
 
 def offline() -> bool:
-    """True where no download may be tried."""
     return _flag("COURSEWORK_OFFLINE", "0")
 
 
 def progress() -> bool:
-    """True where progress bars may be drawn."""
     return _flag("COURSEWORK_PROGRESS", "1")
 
 
@@ -100,7 +94,6 @@ def preset() -> Preset:
 
 
 def build_dir() -> Path:
-    """Folder for everything that can be made again: executed notebooks, figures, answers."""
     return _folder("COURSEWORK_BUILD", repo_root() / "build")
 
 
@@ -125,5 +118,4 @@ def checkpoints_dir() -> Path:
 
 
 def runs_dir() -> Path:
-    """Folder of training runs: checkpoints and logs (git-ignored)."""
     return cache_dir() / "runs"

@@ -36,10 +36,7 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Mean of ``first - second`` over the same items ``[n]``, and the ends of its interval.
-
-    Items on which both agree cancel; for hits and misses this is McNemar's setting.
-    """
+    """Mean of ``first - second`` over the same items and its interval; for hits, McNemar's setting."""
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     half = Z * difference.std(ddof=1) / math.sqrt(len(difference))
     mean = float(difference.mean())

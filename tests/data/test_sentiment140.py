@@ -193,7 +193,7 @@ def test_texts_behave_like_a_list() -> None:
     assert len(texts) == 5
     assert (texts[2], texts[-2], texts[1:4]) == (strings[2], strings[-2], strings[1:4])
     assert texts[np.array([3, 1])] == [strings[3], strings[1]]
-    assert texts.to_arrow().to_pylist() == strings
+    assert texts.array.to_pylist() == strings
     assert "é€😀" in texts
     with pytest.raises(IndexError):
         texts[5]

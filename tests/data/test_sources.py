@@ -79,7 +79,7 @@ def test_silent_host_is_asked_once_by_a_process(server: Server, serve: AddDatase
     assert sources.find("cora").is_standin
     assert server.asked["/stalls"] == asked
     serve("good")
-    assert sources.fetch("cora").kind == "download"  # a command asks again
+    assert sources.find("cora", real=True).kind == "download"  # a command asks again
     assert sources.find("cora").kind == "cache"
 
 
@@ -88,7 +88,7 @@ def test_offline_asks_nobody(server: Server, serve: AddDataset, monkeypatch: Pat
     serve("good")
     assert sources.find("cora").is_standin
     with pytest.raises(DataError, match="COURSEWORK_OFFLINE"):
-        sources.fetch("cora")
+        sources.find("cora", real=True)
     assert not server.asked
 
 
@@ -135,9 +135,9 @@ def test_damaged_file_in_the_data_root_is_an_error(
     serve("good")
     path = root / "folder" / "file.bin"
     path.write_bytes(content)
-    for function in (sources.find, sources.fetch):
+    for real in (False, True):
         with pytest.raises(DataError, match=problem) as caught:
-            function("cora")
+            sources.find("cora", real=real)
         assert str(path) in str(caught.value)
         assert "put the official file there" in str(caught.value)
     assert not server.asked

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("standin")
 
 LOADERS: dict[str, Callable[[], Any]] = {
     "mnist": mnist.load,
-    "m2nist": lambda: m2nist.load(4, 2, 2),
+    "m2nist": m2nist.digit_pools,
     "sentiment140": sentiment140.load,
     "sentiment140 tokens": sentiment140.load_tokens,
     "eng-fra": eng_fra.load,

@@ -87,7 +87,7 @@ def test_no_digit_is_on_canvases_of_two_parts() -> None:
 def test_canvases_hold_digits_of_their_own_part(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, source = np.arange(20, dtype=np.uint8) % 10, m2nist.digit_pools().source
     flat = [m2nist.Pool(np.full((20, 28, 28), grey, np.uint8), labels) for grey in (10, 20, 30)]
-    monkeypatch.setattr(m2nist, "digit_pools", lambda: m2nist.Parts(*flat, source))
+    monkeypatch.setattr(m2nist, "digit_pools", lambda: m2nist.Pools(*flat, source))
     data = segmentation.prepare(TINY)
     parts = (data.epoch(TINY, seed=0, epoch=0), data.validation, data.test)
     assert [np.unique(part.images).tolist() for part in parts] == [[0, 10], [0, 20], [0, 30]]

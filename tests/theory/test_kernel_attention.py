@@ -45,10 +45,3 @@ def test_counted_cost_is_the_formula() -> None:
 def test_not_every_kernel_is_non_negative() -> None:
     assert ka.check_non_negative(ka.elu_plus_one).holds
     assert ka.check_non_negative(squares).holds
-
-
-def test_the_exponential_is_the_similarity_of_softmax_attention() -> None:
-    q, k, _ = ka.random_inputs(6, 9, 1)
-    similarities = ka.exponential(q, k)
-    weights = similarities / similarities.sum(dim=1, keepdim=True)
-    torch.testing.assert_close(weights, torch.softmax(q @ k.T / 3.0, dim=1))

@@ -45,5 +45,5 @@ def test_causal_mask_lets_nobody_look_ahead() -> None:
 
 @pytest.mark.parametrize("n", [2, 30])
 def test_positions_differ_from_place_to_place(n: int) -> None:
-    encoded = sa.positions(torch.zeros(n, 16, dtype=torch.float64))
+    encoded = sa.with_positions(torch.zeros(n, 16, dtype=torch.float64))
     assert len(torch.unique(encoded, dim=0)) == n

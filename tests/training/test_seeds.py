@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from coursework.console import track
 from coursework.training import seeds
-from coursework.training.progress import track
 from properties import SEED, every
 
 

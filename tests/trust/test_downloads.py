@@ -50,7 +50,7 @@ def test_a_verified_file(
 ) -> None:
     monkeypatch.setattr(download, "READ_TIMEOUT", 1.0)  # a busy machine is no silent server
     dataset(server.url(path))
-    source = sources.fetch("cora")
+    source = sources.find("cora", real=True)
     assert source.files[0].read_bytes() == CONTENT
     assert source.sha256 == SHA
     assert leftovers(online) == ["file.bin"]
@@ -66,7 +66,7 @@ def test_or_one_clear_sentence(
     )  # what is slower is given up: drips end soon
     dataset(server.url(path))
     with pytest.raises(DataError, match=reason) as caught:
-        sources.fetch("cora")
+        sources.find("cora", real=True)
     message = str(caught.value)
     assert message.startswith("cora cannot be downloaded (")
     assert "try again later, or fetch file.bin from" in message
@@ -88,14 +88,14 @@ def test_two_processes_at_the_same_time(
         sources.REGISTRY["cora"] = DatasetInfo("cora", "a file", "none", "", (file,), standin="x")
         print("ready", flush=True)
         input()
-        print(sources.fetch("cora").files[0].stat().st_size)
+        print(sources.find("cora", real=True).files[0].stat().st_size)
     """
     command, pipe = [sys.executable, "-c", textwrap.dedent(code)], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
         assert other.stdout.readline().strip() == "ready"
         other.stdin.write("\n")
         other.stdin.flush()
-        sources.fetch("cora")
+        sources.find("cora", real=True)
         out, _ = other.communicate(timeout=60)
     assert (other.returncode, out.strip()) == (0, str(len(CONTENT)))
     assert sources.status("cora", again=True).ok

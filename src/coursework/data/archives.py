@@ -47,9 +47,8 @@ def reading(path: Path, *others: type[Exception]) -> Iterator[None]:
 def _content(file: IO[bytes], path: Path, name: str, announced: int = 0) -> bytes:
     # an announced size may be wrong
     if announced > LIMIT or len(content := file.read(LIMIT + 1)) > LIMIT:
-        raise wrong(
-            f"{path} unpacks to more than {LIMIT:,} bytes ({name}), so it is not the official file"
-        )
+        what = f"{path} unpacks to more than {LIMIT:,} bytes ({name})"
+        raise wrong(f"{what}, so it is not the official file")
     return content
 
 

@@ -23,18 +23,18 @@ LOCK_TIMEOUT = 4 * 3600.0  # seconds; the language model of the tweets takes mor
 
 def unwritable(path: Path, error: OSError) -> DataError:
     """The error for a cache that cannot be written (no permission, disk full)."""
-    reason = error.strerror or str(error) or type(error).__name__
+    what = f"The cache {path} cannot be written ({error.strerror or error})"
     remedy = "free some space or point COURSEWORK_CACHE to a folder that can be written"
-    return DataError(f"The cache {path} cannot be written ({reason}); {remedy}.")
+    return DataError(f"{what}; {remedy}.")
 
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold the lock ``name`` against other processes and threads, for four hours at most."""
     path = settings.cache_dir() / "locks" / f"{name}.lock"
+    holder = FileLock(path, timeout=LOCK_TIMEOUT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = FileLock(path, timeout=LOCK_TIMEOUT)
         holder.acquire()
     except Timeout as error:
         what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 3600:.0f} hours"
@@ -70,23 +70,18 @@ def key_of(*parts: Any) -> str:
 
 def _read(folder: Path) -> Arrays | None:
     arrays = {}
-    try:
+    with contextlib.suppress(*BROKEN):
         for name, size in read_json(folder / "index.json").items():
             file = folder / f"{name}.npy"
-            if not isinstance(size, int) or file.stat().st_size != size:
+            if file.stat().st_size != size:
                 return None
             arrays[name] = np.load(file, mmap_mode="r" if size > 4096 else None)
-    except BROKEN:
-        return None
-    return arrays or None
+        return arrays or None
+    return None
 
 
 def arrays(name: str, key: str, build: Callable[[], Arrays]) -> Arrays:
-    """Arrays from the cache, or built and stored there; ``key`` comes from :func:`key_of`.
-
-    The folder ``parsed/NAME-KEY`` holds one ``.npy`` file per array, mapped into memory, and ``index.json``
-    with their sizes; where those differ it is built again.
-    """
+    """Arrays from the cache (``.npy`` files, mapped), or built and stored there; see :func:`key_of`."""
     folder = settings.cache_dir() / "parsed" / f"{name}-{key}"
     if (found := _read(folder)) is not None:
         return found
@@ -97,10 +92,9 @@ def arrays(name: str, key: str, build: Callable[[], Arrays]) -> Arrays:
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
         try:
             temporary.mkdir(parents=True)
-            sizes = {}
             for part, array in built.items():
                 np.save(temporary / f"{part}.npy", array, allow_pickle=False)
-                sizes[part] = (temporary / f"{part}.npy").stat().st_size
+            sizes = {file.stem: file.stat().st_size for file in temporary.iterdir()}
             files.write(temporary / "index.json", json.dumps(sizes, sort_keys=True))
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)

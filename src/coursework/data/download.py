@@ -68,22 +68,21 @@ def _reason(error: Exception) -> str:
     import requests
     import urllib3
 
-    cause = error.args[0] if error.args else None
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"answered {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "did not answer in time"
-    if isinstance(error, requests.ConnectionError):
-        return "cannot be reached"
-    if isinstance(cause, urllib3.exceptions.ReadTimeoutError):
-        return "timed out"
-    if isinstance(cause, urllib3.exceptions.ProtocolError):
-        return "broke off"
-    if "does not match the known hash" in str(error):
-        return "sent a file with a wrong SHA-256"
-    if isinstance(error, requests.RequestException):
-        return "did not answer as a server of files"
-    return str(error)  # ours
+    match error:
+        case requests.HTTPError(response=requests.Response() as response):
+            return f"answered {response.status_code}"
+        case requests.Timeout():
+            return "did not answer in time"
+        case requests.ConnectionError():
+            return "cannot be reached"
+        case requests.RequestException(args=[urllib3.exceptions.ReadTimeoutError(), *_]):
+            return "timed out"
+        case requests.RequestException(args=[urllib3.exceptions.ProtocolError(), *_]):
+            return "broke off"
+        case requests.RequestException():
+            return "did not answer as a server of files"
+    wrong_sum = "does not match the known hash" in str(error)
+    return "sent a file with a wrong SHA-256" if wrong_sum else str(error)
 
 
 def fetch(file: RemoteFile, title: str) -> None:

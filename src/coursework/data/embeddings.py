@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from coursework.data import cache, sources
 from coursework.data.sources import Source
-from coursework.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,10 @@ def _gather(table: np.ndarray, rows: np.ndarray, source: Source) -> WordVectors:
 
 def glove(words: Sequence[str]) -> WordVectors:
     """GloVe 6B vectors ``[len(words), 50]`` (Pennington, Socher and Manning, 2014), for lower-case words."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
     source = sources.find("glove")
     file, index = source.files
     table = np.load(file, mmap_mode="r")
     keys = pq.read_table(index, columns=["index"]).column("index")
-    if table.shape != (len(keys), 50):
-        found = f"{file} has shape {table.shape} for {len(keys):,} words"
-        raise DataError(f"{found}; install it again.")
     places = pc.index_in(pa.array(list(words), keys.type), value_set=keys)
     return _gather(table, places.fill_null(-1).to_numpy(zero_copy_only=False), source)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursework.data import archives, sources
+from coursework.data import archives, sources, standins
 from coursework.data.sources import Source
 from coursework.data.splits import Fractions, Split, group_split, random_split, shared_key_groups
 
@@ -35,15 +35,12 @@ class EnglishFrench:
 
 def parse(text: str, where: str) -> tuple[list[str], list[str]]:
     """Split lines of "English, tabulator, French"."""
-    english, french = [], []
-    for number, line in enumerate(text.strip("\n").split("\n"), start=1):
-        columns = line.rstrip("\r").split("\t")
-        if len(columns) != 2 or not all(map(str.strip, columns)):
+    rows = [line.rstrip("\r").split("\t") for line in text.strip("\n").split("\n")]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2 or not all(map(str.strip, row)):
             what = f"Line {number} of {where} does not have two columns, English and French"
             raise archives.wrong(what)
-        english.append(columns[0])
-        french.append(columns[1])
-    return english, french
+    return [row[0] for row in rows], [row[1] for row in rows]
 
 
 def _read(path: Path) -> tuple[list[str], list[str]]:
@@ -56,13 +53,12 @@ def load() -> EnglishFrench:
     """All 135,842 sentence pairs as written; sentences of a small grammar as a stand-in."""
     source = sources.find("eng-fra")
     if source.is_standin:
-        from coursework.data import standins
-
         english, french = standins.sentence_pairs()
         return EnglishFrench(list(english), list(french), source)
     english, french = _read(source.files[0])
-    if (n := len(english)) != _N_PAIRS:
-        raise archives.wrong(f"{source.files[0]} has {n:,} pairs instead of {_N_PAIRS:,}")
+    if len(english) != _N_PAIRS:
+        found = f"{len(english):,} pairs instead of {_N_PAIRS:,}"
+        raise archives.wrong(f"{source.files[0]} has {found}")
     return EnglishFrench(english, french, source)
 
 
@@ -83,15 +79,12 @@ def tutorial_pairs(data: EnglishFrench) -> list[Pair]:
     Fewer than ten words on both sides, and the English one begins like "i am" or "he is". The real data
     give 11,445 pairs of 4,601 French and 2,991 English words, beginning and end of a sentence included.
     """
-    kept = []
-    for english, french in zip(data.english, data.french, strict=True):
-        target = normalise(english)
-        if not target.startswith(PREFIXES) or len(target.split(" ")) >= MAX_LENGTH:
-            continue
-        source = normalise(french)
-        if len(source.split(" ")) < MAX_LENGTH:
-            kept.append((source, target))
-    return kept
+    pairs = zip(map(normalise, data.french), map(normalise, data.english), strict=True)
+    return [
+        pair
+        for pair in pairs
+        if pair[1].startswith(PREFIXES) and max(len(s.split(" ")) for s in pair) < MAX_LENGTH
+    ]
 
 
 def split_by_component(pairs: Sequence[Pair]) -> Split:

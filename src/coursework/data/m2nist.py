@@ -6,7 +6,7 @@ left out where it does not fit; so the third digit of three is there one time in
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from coursework.data import mnist
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
 
-T = TypeVar("T")
 BACKGROUND = 10
 NUM_CLASSES = 11
 SIDE = 28  # pixels of a digit's side
@@ -24,10 +23,8 @@ SIDE = 28  # pixels of a digit's side
 
 @dataclass(frozen=True)
 class Canvases:
-    """Images uint8 ``[n, H, W]`` and masks uint8 ``[n, H, W]``: 0..9 the digit, 10 background."""
-
-    images: np.ndarray
-    masks: np.ndarray
+    images: np.ndarray  # uint8 [n, H, W]
+    masks: np.ndarray  # uint8 [n, H, W]: 0..9 the digit, 10 background
 
     def __len__(self) -> int:
         return len(self.images)
@@ -35,23 +32,19 @@ class Canvases:
 
 @dataclass(frozen=True)
 class Pool:
-    """Digits to compose from: images uint8 ``[n, 28, 28]``, labels uint8 ``[n]``."""
-
-    images: np.ndarray
-    labels: np.ndarray
+    images: np.ndarray  # uint8 [n, 28, 28]
+    labels: np.ndarray  # uint8 [n]
 
 
 @dataclass(frozen=True)
-class Parts(Generic[T]):
-    """Three parts without a digit in common."""
+class Pools:
+    """Digits to compose from: three parts without a digit in common."""
 
-    train: T
-    validation: T
-    test: T
+    train: Pool
+    validation: Pool
+    test: Pool
     source: Source
 
-
-Pools = Parts[Pool]
 
 # digits side by side as in M2NIST, one on top of the other, rotated, noisy, all at once
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -83,11 +76,7 @@ def warp(
     zoom: float = 0,
     shift: int = 0,
 ) -> np.ndarray:
-    """Rotate, stretch and move every digit by its own random amount, about the middle of its frame.
-
-    ``rotation`` is the largest angle in degrees, ``zoom`` the largest relative change of height and of width,
-    ``shift`` the largest move up or down in whole pixels. Digits and result are uint8 ``[k, 28, 28]``.
-    """
+    """Rotate (degrees), stretch (a share) and move (pixels up or down) each digit, up to these limits."""
     k = len(digits)
     if k == 0:
         return digits
@@ -95,8 +84,8 @@ def warp(
     # the map goes from places in the result to places in the digit; frames span -1 to 1
     stretch = 1 / (1 + rng.uniform(-zoom, zoom, (2, k)))
     theta = np.zeros((k, 2, 3), np.float32)
-    theta[:, 0, 0], theta[:, 0, 1] = stretch[0] * np.cos(angle), -stretch[0] * np.sin(angle)
-    theta[:, 1, 0], theta[:, 1, 1] = stretch[1] * np.sin(angle), stretch[1] * np.cos(angle)
+    theta[:, 0, :2] = (stretch[0] * [np.cos(angle), -np.sin(angle)]).T
+    theta[:, 1, :2] = (stretch[1] * [np.sin(angle), np.cos(angle)]).T
     theta[:, 1, 2] = 2 * rng.integers(-shift, shift + 1, k) / digits.shape[1]
     pixels = torch.from_numpy(digits).unsqueeze(1).float()  # [k, 1, 28, 28]
     grid = F.affine_grid(torch.from_numpy(theta), list(pixels.shape), align_corners=False)
@@ -127,11 +116,10 @@ def compose(
     ``noise`` is the standard deviation of the noise on every pixel, in grey levels; masks stay clean.
     What goes beyond M2NIST draws random numbers only where it is used: plain canvases never change.
     """
-    if height < SIDE or width < SIDE or max_digits < 1 or len(images) == 0:
+    if min(height, width) < SIDE or min(max_digits, len(images)) < 1:
         what = f"A canvas of {height}x{width} with up to {max_digits} of {len(images)} digits"
-        raise ConfigError(
-            f"{what} is impossible; give at least {SIDE}x{SIDE} pixels and one digit."
-        )
+        remedy = f"give at least {SIDE}x{SIDE} pixels and one digit"
+        raise ConfigError(f"{what} is impossible; {remedy}.")
     canvases = np.zeros((n, height, width), np.uint8)  # [n, H, W]
     masks = np.full((n, height, width), BACKGROUND, np.uint8)  # [n, H, W]
     counts = rng.integers(min(min_digits, max_digits), max_digits + 1, n)
@@ -155,27 +143,14 @@ def compose(
         frames[place] = np.where(ink, digit, below)
         mask_frames[place] = np.where(ink, label, mask_frames[place])
     if noise:
-        disturbed = rng.standard_normal(canvases.shape, np.float32)  # [n, H, W]
-        disturbed *= np.float32(noise)
-        disturbed += canvases
-        canvases = np.rint(disturbed, out=disturbed).clip(0, 255, out=disturbed).astype(np.uint8)
+        disturbed = canvases + rng.standard_normal(canvases.shape, np.float32) * np.float32(noise)
+        canvases = np.rint(disturbed).clip(0, 255).astype(np.uint8)
     return Canvases(canvases, masks)
 
 
-def load(n_train: int, n_validation: int, n_test: int, seed: int = 0) -> Parts[Canvases]:
-    """Compose the three parts from disjoint digits, each with its own random stream."""
-    pools = digit_pools()
-    wanted = ((pools.train, n_train), (pools.validation, n_validation), (pools.test, n_test))
-    train, validation, test = (
-        compose(pool.images, pool.labels, n, np.random.default_rng([seed, stream]))
-        for stream, (pool, n) in enumerate(wanted)
-    )
-    return Parts(train, validation, test, pools.source)
-
-
-def vary(pool: Pool, name: str, n: int, seed: int = 0) -> Canvases:
-    """Canvases of one of :data:`VARIANTS`; ``plain`` gives the test canvases of :func:`load`."""
+def vary(pool: Pool, name: str, n: int, seed: int = 0, stream: int = 2) -> Canvases:
+    """Canvases of one of :data:`VARIANTS`; those for validation have another random stream."""
     if name not in VARIANTS:
         raise ConfigError(f"There is no variant {name!r}; choose from {', '.join(VARIANTS)}.")
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([seed, stream])
     return compose(pool.images, pool.labels, n, rng, **VARIANTS[name])

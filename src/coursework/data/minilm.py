@@ -41,10 +41,7 @@ class MiniLM:
     source: Source
 
     def encode(self, texts: Sequence[str], most: int) -> tuple[np.ndarray, np.ndarray]:
-        """Tweets as WordPieces end to end, uint16 ``[total]``, and how many each has, int64 ``[n]``.
-
-        Each begins with [CLS] and ends with [SEP], at most ``most`` with these.
-        """
+        """Tweets as WordPieces end to end, [CLS] and [SEP] included; and how many each has, int64 ``[n]``."""
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(most)
         rows = [np.empty(0, np.uint16)]
@@ -55,21 +52,11 @@ class MiniLM:
 
 
 def load() -> MiniLM:
-    """The weights and the tokeniser.
-
-    Raises:
-        DataError: If they are not available.
-    """
     from tokenizers import Tokenizer
 
     source = sources.find("minilm")
     files = {path.name: path for path in source.files}
-    weights = files["model.safetensors"]
-    with archives.reading(weights, SafetensorError):
-        arrays = load_file(weights)
-    return MiniLM(
-        arrays,
-        json.loads(files["config.json"].read_text(encoding="utf-8")),
-        Tokenizer.from_file(str(files["tokenizer.json"])),
-        source,
-    )
+    with archives.reading(files["model.safetensors"], SafetensorError):
+        weights = load_file(files["model.safetensors"])
+    config = json.loads(files["config.json"].read_text(encoding="utf-8"))
+    return MiniLM(weights, config, Tokenizer.from_file(str(files["tokenizer.json"])), source)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from coursework.data import archives, sources
+from coursework.data import archives, sources, standins
 from coursework.data.sources import Source
 
 
 @dataclass(frozen=True)
 class MNIST:
-    """The digits. Images are uint8 ``[n, 28, 28]`` (0 is background), labels uint8 ``[n]`` in 0..9."""
+    """Images are uint8 ``[n, 28, 28]`` (0 is background), labels uint8 ``[n]`` in 0..9."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -47,14 +47,10 @@ def load() -> MNIST:
     """Load the digits; scikit-learn's enlarged ones as a stand-in."""
     source = sources.find("mnist")
     if source.is_standin:
-        from coursework.data import standins
-
         return MNIST(*standins.digits(), source)
     images, labels, test_images, test_labels = map(read_idx, source.files)
-    data = MNIST(images, labels, test_images, test_labels, source)
-    validate(data.train_images, data.train_labels, "MNIST")
-    validate(data.test_images, data.test_labels, "MNIST")
-    sizes = len(data.train_images), len(data.test_images)
-    if sizes != (60_000, 10_000):
+    validate(images, labels, "MNIST")
+    validate(test_images, test_labels, "MNIST")
+    if (sizes := (len(images), len(test_images))) != (60_000, 10_000):
         raise archives.wrong(f"MNIST has {sizes} training and test images, not 60,000 and 10,000")
-    return data
+    return MNIST(images, labels, test_images, test_labels, source)

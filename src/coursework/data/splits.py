@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coursework.errors import ConfigError
-
-Fractions = tuple[float, float, float]
+Fractions = tuple[float, float, float]  # they sum to 1
 
 
 @dataclass(frozen=True)
@@ -23,15 +21,8 @@ class Split:
         return len(self.train), len(self.validation), len(self.test)
 
 
-def _check_fractions(fractions: Sequence[float]) -> None:
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        found = f"Split fractions are {tuple(fractions)}"
-        raise ConfigError(f"{found}; give three numbers >= 0 that sum to 1.")
-
-
 def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
     """Split ``n`` rows at random; the last two parts have ``round(n * fraction)`` rows."""
-    _check_fractions(fractions)
     order = np.random.default_rng(seed).permutation(n).astype(np.int64)
     n_validation, n_test = round(n * fractions[1]), round(n * fractions[2])
     n_train = n - n_validation - n_test
@@ -44,7 +35,6 @@ def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Spli
     The groups are laid out on a line in random order, each as long as it has rows, and go to the part that
     their middle falls into. So every group has the same chance, and a part misses its share by less than one.
     """
-    _check_fractions(fractions)
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -60,10 +50,7 @@ def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Spli
 
 
 def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
-    """Group of each row, int64 ``[n]``: rows that share a key in the same column, directly or by a chain.
-
-    Rows have equal length; groups are numbered by first appearance.
-    """
+    """Numbers of groups: rows that share a key in a column, directly or by a chain; by first appearance."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -77,11 +64,8 @@ def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
         for i, row in enumerate(rows)
         for column, key in enumerate(row)
     ]
-    first, second = np.array(links, np.int64).reshape(-1, 2).T
-    n = len(rows) + len(keys)
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
+    places, n = np.array(links, np.int64).reshape(-1, 2).T, len(rows) + len(keys)
+    graph = coo_array((np.ones(len(links), bool), tuple(places)), shape=(n, n))
     component = connected_components(graph, directed=False)[1][: len(rows)]
-    _, first_row, inverse = np.unique(component, return_index=True, return_inverse=True)
-    rank = np.empty(len(first_row), dtype=np.int64)
-    rank[np.argsort(first_row)] = np.arange(len(first_row))
-    return rank[inverse.reshape(-1)]
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(c, len(numbers)) for c in component.tolist()], np.int64)

@@ -1,9 +1,10 @@
 """Generated stand-ins for the data sets that need a download: small, seeded, learnable, and no results."""
 
 import hashlib
+import itertools
 import tomllib
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,7 @@ import numpy as np
 
 @lru_cache(maxsize=1)
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """scikit-learn's 1,797 digits, enlarged from 8x8 to 20x20 and centred on 28x28 as MNIST's are.
-
-    Every sixth digit of a class is a test digit. In the order of :class:`~coursework.data.mnist.MNIST`.
-    """
+    """scikit-learn's 1,797 digits, enlarged to 20x20 on 28x28; every sixth one of a class is a test digit."""
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 
@@ -26,11 +24,8 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     images = np.zeros((len(large), 28, 28), np.uint8)
     images[:, 4:24, 4:24] = np.round(255 * large)
     labels = bunch.target.astype(np.uint8)
-    rank = np.zeros(len(labels), np.int64)  # number of the digit within its class
-    for digit in range(10):
-        of_class = np.flatnonzero(labels == digit)
-        rank[of_class] = np.arange(len(of_class))
-    test = rank % 6 == 5
+    rank = (labels[:, None] == np.arange(10)).cumsum(axis=0)[np.arange(len(labels)), labels]
+    test = rank % 6 == 0
     order = np.random.default_rng(0).permutation(np.flatnonzero(~test))
     return images[order], labels[order], images[test], labels[test]
 
@@ -78,10 +73,7 @@ def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, Any]) -> s
 
 @lru_cache(maxsize=1)
 def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
-    """Texts from templates, and labels int8: the first half is negative (0), the second positive (1).
-
-    One in eight has no sentiment word, one in twenty the wrong label: nine in ten can be told apart.
-    """
+    """Texts from templates, and labels int8: first the negative half (0), then the positive (1)."""
     rng = np.random.default_rng(140)
     labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
     texts = [
@@ -94,8 +86,7 @@ def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
 def sentence_pairs() -> tuple[list[str], list[str]]:
     """English sentences like "She is very happy." and their French translations, in a random order.
 
-    Adjectives and professions agree with the subject. One English sentence has several translations
-    (``Je suis fatigué``, ``Je suis fatiguée``) and the other way round, so a split must keep them together.
+    A sentence may have several translations (``Je suis fatigué``, ``fatiguée``), in both directions.
     """
     parts, pairs = _parts()["french"], dict[tuple[str, str], None]()
 
@@ -133,8 +124,7 @@ _CITATION_SHAPES = {"cora": (700, 7, 350), "citeseer": (600, 6, 360)}  # nodes, 
 def citations(name: str = "cora") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A stochastic block model: words uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``[N]``.
 
-    A paper cites about four others, four in five of its own class; it has about twelve words, of which
-    four come from the fifty words of its class.
+    Four in five citations are within a class, and a third of the words are those of the class.
     """
     n, classes, words = _CITATION_SHAPES[name]
     rng = np.random.default_rng(7 if name == "cora" else 6)
@@ -149,7 +139,6 @@ def citations(name: str = "cora") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, edges.astype(np.int64), y.astype(np.int64)
 
 
-PAGE_WORDS = 200
 _PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
 
 
@@ -157,11 +146,10 @@ _PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
 def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(page, word) places ``[W, 2]``, edges ``[E, 2]``, traffic ``[N]``, which depends on degree and words.
 
-    Degrees follow a power law. A fifth of the pages are twins: redirects with the neighbours and the
-    traffic of another page. Every tenth word is on a topic that readers like.
+    A fifth of the pages are twins: redirects with the neighbours and the traffic of another page.
     """
     rng = np.random.default_rng(_PAGE_SEEDS[name])
-    n_own, n_twins, n_words = 480, 120, PAGE_WORDS
+    n_own, n_twins, n_words = 480, 120, 200
     n = n_own + n_twins
     weight = (1 + np.arange(n_own)) ** -0.6  # expected degrees fall as a power of the rank
     weight = rng.permutation(weight / weight.mean())
@@ -189,9 +177,9 @@ def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     links, words = [np.argwhere(upper)], [np.argwhere(has)]
     for twin, original in enumerate(originals, start=n_own):
         friends = np.flatnonzero(upper[original] | upper[:, original])
-        links.append(np.stack([np.full(len(friends), twin), friends], axis=1))
         own = np.flatnonzero(has[original] ^ (rng.random(n_words) < 0.02))
-        words.append(np.stack([np.full(len(own), twin), own], axis=1))
+        for rows, columns in ((links, friends), (words, own)):
+            rows.append(np.stack([np.full(len(columns), twin), columns], axis=1))
     shuffle = rng.permutation(n)
     edges, places = shuffle[np.concatenate(links)], np.concatenate(words)
     places[:, 0] = shuffle[places[:, 0]]
@@ -202,16 +190,17 @@ def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def fingerprint(name: str) -> str:
     """SHA-256 of the generated content that takes the place of a data set of the registry."""
-    made: dict[str, Callable[[], Any]]
-    made = {"mnist": digits, "sentiment140": tweets, "eng-fra": sentence_pairs}
-    made |= {graph: partial(citations, graph) for graph in _CITATION_SHAPES}
-    networks = (part for network in sorted(_PAGE_SEEDS) for part in pages(network))
-    parts = made[name]() if name in made else networks
+    made: dict[str, Callable[[], Iterable[Any]]] = {
+        "mnist": digits,
+        "sentiment140": tweets,
+        "eng-fra": sentence_pairs,
+        "wikipedia": lambda: itertools.chain.from_iterable(map(pages, sorted(_PAGE_SEEDS))),
+    }
     total = hashlib.sha256()
-    for part in parts:
+    for part in made[name]() if name in made else citations(name):
         if isinstance(part, np.ndarray):
             total.update(f"{part.dtype.str}{part.shape}".encode())
-            total.update(np.ascontiguousarray(part).tobytes())
+            total.update(part.tobytes())
         else:
             total.update("\n".join(part).encode())
     return total.hexdigest()

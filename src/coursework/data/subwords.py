@@ -84,8 +84,6 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
             minloglevel=2,
         )
     except RuntimeError as error:
-        what = (
-            f"A vocabulary of {size} subwords cannot be learned from {len(sentences):,} sentences"
-        )
-        raise ConfigError(f"{what}; change its size.") from error
+        what = f"{size} subwords cannot be learned from {len(sentences):,} sentences"
+        raise ConfigError(f"{what}; change the size of the vocabulary.") from error
     return Subwords(written.getvalue())

@@ -1,24 +1,25 @@
 """Cleaning and tokenising of tweets, and the vocabulary.
 
-Cleaning is a list of small named steps (:data:`CLEANING_STEPS`) that mend what the crawl broke and
-replace what cannot generalise by a placeholder. What carries sentiment stays: stop words (``not``),
-punctuation, emoticons, a mark for elongated words. Every step looks at one space-delimited piece of the
-text, so :func:`tokenise_many` cleans each distinct piece once.
+Cleaning is a list of small steps that mend what the crawl broke and replace what cannot generalise by a
+placeholder. What carries sentiment stays: stop words (``not``), punctuation, emoticons, a mark for
+elongated words. A step looks at one space-delimited piece, so each distinct piece is cleaned once.
 """
 
 import gc
 import html
 import itertools
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from coursework.errors import ConfigError, DataError
 
@@ -28,24 +29,14 @@ USER, URL, HASHTAG, LONG = "<user>", "<url>", "<hashtag>", "<long>"
 _ENTITY = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")
 # UTF-8 sequences of two to four bytes that were read as latin-1
 _MOJIBAKE = re.compile("[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-# the signs that the cleaning of the recorded trainings writes in ASCII; it must not change
-_CLEANED: dict[str, str | None] = {
-    "‘": "'", "’": "'", "‚": "'", "‛": "'", "`": "'", "´": "'", "ʼ": "'", "\x91": "'", "\x92": "'",
-    "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "\x93": '"', "\x94": '"',
-    "–": "-", "—": "-", "−": "-", "\x96": "-", "\x97": "-",
-    "…": "...", "\x85": "...",
-    "\u200b": None, "\u200c": None, "\u200d": None, "\ufe0f": None, "\ufeff": None, "\xad": None,
-}  # fmt: skip
-SIGNS: dict[str, str | None] = _CLEANED | {
-    "′": "'", "＇": "'", "ꞌ": "'", "‹": "'", "›": "'", "″": '"', "‟": '"', "〝": '"', "〞": '"',
-    "‐": "-", "‑": "-", "‒": "-", "―": "-", "﹣": "-", "․": ".", "‥": "..", "⁇": "??", "‼": "!!",
-    "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st",
-    "\u2060": None, "\ufe0e": None,
-    **dict.fromkeys(("\xa0", "\u202f", "\u3000", *map(chr, range(0x2000, 0x200B))), " "),
-    **{chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)},  # full-width forms
-}  # fmt: skip
+_LISTED = tomllib.loads(Path(__file__).with_name("signs.toml").read_text(encoding="utf-8"))
+_CLEANED, _TYPED = (
+    {sign: plain for plain, signs in _LISTED[name].items() for sign in signs}
+    for name in ("cleaned", "typed")
+)
+_WIDE = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)}  # full-width forms
+SIGNS: dict[str, str] = _CLEANED | _TYPED | _WIDE
 """Typographic sign -> how it is typed; what people write to a trained model is read through this table."""
-_PLAIN, _SIGNS = str.maketrans(_CLEANED), str.maketrans(SIGNS)
 _URL = re.compile(
     r"(?:https?:/|www\.)\S+"
     r"|(?<![\w@.])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*"
@@ -78,14 +69,12 @@ def mend_mojibake(text: str) -> str:
     return text if text.isascii() else _MOJIBAKE.sub(_decode, text)
 
 
-def plain_punctuation(text: str) -> str:
-    """Write curly quotes, dashes and the ellipsis in ASCII; drop characters without width."""
-    return text if text.isascii() and "`" not in text else text.translate(_PLAIN)
+def _as_typed(text: str, table: dict[int, str]) -> str:
+    return text if text.isascii() and "`" not in text else text.translate(table)
 
 
-def plain_signs(text: str) -> str:
-    """Write every sign of :data:`SIGNS` as it is typed: quotes, dashes, spaces, ligatures, wide letters."""
-    return text if text.isascii() and "`" not in text else text.translate(_SIGNS)
+plain_punctuation = partial(_as_typed, table=str.maketrans(_CLEANED))  # for the trainings
+plain_signs = partial(_as_typed, table=str.maketrans(SIGNS))  # for prediction
 
 
 def replace_urls(text: str) -> str:
@@ -115,8 +104,6 @@ def shorten_elongations(text: str) -> str:
 
 @dataclass(frozen=True)
 class CleaningStep:
-    """One step of the cleaning."""
-
     name: str
     function: Callable[[str], str]
     example: str  # a text that it changes
@@ -170,10 +157,7 @@ _URL_PIECE = re.compile(r"https?://[!-%'-~]+")
 
 
 def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]]:
-    """``tokenise(clean_tweet(piece, steps))`` of a text without spaces, but faster.
-
-    A plain word, user name or link goes through all steps only if a step besides ours changes it.
-    """
+    """``tokenise(clean_tweet(piece, steps))`` of a text without spaces; plain ones by a short cut."""
     used = {step.name for step in steps if step in CLEANING_STEPS}
     others = [step.function for step in steps if step not in CLEANING_STEPS]
     in_order = [step for step in steps if step.name in used]
@@ -213,8 +197,6 @@ class Pieces:
     @classmethod
     def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Self:
         """Split texts at their spaces, ``chunk`` texts at a time."""
-        import pyarrow.compute as pc
-
         array = _as_arrow(texts)
         index: dict[str, int] = {}
         codes, ends = [], []
@@ -261,11 +243,7 @@ def _join(parts: Sequence[Tokens]) -> Tokens:
 def tokenise_many(
     texts: Iterable[str] | pa.Array, *, chunk: int = 200_000, processes: int | None = None
 ) -> Tokens:
-    """Clean and tokenise many texts (strings or an Arrow array of them), each distinct piece once.
-
-    ``chunk`` texts are split at a time. ``processes`` (by default one per core, at most four, and only this
-    one for few texts) share the work; the result does not depend on it.
-    """
+    """Clean and tokenise many texts, each distinct piece once, in several processes if there are many."""
     import joblib
 
     array = _as_arrow(texts)
@@ -292,9 +270,8 @@ def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
     try:
         array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
     except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
-        raise DataError(
-            "One of the texts is not a string of whole characters; give strings."
-        ) from error
+        what = "One of the texts is not a string of whole characters"
+        raise DataError(f"{what}; give strings.") from error
     if array.null_count:
         raise DataError("One of the texts is missing (None); give strings.")
     return array
@@ -331,8 +308,6 @@ class Vocabulary:
     specials: tuple[str, ...] = (PAD, UNK)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", tuple(self.tokens))
-        object.__setattr__(self, "specials", tuple(self.specials))
         if len(self.index) != len(self.specials) + len(self.tokens):
             raise ConfigError("A vocabulary names a token twice; give each token once.")
 
@@ -363,8 +338,7 @@ class Vocabulary:
         return token in self.index
 
     def __getitem__(self, token: str) -> int:
-        found = self.index.get(token, self.index.get(UNK))
-        if found is None:
+        if (found := self.index.get(token, self.index.get(UNK))) is None:
             what = f"Token {token!r} is not in the vocabulary, which has no {UNK}"
             raise DataError(f"{what}; add {UNK} to its specials.")
         return found
@@ -376,10 +350,11 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> list[str]:
         wanted, known = [int(i) for i in ids], self.to_list()
         if wanted and not 0 <= min(wanted) <= max(wanted) < len(known):
-            raise DataError(
-                f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has those from 0 to "
-                f"{len(known) - 1}; decode with the vocabulary that they were made with."
+            what = (
+                f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has those"
             )
+            remedy = "decode with the vocabulary that they were made with"
+            raise DataError(f"{what} from 0 to {len(known) - 1}; {remedy}.")
         return [known[i] for i in wanted]
 
     def to_list(self) -> list[str]:
@@ -389,7 +364,8 @@ class Vocabulary:
     @classmethod
     def from_list(cls, tokens: Sequence[str], specials: Sequence[str] = (PAD, UNK)) -> Self:
         """The vocabulary whose :meth:`to_list` gave ``tokens``."""
-        if tuple(tokens[: len(specials)]) != tuple(specials):
-            what = f"The stored vocabulary begins with {list(tokens[: len(specials)])}"
-            raise DataError(f"{what} and not with {list(specials)}; train again.")
-        return cls(tuple(tokens[len(specials) :]), tuple(specials))
+        first, rest = list(tokens[: len(specials)]), tuple(tokens[len(specials) :])
+        if first != list(specials):
+            what = f"The stored vocabulary begins with {first} and not with {list(specials)}"
+            raise DataError(f"{what}; train again.")
+        return cls(rest, tuple(specials))

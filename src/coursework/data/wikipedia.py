@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coursework.data import archives, sources
+from coursework.data import archives, sources, standins
 from coursework.data.planetoid import distinct, symmetric_edges
 from coursework.data.sources import Source
 from coursework.data.splits import Split, group_split, random_split
@@ -64,15 +64,10 @@ def sparse_rows(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -
     """A float32 CSR matrix with ones at the given places (each place once)."""
     keys = distinct(np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64))
     starts = np.searchsorted(keys, np.arange(shape[0] + 1) * shape[1])
+    parts = torch.from_numpy(starts), torch.from_numpy(keys % shape[1]), torch.ones(len(keys))
     with warnings.catch_warnings():  # torch says once per process that its CSR format is young
         warnings.filterwarnings("ignore", message=".*[Ss]parse.*")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(starts),
-            torch.from_numpy(keys % shape[1]),
-            torch.ones(len(keys)),
-            size=shape,
-            check_invariants=True,
-        )
+        return torch.sparse_csr_tensor(*parts, size=shape, check_invariants=True)
 
 
 def _table(raw: bytes, header: tuple[str, str], where: str) -> np.ndarray:
@@ -87,10 +82,8 @@ def _table(raw: bytes, header: tuple[str, str], where: str) -> np.ndarray:
         raise archives.wrong(f"{where} does not hold two whole numbers a row") from error
 
 
-def _read_archive(
-    path: Path, name: str
-) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, int]]:
-    """Edges ``[m, 2]``, traffic ``[n]``, and (page, noun) places with the number of nouns."""
+def _read_archive(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(page, noun) places ``[W, 2]``, edges ``[m, 2]`` and traffic ``[n]``."""
     places = [f"wikipedia/{name}/musae_{name}_{part}" for part in PARTS]
     with archives.reading(path, RecursionError):
         links, visits, words = (archives.member(path, place) for place in places)
@@ -108,9 +101,8 @@ def _read_archive(
         raise archives.wrong(f"{path} does not number the pages of {name} from 0 to {n - 1}")
     if edges.min() < 0 or edges.max() >= n or target[:, 1].min() < 0:
         raise archives.wrong(f"{path} has an edge or a traffic of {name} out of range")
-    rows = np.repeat(np.arange(n), [len(nouns[str(i)]) for i in range(n)])
-    columns = np.fromiter((noun for i in range(n) for noun in nouns[str(i)]), np.int64, len(rows))
-    return edges, target[:, 1].astype(np.float64), (rows, columns, int(columns.max()) + 1)
+    found = np.array([(i, noun) for i in range(n) for noun in nouns[str(i)]], np.int64)
+    return found, edges, target[:, 1].astype(np.float64)
 
 
 def load(name: Name = "chameleon") -> WikipediaGraph:
@@ -119,27 +111,19 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
         raise ConfigError(f"There is no page network {name!r}; choose one of {', '.join(NAMES)}.")
     source = sources.find("wikipedia")
     if source.is_standin:
-        from coursework.data import standins
-
         words, edges, traffic = standins.pages(name)
-        (rows, columns), width = words.T, standins.PAGE_WORDS
     else:
-        edges, traffic, (rows, columns, width) = _read_archive(source.files[0], name)
-    n = len(traffic)
-    x = sparse_rows(rows, columns, (n, width))
+        words, edges, traffic = _read_archive(source.files[0], name)
+    n, width = len(traffic), int(words[:, 1].max()) + 1
+    x = sparse_rows(words[:, 0], words[:, 1], (n, width))
     edge_index = symmetric_edges(edges, n)
     found = (n, edge_index.shape[1], width)
     if not source.is_standin and found != _FACTS[name]:
         raise archives.wrong(f"{name} has nodes, edges, features {found} instead of {_FACTS[name]}")
-    return WikipediaGraph(
-        name,
-        x,
-        torch.from_numpy(edge_index),
-        torch.from_numpy(traffic),
-        torch.from_numpy(np.log1p(traffic).astype(np.float32)),
-        torch.from_numpy(twin_groups(edge_index, n)),
-        source,
-    )
+    y = np.log1p(traffic).astype(np.float32)
+    arrays = edge_index, traffic, y, twin_groups(edge_index, n)
+    links, visits, target, twins = map(torch.from_numpy, arrays)
+    return WikipediaGraph(name, x, links, visits, target, twins, source)
 
 
 def split_random(n: int, seed: int = 0) -> Split:

@@ -34,7 +34,7 @@ from coursework.models.sparse import sparse_csr
 from coursework.stats import paired as paired_interval
 from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 
 LAST = 10  # epochs that the assignment wants to see
 

@@ -24,7 +24,7 @@ from coursework.models.gat import GAT
 from coursework.models.gcnii import GCNII
 from coursework.training import seeds
 from coursework.training.engine import Plan
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

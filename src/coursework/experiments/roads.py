@@ -14,7 +14,7 @@ from coursework.errors import ConfigError
 from coursework.models.graph_conv import GraphRegressor
 from coursework.models.sparse import adjacency
 from coursework.training import engine, seeds
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 
 READINGS = 3  # that a sensor's features hold: now, one step ago, two steps ago
 AHEAD = 2  # steps of five minutes between the last reading and the speed that is asked for

@@ -104,9 +104,11 @@ class Data:
 
 def prepare(config: Config) -> Data:
     """Load the digits and compose the canvases for validation and test."""
-    fixed = m2nist.load(0, config.validation_canvases, config.test_canvases, DATA_SEED)
     pools = m2nist.digit_pools()
-    return Data(pools.train, fixed.validation, fixed.test, pools.source)
+    numbers = config.validation_canvases, config.test_canvases
+    validation = m2nist.vary(pools.validation, "plain", numbers[0], DATA_SEED, stream=1)
+    test = m2nist.vary(pools.test, "plain", numbers[1], DATA_SEED)
+    return Data(pools.train, validation, test, pools.source)
 
 
 def batches_of(canvases: Canvases, batch_size: int) -> engine.Lazy:

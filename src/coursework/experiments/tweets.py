@@ -43,7 +43,7 @@ PRESETS = presets("tweets", Config())
 def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
     """Texts, or some of them, as an Arrow array of strings."""
     own = isinstance(texts, sentiment140.Texts)
-    array = texts.to_arrow() if own else pa.array(list(texts), pa.large_string())  # type: ignore[attr-defined]
+    array = texts.array if own else pa.array(list(texts), pa.large_string())  # type: ignore[attr-defined]
     return array if rows is None else array.take(pa.array(rows))
 
 

@@ -35,7 +35,7 @@ from coursework.models.graph_conv import ColumnRegressor, GraphRegressor, degree
 from coursework.models.residual_attention import ResidualAttention
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 
 NetworkName = Literal["mlp", "gcn", "gat", "gnn", "sign", "attention"]
 

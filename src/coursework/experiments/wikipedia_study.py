@@ -14,7 +14,7 @@ from coursework.experiments import study, wikipedia
 from coursework.experiments.base import Job, Run, parameters, presets
 from coursework.experiments.wikipedia_candidates import Inputs
 from coursework.experiments.wikipedia_splits import measures
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 
 BASE = override(wikipedia.Config(), ("refit=false", "members=1", "networks=gnn,attention"))
 FIRST_SEED = 100  # seed 0 takes the splits of this seed: the reported ones stay unseen

@@ -25,11 +25,7 @@ def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
 def show(
     fig: Figure, name: str, source: Source | None = None, *, folder: Path | None = None
 ) -> None:
-    """Save a figure as ``NAME.png`` (in the figures folder) and show it in the notebook.
-
-    The notebook's picture carries the alternative text of the name. A figure made from stand-in data
-    says so across its top, so that it cannot pass for a result.
-    """
+    """Save a figure and show it with its alternative text; one of stand-in data says so across its top."""
     if source is not None and source.is_standin:
         fig.suptitle("STAND-IN DATA, NOT A RESULT", color="#D55E00", fontsize=11, weight="bold")
     folder = folder or settings.figures_dir()
@@ -45,25 +41,15 @@ def show(
 
 
 def _display(fig: Figure, description: str) -> None:
-    """Show a figure in a notebook with its alternative text.
-
-    Converters read it from the picture's metadata. It also takes the place of ``<Figure size ...>``,
-    which is what is read where pictures are not shown.
-    """
     from IPython import get_ipython
     from IPython.display import display
 
     data, metadata = get_ipython().display_formatter.format(fig)
-    data["text/plain"] = description
-    data["image/png"] = _with_palette(data["image/png"])
-    picture = metadata.setdefault("image/png", {})
-    picture["alt"] = description
-    display(data, metadata=metadata, raw=True)
-
-
-def _with_palette(picture: str) -> str:
-    """A PNG (base64) with 128 colours: a third of its size and the same to the eye."""
+    # converters read the metadata; the text takes the place of <Figure size ...> where no picture is shown
+    metadata.setdefault("image/png", {})["alt"] = data["text/plain"] = description
     written = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+    with Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) as image:
+        # 128 colours: a third of the size and the same to the eye
         image.convert("RGB").quantize(128).save(written, "PNG", optimize=True)
-    return base64.b64encode(written.getvalue()).decode()
+    data["image/png"] = base64.b64encode(written.getvalue()).decode()
+    display(data, metadata=metadata, raw=True)

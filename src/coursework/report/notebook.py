@@ -24,8 +24,6 @@ DOCSTRING = re.compile(r'^ *r?"""(?:.|\n)*?"""\n', re.MULTILINE)
 
 @dataclass(frozen=True)
 class Answer:
-    """A result that a run of the notebook computed."""
-
     part: str  # number of the sub-question
     result: str  # what was found, in a few words
     value: str  # the number or verdict, as it should be read
@@ -34,26 +32,21 @@ class Answer:
 
 def code_of(*things: Any) -> list[tuple[str, bool]]:
     """Lines of source code, and whether each was asked for: stands between marks of the student edition."""
-    lines: list[tuple[str, bool]] = []
-    for thing in things:
-        text = DOCSTRING.sub("", textwrap.dedent(inspect.getsource(thing)))
-        inside = False
-        for line in text.splitlines():
-            if line.strip().startswith((BEGIN, END)):
-                inside = line.strip().startswith(BEGIN)
-            else:
-                lines.append((line, inside))
-        lines.append(("", False))
-    return lines[:-1]
+    lines, inside = list[tuple[str, bool]](), False
+    sources = [textwrap.dedent(inspect.getsource(thing)) for thing in things]
+    for line in "\n".join(DOCSTRING.sub("", source) for source in sources).splitlines():
+        if line.strip().startswith((BEGIN, END)):
+            inside = line.strip().startswith(BEGIN)
+        else:
+            lines.append((line, inside))
+    return lines
 
 
 class Code:
     """Source code that renders with the asked-for lines marked: green, and with ``+`` as text."""
 
     def __init__(self, *things: Any) -> None:
-        self.lines = [
-            (f"{'+' if asked else ' '} {line}", asked) for line, asked in code_of(*things)
-        ]
+        self.lines = [(f"{' +'[asked]} {line}", asked) for line, asked in code_of(*things)]
 
     def __repr__(self) -> str:
         return "\n".join(line.rstrip() for line, _ in self.lines)
@@ -68,6 +61,8 @@ class Code:
 class Page:
     """One notebook, by its file name without the ending."""
 
+    code = Code
+
     def __init__(self, notebook: str, recorded: bool = True) -> None:
         self.notebook = notebook
         self.recorded_answers = recorded  # not in the student edition
@@ -76,13 +71,9 @@ class Page:
 
     def questions(self) -> Table:
         """What is asked, the points, and the answers with the recorded numbers."""
-        rows = [
-            (q.part, questions.worth(q.points), q.asks, *self._recorded(q)) for q in self._questions
-        ]
+        worth = questions.worth
+        rows = [(q.part, worth(q.points), q.asks, *self._recorded(q)) for q in self._questions]
         return Table(["question", "points", "asked", *self._columns], rows)
-
-    def code(self, *things: Any) -> Code:
-        return Code(*things)
 
     def recorded(
         self,
@@ -92,14 +83,10 @@ class Page:
         form: Form = spread,
         caption: str = "",
     ) -> Table:
-        """A table of recorded results (see :func:`.tables.grid`), with where they are from.
-
-        A row is (label, key), or (label, key, name of its own result).
-        """
-        records = [store.read(row[2] if len(row) > 2 else name) for row in rows]
-        own = [(label, key, record) for (label, key, *_), record in zip(rows, records, strict=True)]
-        if all(record["name"] == name for record in records):
-            return grid(None, own, columns, form, f"{caption} ({provenance(records[0])})".strip())
+        """A table of recorded results; a row is (label, key), or (label, key, name of its own result)."""
+        own = [(label, key, store.read(other[0] if other else name)) for label, key, *other in rows]
+        if all(record["name"] == name for _, _, record in own):
+            return grid(None, own, columns, form, f"{caption} ({provenance(own[0][2])})".strip())
         columns = [*columns, ("recorded", lambda record, _: provenance(record, brief=True))]
         return grid(None, own, columns, form, f"{caption} (recorded)")
 
@@ -107,9 +94,8 @@ class Page:
         """Hand over what this run found on a sub-question; a part may have several results."""
         parts = [question.part for question in self._questions]
         if part not in parts:
-            raise ConfigError(
-                f"Notebook {self.notebook} has no question {part!r}; it has {', '.join(parts)}."
-            )
+            known = f"it has {', '.join(parts)}"
+            raise ConfigError(f"Notebook {self.notebook} has no question {part!r}; {known}.")
         label = source if isinstance(source, str) else source.label
         # A cell that is run a second time replaces its row instead of adding it again.
         self._live = [a for a in self._live if (a.part, a.result) != (part, result)]
@@ -158,10 +144,8 @@ def _complete(notebook: str, rows: list[Answer]) -> None:
     answered = {answer.part for answer in rows}
     missing = [q.part for q in questions.of_notebook(notebook) if q.part not in answered]
     if missing:
-        raise ResultsError(
-            f"Notebook {notebook} has no answer for {', '.join(missing)}; "
-            "run its cells from the top."
-        )
+        what = f"Notebook {notebook} has no answer for {', '.join(missing)}"
+        raise ResultsError(f"{what}; run its cells from the top.")
 
 
 def read(notebook: str, folder: Path | None = None) -> list[Answer]:

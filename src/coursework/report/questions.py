@@ -5,16 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import store
 
-_STRICT = ConfigDict(extra="forbid")
 
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config={"extra": "forbid"})
 class Number:
     result: str  # name in the results store
     metric: str
@@ -126,9 +123,8 @@ def select(wanted: Sequence[str]) -> list[str]:
 
 
 def of_notebook(notebook: str) -> tuple[Question, ...]:
-    if notebook not in NOTEBOOKS:
-        raise ConfigError(f"There is no notebook {notebook!r}; choose from {', '.join(NOTEBOOKS)}.")
-    return tuple(question for question in QUESTIONS if question.notebook == notebook)
+    (name,) = select([notebook])
+    return tuple(question for question in QUESTIONS if question.notebook == name)
 
 
 def worth(points: float | None) -> str:

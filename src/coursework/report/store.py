@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from coursework import files, settings
 from coursework.config import as_record
@@ -30,11 +30,7 @@ NAME = r"^[a-z0-9][a-z0-9_.-]*$"
 _PACKAGES = ("torch", "torch-geometric", "numpy", "scikit-learn", "lightning-fabric", "sacrebleu")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class Metric(_Strict):
+class Metric(BaseModel, strict=True, extra="forbid"):
     mean: float
     std: float | None  # sample standard deviation over the seeds; None for one value
     low: float = 0.0  # ends of the 95 % interval, where there is one
@@ -43,17 +39,14 @@ class Metric(_Strict):
     values: Annotated[list[float], Field(min_length=1)]  # one per seed, in the order of the seeds
 
 
-class Data(_Strict):
+class Data(BaseModel, strict=True, extra="forbid"):
     name: str
     source: str
     sha256: str
     standin: bool  # generated data; such numbers are no results
 
 
-class Machine(BaseModel):
-    """What the result was computed on; may hold more."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
+class Machine(BaseModel, strict=True, extra="allow"):
     system: str
     processor: str
     cores: int
@@ -62,7 +55,7 @@ class Machine(BaseModel):
     memory_gib: float = 0.0
 
 
-class Record(_Strict):
+class Record(BaseModel, strict=True, extra="forbid"):
     version: Literal[1] = Field(alias="schema")
     name: Annotated[str, Field(pattern=NAME)]  # file name without its ending
     experiment: str
@@ -87,20 +80,13 @@ def validate(record: Mapping[str, Any], where: str) -> None:
         Record.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        place = "/".join(map(str, first["loc"])) or "the record"
-        raise ResultsError(
-            f"{where} is no result: {place}: {first['msg'][:160]}; restore it, or record it again."
-        ) from None
+        problem = f"{'/'.join(map(str, first['loc'])) or 'the record'}: {first['msg'][:160]}"
+        remedy = "restore it, or record it again"
+        raise ResultsError(f"{where} is no result: {problem}; {remedy}.") from None
     for name, metric in record["metrics"].items():
-        mean = statistics.fmean(metric["values"])
-        if not math.isclose(metric["mean"], mean, rel_tol=1e-9):
-            raise ResultsError(
-                f"{where}: the mean of {name} is not the mean of its values; restore the file from git."
-            )
-
-
-def is_name(name: str) -> bool:
-    return re.fullmatch(NAME.strip("^$"), name) is not None
+        if not math.isclose(metric["mean"], statistics.fmean(metric["values"]), rel_tol=1e-9):
+            problem = f"the mean of {name} is not the mean of its values"
+            raise ResultsError(f"{where}: {problem}; restore the file from git.")
 
 
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
@@ -111,9 +97,8 @@ def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     if not runs:
         raise ResultsError("There is no run to record; train at least one seed.")
     first = runs[0]
-    config = as_record(first.config)
     for run in runs[1:]:
-        if as_record(run.config) != config or run.experiment != first.experiment:
+        if (run.config, run.experiment) != (first.config, first.experiment):
             raise ResultsError(f"Runs of different configs cannot be one result, {name}; name two.")
         if run.metrics.keys() != first.metrics.keys():
             raise ResultsError(f"The runs of {name} have different metrics; record them apart.")
@@ -127,7 +112,7 @@ def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
         "name": name,
         "experiment": first.experiment,
         "preset": first.preset,
-        "config": config,
+        "config": as_record(first.config),
         "seeds": [run.seed for run in runs],
         "metrics": metrics,
         "data": first.source.as_record(),
@@ -171,8 +156,8 @@ def write(record: Mapping[str, Any], folder: Path | None = None) -> Path:
     try:
         return files.write(path, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        what = f"{path} could not be written ({error.strerror})"
-        raise ResultsError(f"{what}; free some space.") from error
+        what = f"{path} could not be written ({error.strerror}); free some space."
+        raise ResultsError(what) from error
 
 
 def seeds_of(name: str) -> int:
@@ -200,16 +185,16 @@ def read(name: str, folder: Path | None = None) -> dict[str, Any]:
         known = ", ".join(names(folder)) or "none"
         raise ResultsError(f"There is no recorded result {name!r}; available: {known}.") from error
     except (OSError, ValueError, RecursionError) as error:
-        what = f"{path} cannot be read as JSON"
-        raise ResultsError(f"{what}; restore it or record it again.") from error
+        what = f"{path} cannot be read as JSON; restore it or record it again."
+        raise ResultsError(what) from error
     validate(record, path.name)
     return record
 
 
 def names(folder: Path | None = None) -> list[str]:
     """Names of the recorded results (the condensed ``headline`` is not one of them)."""
-    folder = folder or settings.results_dir()
-    return sorted(path.stem for path in folder.glob("*.json") if path.stem != "headline")
+    found = (folder or settings.results_dir()).glob("*.json")
+    return sorted(path.stem for path in found if path.stem != "headline")
 
 
 def device_of(record: Mapping[str, Any], *, model: bool = False) -> str:
@@ -220,18 +205,16 @@ def device_of(record: Mapping[str, Any], *, model: bool = False) -> str:
 
 
 def _git(*arguments: str) -> str:
-    try:
-        command, root = ["git", *arguments], settings.repo_root()
-        return subprocess.check_output(
-            command, cwd=root, stderr=subprocess.DEVNULL, text=True, timeout=10
-        ).strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    command, root = ["git", *arguments], settings.repo_root()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+    return ""
 
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        if found := re.search(r"^model name\s*:(.*)", text, re.MULTILINE):
+            return found[1].strip()
     return platform.processor() or platform.machine()

@@ -15,25 +15,22 @@ Form = str | Callable[[Metric], str]  # a format of the mean such as ".1%", or a
 
 def format_cell(value: Any) -> str:
     """Numbers at four significant digits, None as a dash, everything else as it is."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        if value != value:
-            return "nan"
-        if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float() if value and not 1e-3 <= abs(value) < 1e6:  # nan, too
             return f"{value:.1e}"
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        case float():
+            return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(value)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of anything printable."""
-
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]  # each as long as the columns
     caption: str = ""  # one line above the table
@@ -50,38 +47,26 @@ class Table:
         return all(isinstance(row[column], int | float) or row[column] is None for row in self.rows)
 
     def __repr__(self) -> str:
-        cells = self._cells()
-        widths = [
-            max(len(heading), *(len(row[i]) for row in cells)) if cells else len(heading)
-            for i, heading in enumerate(self.columns)
-        ]
-
-        def line(row: Sequence[str]) -> str:
-            return "  ".join(
-                cell.rjust(w) if self._numeric(i) else cell.ljust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-
-        head = [self.caption] if self.caption else []
-        return "\n".join(
-            [*head, line(self.columns), "  ".join("-" * w for w in widths), *map(line, cells)]
-        )
+        lines = [self.columns, *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        forms = [f"{{:{'<>'[self._numeric(i)]}{width}}}" for i, width in enumerate(widths)]
+        head, *body = ("  ".join(forms).format(*cells).rstrip() for cells in lines)
+        caption = [self.caption] if self.caption else []
+        return "\n".join([*caption, head, "  ".join("-" * width for width in widths), *body])
 
     def _repr_html_(self) -> str:
-        def row(cells: Sequence[str], tag: str) -> str:
-            return "".join(
-                f'<{tag} style="text-align:{"right" if self._numeric(i) else "left"}">'
-                f"{html.escape(cell)}</{tag}>"
-                for i, cell in enumerate(cells)
-            )
+        sides = ["right" if self._numeric(i) else "left" for i in range(len(self.columns))]
 
-        body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self._cells())
+        def row(cells: Sequence[str], tag: str) -> str:
+            styled = [f'<{tag} style="text-align:{side}">' for side in sides]
+            pairs = zip(styled, map(html.escape, cells), strict=True)
+            return "<tr>" + "".join(f"{start}{cell}</{tag}>" for start, cell in pairs) + "</tr>"
+
+        head, body = row(self.columns, "th"), "".join(row(cells, "td") for cells in self._cells())
         style = "text-align:left;caption-side:top"
         caption = f'<caption style="{style}">{html.escape(self.caption)}</caption>'
-        return (
-            f"<table>{caption if self.caption else ''}<thead><tr>{row(list(self.columns), 'th')}</tr>"
-            f"</thead><tbody>{body}</tbody></table>"
-        )
+        above = caption if self.caption else ""
+        return f"<table>{above}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
     def to_markdown(self) -> str:
         def line(cells: Sequence[str]) -> str:
@@ -112,10 +97,9 @@ def points(metric: Metric, digits: int = 2) -> str:
 def signed(metric: Metric, digits: int = 4) -> str:
     """A difference with its sign and, where there is one, its interval."""
     text = f"{metric['mean']:+.{digits}f}"
-    ends = (
-        f" [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]" if "low" in metric else ""
-    )
-    return text + ends
+    if "low" not in metric:
+        return text
+    return f"{text} [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]"
 
 
 def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str:
@@ -155,24 +139,19 @@ def grid(
         for label, key, *own in rows
     ]
     places = [i for i, (_, name, *_) in enumerate(columns, start=1) if not callable(name)]
-    for row in cells:
-        if places and all(row[place] is None for place in places):
-            raise ResultsError(f"No metric of the row {row[0]!r} is recorded; mend its name.")
-    for place in places:
-        if cells and all(row[place] is None for row in cells):
-            column = columns[place - 1][0]
-            raise ResultsError(f"No metric of the column {column!r} is recorded; mend its name.")
+    lines = [(f"row {row[0]!r}", [row[place] for place in places]) for row in cells]
+    lines += [(f"column {columns[i - 1][0]!r}", [row[i] for row in cells]) for i in places]
+    for line, found in lines:
+        if found and all(cell is None for cell in found):
+            raise ResultsError(f"No metric of the {line} is recorded; mend its name.")
     return Table([heading, *(label for label, *_ in columns)], cells, caption)
 
 
-def _cell(record: Record | None, key: str, column: tuple[Any, ...], form: Form) -> Any:
-    _, name, *own = column
-    if record is None:
-        raise ValueError(f"There is no record for the row {key!r}.")
+def _cell(record: Any, key: str, column: tuple[Any, ...], form: Form) -> Any:
+    _, name, form = (*column, form)[:3]
     if callable(name):
         return name(record, key)
     metric = metric_of(record, name.replace("{}", key) if "{}" in name else name + key)
-    form = own[0] if own else form
     if metric is None:
         return None
     return form(metric) if callable(form) else format(metric["mean"], form)

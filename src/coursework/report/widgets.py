@@ -31,8 +31,8 @@ def tweet(classifier: Classifier, text: str) -> Figure:
     colours = ["C0" if s > 0 else "C1" for s in found.scores]
     ax.bar(range(len(found.scores)), found.scores, color=colours)
     ax.axhline(0, color="grey", linewidth=0.8)
-    ax.set_xticks(range(len(found.tokens)), [t.replace("$", r"\$") for t in found.tokens], rotation=45,
-                  ha="right")  # fmt: skip
+    labels = [token.replace("$", r"\$") for token in found.tokens]
+    ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     probability = 1 / (1 + np.exp(-found.logit))
     verdict = sentiment_signs.verdict(probability)
     ax.set(ylabel="part of the logit", title=f"P(positive) = {probability:.2f}, {verdict}")
@@ -96,20 +96,15 @@ def available() -> bool:
 
 
 def live(make: Callable[[str], Figure], text: str, label: str) -> Any:
-    """A box to type into, with ``text`` at first, and below it the figure that ``make`` returns for it.
-
-    Where no box can be shown: one sentence that says so.
-    """
+    """A box to type into, and below it what ``make`` returns; under a runner a sentence in its place."""
     if not available():
         place = "appears here in JupyterLab; the cell above does the same"
         return Markdown(f"*A box to type in ({label}) {place}.*")
     import ipywidgets
     import matplotlib.pyplot as plt
 
-    box = ipywidgets.Text(
-        value=text, description=label, continuous_update=False,
-        layout=ipywidgets.Layout(width="95%"), style={"description_width": "initial"},
-    )  # fmt: skip
+    look = {"layout": {"width": "95%"}, "style": {"description_width": "initial"}}
+    box = ipywidgets.Text(value=text, description=label, continuous_update=False, **look)
     below = ipywidgets.Output()
 
     def show(_: Any = None) -> None:

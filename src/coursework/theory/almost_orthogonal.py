@@ -11,9 +11,9 @@ Claim: for every :math:`0 < \delta < 1` there is a set U of unit vectors in :mat
 Sizes: a set of N vectors in n dimensions is a matrix ``[n, N]`` with the vectors as columns.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import torch
@@ -36,15 +36,10 @@ def gaussian_map(n: int, size: int, seed: int = 0) -> Tensor:
 
 
 def distortion(matrix: Tensor) -> float:
-    """The least epsilon for which the map is a (1 ± epsilon) isometry on {0, e_1, ..., e_N}.
-
-    The images are 0 and the columns: true squared distances 1 from 0, and 2 between columns.
-    """
-    gram = matrix.T @ matrix  # [N, N]
-    norms = gram.diagonal()  # [N]
-    distances = norms[:, None] + norms[None, :] - 2.0 * gram  # [N, N]
-    distances.fill_diagonal_(2.0)  # a vector with itself is no pair
-    return float(torch.maximum((norms - 1.0).abs().max(), (distances / 2.0 - 1.0).abs().max()))
+    """The least epsilon for which the map is a (1 ± epsilon) isometry on {0, e_1, ..., e_N}."""
+    norms = (matrix**2).sum(dim=0)  # squared distances from 0, to be 1; those of pairs are to be 2
+    ratios = torch.cat([norms, torch.pdist(matrix.T) ** 2 / 2.0])
+    return float((ratios - 1.0).abs().max())
 
 
 def largest_inner_product(vectors: Tensor, block: int = 1024) -> float:
@@ -58,19 +53,15 @@ def largest_inner_product(vectors: Tensor, block: int = 1024) -> float:
 
 
 def largest_cosine(matrix: Tensor) -> float:
-    """The same after normalising the columns."""
-    return largest_inner_product(matrix / torch.linalg.vector_norm(matrix, dim=0))
+    return largest_inner_product(torch.nn.functional.normalize(matrix, dim=0, eps=0.0))
 
 
 def extreme_map(epsilon: float, sign: float = -1.0) -> Tensor:
-    """Two vectors in the plane at which the bounds of the proof are attained, ``[2, 2]``.
+    """Two vectors in the plane at which the bounds of the proof are attained, ``[2, 2]``; eps <= 1/3.
 
-    ``sign = -1``: squared norms ``1 - eps`` and squared distance ``2(1 + eps)``, so the inner
-    product is ``-2 eps`` and the cosine ``-2 eps / (1 - eps)``, which needs eps <= 1/3. ``sign = +1``:
-    squared norms ``1 + eps``, squared distance ``2(1 - eps)``, inner product ``2 eps``.
+    Squared norms ``1 ± eps``, squared distance ``2(1 ∓ eps)``, inner product ``± 2 eps``; for ``-`` the
+    cosine is ``-2 eps / (1 - eps)``.
     """
-    if not 0.0 < epsilon <= 1.0 / 3.0:
-        raise ValueError(f"no two vectors attain the bound at {epsilon:g}: take 0 < epsilon <= 1/3")
     squared = 1.0 + sign * epsilon
     cosine = max(-1.0, min(1.0, sign * 2.0 * epsilon / squared))  # -1 at 1/3, up to rounding
     sine = math.sqrt(1.0 - cosine**2)
@@ -83,9 +74,9 @@ MAPS = (  # to few and many dimensions, and the planar pairs at which the bounds
 )
 DELTAS = tuple(i / 100 for i in range(1, 100))
 EXPONENTS = tuple(math.log(4.0) + i / 10 for i in range(200))  # from ln 4 on, 1/2 is good enough
-TAILS = tuple((n, i / 20) for n in (5, 20, 100, 300) for i in range(1, 20))
+TAILS = tuple(itertools.product((5, 20, 100, 300), (i / 20 for i in range(1, 20))))
 POINTS = tuple(i / 20 for i in range(-200, 201))
-PAIRS = tuple((n, delta) for n in (64, 128, 256, 512, 1024) for delta in (0.2, 0.25, 0.4, 0.5))
+PAIRS = tuple(itertools.product((64, 128, 256, 512, 1024), (0.2, 0.25, 0.4, 0.5)))
 
 
 def _ratio(value: float, limit: float) -> float:
@@ -101,10 +92,8 @@ def check_squared_norms(maps: Iterable[Tensor] = MAPS, centre: float = 1.0) -> C
 
 
 @claim("2.1.1", "inner", "|⟨Meᵢ, Meⱼ⟩| ≤ 2ε")
-@wrong("smaller", "|⟨Meᵢ, Meⱼ⟩| ≤ 1.9 ε", limit=lambda epsilon: 1.9 * epsilon)
-def check_inner_products(
-    maps: Iterable[Tensor] = MAPS, limit: Limit = lambda epsilon: 2.0 * epsilon
-) -> Check:
+@wrong("smaller", "|⟨Meᵢ, Meⱼ⟩| ≤ 1.9 ε", limit=lambda e: 1.9 * e)
+def check_inner_products(maps: Iterable[Tensor] = MAPS, limit: Limit = lambda e: 2 * e) -> Check:
     return at_most(_ratio(largest_inner_product(m), limit(distortion(m))) for m in maps)
 
 
@@ -122,9 +111,7 @@ def check_cosines(maps: Iterable[Tensor] = MAPS, limit: Limit = cosine_limit) ->
 
 @claim("2.1.1", "epsilon", "ε = δ/3 gives 2ε/(1 − ε) ≤ δ")
 @wrong("half", "so does ε = δ/2", choose=lambda delta: delta / 2.0)
-def check_epsilon(
-    deltas: Iterable[float] = DELTAS, choose: Limit = lambda delta: delta / 3.0
-) -> Check:
+def check_epsilon(deltas: Iterable[float] = DELTAS, choose: Limit = lambda d: d / 3) -> Check:
     return at_most(cosine_limit(choose(delta)) / delta for delta in deltas)
 
 
@@ -132,13 +119,11 @@ def check_epsilon(
 @wrong("anchor", "N = ⌊eᵗ⌋ is allowed", size=lambda t: math.floor(math.exp(t)))
 @wrong("exponent", "N = ⌊e^(0.9 t)⌋ is large enough", size=lambda t: math.floor(math.exp(0.9 * t)))
 def check_constants(
-    exponents: Iterable[float] = EXPONENTS,
-    size: Callable[[float], int] = lambda t: math.floor(math.exp(t)) - 1,
+    exponents: Iterable[float] = EXPONENTS, size: Limit = lambda t: math.floor(math.exp(t)) - 1
 ) -> Check:
     """Step (v), with t = n delta^2 / 72 >= ln 4: allowed is ln(N + 1) <= t, large enough N >= e^t / 2."""
-    sizes = [(t, size(t)) for t in exponents]
-    ratios = ((math.log(n + 1) / t, 0.5 * math.exp(t) / n) for t, n in sizes)
-    return at_most(ratio for pair in ratios for ratio in pair)
+    pairs = [(math.log(size(t) + 1) / t, 0.5 * math.exp(t) / size(t)) for t in exponents]
+    return at_most(itertools.chain.from_iterable(pairs))
 
 
 def sign_tail(n: int, delta: float) -> float:
@@ -170,58 +155,31 @@ def check_cosh(
 
 
 @claim("2.1.1", "union", "N = ⌊exp(nδ²/4)⌋: the tails of all pairs sum to less than 1")
-@wrong(
-    "pairs",
-    "so they do for N = ⌊exp(nδ²/2)⌋",
-    size=lambda n, delta: math.floor(math.exp(n * delta**2 / 2.0)),
-)
-def check_union(
-    cases: Iterable[Pair] = PAIRS, size: Callable[[int, float], int] = hoeffding_size
-) -> Check:
-    """The union bound: over all N(N-1)/2 pairs the tails sum to less than one."""
-    sizes = [(n, delta, size(n, delta)) for n, delta in cases]
-    return at_most(big * (big - 1) / 2 * tail_limit(n, delta) for n, delta, big in sizes)
+@wrong("pairs", "so they do for N = ⌊exp(nδ²/2)⌋", size=lambda n, d: int(math.exp(n * d**2 / 2)))
+def check_union(size: Callable[[int, float], int] = hoeffding_size) -> Check:
+    return at_most(math.comb(size(*pair), 2) * tail_limit(*pair) for pair in PAIRS)
 
 
-@dataclass(frozen=True)
-class AlmostOrthogonalSet:
-    """A set that was drawn and verified pair by pair."""
-
-    n: int  # dimension
-    delta: float  # largest |u^T v| allowed
-    signs: Tensor  # the vectors times sqrt(n), entries ±1, ``[n, N]``
-
-    @property
-    def size(self) -> int:
-        return self.signs.shape[1]
-
-
-def draw_set(
-    n: int, delta: float, size: int | None = None, *, seed: int = 0, draws: int = 20
-) -> AlmostOrthogonalSet:
-    """Draw random sign vectors until all pairs meet delta.
-
-    The expected number of bad pairs is below one at ``size = hoeffding_size(n, delta)``, which
-    makes a good draw possible, not certain: hence the repetition.
-    """
-    wanted = hoeffding_size(n, delta) if size is None else size
+def draw_set(n: int, delta: float, *, seed: int = 0, draws: int = 20) -> Tensor:
+    """Signs ``[n, N]``, as many as the inequality allows; the vectors are the columns over sqrt(n)."""
+    # the expected number of bad pairs is below one: a good draw is possible, not certain
     generator = torch.Generator().manual_seed(seed)
     for _ in range(draws):
-        bits = torch.randint(2, (n, wanted), generator=generator)
-        signs = 2.0 * bits.to(torch.float32) - 1.0
+        bits = torch.randint(2, (n, hoeffding_size(n, delta)), generator=generator)
+        signs = 2.0 * bits.float() - 1.0
         # sums of ±1 are whole numbers, exact in float32
         if largest_inner_product(signs) / n <= delta:
-            return AlmostOrthogonalSet(n, delta, signs)
-    raise ValueError(f"no set of {wanted} vectors in dimension {n} met {delta} in {draws} draws")
+            return signs
+    raise ValueError(f"no set in dimension {n} met {delta} in {draws} draws")
 
 
-def check_set(found: AlmostOrthogonalSet) -> Check:
+def check_set(signs: Tensor, delta: float) -> Check:
     """All three properties of the set, measured anew in float64: length, angles, number."""
-    vectors = found.signs.to(torch.float64) / found.n**0.5
+    n, size = signs.shape
+    vectors = signs.double() / n**0.5
     unit = float(((vectors**2).sum(dim=0) - 1.0).abs().max())
-    angle = largest_inner_product(vectors)
-    missing = max(0, hoeffding_size(found.n, found.delta) - found.size)
-    return at_most([unit / 1e-12, angle / found.delta, float(2 * missing)])
+    missing = max(0, hoeffding_size(n, delta) - size)
+    return at_most([unit / 1e-12, largest_inner_product(vectors) / delta, float(2 * missing)])
 
 
 @claim("2.1.1", "set", "such a set exists: drawn, verified pair by pair")
@@ -230,16 +188,12 @@ def check_set(found: AlmostOrthogonalSet) -> Check:
 @wrong("length", "vectors not of length 1", spoil=lambda signs: 2.0 * signs)
 @wrong("few", "three vectors only", spoil=lambda signs: signs[:, :3])
 def check_random_set(spoil: Callable[[Tensor], Tensor] = lambda signs: signs) -> Check:
-    found = draw_set(64, 0.4)
-    return check_set(replace(found, signs=spoil(found.signs)))
+    return check_set(spoil(draw_set(64, 0.4)), 0.4)
 
 
 @claim("2.1.1", "attained", "two vectors in the plane attain both bounds")
 @wrong("unnormalised", "their cosine is 2ε", value=lambda epsilon: 2.0 * epsilon)
-def check_attained(epsilon: float = 0.2, value: Limit = cosine_limit) -> Check:
-    matrix = extreme_map(epsilon)
-    return equal([
-        distortion(matrix) - epsilon,
-        largest_inner_product(matrix) - 2 * epsilon,
-        largest_cosine(matrix) - value(epsilon),
-    ])  # fmt: skip
+def check_attained(value: Limit = cosine_limit) -> Check:
+    plane = extreme_map(0.2)
+    differences = distortion(plane) - 0.2, largest_inner_product(plane) - 0.4
+    return equal([*differences, largest_cosine(plane) - value(0.2)])

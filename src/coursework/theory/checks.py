@@ -17,12 +17,11 @@ class Check:
 
     measured: float  # the worst value over all cases
     bound: float  # what the claim allows at most
-    cases: int = 1  # a check without a case does not hold
+    cases: int = 1
 
     @property
     def holds(self) -> bool:
-        """Whether ``measured <= bound`` on at least one case (false for NaN)."""
-        return self.cases > 0 and self.measured <= self.bound
+        return self.cases > 0 and self.measured <= self.bound  # false for NaN
 
 
 def at_most(values: Iterable[float], bound: float = 1.0, *, rounding: float = 1e-9) -> Check:
@@ -70,7 +69,6 @@ class Claim:
         return f"{self.check.__module__.rpartition('.')[2]}.{self.check.__name__}"
 
     def run(self) -> Check:
-        """Run the check on the claim; it has to hold."""
         return self.check(**self.options)
 
     def refute(self, name: str) -> Check:

@@ -45,58 +45,43 @@ def bias_matrix(n: int, bias: Mapping[int, float], elsewhere: float = -math.inf)
 
 
 def attend(x: Tensor, head: HeadParameters) -> tuple[Tensor, Tensor]:
-    """Output ``[n]`` and attention matrix ``[n, n]`` of one head on the tokens ``[n]``.
-
-    A row in which every score is minus infinity has no softmax and is NaN, as it is in the formula.
-    """
+    """Output ``[n]`` and attention matrix ``[n, n]`` of one head on the tokens ``[n]``."""
     scores = torch.outer(head.w_q * x, head.w_k * x)  # Q_i K_j, d_k = 1: [n, n]
     weights = torch.softmax(scores + bias_matrix(len(x), head.bias, head.elsewhere), dim=1)
     return weights @ (head.w_v * x), weights
 
 
 def convolution(x: Tensor, kernel: Tensor = KERNEL) -> Tensor:
-    r"""The reference :math:`\sum_{j=-r}^{r} x_{i+j} w_{j+r+1}` with zeros outside, ``[n]``.
-
-    ``conv1d`` does not flip its kernel, exactly like the formula of the question.
-    """
-    radius = len(kernel) // 2
-    return torch.nn.functional.conv1d(x[None, None], kernel[None, None], padding=radius)[0, 0]
+    r"""The reference :math:`\sum_{j=-r}^{r} x_{i+j} w_{j+r+1}` with zeros outside, ``[n]``."""
+    # conv1d does not flip its kernel, exactly like the formula of the question
+    return torch.nn.functional.conv1d(x[None, None], kernel[None, None], padding="same")[0, 0]
 
 
 def head_for_kernel(kernel: Tensor) -> HeadParameters:
-    """Parameters for a kernel without negative weights, ``[2r + 1]``.
+    """Parameters for a kernel without negative weights and with a positive one, ``[2r + 1]``.
 
     The softmax weights have to be ``w / sum(w)``: the bias is their logarithm (minus infinity for a
     weight of zero) and the value weight restores the sum. Weight ``kernel[t]`` belongs to token
     ``j = i + t - r``, that is to offset ``i - j = r - t``.
     """
-    if len(kernel) % 2 == 0:
-        raise ValueError("the kernel needs an odd number of weights")
-    if bool((kernel < 0).any()):
-        raise ValueError("softmax weights are not negative: use signed_convolution (two heads)")
-    total = float(kernel.sum())
-    if total == 0.0:
-        raise ValueError("a kernel of zeros has no softmax weights: use w_v = 0")
-    radius = len(kernel) // 2
+    radius, total = len(kernel) // 2, float(kernel.sum())
     logs = torch.log(kernel / total).tolist()
     return HeadParameters(total, {radius - place: value for place, value in enumerate(logs)})
 
 
 def attention_convolution(x: Tensor, head: HeadParameters, radius: int = 1) -> Tensor:
     """Pad the tokens with ``radius`` zeros per side, attend, keep the real positions, ``[n]``."""
-    padded = torch.nn.functional.pad(x, (radius, radius))  # [n + 2r]
-    output, _ = attend(padded, head)
-    return output[radius : len(padded) - radius]
+    output, _ = attend(torch.nn.functional.pad(x, (radius, radius)), head)  # [n + 2r]
+    return output[radius : radius + len(x)]
 
 
 def signed_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     """Any kernel with two heads: one for the positive weights minus one for the negative ones."""
-    radius = len(kernel) // 2
     result = torch.zeros_like(x)
     for sign in (1.0, -1.0):
-        part = torch.clamp(sign * kernel, min=0.0)
-        if bool((part > 0).any()):
-            result = result + sign * attention_convolution(x, head_for_kernel(part), radius)
+        if (part := torch.clamp(sign * kernel, min=0.0)).any():
+            head = head_for_kernel(part)
+            result += sign * attention_convolution(x, head, len(kernel) // 2)
     return result
 
 
@@ -127,38 +112,22 @@ def check_kernel(head: HeadParameters = ASSIGNMENT, kernel: Tensor = KERNEL) -> 
 
 
 @claim("1.4.1", "signed", "every kernel: two heads", signed=True)
-@wrong(
-    "one",
-    "the positive head alone",
-    candidate=lambda x, kernel: signed_convolution(x, kernel.clamp(min=0.0)),
-)
+@wrong("one", "the positive head alone", candidate=lambda x, k: signed_convolution(x, k.clamp(0)))
 @claim("1.4.1", "general", "every kernel without negative weights: one head", signed=False)
-@wrong(
-    "scale",
-    "one head with W_V = 1",
-    candidate=lambda x, k: attention_convolution(
-        x, replace(head_for_kernel(k), w_v=1.0), len(k) // 2
-    ),
-)
+@wrong("scale", "one head with W_V = 1", candidate=lambda x, k: signed_convolution(x, k) / k.sum())
 def check_general(
     *, signed: bool, candidate: Callable[[Tensor, Tensor], Tensor] = signed_convolution
 ) -> Check:
-    """Random kernels: one head without negative weights, two heads with."""
     cases = [(gaussian(seed)(40), kernel) for seed, kernel in enumerate(kernels(signed=signed))]
     return equal(gap(candidate(x, kernel), convolution(x, kernel)) for x, kernel in cases)
 
 
-def head_weights(scores: Tensor, w_v: float) -> Tensor:
-    """What one head multiplies the tokens by in a row: softmax of its scores times w_v, ``[n]``."""
-    return torch.softmax(scores, dim=0) * w_v
-
-
 @claim("1.4.1", "sign", "whatever the scores are, the weights of one head all have one sign")
-@wrong("scores", "without softmax too", weights=lambda scores, w_v: scores * w_v)
-def check_one_sign(weights: Callable[[Tensor, float], Tensor] = head_weights) -> Check:
+@wrong("scores", "without softmax too", attention=lambda scores: scores)
+def check_one_sign(attention: Callable[[Tensor], Tensor] = lambda s: s.softmax(dim=0)) -> Check:
     """Why mixed signs need two heads: no product of two weights of a row is negative."""
     drawn = [gaussian(seed)(8) for seed in range(200)]
-    rows = (weights(3.0 * numbers[:7], float(numbers[7])) for numbers in drawn)
+    rows = (attention(3.0 * numbers[:7]) * numbers[7] for numbers in drawn)  # times a w_v
     return at_most((-float(torch.outer(row, row).min()) for row in rows), 0.0, rounding=0.0)
 
 
@@ -172,10 +141,7 @@ def end_errors(x: Tensor) -> Tensor:
 @claim("1.4.1", "boundary", "unpadded: off by 2x₂ and xₙ₋₁ at the ends, exact inside")
 @wrong("none", "unpadded: exact everywhere", errors=lambda x: torch.zeros_like(x))
 def check_boundary(errors: Callable[[Tensor], Tensor] = end_errors) -> Check:
-    """Without padding the softmax has one token left at each end and gives it the whole weight.
-
-    That is 3 x_2 in place of x_2 at i = 1, and 3 x_{n-1} in place of 2 x_{n-1} at i = n.
-    """
+    """One token is left at each end and has the whole weight: 3 x_2 for x_2, 3 x_{n-1} for 2 x_{n-1}."""
     sequences = [gaussian(seed)(64) for seed in range(20)]
     return equal(gap(attend(x, ASSIGNMENT)[0] - convolution(x), errors(x)) for x in sequences)
 
@@ -195,8 +161,8 @@ def finite_bias_limit(n: int, size: float) -> float:
 @wrong("faster", "error ≤ 2(n−2)e⁻²ᴹ max|x|", limit=lambda n, size: finite_bias_limit(n, 2 * size))
 def check_finite_bias(limit: Callable[[int, float], float] = finite_bias_limit) -> Check:
     cases = [(gaussian(seed)(64), size) for size in (1.0, 5.0, 10.0, 20.0) for seed in range(10)]
-    allowed = [limit(len(x) + 2, size) * float(x.abs().max()) for x, size in cases]
-    return at_most(finite_bias_error(*case) / a for case, a in zip(cases, allowed, strict=True))
+    relative = ((finite_bias_error(x, size) / float(x.abs().max()), size) for x, size in cases)
+    return at_most(error / limit(64 + 2, size) for error, size in relative)
 
 
 @claim("1.4.1", "limit", "biases 2M and M lead to the kernel [3, 0, 0]")

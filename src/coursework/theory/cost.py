@@ -1,8 +1,10 @@
 """Arithmetic and memory of a computation, counted while it runs: they do not depend on the machine."""
 
+import functools
 import math
 import statistics
 import time
+import timeit
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,13 +28,10 @@ class Cost:
     peak: int
 
 
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _has_memory(leaf: Any) -> bool:
-    """A tensor with entries of its own; the parts of a sparse matrix are tensors themselves."""
-    return isinstance(leaf, Tensor) and leaf.layout == torch.strided
+def _with_memory(tree: Any) -> dict[int, Tensor]:
+    """Tensors with entries of their own, by address (parts of a sparse matrix are tensors themselves)."""
+    leaves = (t for t in tree_leaves(tree) if isinstance(t, Tensor) and t.layout == torch.strided)
+    return {leaf.untyped_storage().data_ptr(): leaf for leaf in leaves}
 
 
 class _Tensors(TorchDispatchMode):
@@ -45,12 +44,11 @@ class _Tensors(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if _has_memory(leaf)}
-        for leaf in tree_leaves(result):
-            # a view (a transpose, a slice) lies in the memory of its argument and takes none
-            if _has_memory(leaf) and _address(leaf) not in given:
-                self.largest = max(self.largest, leaf.numel())
-                self._hold(leaf.untyped_storage())
+        # a view (a transpose, a slice) lies in the memory of its argument and takes none
+        made, given = _with_memory(result), _with_memory((args, kwargs))
+        for address in made.keys() - given.keys():
+            self.largest = max(self.largest, made[address].numel())
+            self._hold(made[address].untyped_storage())
         return result
 
     def _hold(self, storage: torch.UntypedStorage) -> None:
@@ -83,13 +81,9 @@ def peak_bytes(function: Callable[..., Any], *arguments: Any) -> int:
 
 def seconds(function: Callable[..., Any], *arguments: Any, repeats: int = 3) -> float:
     """Processor time of one call, the best of several: what other programs do does not count."""
-    best = math.inf
+    call = functools.partial(function, *arguments)
     with torch.no_grad():
-        for _ in range(repeats):
-            start = time.process_time()
-            function(*arguments)
-            best = min(best, time.process_time() - start)
-    return best
+        return min(timeit.repeat(call, timer=time.process_time, number=1, repeat=repeats))
 
 
 def log_log_slope(sizes: Sequence[int], amounts: Sequence[float]) -> float:

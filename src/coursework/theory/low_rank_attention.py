@@ -13,35 +13,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from coursework.theory.checks import Check, claim, equal, gaussian, wrong
+from coursework.theory.checks import Check, claim, equal, gap, gaussian, wrong
 from coursework.theory.cost import Cost, measure
+from coursework.theory.similarity import attention_weights as softmax_matrix
 
 N, RANK, D = 400, 6, 16  # n, k and d of all checks
 
 
 class ThinSVD(NamedTuple):
-    """The first k singular triples of a matrix."""
-
     u: Tensor  # left singular vectors as columns, ``[n, k]``
     s: Tensor  # singular values, ``[k]``
     w: Tensor  # right singular vectors as columns, ``[n, k]``
+
+    def first(self, rank: int) -> "ThinSVD":
+        return ThinSVD(*(part[..., :rank].contiguous() for part in self))
 
 
 SVDProduct = Callable[[ThinSVD, Tensor], Tensor]
 Projections = Callable[[ThinSVD], tuple[Tensor, Tensor]]
 
 
-def softmax_matrix(q: Tensor, k: Tensor) -> Tensor:
-    """The attention matrix softmax(Q K^T / sqrt(d)), ``[n, n]``."""
-    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=1)
-
-
 def clustered_inputs(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Q, K, V ``[n, d]`` whose softmax attention matrix has rank k.
-
-    The keys take only k different values (think of repeated words). Equal keys give equal columns of
-    the attention matrix, so its rank is at most k.
-    """
+    """Q, K, V ``[n, d]`` with k different keys, so that the attention matrix has k different columns."""
     normal = gaussian(seed)
     prototypes, q, v = normal(RANK, D), normal(N, D), normal(N, D)
     return q, prototypes[torch.arange(N) % RANK], v
@@ -56,20 +49,18 @@ def low_rank_scores(seed: int = 0, n: int = N, rank: int = RANK) -> tuple[Tensor
 def thin_svd(matrix: Tensor, rank: int = RANK) -> ThinSVD:
     """The thin SVD that the question takes as given (computing it costs O(n^3))."""
     u, s, wt = torch.linalg.svd(matrix, full_matrices=False)
-    return ThinSVD(u[:, :rank].contiguous(), s[:rank].contiguous(), wt[:rank].T.contiguous())
+    return ThinSVD(u, s, wt.T).first(rank)
 
 
 def right_to_left(svd: ThinSVD, v: Tensor) -> Tensor:
     """U (Sigma (W^T V)): O(nkd)."""
     inner = svd.w.T @ v  # [k, n] [n, d] -> [k, d]: nkd multiply-adds
-    scaled = svd.s[:, None] * inner  # Sigma scales the k rows: kd
-    return svd.u @ scaled  # [n, k] [k, d] -> [n, d]: nkd
+    return svd.u @ (svd.s[:, None] * inner)  # [n, k] [k, d] -> [n, d]: nkd, and kd for Sigma
 
 
 def left_to_right(svd: ThinSVD, v: Tensor) -> Tensor:
     """((U Sigma) W^T) V: the same value, but it builds the n x n matrix."""
-    matrix = (svd.u * svd.s) @ svd.w.T  # [n, n]: n^2 k
-    return matrix @ v  # n^2 d
+    return ((svd.u * svd.s) @ svd.w.T) @ v  # [n, k] [k, n] -> [n, n]: n^2 k; then n^2 d
 
 
 def projected_attention(q: Tensor, k: Tensor, v: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -79,8 +70,7 @@ def projected_attention(q: Tensor, k: Tensor, v: Tensor, c: Tensor, d: Tensor) -
 
 
 def _relative(found: Tensor, reference: Tensor) -> float:
-    norm = torch.linalg.matrix_norm
-    return float(norm(found - reference) / norm(reference))
+    return float((found - reference).norm() / reference.norm())
 
 
 @claim("1.3.2", "premise", "keys of k kinds give a softmax matrix of rank k")
@@ -92,20 +82,13 @@ def check_rank(rank: int = RANK) -> Check:
 
 
 @claim("1.3.2", "product", "PV = U(Σ(WᵀV))")
-@wrong(
-    "truncated",
-    "with k − 1 triples",
-    product=lambda svd, v: right_to_left(ThinSVD(svd.u[:, :-1], svd.s[:-1], svd.w[:, :-1]), v),
-)
+@wrong("truncated", "with k − 1 triples", product=lambda svd, v: right_to_left(svd.first(-1), v))
 @wrong("sigma", "without Σ", product=lambda svd, v: svd.u @ (svd.w.T @ v))
 @wrong("swapped", "W(Σ(UᵀV))", product=lambda svd, v: svd.w @ (svd.s[:, None] * (svd.u.T @ v)))
 def check_svd_product(product: SVDProduct = right_to_left) -> Check:
-    differences = []
-    for seed in range(5):
-        q, k, v = clustered_inputs(seed)
-        matrix = softmax_matrix(q, k)
-        differences.append(_relative(product(thin_svd(matrix), v), matrix @ v))
-    return equal(differences)
+    inputs = [clustered_inputs(seed) for seed in range(5)]
+    cases = [(softmax_matrix(q, k), v) for q, k, v in inputs]
+    return equal(_relative(product(thin_svd(matrix), v), matrix @ v) for matrix, v in cases)
 
 
 def row_space(svd: ThinSVD) -> tuple[Tensor, Tensor]:
@@ -122,13 +105,11 @@ def any_projection(svd: ThinSVD) -> tuple[Tensor, Tensor]:
 @wrong("left", "C = D = Uᵀ", choose=lambda svd: (svd.u.T, svd.u.T))
 @wrong("any", "any projection on k dimensions", choose=any_projection)
 def check_projected(choose: Projections = row_space) -> Check:
-    differences = []
-    for seed in range(5):
-        q, k, v = low_rank_scores(seed)
+    def difference(q: Tensor, k: Tensor, v: Tensor) -> float:
         scores = q @ k.T
-        found = projected_attention(q, k, v, *choose(thin_svd(scores)))
-        differences.append(_relative(found, scores @ v))
-    return equal(differences)
+        return _relative(projected_attention(q, k, v, *choose(thin_svd(scores))), scores @ v)
+
+    return equal(difference(*low_rank_scores(seed)) for seed in range(5))
 
 
 def svd_cost(product: SVDProduct) -> Cost:
@@ -168,4 +149,4 @@ def check_orthonormal(*, rows: bool = False) -> Check:
     q, k, _ = clustered_inputs()
     u = thin_svd(softmax_matrix(q, k)).u
     product = u @ u.T if rows else u.T @ u
-    return equal([float((product - torch.eye(len(product), dtype=u.dtype)).abs().max())])
+    return equal([gap(product, torch.eye(len(product), dtype=u.dtype))])

@@ -7,6 +7,7 @@ Sizes: W is ``[d, d]``, a state ``[d]``, the Jacobian ``[d, d]``; n counts state
 n - 1 steps between x_1 and x_n.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -24,10 +25,8 @@ def spectral_norm(matrix: Tensor) -> float:
 
 
 def trajectory(weight: Tensor, x1: Tensor, n: int) -> list[Tensor]:
-    states = [x1]
-    for _ in range(n - 1):
-        states.append(torch.sigmoid(weight @ states[-1]))
-    return states
+    steps = itertools.repeat(weight, n - 1)
+    return list(itertools.accumulate(steps, lambda x, w: torch.sigmoid(w @ x), initial=x1))
 
 
 def jacobian(weight: Tensor, x1: Tensor, n: int) -> Tensor:
@@ -70,9 +69,8 @@ def tight_example(dimension: int) -> tuple[Tensor, Tensor]:
     :math:`W = \frac14 (I - \mathbf 1 \mathbf 1^T / d)` with :math:`x_1 = 0`: every state is a multiple
     of the all-ones vector, which W sends to zero, so :math:`W x_t = 0` and every slope is 1/4.
     """
-    ones = torch.full((dimension, dimension), 1.0 / dimension, dtype=torch.float64)
-    identity = torch.eye(dimension, dtype=torch.float64)
-    return 0.25 * (identity - ones), torch.zeros(dimension, dtype=torch.float64)
+    weight = 0.25 * (torch.eye(dimension, dtype=torch.float64) - 1.0 / dimension)
+    return weight, torch.zeros(dimension, dtype=torch.float64)
 
 
 def nilpotent_example(dimension: int) -> tuple[Tensor, Tensor]:
@@ -94,7 +92,6 @@ def hint_counterexample() -> Tensor:
 @claim("1.2.1", "hint", "σmax(AB) ≤ σmax(A) σmax(B)")
 @wrong("equality", "σmax(AB) = σmax(A) σmax(B)", equality=True)
 def check_hint(*, equality: bool = False) -> Check:
-    """The hint, for random matrices and the counter-example to its equality."""
     normal = gaussian(0)
     pairs = [*(normal(2, 6, 6) for _ in range(300)), hint_counterexample()]
     ratios = [spectral_norm(a @ b) / (spectral_norm(a) * spectral_norm(b)) for a, b in pairs]
@@ -104,17 +101,14 @@ def check_hint(*, equality: bool = False) -> Check:
 @claim("1.2.1", "slope", "the sigmoid's slope is at most 1/4, attained at 0")
 @wrong("fifth", "the slope is at most 1/5", steepest=0.2)
 def check_slope(steepest: float = 0.25) -> Check:
-    """The slopes ``s'(z) = s(z)(1 - s(z))`` are at most 1/4, and 1/4 is attained at z = 0."""
     z = torch.linspace(-20.0, 20.0, 4001, dtype=torch.float64)  # an odd number: 0 is among them
-    s = torch.sigmoid(z)
-    slopes = s * (1.0 - s)
+    slopes = torch.sigmoid(z) * (1.0 - torch.sigmoid(z))
     return equal([float(slopes.max()) - steepest, float(z[slopes.argmax()])])
 
 
 @claim("1.2.1", "lower", "σmax(∂xₙ/∂x₁) ≥ 0, and 0 is possible")
 @wrong("positive", "singular values are positive", strict=True)
 def check_lower(*, strict: bool = False, n: int = 4) -> Check:
-    """The lower bound: never below zero. ``strict`` claims "positive", which is too much."""
     examples = [*(random_recurrence(5, seed) for seed in range(40)), nilpotent_example(5)]
     sigmas = [spectral_norm(jacobian(*example, n)) for example in examples]
     broken = (float(not (sigma > 0.0 if strict else sigma >= 0.0)) for sigma in sigmas)
@@ -122,16 +116,8 @@ def check_lower(*, strict: bool = False, n: int = 4) -> Check:
 
 
 @claim("1.2.1", "chain", "∂xₙ/∂x₁ is the product of the DₜW, later factors on the left")
-@wrong(
-    "order",
-    "the first factor stands on the left",
-    step=lambda product, slope, weight: product @ (slope[:, None] * weight),
-)
-@wrong(
-    "side",
-    "W Dₜ in place of Dₜ W",
-    step=lambda product, slope, weight: (weight * slope) @ product,
-)
+@wrong("order", "the first factor stands on the left", step=lambda p, s, w: p @ (s[:, None] * w))
+@wrong("side", "W Dₜ in place of Dₜ W", step=lambda p, slope, weight: (weight * slope) @ p)
 def check_chain_rule(step: Step = later_on_the_left) -> Check:
     examples = [random_recurrence(8, seed) for seed in range(20)]
     pairs = [(jacobian(*e, 5), jacobian_product(*e, 5, step)) for e in examples]

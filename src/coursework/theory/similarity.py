@@ -29,11 +29,6 @@ Gram = Callable[[Tensor], Tensor]
 D = 16  # dimension of all random points
 
 
-def bandwidth(q: Tensor) -> float:
-    """sigma^2 = 2 sqrt(D), at which the bridge holds."""
-    return 2.0 * q.shape[1] ** 0.5
-
-
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
     """softmax(Q K^T / sqrt(D)) by rows, ``[n, m]``."""
     return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=1)
@@ -47,21 +42,20 @@ def normalised(similarities: Tensor) -> Tensor:
     return similarities / similarities.sum(dim=1, keepdim=True)
 
 
+def rbf_regression(
+    q: Tensor, k: Tensor, extra: Tensor | None = None, width: float | None = None
+) -> Tensor:
+    """Kernel regression with weights exp(||x||^2 / sigma^2) of the keys, or of ``extra``, ``[n, m]``.
+
+    ``width`` is sigma^2, by default 2 sqrt(D), at which the bridge holds.
+    """
+    width = 2.0 * q.shape[1] ** 0.5 if width is None else width
+    extra = k if extra is None else extra
+    return normalised(rbf(q, k, width) * torch.exp((extra**2).sum(dim=-1) / width))
+
+
 def plain_regression(q: Tensor, k: Tensor) -> Tensor:
-    """The weights of kernel regression, ``[n, m]``."""
-    return normalised(rbf(q, k, bandwidth(q)))
-
-
-def rbf_regression(q: Tensor, k: Tensor, squared_width: float | None = None) -> Tensor:
-    """The weights of kernel regression with key weights exp(||k||^2 / sigma^2), ``[n, m]``."""
-    width = bandwidth(q) if squared_width is None else squared_width
-    return normalised(rbf(q, k, width) * torch.exp((k**2).sum(dim=1) / width))
-
-
-def query_weights(q: Tensor, k: Tensor) -> Tensor:
-    """Wrong: query weights in place of key weights."""
-    width = bandwidth(q)
-    return normalised(rbf(q, k, width) * torch.exp((q**2).sum(dim=1, keepdim=True) / width))
+    return normalised(rbf(q, k, 2.0 * q.shape[1] ** 0.5))
 
 
 def on_a_sphere(k: Tensor) -> Tensor:
@@ -95,8 +89,10 @@ def _points() -> list[Tensor]:
 
 @claim("2(b)", "bridge", "softmax attention = RBF regression with key weights exp(‖k‖²/σ²)")
 @wrong("keys", "without key weights", candidate=plain_regression)
-@wrong("width", "with σ² = 2", candidate=lambda q, k: rbf_regression(q, k, 2.0))
-@wrong("queries", "with query weights instead", candidate=query_weights)
+@wrong("width", "with σ² = 2", candidate=lambda q, k: rbf_regression(q, k, width=2.0))
+@wrong(
+    "queries", "with query weights instead", candidate=lambda q, k: rbf_regression(q, k, q[:, None])
+)
 def check_bridge(candidate: Weights = rbf_regression) -> Check:
     return equal(gap(attention_weights(q, k), candidate(q, k)) for q, k in _pairs(10))
 
@@ -111,7 +107,6 @@ def check_equal_norms(keys: Gram = on_a_sphere) -> Check:
 @claim("2(b)", "symmetric", "the RBF kernel is symmetric")
 @wrong("attention", "attention scores are symmetric", gram=attention_scores)
 def check_symmetric(gram: Gram = rbf_kernel) -> Check:
-    """The order of its arguments does not matter to a kernel; to attention it does."""
     return equal(gap(matrix, matrix.T) for matrix in map(gram, _points()))
 
 
@@ -156,6 +151,5 @@ def check_concentration(exponent: float = -0.5) -> Check:
 @claim("2(b)", "context", "a key leaves: the ratios of the other weights stay")
 @wrong("weights", "the weights stay", rescale=lambda weights: weights)
 def check_context(rescale: Gram = normalised) -> Check:
-    weights = attention_weights
-    pairs = [(weights(q, k)[:, 1:], weights(q, k[1:])) for q, k in _pairs(5)]  # 2 x [n, m - 1]
-    return equal(gap(rescale(before), after) for before, after in pairs)
+    left = ((rescale(attention_weights(q, k)[:, 1:]), q, k[1:]) for q, k in _pairs(5))
+    return equal(gap(rescaled, attention_weights(q, k)) for rescaled, q, k in left)

@@ -1,7 +1,4 @@
-"""Checkpoints: written beside and renamed into place, read without executing anything.
-
-The file before the last is kept, so one that a fault of the disk cut off costs one interval, not the run.
-"""
+"""Checkpoints: written whole or not at all, read without executing anything; the last two are kept."""
 
 import contextlib
 import zipfile
@@ -24,9 +21,9 @@ def fitting(path: Path | str, experiment: str) -> Iterator[None]:
         yield
     except MISFITS as error:
         reason = f" ({str(error).rstrip('.')})" if isinstance(error, CourseworkError) else ""
+        what = f"does not fit this version of the {experiment} experiment{reason}"
         raise TrainingError(
-            f"Checkpoint {path} does not fit this version of the {experiment} experiment{reason}; "
-            "name another file, or train again."
+            f"Checkpoint {path} {what}; name another file, or train again."
         ) from error
 
 
@@ -37,9 +34,9 @@ def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> P
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "disk full?"
+        remedy = "free some space or point COURSEWORK_CACHE to a folder that can be written"
         raise TrainingError(
-            f"Checkpoint {path} could not be written ({reason}); free some space or point "
-            "COURSEWORK_CACHE to a folder that can be written."
+            f"Checkpoint {path} could not be written ({reason}); {remedy}."
         ) from error
     return path
 
@@ -65,17 +62,14 @@ def load(path: Path) -> dict[str, Any]:
         return state
     if whole or not b"PK".startswith(path.read_bytes()[:2]):
         raise foreign(path) from why
-    raise TrainingError(
-        f"Checkpoint {path} is damaged: cut off, or changed on the disk; name another file, or "
-        "train again."
-    ) from why
+    what = f"Checkpoint {path} is damaged: cut off, or changed on the disk"
+    raise TrainingError(f"{what}; name another file, or train again.") from why
 
 
 def foreign(path: Path | str) -> TrainingError:
     """The error for a file that has nothing to do with this project."""
-    return TrainingError(
-        f"{path} is no checkpoint of this project; name a best.pt that `coursework train` wrote."
-    )
+    remedy = "name a best.pt that `coursework train` wrote"
+    return TrainingError(f"{path} is no checkpoint of this project; {remedy}.")
 
 
 def load_latest(path: Path) -> dict[str, Any] | None:

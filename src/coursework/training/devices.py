@@ -23,11 +23,11 @@ def choose_precision(wanted: str = "auto") -> str:
         return wanted
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    asked: list[Any] = [getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)]
+    fast: bool = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)()
     if platform.machine().lower() in ("x86_64", "amd64"):
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        asked.append(lambda: any(getattr(torch.cpu, name, lambda: False)() for name in names))
-    return "bf16-mixed" if all(ask() for ask in asked) else "32-true"
+        names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
+        fast &= any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return "bf16-mixed" if fast else "32-true"
 
 
 def make_fabric(precision: str = "auto") -> Any:
@@ -39,10 +39,8 @@ def make_fabric(precision: str = "auto") -> Any:
     if processes == 1:
         return Fabric(accelerator="auto", devices=1, precision=choose_precision(precision))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-    fabric = Fabric(
-        accelerator="auto", strategy="ddp", devices=local, num_nodes=processes // local,
-        precision=choose_precision(precision),
-    )  # fmt: skip
+    spread = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+    fabric = Fabric(accelerator="auto", precision=choose_precision(precision), **spread)
     fabric.launch()
     return fabric
 

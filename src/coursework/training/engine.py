@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from coursework.config import Count, Dropout, Positive, Weight, config
 from coursework.errors import ConfigError, TrainingError
@@ -85,7 +86,6 @@ class Fit:
 
     @property
     def samples_per_second(self) -> float:
-        """Throughput of the training steps."""
         return self.samples / self.seconds if self.seconds else 0.0
 
 
@@ -126,10 +126,9 @@ def fit(
     log_every: int = 1,  # epochs; the last one is always printed
     **saving: Any,
 ) -> Fit:
-    """Train ``model``, seeded before it is built, in place and leave it with its best weights.
+    """Train ``model``, seeded before it is built, in place; it ends with its best weights, in eval mode.
 
-    A loss or gradient that is not finite is a ``TrainingError``; the last good checkpoint is kept, and the
-    batch beside it as ``bad_batch.pt``. Further arguments are fields of :class:`Saving`.
+    A loss or gradient that is not finite is a ``TrainingError``. ``saving``: fields of :class:`Saving`.
     """
     groups = list(model.parameters() if parameters is None else parameters)
     now = _Training(model, plan, groups, shard, Saving(**saving))
@@ -139,9 +138,8 @@ def fit(
             epoch = now.state.epoch + 1
             raise TrainingError(f"Epoch {epoch} has no batches; give the training set more rows.")
         now.wrapped.train()
-        now.start_clock()
+        now.started = now.saved = time.perf_counter()
         for index in range(now.state.position, len(todo)):
-            now.set_rate((now.state.epoch + index / len(todo)) / plan.epochs)
             now.step(todo, index, loss)
             now.checkpoint_if_due(index + 1 < len(todo))
         now.stop_clock()
@@ -185,20 +183,18 @@ class _Training:
         if saving.resume and saving.run_dir is not None:
             self.resume(saving.run_dir / "last.pt")
         self.state.precision = choose_precision(plan.precision)
-        self.state.device = self.fabric.device.type
-        self.state.processes = self.processes
+        self.state.device, self.state.processes = self.fabric.device.type, self.processes
 
     def finished(self) -> bool:
         """Whether the last epoch is done, or the patience is used up."""
         waited_enough = self.plan.patience is not None and self.state.waited >= self.plan.patience
         return self.state.epoch >= self.plan.epochs or waited_enough
 
-    def set_rate(self, progress: float) -> None:
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * self.plan.rate(progress)
-
     def step(self, todo: Sequence[Any], index: int, loss: Loss) -> None:
         """Forward, loss, backward, clip, update: one batch."""
+        rate = self.plan.rate((self.state.epoch + index / len(todo)) / self.plan.epochs)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate
         batch = on_tensors(todo[index], self.mine)
         started = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
@@ -206,12 +202,10 @@ class _Training:
         whole, everyone = self.over_processes(total.detach(), count)
         # Gradients of several processes are averaged: undo that, and divide by the whole batch.
         self.fabric.backward(total * (self.processes / max(everyone, 1)))
-        if (most := self.plan.clip_norm) is not None:
-            norm = self.fabric.clip_gradients(
-                self.wrapped, self.optimizer, max_norm=most, error_if_nonfinite=False
-            )
-        else:
-            norm = _gradient_norm(self.optimizer)
+        most = self.plan.clip_norm or math.inf
+        norm = self.fabric.clip_gradients(
+            self.wrapped, self.optimizer, max_norm=most, error_if_nonfinite=False
+        )
         if not (math.isfinite(whole) and math.isfinite(norm)):
             self.give_up(todo, index, whole, float(norm))
         self.optimizer.step()
@@ -267,11 +261,10 @@ class _Training:
         return row
 
     def judge(self, metrics: Mapping[str, float]) -> bool:
-        """Whether this epoch's weights are the ones to keep; counts what goes against the patience.
+        """Whether to keep this epoch's weights; counts what goes against the patience.
 
-        With a second monitor weights are kept where *neither* has been better before, and the patience
-        counts epochs in which neither is as good as ever: the rule of the authors of the graph
-        attention network.
+        With a second monitor: where *neither* has been better before, and the patience counts epochs in
+        which neither is as good as ever (the rule of the authors of the graph attention network).
         """
         if self.plan.monitor is None:
             return True
@@ -280,10 +273,8 @@ class _Training:
             monitors[self.plan.second_monitor] = "max"
         for monitor, mode in monitors.items():
             if monitor not in metrics:
-                known = ", ".join(sorted(metrics))
-                raise ConfigError(
-                    f"monitor is {monitor!r}, but validation yields {known}; set one."
-                )
+                own = ", ".join(sorted(metrics))
+                raise ConfigError(f"monitor is {monitor!r}, but validation yields {own}; set one.")
             value, best = metrics[monitor], self.state.reached.get(monitor)
             tie = len(monitors) == 2 and value == best
             good.append(best is None or tie or _better(value, best, mode))
@@ -298,9 +289,6 @@ class _Training:
             self.model.load_state_dict(self.best_weights)
         self.model.eval().to("cpu")
         return self.state
-
-    def start_clock(self) -> None:
-        self.started = self.saved = time.perf_counter()
 
     def stop_clock(self) -> None:
         elapsed = time.perf_counter() - self.started
@@ -339,17 +327,14 @@ class _Training:
         if found is None:
             return
         if "fit" not in found:
-            raise TrainingError(
-                f"Checkpoint {path} was written by an earlier version that stored the progress of a "
-                "training differently; train without --resume."
-            )
+            what = "was written by an earlier version that stored the progress of a training"
+            raise TrainingError(f"Checkpoint {path} {what} differently; train without --resume.")
         identity = dict(self.saving.identity)
         if found["identity"] != identity:
             changed = sorted(k for k, v in identity.items() if found["identity"].get(k) != v)
-            raise TrainingError(
-                f"Checkpoint {path} belongs to another run (different: {', '.join(changed)}); "
-                "train without --resume, or with the options of that run."
-            )
+            what = f"Checkpoint {path} belongs to another run (different: {', '.join(changed)})"
+            remedy = "train without --resume, or with the options of that run"
+            raise TrainingError(f"{what}; {remedy}.")
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
@@ -365,24 +350,17 @@ class _Training:
         """Keep the batch that cannot be learned from, with its rows, and say where it was."""
         epoch, kept = self.state.epoch, ""
         if self.saving.run_dir is not None:
-            rows = todo.rows(index) if isinstance(todo, Lazy) else None
-            content = {
-                "epoch": epoch,
-                "batch": index,
-                "loss": loss,
-                "gradient": gradient,
-                "rows": None if rows is None else torch.as_tensor(rows).tolist(),
-                "content": on_tensors(todo[index], Tensor.cpu),
-            }
-            self.store("bad_batch.pt", content)
+            rows = torch.as_tensor(todo.rows(index)).tolist() if isinstance(todo, Lazy) else None
+            content = on_tensors(todo[index], Tensor.cpu)
+            where = {"epoch": epoch, "batch": index, "loss": loss, "gradient": gradient}
+            self.store("bad_batch.pt", where | {"rows": rows, "content": content})
             kept = f"; the last good checkpoint and bad_batch.pt are in {self.saving.run_dir}"
         if self.processes > 1:
             self.fabric.barrier()  # torchrun ends the first process when another fails
         what = f"gradient is {gradient}" if math.isfinite(loss) else f"loss is {loss}"
-        raise TrainingError(
-            f"The {what} in step {epoch * len(todo) + index + 1}: epoch {epoch + 1}, batch {index + 1} "
-            f"of {len(todo)}; lower learning_rate or set clip_norm{kept}."
-        )
+        step = f"step {epoch * len(todo) + index + 1}: epoch {epoch + 1}, batch {index + 1}"
+        remedy = f"lower learning_rate or set clip_norm{kept}"
+        raise TrainingError(f"The {what} in {step} of {len(todo)}; {remedy}.")
 
     def say(self, text: str) -> None:
         if self.saving.log is not None and self.fabric.is_global_zero:
@@ -395,22 +373,9 @@ def _better(value: float, best: float, mode: str) -> bool:
     return value > best if mode == "max" else value < best
 
 
-def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
-    """Norm of the gradient, for the only question whether it is finite."""
-    groups = optimizer.param_groups
-    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
-
-
 def on_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The batch (a tensor, or tuples, lists and dictionaries of them) with every tensor changed."""
-    if isinstance(batch, Tensor):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        return {key: on_tensors(value, change) for key, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return type(batch)(on_tensors(value, change) for value in batch)
-    return batch
+    return tree_map_only(Tensor, change, batch)
 
 
 def epoch_line(row: Mapping[str, float], epochs: int) -> str:

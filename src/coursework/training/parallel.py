@@ -1,16 +1,34 @@
-"""Many seeds side by side: one process with one thread for each, on this machine or on a cluster."""
+"""How many threads a computation takes, and many seeds side by side: on this machine or on a cluster."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import joblib
+import torch
 
 from coursework.errors import ConfigError
-from coursework.training.threads import limited_threads
 
 BACKENDS = ("loky", "dask")
 T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def limited_threads(count: int) -> Iterator[None]:
+    """Let torch, scikit-learn and the linear algebra below them compute with ``count`` threads inside.
+
+    Small matrices gain nothing from a second thread, and where cores are shared the threads wait for
+    each other longer than they work. One thread also always sums in the same order.
+    """
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(limits=count):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _single_threaded(function: Callable[[int], T], number: int) -> T:
@@ -25,10 +43,7 @@ def map_seeds(
     backend: str = "loky",
     scheduler: str | None = None,
 ) -> Iterator[T]:
-    """Call a picklable function with every seed, ``jobs`` at a time; the results come in order.
-
-    ``scheduler`` is the address of a Dask scheduler (``tcp://host:8786``); None starts a local one.
-    """
+    """Call a picklable function with every seed, ``jobs`` at a time; without ``scheduler`` Dask is local."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend is {backend!r}; choose from {', '.join(BACKENDS)}.")
     cluster = _dask(jobs, scheduler) if backend == "dask" else contextlib.nullcontext()

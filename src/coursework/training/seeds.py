@@ -9,11 +9,7 @@ import torch
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch, and turn deterministic algorithms on.
-
-    ``index_add`` on two threads sums in changing order otherwise, so graph networks need the
-    deterministic kernels even on a CPU.
-    """
+    """Seed Python, NumPy and torch, and turn deterministic algorithms on, for ``index_add`` also on a CPU."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS at its first use
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries that we call still read the global state

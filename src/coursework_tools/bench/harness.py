@@ -18,7 +18,7 @@ import torch
 from coursework.config import Count, Index, config
 from coursework.errors import ConfigError
 from coursework.theory.cost import peak_bytes
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 
 Sizes = tuple[Count, ...]
 

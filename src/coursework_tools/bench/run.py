@@ -10,7 +10,7 @@ import torch
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments.base import Run
-from coursework.training.threads import limited_threads
+from coursework.training.parallel import limited_threads
 from coursework_tools.bench import gauges, harness, layers, work
 from coursework_tools.bench.harness import PRESETS, BenchConfig, Curve, Gauge, Pair, judged
 

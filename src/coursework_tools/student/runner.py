@@ -22,9 +22,8 @@ from typing import IO
 
 import typer
 
-from coursework.console import Cell, show
+from coursework.console import Cell, show, track
 from coursework.errors import ConfigError
-from coursework.training.progress import track
 from coursework_tools.student import edition
 from coursework_tools.student.contents import TASKS, Remark, Report, Task
 from coursework_tools.student.edition import path_of
