@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import json
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +21,22 @@ from coursework.training import checkpoints, engine
 C = TypeVar("C")
 Log = Callable[[str], None]
 
-_TABLES = tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
-EXPERIMENTS: dict[str, str] = {name: table.pop("title") for name, table in _TABLES.items()}
-"""Name -> one line. Adding an experiment is adding a module of that name, and its table."""
+EXPERIMENTS: dict[str, str] = {
+    "sentiment": "Problem 1: polarity of tweets with a bidirectional LSTM",
+    "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
+    "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
+    "minilm": "Problem 1: the same tweets with a pre-trained Transformer",
+    "translation": "Problem 2: French to English, recurrent and Transformer",
+    "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
+    "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
+    "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
+    "large_graph": "Problem 3: plain GCN and GAT in parts of a generated graph of a million nodes",
+    "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",
+    "cora": "Problem 4: topics of papers with GCN and GAT",
+    "cora_study": "Problem 4: what depth and missing citations do, on validation nodes",
+    "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",
+}
+"""Name -> one line. Adding an experiment is adding a module of that name to this package."""
 
 
 @dataclass
@@ -92,15 +104,17 @@ def preset_of(name: str, preset: str) -> Any:
     return presets[preset]
 
 
-def presets(experiment: str, default: C) -> dict[str, C]:
-    """The presets of an experiment in ``presets.toml``, which lists what they change of the default."""
-    known = _TABLES[experiment]
+def presets(default: C, lists: Mapping[str, str]) -> dict[str, C]:
+    """Presets by what they change of the default, as ``--set`` does: ``"key=value; key=value"``.
+
+    A part without ``=`` is another list; lists whose names begin with ``_`` are no presets.
+    """
 
     def changes(name: str) -> Iterator[str]:
-        for entry in known[name]:
-            yield from changes(entry) if entry in known else (entry,)
+        for part in filter(None, lists[name].split("; ")):
+            yield from (part,) if "=" in part else changes(part)
 
-    return {name: override(default, [*changes(name)]) for name in known if name[0] != "_"}
+    return {name: override(default, [*changes(name)]) for name in lists if name[0] != "_"}
 
 
 def run_folder(job: Job) -> Path:

@@ -46,7 +46,13 @@ class Config:
             raise ConfigError(f"hidden is {self.hidden}, no multiple of heads, {self.heads}.")
 
 
-PRESETS = presets("cora_study", Config())
+PRESETS = presets(
+    Config(),
+    {
+        "full": "",
+        "quick": "depths=2,8; removed=0,1; hidden=16; plan.epochs=30; plan.patience=none",
+    },
+)
 
 
 def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:

@@ -48,7 +48,13 @@ class Config:
     )  # fmt: skip
 
 
-PRESETS = presets("large_graph", Config())
+PRESETS = presets(
+    Config(),
+    {
+        "full": "",
+        "quick": "nodes=20000; links=200000; parts=4; plan.epochs=4",
+    },
+)
 
 
 def generate(config: Config, seed: int) -> Any:

@@ -100,7 +100,42 @@ class Config:
             raise ValueError("plan.precision must be 32-true: sparse products need it.")
 
 
-PRESETS = presets("wikipedia", Config())
+PRESETS = presets(
+    Config(),
+    {
+        "full": "",
+        "quick": (
+            "splits=random,strict; plan.epochs=10; plan.learning_rate=0.01; steps_per_epoch=8; "
+            "hidden=48; refit=false; trees=100; members=1; candidates=10; "
+            "attention_plan.epochs=12; sign_members=1"
+        ),
+        "squirrel": "_squirrel; _larger; _designed",
+        "crocodile": "_crocodile; _designed",
+        # the networks that take longest there and are worst: fewer seeds
+        "squirrel-plain": "_squirrel; _larger; _plain",
+        "crocodile-plain": "_crocodile; _plain",
+        # without copies between training and test
+        "strict": "splits=strict; networks=mlp,gcn,gat,gnn,attention; others=false",
+        "strict-squirrel": "strict; _squirrel; _larger",
+        "strict-crocodile": "strict; _crocodile",
+        # the propagation network: half a minute per seed
+        "sign": "splits=random,strict; networks=sign; others=false",
+        "sign-squirrel": "sign; splits=strict; _squirrel",
+        "sign-crocodile": "sign; splits=strict; graph=crocodile; sign_plan.epochs=15",
+        # the models that are no networks on the strict split, and the copies of all splits: minutes
+        "baselines": "splits=strict; networks=",
+        "baselines-squirrel": "baselines; _squirrel",
+        "baselines-crocodile": "baselines; graph=crocodile",
+        "_designed": "networks=gnn,attention",
+        "_plain": "networks=mlp,gcn,gat",
+        "_squirrel": "graph=squirrel",
+        # larger graphs: fewer and longer steps, so that a seed stays within three minutes
+        "_larger": "steps_per_epoch=5; plan.learning_rate=0.01",
+        "_crocodile": (
+            "graph=crocodile; plan.epochs=12; attention_plan.epochs=16; members=2; _larger"
+        ),
+    },
+)
 
 
 def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:

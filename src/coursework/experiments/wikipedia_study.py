@@ -42,7 +42,24 @@ class Config:
         study.check(self.variants, VARIANTS, base_of)
 
 
-PRESETS = presets("wikipedia_study", Config())
+PRESETS = presets(
+    Config(),
+    {
+        "full": "",
+        # does the graph help where no page has a copy?
+        "strict": (
+            "base.splits=strict; variants=propagation network,no targets,shuffled links,mixed pages"
+        ),
+        "strict-squirrel": "strict; base.graph=squirrel",
+        "quick": (
+            "base.splits=random; base.networks=mlp,gcn,gat,gnn,sign,attention; "
+            "base.plan.epochs=3; base.plan.learning_rate=0.01; base.steps_per_epoch=8; "
+            "base.hidden=48; base.trees=100; base.candidates=10; base.attention_plan.epochs=4; "
+            "base.sign_members=1; variants=graph network,mean alone,residual attention,labels "
+            "alone"
+        ),
+    },
+)
 
 
 def train(job: Job) -> Run:
