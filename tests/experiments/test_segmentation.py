@@ -64,9 +64,6 @@ def test_canvases_depend_on_seed_and_epoch_only() -> None:
         assert same == ((seed, epoch) == (0, 3))
     turned = data.epoch(replace(TINY, rotation=10.0, width=96, fewest_digits=3), seed=0, epoch=3)
     assert turned.images.shape == (TINY.canvases, TINY.height, 96)
-    scanned = data.epoch(replace(TINY, scans=0.5), seed=0, epoch=3)
-    assert np.array_equal(scanned.masks, first.masks)
-    assert not np.array_equal(scanned.images, first.images)
     again = segmentation.prepare(replace(TINY, canvases=7))
     assert np.array_equal(data.test.images, again.test.images)
 

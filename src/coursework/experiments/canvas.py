@@ -1,6 +1,5 @@
 """Images and masks: reading and cleaning images, cutting large ones into tiles, masks in colour."""
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -122,23 +121,6 @@ def doubt(pixels: Tensor) -> str | None:
         return None
     size = f"The largest piece of ink is {height} pixels high"
     return f"{size}, but digits in training are about 20; resize the image."
-
-
-def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """A grey image uint8 ``[H, W]`` as a JPEG file keeps it."""
-    Image.fromarray(image).save(file := io.BytesIO(), "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
-
-
-def scanned(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A share of canvases uint8 ``[n, H, W]`` on a grey floor and through JPEG compression."""
-    if share == 0:  # draws nothing, so canvases without it do not depend on it
-        return images
-    result = images.copy()
-    for i in np.flatnonzero(rng.random(len(images)) < share):
-        floor = rng.integers(0, int(255 * FLOOR) + 1)
-        result[i] = through_jpeg(np.maximum(images[i], np.uint8(floor)), int(rng.integers(60, 96)))
-    return result
 
 
 def colour(mask: np.ndarray) -> Image.Image:

@@ -65,7 +65,6 @@ class Config:
     shift: Annotated[int, Field(ge=0, le=SIDE)] = 4  # largest move of a digit, in pixels
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # largest turn, in degrees
     zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # largest relative change of height and width
-    scans: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of canvases with scanners' noise
     validation_canvases: Enough = 500
     test_canvases: Enough = 2000
     batch_size: Count = 16  # canvases
@@ -90,10 +89,10 @@ PRESETS = presets(
         # The network of the assignment.
         "full": "validation_canvases=300",
         # Three levels, two convolutions a block: the receptive field covers a digit from all its
-        # pixels. Half of its canvases have the noise of scanners and of JPEG files.
+        # pixels.
         "deep": (
             "down=24,48,96; bottleneck=128; up=96,48,24; convolutions=2; skips=true; "
-            "canvases=8000; rotation=8; zoom=0.08; scans=0.5"
+            "canvases=8000; rotation=8; zoom=0.08"
         ),
     },
 )
@@ -111,12 +110,11 @@ class Data:
     def epoch(self, config: Config, seed: int, epoch: int) -> Canvases:
         """The training canvases of an epoch, a function of the config, the seed and the epoch alone."""
         rng = seeds.numpy_generator(seed, "canvases", epoch)
-        composed = m2nist.compose(
+        return m2nist.compose(
             self.digits.images, self.digits.labels, config.canvases, rng, height=config.height,
             width=config.width, min_digits=config.fewest_digits, rotation=config.rotation,
             zoom=config.zoom, shift=config.shift,
         )  # fmt: skip
-        return replace(composed, images=canvas.scanned(composed.images, config.scans, rng))
 
 
 def prepare(config: Config) -> Data:
@@ -324,7 +322,7 @@ class Segmenter:
             batch = pixels[None, None].contiguous(memory_format=torch.channels_last)
             return self.model(batch).argmax(dim=1)[0]  # [H, W]
 
-        pixels = grey if self.config.scans else canvas.clean(grey)
+        pixels = canvas.clean(grey)
         step, sees = 2 ** len(self.config.down), receptive_field(self.config)
         return canvas.in_tiles(pixels, step, sees, classes)
 
