@@ -199,6 +199,11 @@ def test_texts_behave_like_a_list() -> None:
         texts[5]
 
 
+def test_split_is_60_20_20() -> None:
+    assert sentiment140.split(1_600_000).sizes == (960_000, 320_000, 320_000)
+    assert sentiment140.split(4000, seed=1).sizes == (2400, 800, 800)
+
+
 def test_grouped_split_keeps_keys_together_in_any_order() -> None:
     rng = np.random.default_rng(0)
     keys = np.minimum(rng.geometric(1e-4, 100_000), 60_000).astype(np.uint64)  # some groups of 20

@@ -9,7 +9,7 @@ Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
