@@ -63,7 +63,9 @@ class Config:
         if self.validates and (self.watch > 1 or self.epochs_long):
             raise ConfigError("watch and epochs_long are for random140 without validation nodes.")
         if not self.validates and any(self.numbers(name).plan.monitor for name in self.models):
-            raise ConfigError("A plan has a monitor: set it to none, or set validation_nodes.")
+            raise ConfigError(
+                "A plan has a monitor, but there are no validation nodes; set it to none, or some nodes."
+            )
 
     @property
     def validates(self) -> bool:
