@@ -91,8 +91,7 @@ PRESETS = presets(
     {
         "quick": "_three; epochs_long=300; splits=3",
         "full": "_three; epochs_long=300; long_models=gcn,gat,uniform; watch=10; splits=20",
-        # What the GAT has besides attention, one thing after the other in the GCN, on the splits of
-        # full.
+        # What the GAT has besides attention, one by one in the GCN, on the splits of full.
         "control": "models=gcn,gcn_glorot,gcn_elu,gcn_both,uniform,gat,gat_linear; watch=10",
         # Chosen by the accuracy on the 500 validation nodes, six seeds (200 to 205) each, no test
         # score seen: the GCN among nine settings (widths 16 to 256, dropouts 0.5 to 0.8, weight
@@ -107,8 +106,7 @@ PRESETS = presets(
             "gat.plan.epochs=2000; gat.plan.learning_rate=0.005; "
             "gat.plan.second_monitor=validation_accuracy"
         ),
-        # The assignment's networks, trained until the loss on 500 other nodes has not fallen for
-        # 100 epochs.
+        # The same networks, until the loss on 500 other nodes has not fallen for 100 epochs.
         "converged": (
             "validation_nodes=500; _three; _stop gcn; gcn.plan.epochs=2000; _stop gat; "
             "gat.plan.epochs=2000"
@@ -122,8 +120,7 @@ PRESETS = presets(
             "models=grand; watch=10; grand.balance=1; grand.plan.epochs=600; "
             "grand.plan.learning_rate=0.03"
         ),
-        # The papers' settings; nothing was chosen here. GRAND's loss and accuracy both renew its
-        # patience.
+        # The papers' settings; nothing was chosen. Loss and accuracy both renew the patience.
         "grand": (
             "protocol=planetoid; models=grand; grand.plan.epochs=2000; grand.plan.patience=200; "
             "grand.plan.monitor=validation_loss; grand.plan.second_monitor=validation_accuracy"
