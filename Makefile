@@ -41,6 +41,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train sentiment --preset full --seeds 3
 	$(BIN)/coursework train sentiment --preset pretrained --seeds 3
 	$(BIN)/coursework train sentiment --preset best --resume
+	$(BIN)/coursework train minilm --preset half
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train tweets --preset full
 	$(BIN)/coursework train translation --preset full --seeds 3
