@@ -1,3 +1,4 @@
+import copy
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +68,15 @@ FINGERPRINTS = {
 def test_generated_content_is_pinned() -> None:
     """Results on stand-ins are compared to the last digit, so the content is pinned."""
     assert {name: standins.fingerprint(name)[:16] for name in FINGERPRINTS} == FINGERPRINTS
+
+
+@pytest.mark.parametrize("name", ["digits", "tweets", "sentence_pairs", "citations", "pages"])
+def test_whoever_changes_generated_data_changes_them_for_nobody_else(name: str) -> None:
+    first = getattr(standins, name)()
+    expected = copy.deepcopy(first)
+    for part in first:
+        part[:] = part[::-1].copy()
+    assert all(map(np.array_equal, getattr(standins, name)(), expected))
 
 
 def test_digits_have_mnists_form() -> None:

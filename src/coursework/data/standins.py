@@ -4,14 +4,27 @@ import hashlib
 import itertools
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+Make = TypeVar("Make", bound=Callable[..., tuple[Any, ...]])
 
-@lru_cache(maxsize=1)
+
+def _kept(make: Make) -> Make:
+    """Generated once; every caller gets arrays and lists of its own, to change as it likes."""
+    generated = lru_cache(make)
+
+    @wraps(make)
+    def copies(*which: Any) -> tuple[Any, ...]:
+        return tuple(part.copy() for part in generated(*which))
+
+    return copies  # type: ignore[return-value]
+
+
+@_kept
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """scikit-learn's 1,797 digits, enlarged to 20x20 on 28x28; every sixth one of a class is a test digit."""
     from scipy.ndimage import zoom
@@ -71,7 +84,7 @@ def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, Any]) -> s
     return text + (" " if rng.random() < 0.5 else "")
 
 
-@lru_cache(maxsize=1)
+@_kept
 def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
     """Texts from templates, and labels int8: first the negative half (0), then the positive (1)."""
     rng = np.random.default_rng(140)
@@ -82,7 +95,7 @@ def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
     return texts, labels
 
 
-@lru_cache(maxsize=1)
+@_kept
 def sentence_pairs() -> tuple[list[str], list[str]]:
     """English sentences like "She is very happy." and their French translations, in a random order.
 
@@ -120,7 +133,7 @@ def sentence_pairs() -> tuple[list[str], list[str]]:
 _CITATION_SHAPES = {"cora": (700, 7, 350), "citeseer": (600, 6, 360)}  # nodes, classes, words
 
 
-@lru_cache(maxsize=2)
+@_kept
 def citations(name: str = "cora") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A stochastic block model: words uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``[N]``.
 
@@ -142,7 +155,7 @@ def citations(name: str = "cora") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 _PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
 
 
-@lru_cache(maxsize=3)
+@_kept
 def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(page, word) places ``[W, 2]``, edges ``[E, 2]``, traffic ``[N]``, which depends on degree and words.
 

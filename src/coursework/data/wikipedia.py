@@ -121,8 +121,7 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     if not source.is_standin and found != _FACTS[name]:
         raise archives.wrong(f"{name} has nodes, edges, features {found} instead of {_FACTS[name]}")
     y = np.log1p(traffic).astype(np.float32)
-    # a copy: what is generated is kept and handed out again
-    arrays = edge_index, traffic.copy(), y, twin_groups(edge_index, n)
+    arrays = edge_index, traffic, y, twin_groups(edge_index, n)
     links, visits, target, twins = map(torch.from_numpy, arrays)
     return WikipediaGraph(name, x, links, visits, target, twins, source)
 
