@@ -73,16 +73,6 @@ def test_one_pixel_is_enough_by_hand() -> None:
     assert measures.boundary_f1(found[:1], truth[:1]) == 1.0
 
 
-def test_naming_and_outlines_are_told_apart_by_hand() -> None:
-    truth = background(1, 2, 4)
-    truth[0, 0] = 3
-    prediction = truth.copy()
-    prediction[0, 0, :1] = 5  # the right pixels, one of them with the wrong name
-    found = measures.measure(prediction, truth)
-    assert found["foreground_iou"] == 1.0
-    assert found["naming"] == 0.75
-
-
 def test_digits_are_named_by_their_own_pixels_by_hand() -> None:
     truth = background(1, 4, 10)
     truth[0, 0], truth[0, 2] = 1, 4

@@ -15,8 +15,9 @@ from coursework.models.beam_search import beam_search
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.checks import expect
 from coursework.models.gat import GraphAttentionLayer
-from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
-from coursework.models.grand import GRAND
+from coursework.models.gcn import DeepGCN, SparseGraphConvolution, normalise_adjacency
+from coursework.models.gcnii import GCNII
+from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.graph_conv import GraphRegressor, aggregate, degrees, neighbours
 from coursework.models.lstm import LSTM, LSTMCell
 from coursework.models.seq2seq import Seq2Seq
@@ -134,6 +135,29 @@ def test_a_guard_names_the_argument_what_was_expected_and_what_came() -> None:
         expect("A", torch.zeros(2, 4), "N N")
     with pytest.raises(ValueError, match="h must be a tensor, but is a list"):
         expect("h", [1, 2], "N")
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: DeepGCN(4, 4, 2, 1, 0.5, 0.0), "layers must be at least 2, but is 1"),
+        (lambda: DeepGCN(4, 4, 2, 2, 0.5, 1.0), "initial"),
+        (lambda: GCNII(4, 4, 2, 0, 0.5), "layers must be at least 1, but is 0"),
+        (lambda: GCNII(4, 4, 2, 1, 0.5, alpha=-0.1), "alpha"),
+        (lambda: GCNII(4, 4, 2, 1, 0.5, strength=0.0), r"strength \(lambda\) must be positive"),
+        (lambda: GRAND(4, 4, 2, order=-1), "order must not be negative"),
+        (lambda: GRAND(4, 4, 2, dropnode=1.0), "dropnode"),
+        (lambda: GRAND(4, 4, 2, input_dropout=-0.5), "input_dropout"),
+        (lambda: consistency_loss(torch.zeros(2, 3, 4), 0.0), "temperature must be positive"),
+        (lambda: GraphRegressor(4, num_layers=0), "num_layers must be at least 1"),
+        (lambda: GraphRegressor(4, aggregations=("max",)), "choose from mean and sum"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_when_it_is_built(
+    build: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        build()
 
 
 DEFAULTS = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from coursework.models import sparse
-from coursework.models.checks import expect, require
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import Dropout
 from coursework.models.sparse import sparse_csr
 
@@ -151,6 +151,8 @@ class DeepGCN(nn.Module):
         self, nfeat: int, n_hidden: int, n_classes: int, layers: int, dropout: float, initial: float
     ) -> None:
         super().__init__()
+        require(layers >= 2, f"layers must be at least 2, but is {layers}.")
+        probability("initial", initial, open_end=True)
         self.first = SparseGraphConvolution(nfeat, n_hidden)
         self.between = nn.ModuleList(
             SparseGraphConvolution(n_hidden, n_hidden) for _ in range(layers - 2)

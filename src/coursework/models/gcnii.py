@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from coursework.models.checks import expect
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import Dropout
 from coursework.models.sparse import FeatureLinear, multiply
 
@@ -19,6 +19,8 @@ class GCNIIConvolution(nn.Module):
 
     def __init__(self, width: int, layer: int, alpha: float, strength: float) -> None:
         super().__init__()
+        probability("alpha", alpha)
+        require(layer > 0 and strength > 0, "layer and strength (lambda) must be positive.")
         self.alpha = alpha
         self.beta = math.log(1 + strength / layer)
         self.linear = nn.Linear(width, width, bias=False)
@@ -44,6 +46,7 @@ class GCNII(nn.Module):
         strength: float = 0.5,
     ) -> None:
         super().__init__()
+        require(layers >= 1, f"layers must be at least 1, but is {layers}.")
         self.first = FeatureLinear(nfeat, n_hidden)
         self.convolutions = nn.ModuleList(
             GCNIIConvolution(n_hidden, layer, alpha, strength) for layer in range(1, layers + 1)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursework.models.checks import expect
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import Dropout
 from coursework.models.sparse import FeatureLinear, feature_dropout, multiply
 
@@ -49,6 +49,9 @@ class GRAND(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
+        require(order >= 0, f"order must not be negative, but is {order}.")
+        probability("dropnode", dropnode, open_end=True)
+        probability("input_dropout", input_dropout, open_end=True)
         self.order, self.dropnode, self.input_dropout = order, dropnode, input_dropout
         self.linear1 = FeatureLinear(nfeat, n_hidden, bias=False)
         self.bias1 = nn.Parameter(torch.zeros(n_hidden))
@@ -80,6 +83,7 @@ def consistency_loss(logits: Tensor, temperature: float) -> Tensor:
               \tilde p_{vc} = \bar p_{vc}^{1/T} \Big/ \sum_{c'} \bar p_{vc'}^{1/T}
     """
     expect("logits", logits, "S N C")
+    require(temperature > 0, f"temperature must be positive, but is {temperature}.")
     p = logits.softmax(dim=2)  # [S, N, C]
     with torch.no_grad():
         sharp = F.normalize(p.mean(dim=0) ** (1 / temperature), p=1, dim=1)  # [N, C]

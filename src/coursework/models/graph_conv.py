@@ -156,6 +156,9 @@ class GraphRegressor(nn.Module):
         aggregations: Sequence[str] = ("mean", "sum"),
     ) -> None:
         super().__init__()
+        require(num_layers > 0, f"num_layers must be at least 1, but is {num_layers}.")
+        known = bool(aggregations) and set(aggregations) <= {"mean", "sum"}
+        require(known, f"aggregations is {aggregations!r}; choose from mean and sum.")
         self.in_features, self.hidden, self.extra_features = in_features, hidden, extra_features
         self.use_graph, self.jumping_knowledge = use_graph, jumping_knowledge
         self.input_dropout = input_dropout

@@ -46,7 +46,8 @@ class Code:
     """Source code that renders with the asked-for lines marked: green, and with ``+`` as text."""
 
     def __init__(self, *things: Any) -> None:
-        self.lines = [(f"{' +'[asked]} {line}", asked) for line, asked in code_of(*things)]
+        marked = code_of(*things)
+        self.lines = [(f"{'+' if asked else ' '} {line}", asked) for line, asked in marked]
 
     def __repr__(self) -> str:
         return "\n".join(line.rstrip() for line, _ in self.lines)
