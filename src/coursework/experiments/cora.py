@@ -64,7 +64,7 @@ class Config:
             raise ConfigError("watch and epochs_long are for random140 without validation nodes.")
         if not self.validates and any(self.numbers(name).plan.monitor for name in self.models):
             raise ConfigError(
-                "A plan has a monitor, but there are no validation nodes; set it to none, or some nodes."
+                "A plan has a monitor, but there are no validation nodes; set monitor or validation_nodes."
             )
 
     @property

@@ -88,8 +88,7 @@ PRESETS = presets(
         ),
         # The network of the assignment.
         "full": "validation_canvases=300",
-        # Three levels, two convolutions a block: the receptive field covers a digit from all its
-        # pixels.
+        # Three levels, two convolutions a block: every pixel of a digit sees the whole digit.
         "deep": (
             "down=24,48,96; bottleneck=128; up=96,48,24; convolutions=2; skips=true; "
             "canvases=8000; rotation=8; zoom=0.08"
