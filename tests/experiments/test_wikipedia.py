@@ -1,6 +1,8 @@
 import dataclasses
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from coursework.config import override
 from coursework.data import planetoid
 from coursework.data import wikipedia as pages
-from coursework.experiments import study, wikipedia, wikipedia_study
+from coursework.experiments import study, wikipedia, wikipedia_study, wikipedia_trees
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run
 from coursework.experiments.wikipedia import Config
@@ -20,7 +22,8 @@ from coursework.stats import summarise
 
 SMALLER = (
     "plan.epochs=4 plan.learning_rate=2e-2 attention_plan.epochs=6 attention_batch=64 members=2 "
-    "sign_plan.epochs=6 sign_members=2 sign_batch=64 hidden=16 steps_per_epoch=8 trees=20 candidates=5"
+    "sign_plan.epochs=6 sign_members=2 sign_batch=64 hidden=16 steps_per_epoch=8 trees=20 candidates=5 "
+    f"networks={','.join(get_args(wikipedia.NetworkName))}"
 )
 TINY = override(Config(), SMALLER.split())
 BRIEF = override(TINY, ["plan.epochs=1", "members=1", "sign_members=1"])
@@ -28,6 +31,13 @@ BRIEF = override(TINY, ["plan.epochs=1", "members=1", "sign_members=1"])
 
 def job(config: Config, seed: int = 0, **options: Any) -> Job:
     return Job("wikipedia", config, "tiny", seed, log=None, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_trees() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "out_of_fold", partial(wikipedia_trees.out_of_fold, trees=5))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def test_every_model_is_tested_on_every_split_and_networks_learn(run: Run) -> No
     m = run.metrics
     for kind in wikipedia.SPLITS:
         assert run.artefacts["fitted"][kind].keys() == wikipedia.MODELS.keys()
-        for model in ("gnn", "sign_ensemble", "ensemble"):
+        for model in ("gnn", "sign_ensemble", "stacked_ensemble", "ensemble"):
             assert m[f"{kind}.{model}.test_mae_ln"] < 0.9 * m[f"{kind}.median.test_mae_ln"]
         assert m[f"{kind}.gnn.test_r2"] > 0.2
         errors = [row["train_mae_ln"] for row in run.curves[f"{kind}.gnn"]]
@@ -53,7 +63,7 @@ def test_every_model_is_tested_on_every_split_and_networks_learn(run: Run) -> No
         for model in wikipedia.MODELS:
             prefix = f"{kind}.{model}.test_"
             assert m[prefix + "mae_ln"] == pytest.approx(m[prefix + "mae_log10"] * np.log(10))
-            network = model in (*wikipedia.Config().networks, *wikipedia.ENSEMBLES.values())
+            network = model in (*TINY.networks, *wikipedia.ENSEMBLES.values())
             assert (prefix + "mae_visits" in m) == network  # the main measures only for the rest
     assert run.source.is_standin
     assert run.notes["random.sizes"] == [432, 48, 120]
@@ -117,7 +127,7 @@ def test_predictions_do_not_depend_on_test_targets(
 
 
 @pytest.mark.parametrize("kind", wikipedia.SPLITS)
-@pytest.mark.parametrize("name", ["gnn", "mlp", "gcn", "gat", "sign", "attention"])
+@pytest.mark.parametrize("name", get_args(wikipedia.NetworkName))
 def test_evaluate_reproduces_the_test_metrics(
     run: Run, standins: Path, kind: str, name: str
 ) -> None:
@@ -195,6 +205,35 @@ def test_no_page_looks_at_its_own_group_in_the_grouped_split(graph: pages.Wikipe
     for chosen in group.unique()[:20].tolist():
         after, _ = wikipedia.look(model, given, y + 9.0 * (group == chosen), known)
         assert torch.equal(after[group == chosen], before[group == chosen])
+
+
+def test_boosted_trees_predict_no_page_that_they_have_seen() -> None:
+    """The targets are noise: whoever has seen one predicts it, and whoever has not cannot."""
+    random = np.random.default_rng(0)
+    x, y, rows, groups = random.normal(size=(400, 5)), random.normal(size=400), np.arange(300), None
+    for groups in (None, torch.arange(400) // 2):
+        found = wikipedia_trees.out_of_fold(x, y, rows, groups, trees=50)
+        seen = wikipedia_trees.boosted(x, y, rows, 50).predict(x)
+        assert np.corrcoef(seen[rows], y[rows])[0, 1] > 0.8
+        assert abs(np.corrcoef(found, y)[0, 1]) < 0.15
+    copies = np.repeat(x[::2], 2, axis=0), np.repeat(y[::2], 2)  # pages 2i and 2i + 1 are the same
+    apart, together = (
+        wikipedia_trees.out_of_fold(*copies, rows, groups, 50)[rows]
+        for groups in (None, torch.arange(400) // 2)
+    )
+    assert (
+        np.corrcoef(apart, copies[1][rows])[0, 1]
+        > 0.5
+        > np.corrcoef(together, copies[1][rows])[0, 1] + 0.3
+    )
+
+
+def test_the_stacked_network_begins_with_what_the_trees_say(graph: pages.WikipediaGraph) -> None:
+    task = wikipedia.task_of(Inputs(graph, 5), "strict", BRIEF, 0)
+    model = wikipedia.build("stacked", task.inputs, BRIEF).eval()
+    torch.nn.init.zeros_(model.w.bias)
+    (x,) = wikipedia.inputs_of("stacked", task, BRIEF)(model)
+    torch.testing.assert_close(model(x), task.boosted.mean(1))
 
 
 def test_measures_by_hand(graph: pages.WikipediaGraph) -> None:

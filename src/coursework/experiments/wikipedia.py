@@ -29,6 +29,7 @@ from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.experiments.wikipedia_candidates import Inputs, words_of
 from coursework.experiments.wikipedia_splits import SPLITS, SplitKind, Task, measures
+from coursework.experiments.wikipedia_trees import boosted
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.models.graph_conv import ColumnRegressor, GraphRegressor, degrees
@@ -37,11 +38,12 @@ from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
 from coursework.training.parallel import limited_threads
 
-NetworkName = Literal["mlp", "gcn", "gat", "gnn", "sign", "attention"]
+NetworkName = Literal["mlp", "gcn", "gat", "gnn", "sign", "attention", "stacked"]
 
 TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 MODELS: dict[str, str] = TEXTS["models"]  # name in the metrics -> words for a table
-ENSEMBLES = {"attention": "ensemble", "sign": "sign_ensemble"}
+ENSEMBLES = {"attention": "ensemble", "sign": "sign_ensemble", "stacked": "stacked_ensemble"}
+CARRIED = ("sign", "stacked")  # networks whose input was carried along the links beforehand
 Aggregations = tuple[Literal["mean", "sum"], ...]
 
 
@@ -55,7 +57,7 @@ class Config:
     )  # fmt: skip
     graph: pages.Name = "chameleon"  # which page network
     splits: Annotated[tuple[SplitKind, ...], Field(min_length=1)] = SPLITS
-    networks: tuple[NetworkName, ...] = get_args(NetworkName)  # none: the other models alone
+    networks: tuple[NetworkName, ...] = get_args(NetworkName)[:-1]  # none: the other models alone
     alike: Annotated[float, Field(gt=0, le=1)] = 0.8  # Jaccard index of nearly equal links
     train_share: Annotated[float, Field(gt=0, le=1)] = 1.0  # used of the training part
     refit: bool = True  # fit on training and validation part together
@@ -72,7 +74,8 @@ class Config:
     aggregations: Annotated[Aggregations, Field(min_length=1)] = ("mean", "sum")
     loss: Literal["l1", "l2"] = "l1"  # l1 aims at the median, l2 at the mean
     steps_per_epoch: Count = 10  # gradient steps, each on the whole graph
-    # the propagation network: an MLP on what was carried along the links beforehand
+    # the propagation network: an MLP on what was carried along the links beforehand; the stacked network
+    # is the same with the predictions of boosted trees, which it corrects
     sign_plan: Plan = Plan(
         epochs=30, learning_rate=5e-3, weight_decay=1e-2, schedule="one-cycle", warmup=0.25,
         monitor=None, precision="32-true",
@@ -122,6 +125,9 @@ PRESETS = presets(
         "sign": "splits=random,strict; networks=sign; others=false",
         "sign-squirrel": "sign; splits=strict; _squirrel",
         "sign-crocodile": "sign; splits=strict; graph=crocodile; sign_plan.epochs=15",
+        "stacked": "sign; networks=stacked; sign_members=6",  # a minute per seed, six on crocodile
+        "stacked-squirrel": "sign-squirrel; networks=stacked; sign_members=6",
+        "stacked-crocodile": "sign-crocodile; networks=stacked; sign_members=6",
         # the models that are no networks on the strict split, and the copies of all splits: minutes
         "baselines": "splits=strict; networks=",
         "baselines-squirrel": "baselines; _squirrel",
@@ -199,19 +205,10 @@ def _ridge(task: Task, y: np.ndarray, error: Error) -> np.ndarray:
 
 def _boosting(task: Task, y: np.ndarray, error: Error, trees: int) -> np.ndarray:
     """Boosted trees for the absolute error, as many as are best on the validation part."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
     x, rows = task.inputs.dense.numpy().astype(np.float64), task.split.train
-
-    def fitted(iterations: int, rows: np.ndarray) -> Any:
-        model = HistGradientBoostingRegressor(
-            loss="absolute_error", max_iter=iterations, learning_rate=0.1, min_samples_leaf=5,
-            early_stopping=False, random_state=0,
-        )  # fmt: skip
-        return model.fit(x[rows], y[rows])
-
-    errors = [error(predicted) for predicted in fitted(trees, rows).staged_predict(x)]
-    return fitted(int(np.argmin(errors)) + 1, task.rows).predict(x)
+    errors = [error(predicted) for predicted in boosted(x, y, rows, trees).staged_predict(x)]
+    predicted: np.ndarray = boosted(x, y, task.rows, int(np.argmin(errors)) + 1).predict(x)
+    return predicted
 
 
 def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
@@ -252,9 +249,9 @@ def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
         return sparse_kernels(GCN(words, width, 1, p))
     if name == "gat":
         return GAT(words, width, 1, p, alpha=0.2, n_heads=4)
-    if name == "sign":  # the links are in its input
-        size = inputs.propagated.shape[1] + 6 * config.neighbour_labels
-        return ColumnRegressor(size, width, dropout=0.5, input_dropout=0.4)
+    if name in CARRIED:  # the links are in their input
+        size, trees = inputs.propagated.shape[1] + 6 * config.neighbour_labels, 2 * (name != "sign")
+        return ColumnRegressor(size + trees, width, dropout=0.5, input_dropout=0.4, guesses=trees)
     linked, described = (name == "gnn" and use for use in (config.links, config.statistics))
     return GraphRegressor(
         words + graph.num_nodes if linked else words, width, config.layers, dropout=p,
@@ -284,8 +281,9 @@ def inputs_of(name: NetworkName, task: Task, config: Config) -> Given:
         edges = graph.edge_index, graph.num_nodes
         if name == "attention":
             given = [inputs.dense, inputs.candidates, task.groups]
-        elif name == "sign":
+        elif name in CARRIED:
             columns = [inputs.propagated, *[task.neighbour_labels] * config.neighbour_labels]
+            columns += [task.boosted] * (name == "stacked")
             given = [torch.cat(columns, dim=1)]
         elif name == "gnn":
             x = words_and_links(graph) if config.links else graph.x
@@ -319,16 +317,17 @@ def predict(name: NetworkName, model: nn.Module, given: Given, task: Task) -> np
         output = model(*given(model)).flatten()
     mean, spread = task.target_scale
     predicted: np.ndarray = output.cpu().numpy().astype(np.float64) * spread + mean
-    return task.inputs.alike_pages @ predicted if name == "sign" else predicted
+    return task.inputs.alike_pages @ predicted if name in CARRIED else predicted
 
 
 def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fitted:
     """Train one network; nothing is chosen on the way, the last epoch counts.
 
-    Residual attention and the propagation network take steps on some pages, the others on the whole graph.
+    Residual attention and the networks on carried columns take steps on some pages, the others on the
+    whole graph.
     """
     config, attends, known = job.config, name == "attention", task.known
-    batched = attends or name == "sign"
+    batched = attends or name in CARRIED
     rows, y = torch.from_numpy(task.rows), task.graph.y.numpy()
     given = inputs_of(name, task, config)
     random = (f"{name}-{member}",) if batched else (name, "refit" if config.refit else "search")
@@ -349,13 +348,13 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
             predicted, guess = look(network, given, task.target, shown, batch)  # [B], [B]
             errors = (predicted - target).abs() + config.guess * (guess - target).abs()
             return errors.sum(), len(batch)
-        if name == "sign":
+        if name in CARRIED:
             output = network(given(network)[0][batch])  # [B]
         else:
             output = network(*given(network)).flatten()[batch]
         errors = (output - target).abs()
         errors = errors if config.loss == "l1" else errors**2
-        if name == "sign":
+        if name in CARRIED:
             errors = errors * task.weights.to(batch.device)[batch]
         return errors.sum(), len(batch)
 
@@ -367,7 +366,8 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
         p = predict(name, network, given, task)
         return {f"{k}_mae_ln": float(np.abs(p[r] - y[r]).mean()) for k, r in parts.items()}
 
-    plan = {"attention": config.attention_plan, "sign": config.sign_plan}.get(name, config.plan)
+    carried = dict.fromkeys(CARRIED, config.sign_plan)
+    plan = {"attention": config.attention_plan, **carried}.get(name, config.plan)
     folder = random[0] if batched else name
     job.say(f"{task.kind} split, {folder}:")
     fit = engine.fit(
@@ -384,13 +384,16 @@ def fit_all(job: Job, task: Task) -> dict[str, Fitted]:
     config = job.config
     plain = baselines(task, config.trees) if config.others else {}
     fitted = {name: Fitted(p) for name, p in plain.items()}
-    sizes = {"attention": config.members, "sign": config.sign_members}
+    sizes = {"attention": config.members, **dict.fromkeys(CARRIED, config.sign_members)}
     for name in config.networks:
         members = [fit_network(job, task, name, member) for member in range(sizes.get(name, 1))]
         fitted[name] = members[0]
         if name in sizes:
             together = np.mean([member.predicted for member in members], axis=0)
             fitted[ENSEMBLES[name]] = Fitted(together)
+        if name == "stacked":  # what it begins with
+            mean, spread = task.target_scale
+            fitted["trees"] = Fitted(task.boosted.double().mean(1).numpy() * spread + mean)
     return fitted
 
 

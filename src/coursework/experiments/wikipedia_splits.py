@@ -15,6 +15,7 @@ from coursework.data import wikipedia as pages
 from coursework.data.splits import Split, group_split
 from coursework.data.wikipedia import WikipediaGraph
 from coursework.experiments.wikipedia_candidates import Inputs, neighbour_labels
+from coursework.experiments.wikipedia_trees import out_of_fold
 
 SplitKind = Literal["random", "grouped", "strict"]
 # what the assignment asks for; pages with equal links together; also with nearly equal links or equal traffic
@@ -97,6 +98,20 @@ class Task:
     def neighbour_labels(self) -> Tensor:
         """What the neighbours' known targets say, `[N, 6]`."""
         return neighbour_labels(self.graph, self.target, self.known, self.groups)
+
+    @cached_property
+    def boosted(self) -> Tensor:
+        """Standardised out-of-fold predictions of two kinds of boosted trees, float32 `[N, 2]`.
+
+        One reads the page and its neighbours, the other also what was carried along the links.
+        """
+        y, groups = self.target.double().numpy(), self.groups
+        carried = torch.cat([self.inputs.propagated, self.neighbour_labels], dim=1)
+        columns = [
+            out_of_fold(x.double().numpy(), y, self.rows, groups)
+            for x in (self.inputs.dense, carried)
+        ]
+        return torch.from_numpy(np.stack(columns, axis=1)).float()
 
     @cached_property
     def statistics(self) -> Tensor:

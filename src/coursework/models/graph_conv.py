@@ -233,13 +233,19 @@ class ColumnRegressor(nn.Module):
     r"""One real number for each node from columns that were carried along the links beforehand.
 
     With :math:`h = \mathrm{ReLU}(W_1 x)` it is :math:`w^\top (h + \mathrm{ReLU}(W_2 h))`, with dropout on x
-    and after each ReLU. All of the graph is in the columns: a step costs no sum over links.
+    and after each ReLU. All of the graph is in the columns: a step costs no sum over links. If the last
+    ``guesses`` columns are predictions, their mean is added: the network learns to correct it, from 0.
     """
 
-    def __init__(self, columns: int, hidden: int, dropout: float, input_dropout: float) -> None:
+    def __init__(
+        self, columns: int, hidden: int, dropout: float, input_dropout: float, guesses: int = 0
+    ) -> None:
         super().__init__()
+        self.guesses = guesses
         self.W_1, self.W_2 = nn.Linear(columns, hidden), nn.Linear(hidden, hidden)
         self.w = nn.Linear(hidden, 1)
+        if guesses:
+            nn.init.zeros_(self.w.weight)
         self.input_dropout, self.dropout = Dropout(input_dropout), Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -247,4 +253,5 @@ class ColumnRegressor(nn.Module):
         expect("x", x, "B columns", columns=self.W_1.in_features)
         h = self.dropout(torch.relu(self.W_1(self.input_dropout(x))))  # [B, H]
         h = h + self.dropout(torch.relu(self.W_2(h)))  # [B, H]
-        return self.w(h).squeeze(1)  # [B]
+        correction: Tensor = self.w(h).squeeze(1)  # [B]
+        return correction + x[:, -self.guesses :].mean(1) if self.guesses else correction
