@@ -211,11 +211,10 @@ def test_cache_gives_the_result_of_the_whole_sequence(fused: bool) -> None:
 def test_rows_of_a_cache_are_dropped_and_copied() -> None:
     cache, rows = KeyValueCache(growing=False), torch.tensor([1, 1, 0])
     cache.select(rows)  # nothing is in it yet
-    assert cache.stored() is None
     K, V = normal(2, 1, 3, 4), normal(2, 1, 3, 5, seed=1)
-    cache.update(K, V)
+    cache.update((K, V))
     cache.select(rows)
-    assert_same(cache.stored(), (K[rows], V[rows]), 0.0)
+    assert_same(cache.update(()), (K[rows], V[rows]), 0.0)
 
 
 HEADS, X = MultiHeadAttention(8, 2).eval(), normal(1, 5, 8, dtype=torch.float32)

@@ -221,7 +221,7 @@ def test_words_one_by_one_are_the_whole_sentence(
 ) -> None:
     model, src = small(fused=fused), words(11, *lengths)
     state = model.start(src, cached)
-    assert (state.caches is None) == (not cached)
+    assert bool(state.caches) == cached
     assert (state.padding is None) == (lengths == (4, 4))
     parity.check_steps(model, state, src)
 

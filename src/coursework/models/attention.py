@@ -5,14 +5,13 @@ Paper: Vaswani et al., *Attention Is All You Need*, 2017, https://arxiv.org/abs/
 Letters: `B` batch, `N` queries, `M` keys, `d_k` width of a query and key, `d_v` width of a value,
 `d_model` width of the model, `h` heads. `...` are any leading axes (batch, heads), broadcast.
 
-Masks: a boolean `mask` is **True = may attend** (as in `F.scaled_dot_product_attention`), a float
-one is added to the scores; both broadcast to `[..., N, M]`. `key_padding_mask` `[B, M]` is
-**True = padding, ignored** (as in `nn.Transformer`). A query that may attend to nothing gets
-weights and output zero: the empty sum, which, unlike NaN, cannot spread.
+Masks: a boolean `mask` is **True = may attend**, a float one is added to the scores; both broadcast to
+`[..., N, M]`. `key_padding_mask` `[B, M]` is **True = padding, ignored** (as in `nn.Transformer`). A query
+that may attend to nothing gets weights and output zero: the empty sum, which, unlike NaN, cannot spread.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -53,20 +52,21 @@ def checked_mask(mask: Tensor | None, scores: tuple[int, ...], dtype: torch.dtyp
     return mask if mask.dtype == torch.bool else mask.to(dtype)
 
 
-def _forbid(mask: Tensor, allowed: Tensor) -> Tensor:
+def _forbid(mask: Tensor | None, allowed: Tensor) -> Tensor:
     """A mask that forbids what is not allowed as well."""
+    if mask is None:
+        return allowed
     return mask & allowed if mask.dtype == torch.bool else mask.masked_fill(~allowed, -torch.inf)
 
 
 def _apply_mask(scores: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """Write the masks into the scores `[..., N, M]`."""
     mask = checked_mask(mask, scores.shape, scores.dtype)
-    if mask is not None:
-        boolean = mask.dtype == torch.bool
-        scores = scores.masked_fill(~mask, -torch.inf) if boolean else scores + mask
     if causal:
-        scores = _forbid(scores, causal_mask(scores.shape[-2], scores.shape[-1], scores.device))
-    return scores
+        mask = _forbid(mask, causal_mask(scores.shape[-2], scores.shape[-1], scores.device))
+    if mask is None:
+        return scores
+    return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
 
 
 def attention_weights(
@@ -126,17 +126,11 @@ def linear_attention(
 ) -> Tensor:
     r"""Attention in linear time, with a kernel :math:`\phi(q)^\top\phi(k) > 0` for the exponential.
 
-    .. math::
-
-        y_i^\top
-        = \frac{\sum_j \phi(q_i)^\top \phi(k_j)\, v_j^\top}{\sum_j \phi(q_i)^\top \phi(k_j)}
-        = \frac{\phi(q_i)^\top S}{\phi(q_i)^\top z}, \qquad
-        S = \sum_j \phi(k_j) v_j^\top \in \mathbb{R}^{m \times d_v}, \quad
-        z = \sum_j \phi(k_j) \in \mathbb{R}^m
+    .. math:: y_i^\top = \frac{\phi(q_i)^\top S}{\phi(q_i)^\top z}, \qquad
+              S = \sum_j \phi(k_j) v_j^\top, \quad z = \sum_j \phi(k_j)
 
     (Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, equations 4 to 6.) `S` and `z` do not
-    depend on i: :math:`O((N + M)\, m\, d_v)` time. Q `[..., N, d_k]`, K `[..., M, d_k]`, V `[..., M, d_v]`
-    -> `[..., N, d_v]`.
+    depend on i: :math:`O((N + M)\, m\, d_v)` time. Shapes are those of :func:`attention`.
     """
     sizes = expect("K", K, "... M d_k", d_k=expect("Q", Q, "... N d_k")["d_k"])
     expect("V", V, "... M d_v", M=sizes["M"])
@@ -154,36 +148,32 @@ class KeyValueCache:
 
     def __init__(self, growing: bool) -> None:
         self.growing = growing
-        self.held: tuple[Tensor, ...] | None = None
+        self.held: tuple[Tensor, ...] = ()
 
-    def stored(self) -> tuple[Tensor, ...] | None:
-        """Keys and values that can be used as they are, if there are any."""
-        return None if self.growing else self.held
-
-    def update(self, K: Tensor, V: Tensor) -> tuple[Tensor, ...]:
-        """Append keys and values, and return all so far."""
-        pairs = ((K,), (V,)) if self.held is None else zip(self.held, (K, V), strict=True)
-        self.held = tuple(torch.cat(pair, dim=-2) for pair in pairs)
+    def update(self, new: Iterable[Tensor]) -> tuple[Tensor, ...]:
+        """All keys and values; new ones are made (`new` may be lazy) only where they are needed."""
+        if self.growing or not self.held:
+            pairs = zip(self.held, new, strict=True) if self.held else zip(new, strict=True)
+            self.held = tuple(torch.cat(pair, dim=-2) for pair in pairs)
         return self.held
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order."""
-        self.held = None if self.held is None else tuple(x[rows] for x in self.held)
+        self.held = tuple(x[rows] for x in self.held)
 
 
 class MultiHeadAttention(TorchWeights):
     r"""Several attentions side by side, each in its own learned subspace.
 
-    .. math::
-
-        \mathrm{MultiHead}(Q, K, V)
-        &= \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O \\
-        \mathrm{head}_i &= \mathrm{Attention}(Q W^Q_i, K W^K_i, V W^V_i)
+    .. math:: \mathrm{MultiHead}(Q, K, V) = \mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O,
+              \quad \mathrm{head}_i = \mathrm{Attention}(Q W^Q_i, K W^K_i, V W^V_i)
 
     (Section 3.2.2), with :math:`d_k = d_v = d_{model} / h`. The :math:`W_i` of all heads are the row blocks
     of one linear layer. Dropout acts on the weights. With `fused`, softmax and weighted sum are left to
     PyTorch's kernel, which keeps no weights.
     """
+
+    options = ("n_heads",)
 
     def __init__(
         self, d_model: int, n_heads: int, dropout: float = 0, bias: bool = True, fused: bool = False
@@ -229,11 +219,8 @@ class MultiHeadAttention(TorchWeights):
         # The fused kernel reads as many values as there are keys, whether they are there or not.
         expect("value", value, "B M d_model", B=sizes["B"], M=sizes["M"], d_model=self.d_model)
         Q = self._split(self.W_Q(query))  # [B, h, N, d_k]
-        held = None if cache is None else cache.stored()
-        if held is None:
-            held = (self._split(self.W_K(key)), self._split(self.W_V(value)))
-            held = held if cache is None else cache.update(*held)
-        K, V = held  # 2 x [B, h, M, d_k]
+        new = (self._split(linear(x)) for linear, x in ((self.W_K, key), (self.W_V, value)))
+        K, V = new if cache is None else cache.update(new)  # 2 x [B, h, M, d_k]
         mask = _with_padding(mask, key_padding_mask, Q, K)  # [..., N, M]
         # solution:begin attend in each head, dropout on the weights, join the heads, W_O | dropout(x, p)
         p = self.dropout if self.training else 0.0
@@ -246,18 +233,13 @@ class MultiHeadAttention(TorchWeights):
         return self.W_O(heads.transpose(1, 2).flatten(2)), weights  # [B, N, d_model]
         # solution:end
 
-    def options(self) -> dict[str, Any]:
-        """The arguments of `nn.MultiheadAttention`, in our names."""
-        sizes = {"d_model": self.d_model, "n_heads": self.n_heads, "dropout": self.dropout}
-        return sizes | {"bias": self.W_O.bias is not None}
-
 
 def _kernel(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, p: float, causal: bool) -> Tensor:
     """Softmax and weighted sum by PyTorch's fused kernel: `[B, h, N, d_k]`."""
-    if mask is not None and causal:  # the kernel takes one of the two
-        mask = _forbid(mask, causal_mask(Q.shape[-2], K.shape[-2], mask.device))
-        causal = False
-    return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, dropout_p=p, is_causal=causal)
+    alone = causal and mask is None  # the kernel takes one of the two
+    if causal and not alone:
+        mask = _forbid(mask, causal_mask(Q.shape[-2], K.shape[-2], Q.device))
+    return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, dropout_p=p, is_causal=alone)
 
 
 def _with_padding(
@@ -270,5 +252,4 @@ def _with_padding(
     expect("key_padding_mask", key_padding_mask, "B M", B=K.shape[0], M=K.shape[-2])
     kind = key_padding_mask.dtype
     require(kind == torch.bool, f"key_padding_mask must be boolean (True = padding), not {kind}.")
-    allowed = ~key_padding_mask[:, None, None, :]  # [B, 1, 1, M]
-    return allowed if mask is None else _forbid(mask, allowed)
+    return _forbid(mask, ~key_padding_mask[:, None, None, :])  # [B, 1, 1, M], or more

@@ -45,11 +45,9 @@ def options_of(module: nn.Module) -> dict[str, Any]:
         sizes = {"d_model": module.embed_dim, "n_heads": module.num_heads}
         return sizes | {"dropout": module.dropout, "bias": module.in_proj_bias is not None}
     layer: Any = module
-    activation = layer.activation
-    relu = activation is F.relu or isinstance(activation, nn.ReLU)
-    exact = isinstance(activation, nn.GELU) and activation.approximate == "none"
-    known = relu or exact or activation is F.gelu
-    require(known, f"Only relu and the exact gelu can be copied, not {activation}.")
+    x, names = torch.linspace(-3, 3, 12), ("relu", "gelu")
+    same = [name for name in names if torch.equal(layer.activation(x), getattr(F, name)(x))]
+    require(bool(same), f"Only relu and the exact gelu can be copied, not {layer.activation}.")
     parts = list(layer.modules())
     dropouts = {part.p for part in parts if isinstance(part, nn.Dropout)}
     dropouts |= {part.dropout for part in parts if isinstance(part, nn.MultiheadAttention)}
@@ -61,8 +59,7 @@ def options_of(module: nn.Module) -> dict[str, Any]:
     )
     heads = [options_of(part) for part in parts if isinstance(part, nn.MultiheadAttention)]
     sizes = {"d_ff": layer.linear1.out_features, "layer_norm_eps": constants.pop()}
-    kinds = {"activation": "relu" if relu else "gelu", "norm_first": layer.norm_first}
-    return heads[0] | sizes | kinds
+    return heads[0] | sizes | {"activation": same[0], "norm_first": layer.norm_first}
 
 
 Theirs = TypeVar("Theirs", bound=nn.Module)
@@ -72,9 +69,9 @@ _LAYERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDeco
 class TorchWeights(nn.Module):
     """A module that mirrors one of PyTorch's, so that weights can move both ways."""
 
-    def options(self) -> dict[str, Any]:
-        """The arguments of a layer as in :func:`options_of`; none of a stack."""
-        return {}
+    options: tuple[
+        str, ...
+    ] = ()  # what the shapes of its weights do not say: attributes of a layer
 
     @classmethod
     def from_torch(cls, module: nn.Module, **options: Any) -> Self:
@@ -110,17 +107,18 @@ class TorchWeights(nn.Module):
             f"Weights can be copied only between modules of the same depth and shape, with the "
             f"same biases and normalisations, but {apart[0] if apart else ''} differs.",
         )
-        ours = [part for part in self.modules() if isinstance(part, TorchWeights)]
-        options = [part.options() for part in ours if part.options()]
+        ours = [m for m in self.modules() if isinstance(m, TorchWeights) and m.options]
         others = [options_of(part) for part in module.modules() if isinstance(part, _LAYERS)]
         eps, their_eps = (
             [part.eps for part in root.modules() if isinstance(part, nn.LayerNorm)]
             for root in (self, module)
         )
-        for own, other in [*zip(options, others, strict=True), ({"eps": eps}, {"eps": their_eps})]:
-            for key in own:
-                require(
-                    key == "dropout" or own[key] == other[key],
-                    f"Weights can be copied only between modules with the same options, but "
-                    f"{key} is {own[key]} here and {other[key]} there.",
-                )
+        pairs = [("eps", eps, their_eps)]
+        for own, other in zip(ours, others, strict=True):
+            pairs += [(key, getattr(own, key), other[key]) for key in own.options]
+        for key, here, there in pairs:
+            require(
+                here == there,
+                f"Weights can be copied only between modules with the same options, but "
+                f"{key} is {here} here and {there} there.",
+            )

@@ -4,14 +4,13 @@ Paper: Vaswani et al., *Attention Is All You Need*, 2017, https://arxiv.org/abs/
 
 Letters: `B` batch, `S` source length, `T` target length, `d_model` width of the model, `d_ff` width
 of the feed-forward network, `h` heads, `V` vocabulary. Masks follow :mod:`.attention`: in `mask`
-True = may attend, in `..._padding_mask` True = padding. `fused` leaves softmax and weighted sum to
-PyTorch's kernel; without it they are those of :func:`.attention.attention`.
+True = may attend, in `..._padding_mask` True = padding.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any, Literal
 
 import torch
@@ -31,10 +30,8 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F
 class PositionalEncoding(nn.Module):
     r"""Add sinusoids of the position to the embeddings.
 
-    .. math::
-
-        PE_{(pos, 2i)} = \sin(pos / 10000^{2i/d_{model}}), \qquad
-        PE_{(pos, 2i+1)} = \cos(pos / 10000^{2i/d_{model}})
+    .. math:: PE_{(pos, 2i)} = \sin(pos / 10000^{2i/d_{model}}), \quad
+              PE_{(pos, 2i+1)} = \cos(pos / 10000^{2i/d_{model}})
 
     (Section 3.5.) Without it the model could not tell the order of the words: attention commutes
     with permutations. Dropout acts on the sum (section 5.4).
@@ -99,16 +96,15 @@ class FeedForward(nn.Module):
 class EncoderLayer(TorchWeights):
     r"""Self-attention and a feed-forward network, each with a residual connection and LayerNorm.
 
-    .. math::
-
-        \text{post-norm:}\quad & x \leftarrow \mathrm{LN}(x + \mathrm{Sublayer}(x)) \\
-        \text{pre-norm:}\quad & x \leftarrow x + \mathrm{Sublayer}(\mathrm{LN}(x))
+    .. math:: x \leftarrow \mathrm{LN}(x + \mathrm{Sublayer}(x)) \;\text{(post-norm)}, \qquad
+              x \leftarrow x + \mathrm{Sublayer}(\mathrm{LN}(x)) \;\text{(pre-norm)}
 
     Post-norm is the paper's (section 3.1); pre-norm trains without warm-up (Xiong et al. 2020,
-    https://arxiv.org/abs/2002.04745). Dropout acts on the attention weights, on the hidden units and on the
-    output of each sub-layer. `mask` broadcasts to `[B, h, S, S]`; `key_padding_mask` is `[B, S]`.
+    https://arxiv.org/abs/2002.04745). Dropout acts on attention weights, hidden units and the output of each
+    sub-layer. `mask` broadcasts to `[B, h, S, S]`; `key_padding_mask` is `[B, S]`.
     """
 
+    options = ("activation", "norm_first")
     reads_memory = False  # a decoder layer does: one attention and one normalisation more
 
     def __init__(
@@ -133,7 +129,7 @@ class EncoderLayer(TorchWeights):
         if self.reads_memory:
             self.norm3 = norm()
         self.dropout = Dropout(dropout)
-        self.norm_first = norm_first
+        self.activation, self.norm_first = activation, norm_first
 
     def forward(
         self,
@@ -164,13 +160,9 @@ class EncoderLayer(TorchWeights):
         return norm(x + self.dropout(sublayer(x)))
         # solution:end
 
-    def options(self) -> dict[str, Any]:
-        """The arguments of PyTorch's layer, in our names."""
-        kinds = {"activation": self.feed_forward.activation, "norm_first": self.norm_first}
-        return self.self_attention.options() | kinds
 
-
-Cache = tuple[KeyValueCache, KeyValueCache]  # of the target, of the memory: what one layer keeps
+# of the target, of the memory: what one layer keeps
+Cache = tuple[KeyValueCache | None, KeyValueCache | None]
 
 
 class DecoderLayer(EncoderLayer):
@@ -191,15 +183,14 @@ class DecoderLayer(EncoderLayer):
         key_padding_mask: Tensor | None = None,
         memory_key_padding_mask: Tensor | None = None,
         causal: bool = True,
-        cache: Cache | None = None,
+        cache: Cache = (None, None),
     ) -> Tensor:
         """Transform the target given the memory: `[B, T, d_model]`, `[B, S, d_model]` -> as `x`.
 
         With a `cache`, `x` is the newest position alone, which sees all earlier ones without `causal`.
         """
-        own, other = cache or (None, None)
-        self_attention = partial(self.self_attention, cache=own)
-        cross_attention = partial(self.cross_attention, cache=other)
+        self_attention = partial(self.self_attention, cache=cache[0])
+        cross_attention = partial(self.cross_attention, cache=cache[1])
 
         # solution:begin three sub-layers in self._residual | self_attention, cross_attention, all masks
         def attend(y: Tensor) -> Tensor:
@@ -221,7 +212,7 @@ class DecoderLayer(EncoderLayer):
 
 
 class Encoder(TorchWeights):
-    """A stack of :class:`EncoderLayer`, arguments as there, with a last LayerNorm as in `nn.Transformer`."""
+    """A stack of layers, arguments as there, with a last LayerNorm as in `nn.Transformer`."""
 
     layer: type[EncoderLayer] = EncoderLayer
 
@@ -231,25 +222,20 @@ class Encoder(TorchWeights):
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(d_model)
 
-    def forward(self, x: Tensor, **masks: Any) -> Tensor:
-        """Run all layers: `[B, S, d_model]` -> the same."""
-        for layer in self.layers:
-            x = layer(x, **masks)
+    def forward(
+        self, x: Tensor, *memory: Tensor, caches: Sequence[Cache] = (), **masks: Any
+    ) -> Tensor:
+        """Run all layers, those of a decoder with a memory: `[B, T, d_model]` -> the same."""
+        for layer, cache in zip_longest(self.layers, caches):
+            kept = {"cache": cache} if cache else {}
+            x = layer(x, *memory, **kept, **masks)
         return self.norm(x)
 
 
 class Decoder(Encoder):
-    """A stack of :class:`DecoderLayer`, with a last LayerNorm as in `nn.Transformer`."""
+    """A stack of :class:`DecoderLayer`."""
 
     layer = DecoderLayer
-
-    def forward(  # type: ignore[override]
-        self, x: Tensor, memory: Tensor, *, caches: list[Cache] | None = None, **masks: Any
-    ) -> Tensor:
-        """Run all layers: `[B, T, d_model]`, `[B, S, d_model]` -> `[B, T, d_model]`."""
-        for index, layer in enumerate(self.layers):
-            x = layer(x, memory, cache=None if caches is None else caches[index], **masks)
-        return self.norm(x)
 
 
 class Transformer(TorchWeights):
@@ -328,12 +314,12 @@ class Transformer(TorchWeights):
         tgt: Tensor,
         memory: Tensor,
         memory_padding: Tensor | None,
-        caches: list[Cache] | None = None,
+        caches: Sequence[Cache] = (),
         offset: int = 0,
     ) -> Tensor:
         """Decoder states of the target words: `[B, T]` -> `[B, T, d_model]`."""
         # Padding of the target stands at its end: the causal mask hides it from the words.
-        decoder = partial(self.decoder, causal=caches is None, caches=caches)
+        decoder = partial(self.decoder, causal=not caches, caches=caches)
         # solution:begin embed the words, add the positions from offset on, run the decoder | decoder
         y = self.position(self.tgt_embedding(tgt) * math.sqrt(self.d_model), offset)  # [B, T, d]
         return decoder(y, memory, memory_key_padding_mask=memory_padding)  # [B, T, d]
@@ -362,23 +348,19 @@ class TransformerDecoding:
     def __init__(self, model: Transformer, src: Tensor, cached: bool = True) -> None:
         self.model = model
         self.memory, self.padding = model.encode(src)  # [R, S, d], [R, S] or None
-        layers = model.decoder.layers
-        pairs: list[Cache] = [(KeyValueCache(True), KeyValueCache(False)) for _ in layers]
-        self.caches = pairs if cached else None
+        layers = model.decoder.layers if cached else ()
+        self.caches = [(KeyValueCache(growing=True), KeyValueCache(growing=False)) for _ in layers]
         self.words = src.new_empty(len(src), 0)  # [R, t], read so far
 
     def step(self, words: Tensor) -> Tensor:
-        offset = self.words.shape[1]
         self.words = torch.cat([self.words, words.unsqueeze(1)], dim=1)  # [R, t + 1]
-        if self.caches is None:
-            hidden = self.model._decode(self.words, self.memory, self.padding)  # [R, t + 1, d]
-        else:
-            newest = self.words[:, -1:]  # [R, 1]
-            hidden = self.model._decode(newest, self.memory, self.padding, self.caches, offset)
+        read = self.words[:, -1:] if self.caches else self.words
+        offset = self.words.shape[1] - read.shape[1]
+        hidden = self.model._decode(read, self.memory, self.padding, self.caches, offset)
         return self.model.logits(hidden[:, -1])  # [R, V]
 
     def select(self, rows: Tensor) -> None:
         self.words, self.memory = self.words[rows], self.memory[rows]
         self.padding = None if self.padding is None else self.padding[rows]
-        for cache in chain(*(self.caches or ())):
+        for cache in chain(*self.caches):
             cache.select(rows)
