@@ -29,7 +29,7 @@ def test_attention_is_the_formula() -> None:
         assert_same(weights[b][mask[b]], alpha)
         assert_same(context[b], alpha @ keys[b][mask[b]])
     assert weights[1].tolist() == [1.0, 0.0, 0.0]
-    same, _ = attention(query, keys, mask, attention.project(keys))
+    same, _ = attention(query, keys, mask, attention.U_a(keys))
     assert_same(same, context)
 
 

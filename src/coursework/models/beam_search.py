@@ -15,6 +15,7 @@ side by side, `S` source length, `L` length of the output, `V` vocabulary.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -54,11 +55,11 @@ class Ensemble:
         return EnsembleDecoding([model.start(src) for model in self.models])
 
 
+@dataclass
 class EnsembleDecoding:
     """Translations under way in several models; see :class:`Decoding`."""
 
-    def __init__(self, parts: list[Decoding]) -> None:
-        self.parts = parts
+    parts: list[Decoding]
 
     def step(self, words: Tensor) -> Tensor:
         """Log of the mean probabilities `[R, V]`; else as :meth:`Decoding.step`."""

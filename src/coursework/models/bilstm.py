@@ -55,8 +55,8 @@ class BiLSTMClassifier(nn.Module):
     def pool(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """The representation `z` of embedded sentences: `[B, T, E]`, `[B]` -> `[B, 6H]`."""
         sizes = expect("embedded sentences", embedded, "B T E", E=self.embedding.dim)
-        steps = sizes["T"]
         expect("lengths", lengths, "B", B=sizes["B"])
+        steps = sizes["T"]
         within = bool(((lengths >= 0) & (lengths <= steps)).all())
         require(within, f"lengths must be from 0 to {steps}, but are {lengths.tolist()}.")
         # A sentence without a single word is read as one padding word: a zero vector.
@@ -67,9 +67,8 @@ class BiLSTMClassifier(nn.Module):
         else:
             packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
             packed_states, (h_n, _) = self.lstm(packed)  # [2L, B, H]
-            states, _ = pad_packed_sequence(  # [B, T, 2H], zeros behind the end
-                packed_states, batch_first=True, total_length=steps
-            )
+            # [B, T, 2H], zeros behind the end
+            states, _ = pad_packed_sequence(packed_states, batch_first=True, total_length=steps)
             lengths = lengths.to(embedded.device)
             padded = torch.arange(steps, device=embedded.device) >= lengths.unsqueeze(1)  # [B, T]
             highest = states.masked_fill(padded.unsqueeze(2), -torch.inf).amax(dim=1)  # [B, 2H]

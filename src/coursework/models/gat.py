@@ -14,26 +14,20 @@ from coursework.models.dropout import dropout
 from coursework.models.sparse import FeatureLinear, feature_dropout
 
 
-def check_heads(out_features: int, n_heads: int, is_concat: bool) -> None:
-    """Refuse a width that cannot be cut into the heads that are to be concatenated."""
+def width_of_heads(out_features: int, n_heads: int, is_concat: bool) -> int:
+    """Output features of each head, where the heads are concatenated or averaged."""
     fits = n_heads > 0 and not (is_concat and out_features % n_heads)
-    require(
-        fits, f"out_features must be a multiple of n_heads: {out_features} is not of {n_heads}."
-    )
+    sizes = f"{out_features} is not of {n_heads}"
+    require(fits, f"out_features must be a multiple of n_heads: {sizes}.")
+    return out_features // n_heads if is_concat else out_features
 
 
 class DenseGraphAttentionLayer(nn.Module):
     r"""Graph attention as the assignment prescribes it, with all pairs of nodes in memory.
 
-    .. math::
-
-        e_{ij} = \mathrm{LeakyReLU}(a^\top [s_i \Vert s_j]), \qquad
-        \alpha_{ij} = \mathrm{softmax}_j(e_{ij}), \qquad
-        h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j, \qquad s_i = W h_i
-
-    One vector `a` serves all heads. :class:`GraphAttentionLayer` with `share_attention` has the same
-    outputs and gradients without the :math:`O(N^2 K F')` time and memory. `adj_mat` is not zero at (i, j)
-    where i attends to j, at least once in a row.
+    :class:`GraphAttentionLayer` with `share_attention` has the same equations, outputs and gradients without
+    the :math:`O(N^2 K F')` time and memory. `adj_mat` is not zero at (i, j) where i attends to j, at least
+    once in a row.
     """
 
     def __init__(
@@ -46,10 +40,8 @@ class DenseGraphAttentionLayer(nn.Module):
         alpha: float = 0.2,
     ) -> None:
         super().__init__()
-        check_heads(out_features, n_heads, is_concat)
-        self.n_hidden = out_features // n_heads if is_concat else out_features
-        self.n_heads = n_heads
-        self.is_concat = is_concat
+        self.n_hidden = width_of_heads(out_features, n_heads, is_concat)
+        self.n_heads, self.is_concat = n_heads, is_concat
         # solution:begin W, attention, activation, softmax (over which dim?), dropout_layer | nn.Softmax
         self.W = nn.Linear(in_features, n_heads * self.n_hidden, bias=False)
         self.attention = nn.Linear(2 * self.n_hidden, 1, bias=False)
@@ -79,8 +71,7 @@ class DenseGraphAttentionLayer(nn.Module):
 
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
     """The edges `[2, E]` of a graph, each once, from a matrix `[N, N]` or an edge index."""
-    if sparse.is_edge_index(adj):
-        sparse.check_edge_index(adj, num_nodes)
+    if sparse.is_edge_index(adj, num_nodes):
         return sparse.simple(adj)
     edge_index, weights = sparse.edges_and_weights(adj, num_nodes)
     real = not bool(torch.isnan(weights).any())
@@ -91,10 +82,8 @@ def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
 def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     r"""Softmax of the scores over the edges that end in the same node (equation 2).
 
-    .. math::
-
-        \alpha_{ij} = \frac{\exp(e_{ij} - m_i)}{\sum_{k \in \mathcal{N}(i)} \exp(e_{ik} - m_i)},
-        \qquad m_i = \max_{k \in \mathcal{N}(i)} e_{ik}
+    .. math:: \alpha_{ij} = \frac{\exp(e_{ij} - m_i)}{\sum_{k \in \mathcal{N}(i)} \exp(e_{ik} - m_i)},
+              \qquad m_i = \max_{k \in \mathcal{N}(i)} e_{ik}
 
     Subtracting the maximum only keeps the exponential from overflowing. Scores `[E, K]`, target `[E]` ->
     `[E, K]`.
@@ -113,27 +102,21 @@ def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
 class GraphAttentionLayer(nn.Module):
     r"""Every node averages its neighbours with weights that it computes from their features.
 
-    With :math:`s_i = W h_i`, for each of the `K` heads:
+    .. math:: e_{ij} = \mathrm{LeakyReLU}(a^\top [s_i \Vert s_j]), \quad
+              \alpha_{ij} = \mathrm{softmax}_j(e_{ij}), \quad
+              h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j, \quad s_i = W h_i
 
-    .. math::
+    for each of the `K` heads (equations 1 to 4; heads are concatenated, equation 5, or averaged, equation 6;
+    the activation is left to the network). :class:`DenseGraphAttentionLayer` makes :math:`[s_i \Vert s_j]`
+    for all pairs, on Cora 939 MB in float32. Here `a` is cut into the halves that meet :math:`s_i` and
+    :math:`s_j`, and the softmax runs over the edges that exist: time :math:`O(N F K F' + E K F')`, memory
+    :math:`O((N + E) K F')`. A node without edges gets zeros.
 
-        e_{ij} &= \mathrm{LeakyReLU}(a^\top [s_i \Vert s_j])
-                = \mathrm{LeakyReLU}(a_l^\top s_i + a_r^\top s_j) \\
-        \alpha_{ij} &= \mathrm{softmax}_j(e_{ij}), \qquad
-        h_i' = \sum_{j \in \mathcal{N}(i)} \alpha_{ij} s_j
-
-    (equations 1 to 4; heads are concatenated, equation 5, or averaged, equation 6; the activation is left
-    to the network.) :class:`DenseGraphAttentionLayer` makes :math:`[s_i \Vert s_j]` for all pairs, on Cora
-    939 MB in float32. Here `a` is cut into the halves that meet :math:`s_i` and :math:`s_j`, and the
-    softmax runs over the edges that exist: time :math:`O(N F K F' + E K F')`, memory :math:`O((N + E) K
-    F')`. A node without edges gets zeros.
-
-    `dropout` acts on the attention weights, `message_dropout` on the :math:`s_j` in the sum, which the
-    authors' code drops besides, as it has a `bias`. `share_attention` has one vector `a` for all heads, as
-    in the assignment's starter code. `alpha` is the negative slope of the leaky ReLU.
-
-    `h` is dense or sparse; `adj` is a dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or
-    an edge index `[2, E]` int64 of sources j and targets i. Self-loops are not added.
+    `dropout` acts on the attention weights, `message_dropout` on the :math:`s_j` in the sum, as in the
+    authors' code, which has a `bias` too. `share_attention` has one vector `a` for all heads, as in the
+    assignment's starter code. `alpha` is the negative slope of the leaky ReLU. `h` is dense or sparse; `adj`
+    is a dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or an edge index `[2, E]` int64
+    of sources j and targets i. Self-loops are not added.
     """
 
     def __init__(
@@ -149,9 +132,8 @@ class GraphAttentionLayer(nn.Module):
         message_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_heads(out_features, n_heads, is_concat)
         self.in_features, self.n_heads, self.is_concat = in_features, n_heads, is_concat
-        self.n_hidden = out_features // n_heads if is_concat else out_features
+        self.n_hidden = width_of_heads(out_features, n_heads, is_concat)
         self.dropout, self.message_dropout, self.alpha = dropout, message_dropout, alpha
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         # solution:begin self.W without bias; self.a_l, self.a_r with a row for each head (one if shared)
@@ -160,15 +142,8 @@ class GraphAttentionLayer(nn.Module):
         self.a_l = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_i, the target
         self.a_r = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_j, the source
         # solution:end
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Glorot-uniform weights and a bias of zeros, as in the authors' code."""
-        nn.init.xavier_uniform_(self.W.weight)
-        nn.init.xavier_uniform_(self.a_l)
-        nn.init.xavier_uniform_(self.a_r)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
+        for weight in (self.W.weight, self.a_l, self.a_r):
+            nn.init.xavier_uniform_(weight)  # as in the authors' code
 
     def transform(self, h: Tensor) -> Tensor:
         """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""
@@ -213,9 +188,8 @@ class GraphAttentionLayer(nn.Module):
 class GAT(nn.Module):
     """Two graph attention layers: concatenated heads, ELU, then one head for the classes.
 
-    Veličković et al. (2018), section 3.3, where `n_hidden` is the *concatenated* width of the first layer.
-    Dropout acts on the inputs of both layers and on the attention weights, and with `drop_messages` also on
-    what is summed. See :class:`GraphAttentionLayer` for the other options.
+    (Section 3.3.) `n_hidden` is the *concatenated* width of the first layer. Dropout acts on the inputs of
+    both layers and on the attention weights, and with `drop_messages` also on what is summed.
     """
 
     def __init__(

@@ -23,18 +23,15 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     .. math:: \hat A = \tilde D^{-1/2} (A + I) \tilde D^{-1/2}, \qquad
               \tilde D_{vv} = \sum_u (A + I)_{vu}
 
-    (Kipf & Welling 2017, equation 2 and section 2.2.) The weight of neighbour u for node v is
+    (Equation 2 and section 2.2.) The weight of neighbour u for node v is
     :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, of edges that end in a node, not learned.
-
-    The graph is `[2, E]` int64 (sources, targets), each undirected edge in both directions, where an edge
-    that is listed twice counts once; or `[N, N]`, dense or sparse, whose entries weigh the edges. A loop
-    that is there already is not doubled; in a matrix its weight becomes one. The output is `[N, N]`, sparse
-    CSR; rows are targets.
+    The graph is `[2, E]` int64 (sources, targets), where an edge that is listed twice counts once; or
+    `[N, N]`, dense or sparse, whose entries weigh the edges. A loop that is there already is not doubled; in
+    a matrix its weight becomes one. The output is `[N, N]`, sparse CSR; rows are targets.
     """
-    if not sparse.is_edge_index(graph):
+    if not sparse.is_edge_index(graph, num_nodes):
         return _normalise_matrix(graph, num_nodes)
     edge_index = graph
-    sparse.check_edge_index(edge_index, num_nodes)
     # solution:begin the entries of the propagation matrix | add_self_loops, torch.bincount, sparse_csr
     source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
     degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
@@ -69,7 +66,7 @@ class GraphConvolution(nn.Module):
 
     .. math:: H' = \hat A\,(H W + \mathbf{1} b^\top)
 
-    (Kipf & Welling 2017, equation 2, without the activation.) The bias is inside the propagation, as in the
+    (Equation 2, without the activation.) The bias is inside the propagation, as in the
     assignment; the authors' code adds it to the sums, which agrees only where the rows of :math:`\hat A`
     sum to one. Input and `adj`, used as it is, may be dense or sparse.
     """
@@ -96,9 +93,8 @@ class SparseGraphConvolution(GraphConvolution):
 
     def forward(self, input: Tensor, adj: Tensor) -> Tensor:
         check_sizes(self.in_features, input, adj)
-        return sparse.multiply(
-            adj, sparse.linear(input, self.linear.weight, self.linear.bias)
-        )  # [N, F']
+        h = sparse.linear(input, self.linear.weight, self.linear.bias)  # [N, F']
+        return sparse.multiply(adj, h)  # [N, F']
 
 
 def sparse_kernels(network: nn.Module) -> nn.Module:
@@ -114,7 +110,7 @@ class GCN(nn.Module):
 
     .. math:: Z = \hat A\, \mathrm{Dropout}(\mathrm{ReLU}(\hat A X W^{(0)}))\, W^{(1)}
 
-    (Kipf & Welling 2017, equation 9; the softmax is left to the loss, so these are logits.)
+    (Equation 9; the softmax is left to the loss, so these are logits.)
     """
 
     def __init__(
@@ -172,8 +168,7 @@ class DeepGCN(nn.Module):
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
-        logits: Tensor = self.last(self.dropout(self.hidden(x, adj)), adj)  # [N, n_classes]
-        return logits
+        return self.last(self.dropout(self.hidden(x, adj)), adj)
 
 
 def spread(h: Tensor) -> Tensor:

@@ -63,5 +63,4 @@ class GCNII(nn.Module):
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
         """Logits of the classes: `[N, nfeat]`, `[N, N]` -> `[N, n_classes]`."""
-        logits: Tensor = self.last(self.dropout(self.hidden(x, adj)))  # [N, n_classes]
-        return logits
+        return self.last(self.dropout(self.hidden(x, adj)))

@@ -1,7 +1,6 @@
 """Graph random neural network: Feng et al. 2020 (GRAND), https://arxiv.org/abs/2005.11079.
 
 Whole nodes are dropped at random, the rest is spread over the graph, and several such views must agree.
-
 Letters: `N` nodes, `F` input features, `H` hidden units, `C` classes, `S` views, `K` order.
 """
 

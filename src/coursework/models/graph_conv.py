@@ -2,8 +2,7 @@ r"""Graph convolution from edge lists, and a regression network built on it.
 
 Convention of the whole project (and of PyTorch Geometric): `edge_index` is `[2, E]` int64, **row 0
 holds the sources, row 1 the targets**; the neighbours :math:`\mathcal{N}(v)` of v are the sources of
-the edges that end in v. A matrix of the graph has the target as row:
-:math:`(A x)_v = \sum_{u \in \mathcal{N}(v)} x_u`. An edge that is listed twice counts twice.
+the edges that end in v. A matrix has the target as row. An edge that is listed twice counts twice.
 
 Letters: `N` nodes, `E` edges, `F` input features, `H` hidden units.
 """
@@ -123,21 +122,18 @@ class PlainGraphConvolution(nn.Module):
 class GraphRegressor(nn.Module):
     r"""One real number for each node, from its own features and those of its neighbourhood.
 
-    With :math:`d_v = |\mathcal{N}(v)|` and input :math:`x_v' = [x_v \Vert \ln(1 + d_v) \Vert e_v]` (own
-    features, log-degree, optional extra columns), layer :math:`l` computes
+    With :math:`d_v = |\mathcal{N}(v)|` and input :math:`[x_v \Vert \ln(1 + d_v) \Vert e_v]` (own features,
+    log-degree, optional extra columns), a layer computes
 
-    .. math::
+    .. math:: z_v = W_0 h_v + \Big(\frac{1}{d_v} W_1 + \frac{1}{\sqrt{d_v}} W_2\Big)
+              \sum_{u \in \mathcal{N}(v)} h_u + b, \qquad
+              h_v' = h_v + \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{LayerNorm}(z_v)))
 
-        z_v &= W_0 h_v + W_1 \frac{1}{d_v} \sum_{u \in \mathcal{N}(v)} h_u
-               + W_2 \frac{1}{\sqrt{d_v}} \sum_{u \in \mathcal{N}(v)} h_u + b \\
-        h_v' &= h_v + \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{LayerNorm}(z_v)))
-                \qquad\text{(no residual in the first layer)}
-
-    and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert h^{(L)}_v]` (jumping knowledge, Xu
-    et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last layer only). Separate matrices for
-    node and neighbourhood are those of GraphSAGE (Hamilton et al. 2017, https://arxiv.org/abs/1706.02216);
-    :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act before the sums, so sparse
-    features are never made dense. Without `use_graph` it is an MLP on the features alone.
+    (the first one without :math:`h_v +`), and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert
+    h^{(L)}_v]` (jumping knowledge, Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last
+    layer only). Separate matrices for node and neighbourhood are those of GraphSAGE (Hamilton et al. 2017,
+    https://arxiv.org/abs/1706.02216); :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act
+    before the sums, so sparse features are never made dense. Without `use_graph` it is an MLP.
 
     x is `[N, F]`, dense or sparse CSR, extra `[N, extra_features]`; the graph is `edge_index` `[2, E]`, or
     :func:`.adjacency` of it, `[N, N]`, to build it only once.
@@ -184,41 +180,33 @@ class GraphRegressor(nn.Module):
         num_nodes = expect("x", x, "N F", F=self.in_features)["N"]
         if self.extra_features or extra is not None:
             expect("extra", extra, "N extra", N=num_nodes, extra=self.extra_features)
-        adj, degree = self._prepare(graph, num_nodes)
+        links = self._prepare(graph, num_nodes) if self.use_graph else None
         z = self.features(feature_dropout(x, self.input_dropout, self.training))  # [N, 3H]
         columns = [] if extra is None else [extra]  # [N, extra]
-        if degree is not None:
-            columns.append(degree.log1p())  # [N, 1]
+        if links is not None:
+            columns.append(links[1].log1p())  # [N, 1]
         if self.columns is not None:
             z = z + self.columns(torch.cat(columns, dim=1))  # [N, 3H]
-        h = self._activate(0, self._propagate(z, adj, degree))  # [N, H]
-        states = [h]
+        states = [self._propagate(0, z, links)]  # [N, H]
         for index, layer in enumerate(self.layers, start=1):
-            h = h + self._activate(index, self._propagate(layer(h), adj, degree))  # [N, H]
-            states.append(h)
-        joined = torch.cat(states, dim=1) if self.jumping_knowledge else h  # [N, L*H] or [N, H]
+            states.append(states[-1] + self._propagate(index, layer(states[-1]), links))
+        joined = torch.cat(states, dim=1) if self.jumping_knowledge else states[-1]
         return self.head(joined).squeeze(1)  # [N]
 
-    def _activate(self, index: int, z: Tensor) -> Tensor:
-        """Normalisation, ReLU and dropout of one layer: `[N, H]` -> `[N, H]`."""
+    def _propagate(self, index: int, z: Tensor, links: tuple[Tensor, Tensor] | None) -> Tensor:
+        """The rest of a layer: own term, scaled sums over the neighbours: `[N, 3H]` -> `[N, H]`."""
+        if links is not None:
+            adj, degree = links
+            z, messages = z.tensor_split([self.hidden], dim=1)  # [N, H], [N, 2H]
+            d = degree.clamp(min=1.0)  # [N, 1]
+            scale = {"mean": 1 / d, "sum": d.rsqrt()}
+            sums = multiply(adj, messages).split(self.hidden, dim=1)  # 2 x [N, H]
+            for aggregation, total in zip(self.aggregations, sums, strict=True):
+                z = z + total * scale[aggregation]
         return self.dropout(torch.relu(self.norms[index](z)))
 
-    def _propagate(self, z: Tensor, adj: Tensor | None, degree: Tensor | None) -> Tensor:
-        """The own term and the scaled sums over the neighbours: `[N, 3H]` -> `[N, H]`."""
-        if adj is None or degree is None:
-            return z
-        own, messages = z.tensor_split([self.hidden], dim=1)  # [N, H], [N, 2H]
-        d = degree.clamp(min=1.0)  # [N, 1]
-        scale = {"mean": 1 / d, "sum": d.rsqrt()}
-        sums = multiply(adj, messages).split(self.hidden, dim=1)  # 2 x [N, H], all still sums
-        for aggregation, total in zip(self.aggregations, sums, strict=True):
-            own = own + total * scale[aggregation]
-        return own
-
-    def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor | None, Tensor | None]:
-        """Adjacency matrix `[N, N]` and degrees `[N, 1]`, if the graph is used."""
-        if not self.use_graph:
-            return None, None
+    def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor, Tensor]:
+        """Adjacency matrix `[N, N]` and degrees `[N, 1]`."""
         require(graph is not None, "The graph is missing: pass edge_index [2, E] or adjacency.")
         assert graph is not None
         dtype = self.features.weight.dtype

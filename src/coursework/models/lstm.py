@@ -80,10 +80,6 @@ class LSTMCell(nn.Module):
             self.bias_ih = self.bias_hh = None
         register_weights(self, "", input_size, hidden_size, bias, **kind)
 
-    def extra_repr(self) -> str:
-        """The sizes, for `print(cell)`."""
-        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
-
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """Advance one time step: `(x_t, (h_{t-1}, c_{t-1})) -> (h_t, c_t)`."""
         sizes = expect("input", input, "B I", "I", I=self.input_size)
@@ -109,11 +105,9 @@ class LSTM(nn.Module):
     sequence whose batch never shrinks, so one loop (:func:`scan`) serves both; where it does not
     shrink, :mod:`.lstm_backward` runs the same steps faster, with the backward pass written by hand.
 
-    Shapes:
-        - input: `[T, B, I]`, `[B, T, I]` if `batch_first`, `[T, I]`, or a `PackedSequence`
-        - hx: optional pair of `[L*D, B, H]` (or `[L*D, H]`)
-        - output: `(output, (h_n, c_n))` with `output` `[T, B, D*H]` in the layout of the input and
-          `h_n`, `c_n` `[L*D, B, H]`, ordered layer by layer, forward then backward
+    The input is `[T, B, I]`, `[B, T, I]` if `batch_first`, `[T, I]`, or a `PackedSequence`, the output
+    `[T, B, D*H]` in its layout. States are pairs of `[L*D, B, H]` (or `[L*D, H]`), ordered layer by layer,
+    forward then backward.
     """
 
     def __init__(
@@ -138,25 +132,9 @@ class LSTM(nn.Module):
             for suffix in self._suffixes(layer):
                 register_weights(self, suffix, width, hidden_size, bias, **kind)
 
-    @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of each layer and direction, as `nn.LSTM` lists them."""
-        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
-        named = dict(self.named_parameters())
-        return [[named[k] for k in named if k.partition("_l")[2] == s[2:]] for s in suffixes]
-
-    def flatten_parameters(self) -> None:
-        """Nothing: `nn.LSTM` moves its weights together for a kernel that is not used here."""
-
     def _suffixes(self, layer: int) -> list[str]:
         """Endings of the parameter names of one layer, one for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
-
-    def extra_repr(self) -> str:
-        """The sizes, for `print(lstm)`."""
-        names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
-        options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        return f"{self.input_size}, {self.hidden_size}, {options}"
 
     def forward(
         self, input: Tensor | PackedSequence, hx: State | None = None
@@ -191,11 +169,10 @@ class LSTM(nn.Module):
 
     def _initial(self, hx: State | None, batch: int, like: Tensor) -> State:
         """The given initial states, checked, or zeros: 2 x `[L*D, B, H]`."""
-        shape = (self.num_layers * self.num_directions, batch, self.hidden_size)
-        if hx is None:
-            return (like.new_zeros(shape),) * 2
+        shape = {"L*D": self.num_layers * self.num_directions, "B": batch, "H": self.hidden_size}
+        hx = (like.new_zeros(*shape.values()),) * 2 if hx is None else hx
         for name, state in zip(("h_0", "c_0"), hx, strict=True):
-            expect(name, state, "L*D B H", **dict(zip(("L*D", "B", "H"), shape, strict=True)))
+            expect(name, state, "L*D B H", **shape)
         return hx
 
     def _run(self, rows: Tensor, sizes: list[int], initial: State) -> tuple[Tensor, State]:

@@ -16,6 +16,11 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor]
 # Numbers of the gates that are worked on together: half a megabyte in float32 stays in the cache.
 CHUNK = 2**17
 FEWEST = 8  # time steps that a span has at least: each adds to the gradients of all weights
+# A factor times the slope at a value, by the kernels of autograd.
+_SIGMOID, _TANH = (
+    torch.ops.aten.sigmoid_backward.grad_input,
+    torch.ops.aten.tanh_backward.grad_input,
+)
 
 
 def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
@@ -91,8 +96,7 @@ class ThroughTime(torch.autograd.Function):
         \bar b = \sum_t \bar a_t, \quad \bar x_t = W_i^\top \bar a_t &&\text{(11)}
 
     The factors of :math:`\bar c_t` and :math:`\bar h_t` are known beforehand and computed for a span of
-    steps at once, and so are the sums of (11), each as one product. For `create_graph=True` the gradient
-    is that of the plain loop `scan`, which autograd can differentiate again.
+    steps at once, and so are the sums of (11). For `create_graph=True` the gradient is that of `scan`.
     """
 
     @staticmethod
@@ -130,12 +134,12 @@ class ThroughTime(torch.autograd.Function):
             start, length = span.start, span.stop - span.start
             c_before = _before(cells, c_0, span, ctx.reverse)  # [S, B, H]
             h_before = _before(output, h_0, span, ctx.reverse)
-            part = da[:length]
-            _times_slope(g[span], i[span], "sigmoid", out=part[:, :, 0])
-            _times_slope(c_before, f[span], "sigmoid", out=part[:, :, 1])
-            _times_slope(i[span], g[span], "tanh", out=part[:, :, 2])
-            _times_slope(squashed[span], o[span], "sigmoid", out=part[:, :, 3])
-            _times_slope(o[span], squashed[span], "tanh", out=through[:length])
+            di, df, dg, do = da[:length].unbind(2)  # 4 x [S, B, H]
+            _SIGMOID(g[span], i[span], grad_input=di)
+            _SIGMOID(c_before, f[span], grad_input=df)
+            _TANH(i[span], g[span], grad_input=dg)
+            _SIGMOID(squashed[span], o[span], grad_input=do)
+            _TANH(o[span], squashed[span], grad_input=through[:length])
             order = range(start, span.stop)
             for t in order if ctx.reverse else reversed(order):
                 a_t, ifg_t, o_t, through_t = room[t - start]
@@ -148,29 +152,21 @@ class ThroughTime(torch.autograd.Function):
             rows = flat[:length].flatten(0, 1)  # [S*B, 4H]
             if dx is not None:  # (11)
                 torch.mm(rows, weight_ih, out=dx[span].flatten(0, 1))
-            if d_ih is not None:
-                d_ih.addmm_(rows.t(), x[span].flatten(0, 1))
-            if d_hh is not None:
-                d_hh.addmm_(rows.t(), h_before.flatten(0, 1))
+            for weights, read in ((d_ih, x[span]), (d_hh, h_before)):
+                if weights is not None:
+                    weights.addmm_(rows.t(), read.flatten(0, 1))
             if d_bias is not None:
                 d_bias += rows.sum(0)
         return None, None, dx, d_ih, d_hh, d_bias, dh, dc
-
-
-def _times_slope(factor: Tensor, value: Tensor, kind: str, *, out: Tensor) -> Tensor:
-    """`factor` times the slope at `value`, by the kernels of autograd for `sigmoid` and `tanh`."""
-    kernel = torch.ops.aten.sigmoid_backward if kind == "sigmoid" else torch.ops.aten.tanh_backward
-    return kernel.grad_input(factor, value, grad_input=out)
 
 
 def _before(states: Tensor, first: Tensor, span: slice, reverse: bool) -> Tensor:
     """The state before each step of a span, from those after each step: `[S, B, H]`."""
     step = 1 if reverse else -1
     found = states[max(span.start + step, 0) : span.stop + step]
-    if len(found) == span.stop - span.start:
-        return found
-    ends = [found, first.unsqueeze(0)]
-    return torch.cat(ends if reverse else ends[::-1])
+    if len(found) < span.stop - span.start:
+        found = torch.cat([found, first[None]] if reverse else [first[None], found])
+    return found
 
 
 def _gradients_of_scan(

@@ -47,8 +47,6 @@ class Candidates:
 
     def to(self, device: torch.device) -> "Candidates":
         """The same on another device."""
-        if self.nodes.device == device:
-            return self
         return Candidates(self.pointers.to(device), self.nodes.to(device), self.features.to(device))
 
     def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,13 +63,10 @@ class ResidualAttention(nn.Module):
 
     .. math::
 
-        h_i &= \mathrm{MLP}(x_i), \qquad f_i = w^\top h_i + b \\
-        e_{ij} &= \mathrm{MLP}(p_{ij}) + \frac{(W^Q h_i)^\top (W^K h_j)}{\sqrt{d_k}},
-                  \qquad e_{i0} = u^\top h_i \\
+        h_i &= \mathrm{MLP}(x_i), \quad f_i = w^\top h_i + b, \quad \lambda_i = \sigma(v^\top h_i + c) \\
+        e_{ij} &= \mathrm{MLP}(p_{ij}) + (W^Q h_i)^\top (W^K h_j) / \sqrt{d_k}, \quad e_{i0} = u^\top h_i \\
         \alpha_i &= \mathrm{softmax}\bigl(e_{i0}, (e_{ij})_{j \in \mathcal{C}(i),\, y_j \text{known}}\bigr) \\
-        \hat y_i &= f_i + \sum_j \alpha_{ij}
-                  \bigl(y_j - \lambda_i f_j - (1 - \lambda_i) f_i\bigr),
-                  \qquad \lambda_i = \sigma(v^\top h_i + c)
+        \hat y_i &= f_i + \sum_j \alpha_{ij} \bigl(y_j - \lambda_i f_j - (1 - \lambda_i) f_i\bigr)
 
     :math:`\alpha_{i0}`, the weight of nobody, leaves the guess as it is. With :math:`\lambda_i = 1` the
     *residuals* of the look-alikes are added, as in kriging; with 0 (always, without `residual`) the

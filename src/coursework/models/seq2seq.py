@@ -27,20 +27,11 @@ class GRUEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        vocab_size: int,
-        embedding_dim: int,
-        hidden_size: int,
-        dropout: float = 0.1,
-        pad_idx: int = 0,
-        bidirectional: bool = False,
-        pretrained: Tensor | None = None,
+        self, words: WordEmbedding, hidden_size: int, dropout: float, pad: int, bidirectional: bool
     ) -> None:
         super().__init__()
-        self.pad_idx = pad_idx
-        self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained)
-        self.dropout = Dropout(dropout)
-        self.gru = nn.GRU(embedding_dim, hidden_size, batch_first=True, bidirectional=bidirectional)
+        self.pad_idx, self.embedding, self.dropout = pad, words, Dropout(dropout)
+        self.gru = nn.GRU(words.dim, hidden_size, batch_first=True, bidirectional=bidirectional)
         self.output_size = hidden_size * (1 + bidirectional)
         self.bridge = nn.Linear(2 * hidden_size, hidden_size) if bidirectional else None
 
@@ -48,9 +39,6 @@ class GRUEncoder(nn.Module):
         """States and the start of the decoder: `[B, S]` -> `[B, S, H_e]`, `[B, H]`."""
         lengths = expect_words("src", src, "B S", self.pad_idx).cpu().clamp(min=1)  # [B]
         embedded = self.dropout(self.embedding(src))  # [B, S, E]
-        if len(src) == 0:
-            states = embedded.new_zeros(0, src.shape[1], self.output_size)
-            return states, states[:, 0, : self.gru.hidden_size]
         if bool((lengths == src.shape[1]).all()):
             states, last = self.gru(embedded)  # [B, S, H_e], [D, B, H]
         else:
@@ -65,13 +53,11 @@ class GRUEncoder(nn.Module):
 class BahdanauAttention(nn.Module):
     r"""Additive attention: a small network scores how well each source state fits the decoder's.
 
-    .. math::
-
-        e_{tj} = v_a^\top \tanh(W_a s_{t-1} + U_a h_j), \qquad
-        \alpha_t = \mathrm{softmax}(e_t), \qquad c_t = \sum_j \alpha_{tj} h_j
+    .. math:: e_{tj} = v_a^\top \tanh(W_a s_{t-1} + U_a h_j), \quad
+              \alpha_t = \mathrm{softmax}(e_t), \quad c_t = \sum_j \alpha_{tj} h_j
 
     (Section 3.1, equations 5 and 6, and appendix A.1.2.) `mask` `[B, S]` is True at words; padding gets
-    weight zero. :math:`U_a h_j` does not depend on t: compute it once with :meth:`project`.
+    weight zero. `projected` are the :math:`U_a h_j`, which do not depend on t.
     """
 
     def __init__(self, hidden_size: int, key_size: int) -> None:
@@ -80,17 +66,13 @@ class BahdanauAttention(nn.Module):
         self.U_a = nn.Linear(key_size, hidden_size)
         self.v_a = nn.Linear(hidden_size, 1, bias=False)
 
-    def project(self, keys: Tensor) -> Tensor:
-        """The part of the score that no step changes: `[B, S, H_e]` -> `[B, S, H]`."""
-        return self.U_a(keys)
-
     def forward(
         self, query: Tensor, keys: Tensor, mask: Tensor, projected: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Query `[B, H]`, keys `[B, S, H_e]` -> context `[B, H_e]`, weights `[B, S]`."""
         batch = expect("query", query, "B H", H=self.W_a.in_features)["B"]
         expect("keys", keys, "B S H_e", B=batch, H_e=self.U_a.in_features)
-        projected = self.project(keys) if projected is None else projected  # [B, S, H]
+        projected = self.U_a(keys) if projected is None else projected  # [B, S, H]
         hidden = torch.tanh(self.W_a(query).unsqueeze(1) + projected)  # [B, S, H]
         scores = self.v_a(hidden).squeeze(2)  # [B, S]
         expect("mask", mask, "B S", B=batch, S=keys.shape[1])
@@ -111,22 +93,13 @@ class AttentionDecoder(nn.Module):
     """
 
     def __init__(
-        self,
-        vocab_size: int,
-        embedding_dim: int,
-        hidden_size: int,
-        dropout: float,
-        pad_idx: int,
-        key_size: int,
-        pretrained: Tensor | None = None,
+        self, words: WordEmbedding, hidden_size: int, dropout: float, pad: int, key_size: int
     ) -> None:
         super().__init__()
-        self.pad_idx = pad_idx
-        self.embedding = WordEmbedding(vocab_size, embedding_dim, pad_idx, pretrained)
-        self.dropout = Dropout(dropout)
+        self.pad_idx, self.embedding, self.dropout = pad, words, Dropout(dropout)
         self.attention = BahdanauAttention(hidden_size, key_size)
-        self.gru = nn.GRUCell(embedding_dim + key_size, hidden_size)
-        self.output = nn.Linear(hidden_size, vocab_size)
+        self.gru = nn.GRUCell(words.dim + key_size, hidden_size)
+        self.output = nn.Linear(hidden_size, words.table.num_embeddings)
 
     def step(
         self, embedded: Tensor, s: Tensor, states: Tensor, mask: Tensor, projected: Tensor
@@ -144,7 +117,7 @@ class AttentionDecoder(nn.Module):
         """
         expect_words("tgt", tgt, "B T", self.pad_idx, B=len(states))
         # Every input is known: embed all words and score all states in one product each.
-        projected = self.attention.project(states)  # [B, S, H]
+        projected = self.attention.U_a(states)  # [B, S, H]
         s, hidden, weights = start, [], []
         for embedded in self.dropout(self.embedding(tgt)).unbind(dim=1):  # T x [B, E]
             s, alpha = self.step(embedded, s, states, mask, projected)
@@ -175,10 +148,11 @@ class Seq2Seq(nn.Module):
     ) -> None:
         super().__init__()
         self.pad_idx = pad_idx
-        sizes = (embedding_dim, hidden_size, dropout, pad_idx)
-        self.encoder = GRUEncoder(src_vocab, *sizes, bidirectional, src_pretrained)
-        width = self.encoder.output_size
-        self.decoder = AttentionDecoder(tgt_vocab, *sizes, width, tgt_pretrained)
+        sizes = (hidden_size, dropout, pad_idx)
+        words = WordEmbedding(src_vocab, embedding_dim, pad_idx, src_pretrained)
+        self.encoder = GRUEncoder(words, *sizes, bidirectional)
+        words = WordEmbedding(tgt_vocab, embedding_dim, pad_idx, tgt_pretrained)
+        self.decoder = AttentionDecoder(words, *sizes, self.encoder.output_size)
 
     def attend(self, src: Tensor, tgt: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `[B, T, V]` and the attention to the source `[B, T, S]` at every position."""
@@ -200,7 +174,7 @@ class RecurrentDecoding:
         self.decoder = model.decoder
         self.states, self.s = model.encoder(src)  # [R, S, H_e], [R, H]
         self.mask = src != model.pad_idx  # [R, S]
-        self.projected = model.decoder.attention.project(self.states)  # [R, S, H]
+        self.projected = model.decoder.attention.U_a(self.states)  # [R, S, H]
 
     def step(self, words: Tensor) -> Tensor:
         embedded = self.decoder.dropout(self.decoder.embedding(words))  # [R, E]

@@ -54,10 +54,13 @@ def simple(edge_index: Tensor) -> Tensor:
     return edge_index if unique.shape == edge_index.shape else unique
 
 
-def is_edge_index(graph: Tensor) -> bool:
-    """Whether a graph is an edge index `[2, E]`, not a matrix: of two rows, only int64 means edges."""
+def is_edge_index(graph: Tensor, num_nodes: int | None = None) -> bool:
+    """Whether a graph is an edge index `[2, E]` (of two rows, only int64 means edges), then checked."""
     expect("graph", graph, "N M")
-    return graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
+    edges = graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
+    if edges:
+        check_edge_index(graph, num_nodes)
+    return edges
 
 
 def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
@@ -98,15 +101,10 @@ def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
     return sparse_csr(target, source, ones, (num_nodes, num_nodes))
 
 
-def is_sparse(x: Tensor) -> bool:
-    """Whether a tensor has a sparse layout (COO, CSR, ...)."""
-    return x.layout != torch.strided
-
-
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product `[N, M] @ [M, K]` for `a` dense or sparse, of any type, and `b` dense."""
     expect("the right factor", b, "M K", M=expect("the left factor", a, "N M")["M"])
-    if not is_sparse(a):
+    if a.layout == torch.strided:
         return a.to(b.dtype) @ b
     # The sparse kernels know no half precision, so they keep out of an autocast region, and a matrix
     # that has been rounded on the way (Fabric rounds what a network is called with) is widened again.
@@ -131,10 +129,9 @@ class _ConstantTimes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        a: Tensor = ctx.a
-        crow, column, order = _transposition(a)
-        values = a.values().index_select(0, order)
-        transposed = _csr(crow, column, values, (a.shape[1], a.shape[0]))
+        crow, column, order = _transposition(ctx.a)
+        values = ctx.a.values().index_select(0, order)
+        transposed = _csr(crow, column, values, ctx.a.shape[::-1])
         return None, torch.sparse.mm(transposed, gradients[0])
 
 
@@ -146,14 +143,13 @@ def _transposition(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     It depends on the places of the entries alone and is kept with the matrix.
     """
-    plan: tuple[Tensor, Tensor, Tensor] | None = getattr(a, _PLAN, None)
-    if plan is None:
-        column = a.col_indices()
-        row = torch.arange(a.shape[0], device=a.device).repeat_interleave(a.crow_indices().diff())
-        order = column.argsort(stable=True)
-        counts = torch.bincount(column, minlength=a.shape[1])
-        plan = F.pad(counts.cumsum(0), (1, 0)), row.index_select(0, order), order
-        setattr(a, _PLAN, plan)
+    if plan := getattr(a, _PLAN, None):
+        return plan
+    column, rows = a.col_indices(), torch.arange(a.shape[0], device=a.device)
+    order = column.argsort(stable=True)
+    row = rows.repeat_interleave(a.crow_indices().diff()).index_select(0, order)
+    plan = F.pad(torch.bincount(column, minlength=a.shape[1]).cumsum(0), (1, 0)), row, order
+    setattr(a, _PLAN, plan)
     return plan
 
 
@@ -166,7 +162,7 @@ def _csr(crow: Tensor, column: Tensor, values: Tensor, size: tuple[int, ...]) ->
 
 def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Dropout for dense and sparse features; dropping an entry that is zero changes nothing."""
-    if not training or p == 0.0 or not is_sparse(x):
+    if not training or p == 0.0 or x.layout == torch.strided:
         return dropout(x, p, training)
     if x.layout == torch.sparse_csr:
         dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
@@ -180,7 +176,7 @@ def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """:math:`X W^T + b` for dense or sparse X: `[N, F]`, `[H, F]`, `[H]` -> `[N, H]`."""
-    if not is_sparse(x):
+    if x.layout == torch.strided:
         return F.linear(x, weight, bias)
     output = multiply(x, weight.t())  # [N, H]
     return output if bias is None else output + bias

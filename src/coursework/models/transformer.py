@@ -241,10 +241,8 @@ class Decoder(Encoder):
 class Transformer(TorchWeights):
     r"""Encoder-decoder Transformer for translation, with embeddings and output layer.
 
-    .. math::
-
-        m &= \mathrm{Encoder}(\sqrt{d_{model}}\, E_{src} + PE) \\
-        \text{logits}_t &= W_o\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
+    .. math:: m = \mathrm{Encoder}(\sqrt{d_{model}}\, E_{src} + PE), \quad
+              \text{logits}_t = W_o\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
 
     (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`: times
     :math:`\sqrt{d_{model}}` they are of the size of the positional encoding, and tied logits start near the
