@@ -279,7 +279,7 @@ def test_lstm_operations_of_a_time_step() -> None:
 
 
 def test_gat_makes_nothing_of_all_pairs() -> None:
-    nodes, edges, cpu = 200, 800, torch.device("cpu")
+    nodes, edges, cpu = 200, 800, "cpu"
     gat, dense = (peak_bytes(gauges.graph_step(kind, cpu, edges)) for kind in ("gat", "dense"))
     assert gat <= 16 * (edges + nodes) * 16 * 4  # at most 16 arrays of 16 numbers an edge or node
     assert dense >= nodes**2 * 8 * 4 * 4  # the pairs of 8 heads, four numbers each
@@ -287,7 +287,7 @@ def test_gat_makes_nothing_of_all_pairs() -> None:
 
 @pytest.mark.parametrize("kind", ["gcn", "gat"])
 def test_graph_layers_sort_nothing_in_a_training_step(kind: str) -> None:
-    step = gauges.graph_step(kind, torch.device("cpu"), 80)
+    step = gauges.graph_step(kind, "cpu", 80)
     step()  # remembers how the matrix is transposed
     assert not [name for name in operations(step) if "sort" in name or "unique" in name]
 

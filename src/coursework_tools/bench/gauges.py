@@ -16,43 +16,26 @@ import torch.nn.functional as F
 from torch import nn
 
 from coursework import settings
-from coursework.data import (
-    embeddings,
-    eng_fra,
-    karate,
-    m2nist,
-    planetoid,
-    sentiment140,
-    text,
-    wikipedia,
-)
+from coursework.data import embeddings, eng_fra, karate, m2nist, planetoid, sentiment140, wikipedia
+from coursework.data.text import tokenise_many
 from coursework.experiments import base, segmentation
 from coursework.experiments.tweets import as_arrow
 from coursework.theory.cost import log_log_slope
 from coursework.training.engine import Fit
 from coursework_tools.bench import harness, layers
-from coursework_tools.bench.harness import BenchConfig, Curve, Gauge, Memory, Step
-from coursework_tools.bench.work import attention_steps, digits, raw_tweets
-
-
-def _seconds(key: str, what: str, step: Step, rounds: int, warmup: int = 1) -> Gauge:
-    """Median and quartiles of a step."""
-    low, middle, high = harness.repeated(step, rounds, warmup)
-    return Gauge(key, what, middle, "s", (low, high))
+from coursework_tools.bench.harness import BenchConfig, Curve, Gauge, Step, repeated
+from coursework_tools.bench.work import attention_steps, compose, raw_tweets
 
 
 def work(config: BenchConfig) -> Iterator[Gauge]:
     """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
-    images, labels = digits()
     n = config.canvases
-    low, middle, high = harness.repeated(
-        lambda: m2nist.compose(images, labels, n, np.random.default_rng(0)), config.rounds
-    )
-    rates, what = (n / high, n / low), "canvases composed a second"
-    yield Gauge("canvases.per_second", what, n / middle, "1/s", rates)
+    low, middle, high = repeated(lambda: compose(n), config.rounds)
+    what = "canvases composed a second"
+    yield Gauge("canvases.per_second", what, n / middle, "1/s", (n / high, n / low))
     sizes = (64, 128, 256, 512, 1024, 2048)
-    steps = [attention_steps(size, harness.device_of(config.device)) for size in sizes]
-    times = [[harness.repeated(step, 3)[1] for step in pair] for pair in steps]
+    steps = [attention_steps(size, config.device) for size in sizes]
+    times = [[repeated(step, 3)[1] for step in pair] for pair in steps]
     where = crossover(sizes, *zip(*times, strict=True))
     if where is not None:
         what = "length from which linear attention (4 heads of 64) is faster than softmax"
@@ -60,7 +43,7 @@ def work(config: BenchConfig) -> Iterator[Gauge]:
     if config.all_tweets and not (tweets := sentiment140.load()).source.is_standin:
         array = as_arrow(tweets.texts)
         what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
-        seconds = harness.timed(lambda: text.tokenise_many(array))
+        seconds = harness.timed(lambda: tokenise_many(array))
         yield Gauge("tokens.all_tweets_seconds", what, seconds, "s")
 
 
@@ -69,9 +52,8 @@ def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]
     ahead = np.log(np.divide(peer, ours))
     if ahead[-1] < 0:
         return None
-    last = max(np.flatnonzero(ahead < 0).tolist(), default=None)
-    if last is None:  # faster everywhere
-        return float(sizes[0])
+    # faster everywhere: from the first size on
+    last = max(np.flatnonzero(ahead < 0).tolist(), default=0)
     between = slice(last, last + 2)
     return float(np.exp(np.interp(0, ahead[between], np.log(sizes[between]))))
 
@@ -95,8 +77,9 @@ def load(config: BenchConfig) -> Iterator[Gauge]:
     """Median of three loads after one that fills the cache; data sets that are not available are left out."""
     for name, step in LOADERS.items():
         if not step().source.is_standin:
+            low, middle, high = repeated(step, 3, warmup=0)
             what = f"{name.replace('_', ' ')} loaded from the cache"
-            yield _seconds(f"load.{name}_seconds", what, step, 3, warmup=0)
+            yield Gauge(f"load.{name}_seconds", what, middle, "s", (low, high))
 
 
 IMPORT = (
@@ -113,11 +96,12 @@ def start(config: BenchConfig) -> Iterator[Gauge]:
         return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 
     seconds = [float(python("-c", IMPORT)) for _ in range(config.rounds + 1)]
-    low, middle, high = harness.quartiles(seconds[1:])
-    what = "import of the command line"
-    yield Gauge("start.import_seconds", what, middle, "s", (low, high))
-    help_ = partial(python, "-m", "coursework_tools.cli", "--help")
-    yield _seconds("start.help_seconds", "coursework --help", help_, config.rounds)
+    for key, what, (low, middle, high) in (
+        ("import", "import of the command line", harness.quartiles(seconds[1:])),
+        ("help", "coursework --help",
+         repeated(lambda: python("-m", "coursework_tools.cli", "--help"), config.rounds)),
+    ):  # fmt: skip
+        yield Gauge(f"start.{key}_seconds", what, middle, "s", (low, high))
     yield from notebooks()
 
 
@@ -153,18 +137,16 @@ def training(config: BenchConfig) -> Iterator[Gauge]:
 
 def shares(name: str, fits: list[Fit]) -> Iterator[Gauge]:
     """The trainings of an experiment taken together."""
-    steps = sum(fit.step_seconds for fit in fits)
-    loop = sum(fit.seconds for fit in fits)
-    evaluation = sum(fit.validation_seconds for fit in fits)
-    rows = {
-        "per_second": ("samples of the loss (tweets, tokens, nodes, canvases) a second",
-                       sum(fit.samples for fit in fits) / loop, "1/s"),
-        "outside_share": ("share of the training loop outside forward, backward and update",
-                          1 - steps / loop, "share"),
-        "evaluation_share": ("share of evaluation between epochs",
-                             evaluation / (loop + evaluation), "share"),
-    }  # fmt: skip
-    for key, (what, value, unit) in rows.items():
+    names = ("step_seconds", "seconds", "validation_seconds", "samples")
+    steps, loop, evaluation, samples = (sum(getattr(f, name) for f in fits) for name in names)
+    for key, what, value, unit in (
+        ("per_second", "samples of the loss (tweets, tokens, nodes, canvases) a second",
+         samples / loop, "1/s"),
+        ("outside_share", "share of the training loop outside forward, backward and update",
+         1 - steps / loop, "share"),
+        ("evaluation_share", "share of evaluation between epochs",
+         evaluation / (loop + evaluation), "share"),
+    ):  # fmt: skip
         yield Gauge(f"training.{name}_{key}", f"{name}: {what}", value, unit)
 
 
@@ -173,20 +155,18 @@ TAIL = 3  # points to which the exponent is fitted; at the small end fixed costs
 
 def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
     """Edges, tokens, pixels, words and rows."""
-    device = harness.device_of(config.device)
+    device, tokens = config.device, config.growth_tokens
     # the curves of the dense formulations end where a tensor would no longer fit
     fits = [n for n in config.growth_edges if dense_bytes(n) <= config.growth_bytes]
     dense = sorted({*fits, *(n // 3 for n in fits)})  # so that a short curve still has a slope
-    tokens = config.growth_tokens
     softmax = [n for n in tokens if 4 * 4 * n * n <= config.growth_bytes]
-
-    def layer(kind: str) -> Callable[[int], Step]:
-        return partial(graph_step, kind, device)
-
     curves: list[tuple[str, str, str, Sequence[int], Callable[[int], Step]]] = [
-        ("gat_edges", "GAT layer", "edges", config.growth_edges, layer("gat")),
-        ("gcn_edges", "graph convolution", "edges", config.growth_edges, layer("gcn")),
-        ("dense_gat_edges", "GAT over all pairs", "edges", dense, layer("dense")),
+        ("gat_edges", "GAT layer", "edges", config.growth_edges,
+         partial(graph_step, "gat", device)),
+        ("gcn_edges", "graph convolution", "edges", config.growth_edges,
+         partial(graph_step, "gcn", device)),
+        ("dense_gat_edges", "GAT over all pairs", "edges", dense,
+         partial(graph_step, "dense", device)),
         ("linear_attention_tokens", "linear attention", "tokens", tokens,
          lambda n: attention_steps(n, device)[0]),
         ("softmax_attention_tokens", "softmax attention", "tokens", softmax,
@@ -195,25 +175,24 @@ def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
          [side * side for side in config.growth_pixels], partial(_unet, device)),
         ("output_words", "output layer and its loss, 256 tokens of width 256", "words",
          config.growth_words, partial(_output, device)),
-        ("cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows, _cleaning),
+        ("cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows,
+         lambda n: partial(tokenise_many, raw_tweets(n)[0], processes=1)),
     ]  # fmt: skip
     for name, what, of, sizes, make in curves:
-        memory: Memory = "python" if make is _cleaning else "tensors"
-        points = [_point(size, make(size), memory) for size in sizes]
+        points = []
+        for size in sizes:
+            step = make(size)
+            low, middle, high = repeated(step, 3)
+            peak = harness.peak_memory(step, "python" if of == "tweets" else "tensors") or 0.0
+            row = {"size": float(size), "seconds": middle, "low": low, "high": high}
+            points.append(row | {"bytes": peak})
         yield Curve(name, points)
-        tail = points[-TAIL:]
         for kind, unit in (("seconds", "time"), ("bytes", "memory")):
-            values = [point[kind] for point in tail]
-            if len(tail) > 1 and min(values) > 0:
+            values = [point[kind] for point in points[-TAIL:]]
+            if len(values) > 1 and min(values) > 0:
                 slope = log_log_slope(sizes[-TAIL:], values)
                 said = f"{what}: {unit} grows with the number of {of} to this power"
                 yield Gauge(f"growth.{name}_{unit}", said, slope, "exponent")
-
-
-def _point(size: int, step: Step, memory: Memory) -> dict[str, float]:
-    low, middle, high = harness.repeated(step, 3)
-    peak = harness.peak_memory(step, memory) or 0.0
-    return {"size": float(size), "seconds": middle, "low": low, "high": high, "bytes": peak}
 
 
 def dense_bytes(edges: int) -> int:
@@ -221,11 +200,11 @@ def dense_bytes(edges: int) -> int:
     return 4 * (edges // 4) ** 2 * 8 * 4
 
 
-def graph_step(kind: str, device: torch.device, edges: int) -> Step:
+def graph_step(kind: str, device: str, edges: int) -> Step:
     """Forward and backward of a layer (16 features to 16) on a graph of ``edges / 4`` nodes."""
     nodes = edges // 4
     sizes = BenchConfig(
-        device=device.type, nodes=nodes, edges=(edges - nodes) // 2, features=16,
+        device=device, nodes=nodes, edges=(edges - nodes) // 2, features=16,
         dense_nodes=nodes if kind == "dense" else 1,
     )  # fmt: skip
     if kind == "gcn":
@@ -234,7 +213,7 @@ def graph_step(kind: str, device: torch.device, edges: int) -> Step:
     return dense.peer if kind == "dense" else sparse.ours
 
 
-def _unet(device: torch.device, pixels: int) -> Step:
+def _unet(device: str, pixels: int) -> Step:
     side = round(pixels**0.5)
     torch.manual_seed(0)
     model = segmentation.build(segmentation.PRESETS["full"], skip=True).to(device)
@@ -242,14 +221,9 @@ def _unet(device: torch.device, pixels: int) -> Step:
     return lambda: model(image).sum().backward()
 
 
-def _output(device: torch.device, words: int) -> Step:
+def _output(device: str, words: int) -> Step:
     torch.manual_seed(0)
     layer = nn.Linear(256, words).to(device)
     states = torch.randn(256, 256, device=device)
     target = torch.randint(words, (256,), device=device)
     return lambda: F.cross_entropy(layer(states), target).backward()
-
-
-def _cleaning(rows: int) -> Step:
-    texts, _ = raw_tweets(rows)
-    return lambda: text.tokenise_many(texts, processes=1)

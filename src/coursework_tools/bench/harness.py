@@ -89,8 +89,7 @@ class Pair:
     threads: int | None = None  # of PyTorch during the pair; None for those of the config
 
 
-@dataclass(frozen=True)
-class Gauge:
+class Gauge(NamedTuple):
     """A number without a peer: seconds, a rate, an exponent."""
 
     key: str  # name of the metric
@@ -107,8 +106,7 @@ class Curve(NamedTuple):
     points: list[dict[str, float]]
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """What the machine can do, measured on the spot."""
 
     flops: float  # a second, in a float32 product of two 1024 x 1024 matrices
@@ -119,15 +117,14 @@ class Limit:
         return max(pair.flops / self.flops, pair.bytes / self.bytes)
 
 
-def device_of(name: str) -> torch.device:
-    """``cpu``, ``cuda``, or with ``auto`` the GPU where there is one; ConfigError if it does not exist."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
+def device_of(name: str) -> str:
+    """``cpu`` or ``cuda``, with ``auto`` the GPU where there is one; ConfigError if it does not exist."""
+    there = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"There is no device {name!r}; choose from auto, cpu, cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not there:
         raise ConfigError("This machine has no CUDA device; leave --device out, or use cpu.")
-    return torch.device(name)
+    return name if name != "auto" else "cuda" if there else "cpu"
 
 
 def _on_gpu() -> bool:
@@ -146,8 +143,7 @@ def timed(step: Step) -> float:
 
 def measure(pair: Pair, rounds: int, warmup: int) -> tuple[list[float], list[float]]:
     """Seconds of ours and of the peer, one pair per round, the order swapped every round."""
-    ours: list[float] = []
-    peer: list[float] = []
+    ours, peer = list[float](), list[float]()
     order = [(pair.peer, peer), (pair.ours, ours)]
     for _ in range(warmup + rounds):
         for step, times in order:
@@ -170,24 +166,23 @@ def peak_memory(step: Step, how: Memory) -> float | None:
     """Most bytes that one call held at once beyond what was there before."""
     if how == "none":
         return None
-    if how == "tensors" and _on_gpu():
-        gc.collect()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        timed(step)
-        return float(torch.cuda.max_memory_allocated() - before)
-    if how == "tensors":
-        return float(peak_bytes(step))
-    tracemalloc.start()
-    try:
+    if how == "python":
+        tracemalloc.start()
         step()
-        return float(tracemalloc.get_traced_memory()[1])
-    finally:
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+        return float(peak)
+    if not _on_gpu():
+        return float(peak_bytes(step))
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    timed(step)
+    return float(torch.cuda.max_memory_allocated() - before)
 
 
 @functools.cache
-def limit(device: torch.device, count: int) -> Limit:
+def limit(device: str, count: int) -> Limit:
     """Measure the limit with ``count`` threads."""
     with limited_threads(count), torch.no_grad():
         a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))

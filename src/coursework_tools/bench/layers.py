@@ -15,7 +15,7 @@ from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
 from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
 from coursework.models.lstm import LSTM, LSTMCell, scan
 from coursework.models.transformer import EncoderLayer
-from coursework_tools.bench.harness import BenchConfig, Pair, Step, device_of
+from coursework_tools.bench.harness import BenchConfig, Pair, Step
 
 LSTM_SIZE = 256  # the hidden size whose rows have plain keys, and whose variants are compared
 
@@ -45,14 +45,13 @@ def graph(config: BenchConfig, nodes: int) -> tuple[Tensor, Tensor]:
     loops = torch.arange(nodes).expand(2, -1)
     edge_index = torch.cat([pairs, pairs.flip(0), loops], dim=1)
     x = torch.rand(nodes, config.features, generator=generator)
-    device = device_of(config.device)
-    return x.to(device), torch.unique(edge_index, dim=1).to(device)
+    return x.to(config.device), torch.unique(edge_index, dim=1).to(config.device)
 
 
 def lstm(config: BenchConfig) -> list[Pair]:
     """Our LSTM against ``nn.LSTM`` at several sizes, at H = 256 against slower versions of itself too."""
     pairs: list[Pair] = []
-    batch, steps, device = config.lstm_batch, config.lstm_steps, device_of(config.device)
+    batch, steps, device = config.lstm_batch, config.lstm_steps, config.device
     for size in config.lstm_sizes:
         torch.manual_seed(0)
         peer = nn.LSTM(size // 2, size).to(device)
@@ -118,7 +117,7 @@ def cores(config: BenchConfig) -> list[Pair]:
 def encoder(config: BenchConfig) -> list[Pair]:
     """Our encoder layer (fused) against PyTorch's: batch 64, 32 tokens, width 256, 8 heads, 1,024 hidden."""
     torch.manual_seed(0)
-    device = device_of(config.device)
+    device = config.device
     peer = nn.TransformerEncoderLayer(256, 8, 1024, dropout=0.0, batch_first=True).to(device)
     ours = EncoderLayer(256, 8, 1024, dropout=0.0, fused=True).to(device)
     x = torch.randn(64, 32, 256, device=device)
@@ -131,33 +130,27 @@ def encoder(config: BenchConfig) -> list[Pair]:
 
 def decode(config: BenchConfig) -> list[Pair]:
     """Beam search with keys and values kept, against running the decoder over all words at each step."""
-    sizes, device = translation_all.PRESETS["full"], device_of(config.device)
+    sizes = translation_all.PRESETS["full"]
     torch.manual_seed(0)
     model: Any = translation.build(sizes, "transformer", (sizes.vocabulary,) * 2)
-    model = model.eval().to(device)
+    model = model.eval().to(config.device)
     uncached = SimpleNamespace(start=partial(model.start, cached=False))
     words, count = config.decode_words, config.decode_batch
-    src = torch.randint(4, sizes.vocabulary, (count, words // 2), device=device)
+    src = torch.randint(4, sizes.vocabulary, (count, words // 2), device=config.device)
     # every new word meets every weight of the decoder and of the output layer once
     weights = sum(p.numel() for name, p in model.named_parameters() if "encoder" not in name)
 
     # random weights; no word counts as the end, so that both variants do the same work
-    def search(searched: Any, width: int) -> Step:
-        return lambda: beam_search(searched, src, width=width, max_length=words, sos=2, eos=-1)
-
+    search = partial(beam_search, src=src, max_length=words, sos=2, eos=-1)
+    what = f"{words} words for {count} sentences, {{}}, against no key-value cache"
     return [
-        Pair(
-            f"decode.{name}_vs_uncached",
-            f"{words} words for {count} sentences, {how}, against no key-value cache",
-            search(model, width),
-            search(uncached, width),
-            most_rounds=3,  # each takes seconds
-            flops=2.0 * weights * words * count * width,
-            bytes=4.0 * weights * words,
-            memory="none",
-        )
+        Pair(f"decode.{name}_vs_uncached", what.format(how),
+             partial(search, model, width=width), partial(search, uncached, width=width),
+             most_rounds=3,  # each takes seconds
+             flops=2.0 * weights * words * count * width, bytes=4.0 * weights * words,
+             memory="none")
         for name, how, width in (("greedy", "greedy", 1), ("beam5", "beam of 5", 5))
-    ]
+    ]  # fmt: skip
 
 
 def gat(config: BenchConfig) -> list[Pair]:
@@ -165,7 +158,7 @@ def gat(config: BenchConfig) -> list[Pair]:
     from torch_geometric.nn import GATConv
 
     torch.manual_seed(0)
-    device, small = device_of(config.device), config.dense_nodes
+    device, small = config.device, config.dense_nodes
     x, edges = graph(config, config.nodes)
     ours = GraphAttentionLayer(config.features, 16, 8, dropout=0.0).to(device)
     peer = GATConv(config.features, 2, 8, dropout=0.0, add_self_loops=False, bias=False).to(device)
@@ -207,7 +200,6 @@ def _graph_cost(x: Tensor, edge_index: Tensor, width: int = 16) -> dict[str, Any
 # The networks of this course are small for a GPU. What their steps wait for is the host, which launches
 # one kernel after the other; a CUDA graph, recorded once, launches all of them at once when replayed.
 LAYERS = (lstm, encoder, gat, gcn)
-WARM_UP = 3  # steps before recording: libraries choose kernels and take their memory in them
 
 
 def captured(step: Step) -> Step:
@@ -215,7 +207,7 @@ def captured(step: Step) -> Step:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(WARM_UP):
+        for _ in range(3):  # libraries choose kernels and take their memory in the first steps
             step()
     torch.cuda.current_stream().wait_stream(stream)
     recorded = torch.cuda.CUDAGraph()
@@ -227,9 +219,8 @@ def captured(step: Step) -> Step:
 def graphs(config: BenchConfig) -> list[Pair]:
     """Every layer that has a peer, its step recorded, against the peer's and against its own without."""
     found: list[Pair] = []
-    if device_of(config.device).type != "cuda":
-        return found
-    for pair in (p for rows in LAYERS for p in rows(config)):
+    layers = LAYERS if config.device == "cuda" else ()
+    for pair in (p for rows in layers for p in rows(config)):
         name, _, peer = pair.key.rpartition("vs_")
         if peer not in ("builtin", "pyg") or name.endswith("forward_"):
             continue

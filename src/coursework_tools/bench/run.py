@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
-
-import torch
 
 from coursework.data.sources import Source
 from coursework.errors import ConfigError
@@ -43,7 +41,7 @@ def run(
         if name not in known:
             raise ConfigError(f"There is no benchmark {name!r}; choose from {', '.join(known)}.")
     config = PRESETS[preset]
-    where = harness.device_of(device or config.device).type
+    where = harness.device_of(device or config.device)
     count = config.threads if threads is None else threads
     config = replace(config, device=where, threads=count)
     started = time.perf_counter()
@@ -59,11 +57,11 @@ def run(
             with limited_threads(config.threads):
                 found = list(GAUGES[name](config))
             curves |= {one.name: one.points for one in found if isinstance(one, Curve)}
-            rows += [asdict(one) for one in found if isinstance(one, Gauge)]
+            rows += [one._asdict() for one in found if isinstance(one, Gauge)]
     for row in rows:
         # the goals are set for the sizes of the full preset
         row |= judged(row["key"] if preset == "full" else "", _value(row))
-    machine = harness.limit(torch.device(config.device), config.threads)
+    machine = harness.limit(config.device, config.threads)
     gigas = {"matrix products, GFLOP/s": machine.flops / 1e9, "memory, GB/s": machine.bytes / 1e9}
     return Run(
         experiment="bench",
@@ -96,6 +94,6 @@ def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
     times = {"ours": ours, "peer": peer, "ratio": ratios}
     measured: dict[str, Any] = {name: harness.quartiles(values) for name, values in times.items()}
     measured |= {"rounds": rounds, "threads": count, "memory": memory}
-    shortest = harness.limit(torch.device(config.device), count).seconds(pair) or None
+    shortest = harness.limit(config.device, count).seconds(pair) or None
     share = shortest / harness.quartiles(ours)[1] if shortest else None
     return {"key": pair.key, "what": pair.what, **measured, "limit": shortest, "share": share}

@@ -1,5 +1,7 @@
 """Whole pieces of work against what would otherwise be written: an epoch, a text, a canvas."""
 
+import functools
+import itertools
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +19,7 @@ from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, normalise_adjacency, sparse_kernels
 from coursework.models.sparse import sparse_csr
 from coursework.training.devices import choose_precision
-from coursework_tools.bench.harness import BenchConfig, Pair, Step, device_of
+from coursework_tools.bench.harness import BenchConfig, Pair, Step
 from coursework_tools.bench.layers import graph
 
 
@@ -26,7 +28,7 @@ def cora(config: BenchConfig) -> list[Pair]:
     matrix, as in the experiment, PyG's layers the dense one, as in its examples."""
     from torch_geometric.nn import GATConv, GCNConv, Sequential
 
-    device = device_of(config.device)
+    device = config.device
     dense, edges = graph(config, config.nodes)
     links = edges[:, edges[0] != edges[1]]
     generator = torch.Generator().manual_seed(1)
@@ -80,11 +82,11 @@ def attention(config: BenchConfig) -> list[Pair]:
     n = config.attention_tokens
     what = f"linear attention, {n:,} tokens, 4 heads of 64, forward and backward, against softmax"
     flops, moved = 3 * 2 * 2.0 * 4 * n * 64 * 64, 3 * 4 * 4.0 * 4 * n * 64
-    linear, softmax = attention_steps(n, device_of(config.device))
+    linear, softmax = attention_steps(n, config.device)
     return [Pair("attention.linear_vs_softmax", what, linear, softmax, 5, flops, moved)]
 
 
-def attention_steps(n: int, device: torch.device) -> tuple[Step, Step]:
+def attention_steps(n: int, device: str) -> tuple[Step, Step]:
     """Forward and backward of linear and of softmax attention on ``n`` tokens."""
     generator = torch.Generator().manual_seed(0)
     q, k, v = (
@@ -99,10 +101,8 @@ def attention_steps(n: int, device: torch.device) -> tuple[Step, Step]:
 def raw_tweets(count: int) -> tuple[list[str], str]:
     """Raw tweets and what they are; the real ones where they are available."""
     data = sentiment140.load()
-    texts = list(data.texts[: min(count, len(data.texts))])
-    while len(texts) < count:  # a stand-in has fewer
-        texts += texts[: count - len(texts)]
-    return texts, "stand-in tweets" if data.source.is_standin else "tweets"
+    texts = itertools.islice(itertools.cycle(data.texts), count)  # a stand-in has fewer
+    return list(texts), "stand-in tweets" if data.source.is_standin else "tweets"
 
 
 def tokens(config: BenchConfig) -> list[Pair]:
@@ -111,40 +111,28 @@ def tokens(config: BenchConfig) -> list[Pair]:
 
     texts, what = raw_tweets(config.tweets)
     series, array = pd.Series(texts), as_arrow(texts)
+    what = f"cleaning and tokenising {len(texts):,} {what} on all cores, against pandas apply"
     return [
-        Pair(
-            "tokens.vs_apply",
-            f"cleaning and tokenising {len(texts):,} {what} on all cores, against pandas apply",
-            lambda: text.tokenise_many(array),
-            lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
-            most_rounds=3,
-            bytes=float(array.nbytes),
-            memory="none",  # most of it is Arrow's and in other processes
-        )
-    ]
+        Pair("tokens.vs_apply", what, lambda: text.tokenise_many(array),
+             lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
+             most_rounds=3, bytes=float(array.nbytes),
+             memory="none")  # most of it is Arrow's and in other processes
+    ]  # fmt: skip
 
 
 def canvases(config: BenchConfig) -> list[Pair]:
     """Composing canvases against loops over their digits, and over the pixels of these."""
-    images, labels = digits()
-
-    def pair(key: str, count: int, loop: str, by_pixel: bool) -> Pair:
-        return Pair(
-            key,
-            f"{count:,} canvases, against a loop over digits{loop}",
-            lambda: m2nist.compose(images, labels, count, np.random.default_rng(0)),
-            partial(compose_in_a_loop, images, labels, count, by_pixel),
-            most_rounds=5,
-            bytes=count * 3 * 2 * 64 * 84.0,  # pixels and masks, read and written
-            memory="python",
-        )
-
     return [
-        pair("canvases.vs_pixel_loop", config.looped_canvases, " and their pixels", True),
-        pair("canvases.vs_digit_loop", config.canvases, " (NumPy slices)", False),
-    ]
+        Pair(f"canvases.vs_{key}_loop", f"{count:,} canvases, against a loop over digits{how}",
+             partial(compose, count), partial(compose_in_a_loop, *digits(), count, key == "pixel"),
+             most_rounds=5, bytes=count * 3 * 2 * 64 * 84.0,  # pixels and masks, read and written
+             memory="python")
+        for key, count, how in (("pixel", config.looped_canvases, " and their pixels"),
+                                ("digit", config.canvases, " (NumPy slices)"))
+    ]  # fmt: skip
 
 
+@functools.cache
 def digits(count: int = 2000) -> tuple[np.ndarray, np.ndarray]:
     """Random images of the shape of digits, a fifth of them ink as in MNIST, with labels."""
     rng = np.random.default_rng(1)
@@ -152,12 +140,8 @@ def digits(count: int = 2000) -> tuple[np.ndarray, np.ndarray]:
     return images.astype(np.uint8), rng.integers(0, 10, count)
 
 
-def paste_pixels(window: np.ndarray, mask: np.ndarray, digit: np.ndarray, label: int) -> None:
-    """Paste one digit, pixel by pixel."""
-    for row in range(28):
-        for column in range(28):
-            if digit[row, column] > window[row, column]:
-                window[row, column], mask[row, column] = digit[row, column], label
+def compose(count: int) -> m2nist.Canvases:
+    return m2nist.compose(*digits(), count, np.random.default_rng(0))
 
 
 def compose_in_a_loop(
@@ -177,7 +161,9 @@ def compose_in_a_loop(
                 window, mask = pixels[place], masks[place]
                 digit, label = images[drawn[k]], int(labels[drawn[k]])
                 if by_pixel:
-                    paste_pixels(window, mask, digit, label)
+                    for pixel in itertools.product(range(28), range(28)):
+                        if digit[pixel] > window[pixel]:
+                            window[pixel], mask[pixel] = digit[pixel], label
                 else:
                     ink = digit > window  # where it is brighter
                     window[ink], mask[ink] = digit[ink], label
@@ -190,7 +176,7 @@ def buckets(config: BenchConfig) -> list[Pair]:
     sizes = replace(sentiment.PRESETS["full"], max_vocabulary=20_000, batch_size=config.bucket_size)
     if config.bucket_size < 256:
         sizes = replace(sizes, embedding_dim=50, hidden_size=64)
-    size, most, device = sizes.batch_size, sizes.max_length, device_of(config.device)
+    size, most, device = sizes.batch_size, sizes.max_length, config.device
     lengths, what = _lengths(most)
     rng = np.random.default_rng(0)
     ids = rng.integers(2, sizes.max_vocabulary, int(lengths.sum())).astype(np.int32)
@@ -198,7 +184,7 @@ def buckets(config: BenchConfig) -> list[Pair]:
     # a few batches of a long epoch: in a short one there would be few tweets of each length
     chosen = sentiment.equal_length_batches(data.lengths, size, rng)[: config.buckets]
     tweets = np.concatenate(chosen)
-    native = device.type == "cuda" or not torch.cuda.is_available()
+    native = device == "cuda" or not torch.cuda.is_available()
     half = native and choose_precision() == "bf16-mixed"
 
     def padded(rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -220,7 +206,7 @@ def buckets(config: BenchConfig) -> list[Pair]:
                 batch = data.batch(rows) if bucketed else padded(rows)
                 tokens, labels = (tensor.to(device) for tensor in batch)
                 optimizer.zero_grad(set_to_none=True)
-                with torch.autocast(device.type, torch.bfloat16, enabled=bucketed and half):
+                with torch.autocast(device, torch.bfloat16, enabled=bucketed and half):
                     logits = model(tokens, None if bucketed else whole[: len(rows)])
                 F.binary_cross_entropy_with_logits(logits.float(), labels).backward()
                 optimizer.step()

@@ -3,8 +3,8 @@
 import itertools
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import NamedTuple
 
@@ -22,7 +22,9 @@ class Task:
 
 Change = tuple[str, str]  # text of the solution, and what a student writes in its place
 
-_REMARK = re.compile(r"(error|shape|value|gradient|masking|leakage|dropout): (.+)")
+_KINDS = "error|shape|value|gradient|masking|leakage|dropout"
+_LINE = re.compile(rf"(?:#|\[|(?:{_KINDS}): |[-~] |\+|at |else ).*|or|")
+_MISTAKE = re.compile(rf"^({_KINDS}): (.+)\n((?:(?:[-~] |\+|at |else |or).*\n)*)", re.M)
 
 
 class Remark(NamedTuple):
@@ -44,49 +46,37 @@ class Report(NamedTuple):
     remarks: tuple[Remark, ...]
 
 
-@dataclass
-class Mistake:
+class Mistake(NamedTuple):
     """A remark, and how it is recognised."""
 
     remark: Remark
-    changes: list[tuple[Change, ...]] = field(default_factory=list)  # each alternative on its own
-    at: list[str] = field(default_factory=list)  # probes in which nothing else can go wrong
-    otherwise: list[str] = field(default_factory=list)  # where it stands for a general remark
+    changes: Sequence[tuple[Change, ...]] = ()  # each alternative on its own
+    at: Sequence[str] = ()  # probes in which nothing else can go wrong
+    otherwise: Sequence[str] = ()  # where it stands for a general remark
 
 
-def parse(text: str) -> dict[str, Sequence[Mistake]]:
+def parse(text: str) -> dict[str, list[Mistake]]:
     """ValueError if a line is of no kind that the head of the file explains."""
-    found: dict[str, list[Mistake]] = {}
-    changes: list[list[str]] = []  # of the alternative that is being read: pairs of old and new
-    before = ""
-    own: list[Mistake] = []
-    for number, line in enumerate([*text.splitlines(), "or"], start=1):
-        sign, _, rest = line.partition(" ")
-        if line.startswith("#"):
-            continue
-        if sign == "-" and before == "-":
-            changes[-1][0] += f"\n{rest}"
-        elif sign == "-":
-            changes.append([rest, ""])
-        elif sign == "+" and changes:
-            changes[-1][1] += f"\n{rest}" if before == "+" else rest
-        elif changes:
-            own[-1].changes.append(tuple((old, new) for old, new in changes))
-            changes = []
-        if line.startswith("["):
-            own = found.setdefault(line.strip("[]"), [])
-        elif remark := _REMARK.fullmatch(line):
-            own.append(Mistake(Remark(*remark.groups())))
-        elif sign in ("at", "else"):
-            getattr(own[-1], "at" if sign == "at" else "otherwise").append(rest)
-        elif sign == "~":
-            names, _, value = rest.partition(" =")
-            for order in [*itertools.permutations(names.split(", "))][1:]:
-                own[-1].changes.append(((rest, f"{', '.join(order)} ={value}"),))
-        elif sign not in ("-", "+", "or", ""):
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not _LINE.fullmatch(line):
             raise ValueError(f"mistakes.txt, line {number}: {line!r} is of no known kind.")
-        before = sign
-    return dict(found)
+    found: dict[str, list[Mistake]] = {}
+    for name, body in re.findall(r"^\[(.+)\]\n((?:(?!\[).*\n)*)", text, re.M):
+        found[name] = []
+        for kind, words, how in _MISTAKE.findall(re.sub(r"^#.*\n", "", body, flags=re.M)):
+            at, otherwise = (re.findall(rf"^{sign} (.+)", how, re.M) for sign in ("at", "else"))
+            found[name].append(Mistake(Remark(kind, words), [*_changes(how)], at, otherwise))
+    return found
+
+
+def _changes(how: str) -> Iterator[tuple[Change, ...]]:
+    for part in re.split(r"^or\n|^(?=~ )", how, flags=re.M):
+        if pairs := re.findall(r"((?:^- .*\n)+)((?:^\+.*\n)*)", part, re.M):
+            without_signs = (re.sub(r"^. ?", "", text[:-1], flags=re.M) for text in sum(pairs, ()))
+            yield tuple(zip(without_signs, without_signs, strict=True))
+        if line := re.match(r"~ ((.+?) =.*)", part):
+            for order in [*itertools.permutations(line[2].split(", "))][1:]:
+                yield ((line[1], line[1].replace(line[2], ", ".join(order), 1)),)
 
 
 _HERE = resources.files(__package__)

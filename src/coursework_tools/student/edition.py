@@ -32,8 +32,7 @@ def path_of(module: str) -> Path:
 
 def source_of(module: str) -> str:
     """Text of the solution of a module."""
-    package = Path(coursework.__file__).resolve().parent
-    return (package / path_of(module)).read_text(encoding="utf-8")
+    return (Path(coursework.__file__).parent / path_of(module)).read_text(encoding="utf-8")
 
 
 def skeleton_of(module: str) -> str:
@@ -54,20 +53,17 @@ def write(folder: Path, problem: int | None = None, force: bool = False) -> list
     texts = {path_of(m): skeleton_of(m) for number in problems for m in MODULES[number]}
     for name in map(notebook_of, problems):
         texts[Path("notebooks", f"{name}.ipynb")] = _notebook(name)
-    ours, readme = (folder / MANIFEST).is_file(), folder / "README.md"
-    earlier = problems_in(folder) if ours else []
-    together = sorted({*problems, *earlier})
+    earlier = problems_in(folder) if (folder / MANIFEST).is_file() else []
+    together, readme = sorted({*problems, *earlier}), folder / "README.md"
     there = [path for path in texts if (folder / path).exists()]
     if readme.exists() and not earlier:
         there.append(Path("README.md"))
-    if there and not (force and ours):
+    if there and not (force and earlier):
         many = f" and {len(there) - 1} more files" if len(there) > 1 else ""
-        remedy = (
-            "or add --force to start anew and lose them" if ours else "it is no student edition"
-        )
+        anew = "or add --force to start anew and lose them"
         raise ConfigError(
             f"{folder} holds {there[0].as_posix()}{many}, which would be overwritten; "
-            f"choose another --folder, {remedy}."
+            f"choose another --folder, {anew if earlier else 'it is no student edition'}."
         )
     said = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if force or not earlier or said == _readme(earlier):  # notes of the student's own stay
@@ -110,17 +106,16 @@ def in_words(folder: Path, problems: Sequence[int]) -> Iterator[Report]:
 
     for problem in problems:
         name = notebook_of(problem)
-        asked, answered = len(notebooks.in_words(name)), 0
+        path, asked = folder / "notebooks" / f"{name}.ipynb", len(notebooks.in_words(name))
         if not asked:
             continue
+        answered = 0
         try:
-            document = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
-            unanswered, gone = notebooks.open_questions(document, name)
-        except FileNotFoundError:
-            words = "The notebook is missing; `coursework student --folder ...` writes another one."
-            said = [Remark("error", words)]
+            unanswered, gone = notebooks.open_questions(nbformat.read(path, as_version=4), name)
         except Exception:  # whatever may be in such a file
-            said = [Remark("error", "The file is no readable notebook.")]
+            missing = "The notebook is missing; `coursework student --folder ...` writes another."
+            words = "The file is no readable notebook." if path.exists() else missing
+            said = [Remark("error", words)]
         else:
             answered = asked - len(unanswered) - len(gone)
             states = {"no answer yet to": unanswered, "no cell with an answer to": gone}

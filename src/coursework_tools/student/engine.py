@@ -10,7 +10,9 @@ and by how much, but never what would be right.
 import functools
 import importlib
 import inspect
+import itertools
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -24,6 +26,8 @@ from coursework_tools.student.contents import MISTAKES, Change, Remark, Report, 
 Call = Callable[..., Any]
 # object -> "what is compared" or "kind: what is compared" -> probe; filled by ``probes.py``
 PROBES: dict[str, dict[str, Call]] = {}
+# (object, probe) -> weights of what the probe builds one after the other; filled by the solution
+WEIGHTS: defaultdict[tuple[Task, str], list[dict[str, Tensor]]] = defaultdict(list)
 
 
 class Mismatch(Exception):
@@ -39,8 +43,13 @@ class Result(NamedTuple):
     error: BaseException | None = None
 
     @property
-    def shapes(self) -> list[tuple[str, list[int]]] | None:
-        return None if self.values is None else [(_sort(one), [*one.shape]) for one in self.values]
+    def shapes(self) -> list[tuple[str, list[int]]]:
+        """Sort and shape of each value."""
+        sort = {True: "floating point", False: "integer"}
+        return [
+            ("boolean" if x.dtype == torch.bool else sort[x.is_floating_point()], [*x.shape])
+            for x in self.values or ()
+        ]
 
 
 def solution_of(task: Task) -> ModuleType:
@@ -114,13 +123,9 @@ def _recognised(task: Task, name: str, got: Result) -> Remark | None:
     """The remark of the mistake that gives the same numbers, or that alone can make this difference."""
     kind, what = _split(name)
     likely = sorted(MISTAKES[task.name], key=lambda mistake: mistake.remark.kind != kind)
-    for mistake in likely:
-        if any(alike(got, known(task, name, changes)) for changes in mistake.changes):
-            return mistake.remark
-    for mistake in likely:
-        if what in mistake.at and got.shapes == known(task, name).shapes:
-            return mistake.remark
-    return None
+    same = (m for m in likely if any(alike(got, known(task, name, c)) for c in m.changes))
+    alone = (m for m in likely if what in m.at and got.shapes == known(task, name).shapes)
+    return next((mistake.remark for mistake in itertools.chain(same, alone)), None)
 
 
 class Factory:
@@ -166,11 +171,6 @@ def _take_weights(own: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 @functools.cache
-def _weights(task: Task, name: str) -> list[dict[str, Tensor]]:
-    return []  # filled by the solution
-
-
-@functools.cache
 def known(task: Task, name: str, changes: tuple[Change, ...] = ()) -> Result:
     """The result of the solution, or of a wrong version of it."""
     return attempt(task, name, mutant(task, changes))
@@ -186,7 +186,7 @@ def attempt(task: Task, name: str, module: ModuleType) -> Result:
             torch.default_generator.manual_seed(0)
             shapes = [*inspect.signature(probe).parameters.values()][1:]
             leaves = {one.name: torch.randn(one.default, requires_grad=True) for one in shapes}
-            factory = Factory(task, module, _weights(task, name))
+            factory = Factory(task, module, WEIGHTS[task, name])
             # copies: a function may write into its inputs, but not into leaves
             returned = probe(factory, *(leaf.clone() for leaf in leaves.values()))
             for own in factory.built:
@@ -231,12 +231,6 @@ def alike(a: Result, b: Result) -> bool:
     )
 
 
-def _sort(value: Tensor) -> str:
-    if value.is_floating_point():
-        return "floating point"
-    return "boolean" if value.dtype == torch.bool else "integer"
-
-
 def _gradient_gap(got: Result, right: Result) -> str:
     """What is wrong with the gradients, if anything is."""
     if right.gradients and got.gradients is None:
@@ -258,17 +252,16 @@ def _difference(task: Task, name: str, got: Result, right: Result) -> Remark:
         sort, items = type(got.returned).__name__, isinstance(got.returned, tuple | list)
         instead = f"a {sort} of {len(got.returned)}" if items else f"of type {sort}"
         return Remark("shape", f"{said} should be {many}, but is {instead}.")
-    for mine, other in zip(got.values, wanted, strict=True):
-        if mine.shape != other.shape:
-            return Remark("shape", f"{said} has shape {[*mine.shape]}, not {[*other.shape]}.")
-        if _sort(mine) != _sort(other):
-            return Remark("shape", f"{said} should be {_sort(other)}, but is {mine.dtype}.")
+    for (sort, shape), (right_sort, right_shape) in zip(got.shapes, right.shapes, strict=True):
+        if shape != right_shape:
+            return Remark("shape", f"{said} has shape {shape}, not {right_shape}.")
+        if sort != right_sort:
+            return Remark("shape", f"{said} should be {right_sort}, but is {sort}.")
     for mistake in MISTAKES[task.name]:
         if what in mistake.otherwise:
             return mistake.remark
     a, b = (torch.cat([x.detach().double().flatten() for x in y]) for y in (got.values, wanted))
-    if bool(a.isnan().any()):
-        return Remark(kind, f"{said} contains NaN.")
     gap = (a - b).abs()
     wrong = f"{int((gap > 1e-9).sum())} of {len(a)} numbers differ, by up to {float(gap.max()):.2g}"
-    return Remark(kind, f"{said} has the right shape, but {wrong}.")
+    seen = "contains NaN" if a.isnan().any() else f"has the right shape, but {wrong}"
+    return Remark(kind, f"{said} {seen}.")

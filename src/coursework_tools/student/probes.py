@@ -15,6 +15,7 @@ from coursework_tools.student.engine import PROBES, Call
 
 LATER = "leakage: the difference that later positions make to earlier ones"
 Build = Callable[[Any], Any]
+Shape = tuple[int, ...]
 
 
 def made(name: str, *sizes: Any, **usual: Any) -> Callable[..., Build]:
@@ -22,12 +23,12 @@ def made(name: str, *sizes: Any, **usual: Any) -> Callable[..., Build]:
     return lambda **options: lambda m: getattr(m, name)(*sizes, **usual | options)
 
 
-def output(build: Build, shape: tuple[int, ...], *rest: Any) -> Call:
+def output(build: Build, shape: Shape, *rest: Any, **options: Any) -> Call:
     """What the object makes of random numbers, and of what comes beside them."""
-    return lambda m, input=shape: build(m)(input, *rest)
+    return lambda m, input=shape: build(m)(input, *rest, **options)
 
 
-def drops(variant: Callable[..., Build], shape: tuple[int, ...], *rest: Any) -> dict[str, Call]:
+def drops(variant: Callable[..., Build], shape: Shape, *rest: Any) -> dict[str, Call]:
     """Dropout is off in eval mode; with probability one, what is left shows where it acts."""
     half = variant(dropout=0.5)
 
@@ -52,8 +53,59 @@ def later(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     return call(*changed)[:, :3] - call(*inputs)[:, :3]
 
 
-# --- objects with their usual arguments --------------------------------------------------------
+def weights(m: Any, Q: Tensor, K: Tensor, mask: Tensor | None = None) -> Tensor:
+    return m.attention_weights(Q, K, scale=1.0, mask=mask)
 
+
+def both_ways(**masks: Any) -> Call:
+    return lambda m, x=SEQUENCE: [heads(fused=f)(m)(x, **masks)[0] for f in (False, True)]
+
+
+def padding(model: Any) -> Tensor:
+    return model(SOURCE, TARGET)[1:] - model(SOURCE[1:, :3], TARGET[1:])
+
+
+def word_by_word(model: Any) -> Tensor:
+    decoding = model.start(SOURCE)
+    return torch.stack([decoding.step(words) for words in TARGET.t()], 1)
+
+
+def changed(model: Any) -> Tensor:
+    return (model(SOURCE, CHANGED) - model(SOURCE, TARGET))[:, :2]
+
+
+def joined(m: Any) -> Tensor:
+    number = m.components(PIECES, 7)
+    return number[:, None] == number[None, :]
+
+
+def ascending(m: Any) -> Tensor:
+    """Whether the numbers appear in the order 0, 1, 2, ..."""
+    met = list(dict.fromkeys(m.components(PIECES, 7).tolist()))
+    return torch.tensor(met == list(range(len(met))))
+
+
+def counted(edges: Tensor) -> Tensor:
+    return torch.zeros(3, 3).index_put((edges[1], edges[0]), torch.ones(len(edges[0])), True)
+
+
+def strangers(m: Any, h: Any = (5, 6)) -> Tensor:
+    """How the nodes without an edge from node 0 change with its features."""
+    own = layer()(m)
+    return (own(torch.cat([h[:1] + 7, h[1:]]), GRAPH) - own(h, GRAPH))[2:]
+
+
+def large(m: Any, scores: Any = (10, 2)) -> Tensor:
+    return m.edge_softmax(2000 * scores, GRAPH[1], 5)
+
+
+def runs(own: nn.Module, x: Tensor) -> list[Tensor]:
+    """How often each normalisation saw the batch in one pass."""
+    own(x)
+    return [value for name, value in own.state_dict().items() if "num_batches" in name]
+
+
+# objects with their usual arguments
 lstm = made("LSTM", 4, 4, num_layers=2)
 heads = made("MultiHeadAttention", 12, 3)
 encoder = made("EncoderLayer", 8, 2, 12, dropout=0.0)
@@ -65,9 +117,8 @@ gcn = made("GCN", 6, 5, 3, dropout=0.0)
 all_pairs = made("DenseGraphAttentionLayer", 6, 12, 3, dropout=0.0)
 layer = made("GraphAttentionLayer", 6, 12, 3, dropout=0.0)
 gat = made("GAT", 6, 12, 4, dropout=0.0, alpha=0.2, n_heads=3)
+transformer = made("Transformer", 11, 13, 8, 2, 1, 1, 12, 0.0)
 unet = made("UNet", 1, 3, down=(4, 4), bottleneck=4, up=(4, 4))
-
-# --- problem 1 ---------------------------------------------------------------------------------
 
 PROBES["LSTMCell"] = {
     "the pair of states": lambda m, x=(3, 5), h=(3, 4), c=(3, 4): m.LSTMCell(5, 4)(x, (h, c)),
@@ -85,23 +136,13 @@ PROBES["LSTM"] = {
     **drops(lstm, (6, 3, 4)),
 }
 
-# --- problem 2 ---------------------------------------------------------------------------------
-
 QUERIES, KEYS, VALUES, SEQUENCE, HEADS = (2, 4, 7), (2, 5, 7), (2, 5, 6), (2, 5, 12), (2, 4, 12)
 SOME = torch.tensor([[1, 0, 1, 1, 0], [1, 0, 0, 1, 1], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1]]).bool()
 NONE = SOME & torch.tensor([True, True, False, True]).unsqueeze(1)  # the third may see nothing
 SQUARE = SOME[[0, 1, 2, 3, 0]] | torch.eye(5, dtype=torch.bool)
 PADDING = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
-
-
-def weights(m: Any, Q: Tensor, K: Tensor, **options: Any) -> Any:
-    """With a scale, so that a wrong default is not counted in every probe."""
-    return m.attention_weights(Q, K, scale=1.0, **options)
-
-
-def both_ways(**masks: Any) -> Call:
-    return lambda m, x=SEQUENCE: [heads(fused=f)(m)(x, **masks)[0] for f in (False, True)]
-
+# with a scale, so that a wrong default is not counted in every probe
+CAUSAL: Any = {"causal": True, "scale": 1.0}
 
 PROBES["causal_mask"] = {
     "the mask": lambda m: (m.causal_mask(5, 5), m.causal_mask(3, 5)),
@@ -111,17 +152,15 @@ PROBES["attention"] = {
     "the matrix of weights": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(Q, K),
     "the pair (output, weights)": lambda m, Q=QUERIES, K=KEYS, V=VALUES: m.attention(Q, K, V),
     "the weights with scale=0.3": lambda m, Q=QUERIES, K=KEYS: m.attention_weights(Q, K, scale=0.3),
-    "masking: the weights with a mask": lambda m, Q=QUERIES, K=KEYS: weights(m, Q, K, mask=SOME),
+    "masking: the weights with a mask": lambda m, Q=QUERIES, K=KEYS: weights(m, Q, K, SOME),
     "masking: the weights with a mask of numbers to add": lambda m, Q=QUERIES, K=KEYS, mask=(4, 5): (
-        weights(m, Q, K, mask=mask)
+        weights(m, Q, K, mask)
     ),
     "masking: the weights of a query that may attend to nothing": lambda m, Q=QUERIES, K=KEYS: (
-        weights(m, Q, K, mask=NONE)[:, 2]
+        weights(m, Q, K, NONE)[:, 2]
     ),
-    LATER: lambda m, K=KEYS, V=VALUES: later(
-        lambda K, V: m.attention(K, K, V, causal=True, scale=1.0)[0], K, V
-    ),
-    "leakage: the weights with causal=True": lambda m, K=KEYS: weights(m, K, K, causal=True),
+    LATER: lambda m, K=KEYS, V=VALUES: later(lambda K, V: m.attention(K, K, V, **CAUSAL)[0], K, V),
+    "leakage: the weights with causal=True": lambda m, K=KEYS: m.attention_weights(K, K, **CAUSAL),
 }
 PROBES["MultiHeadAttention"] = {
     "the output of all heads": lambda m, x=HEADS, y=SEQUENCE: heads()(m)(x, y)[0],
@@ -139,7 +178,6 @@ PROBES["PositionalEncoding"] = {
 # as many positions as features: a norm over the wrong axis runs
 SQUARES, WORDS = (2, 8, 8), (2, 5, 8)
 MEMORY = torch.arange(80.0).double().sin().view(WORDS)
-
 PROBES["EncoderLayer"] = {
     "the feed-forward network": output(forward(), WORDS),
     "the feed-forward network with gelu": output(forward(activation="gelu"), WORDS),
@@ -148,8 +186,8 @@ PROBES["EncoderLayer"] = {
     "masking: the output with padding": lambda m, x=WORDS: encoder()(m)(
         x, key_padding_mask=PADDING
     )[~PADDING],
-    "masking: the output with a mask": lambda m, x=WORDS: encoder()(m)(x, mask=SQUARE),
-    "leakage: the output with causal=True": lambda m, x=WORDS: encoder()(m)(x, causal=True),
+    "masking: the output with a mask": output(encoder(), WORDS, mask=SQUARE),
+    "leakage: the output with causal=True": output(encoder(), WORDS, causal=True),
     **drops(encoder, WORDS),
 }
 PROBES["DecoderLayer"] = {
@@ -165,32 +203,12 @@ SOURCE = torch.tensor([[3, 4, 5, 6, 2], [7, 8, 2, 0, 0]])
 TARGET = torch.tensor([[1, 5, 6, 7], [1, 9, 10, 12]])
 CHANGED = torch.tensor([[1, 5, 3, 3], [1, 9, 3, 3]])
 
-
-def transformer(m: Any) -> Any:
-    return m.Transformer(11, 13, 8, 2, 1, 1, 12, 0.0).eval()
-
-
-def padding(model: Any) -> Tensor:
-    return model(SOURCE, TARGET)[1:] - model(SOURCE[1:, :3], TARGET[1:])
-
-
-def word_by_word(model: Any) -> Tensor:
-    decoding = model.start(SOURCE)
-    return torch.stack([decoding.step(words) for words in TARGET.t()], 1)
-
-
-def changed(model: Any) -> Tensor:
-    return (model(SOURCE, CHANGED) - model(SOURCE, TARGET))[:, :2]
-
-
 PROBES["Transformer"] = {
-    "the matrix of logits": lambda m: transformer(m)(SOURCE, TARGET),
-    "masking: the difference that padding makes": lambda m: padding(transformer(m)),
-    LATER: lambda m: changed(transformer(m)),
-    "the logits of one word after the other": lambda m: word_by_word(transformer(m)),
+    "the matrix of logits": lambda m: transformer()(m)(SOURCE, TARGET),
+    "masking: the difference that padding makes": lambda m: padding(transformer()(m)),
+    LATER: lambda m: changed(transformer()(m)),
+    "the logits of one word after the other": lambda m: word_by_word(transformer()(m)),
 }
-
-# --- problem 3 ---------------------------------------------------------------------------------
 
 # Directed, with a loop at 2, the edge 3 -> 2 twice, and node 6 without edges.
 EDGES = torch.tensor([[5, 3, 3, 0, 2, 2, 1, 4, 0], [2, 2, 2, 2, 2, 1, 3, 1, 5]])
@@ -202,23 +220,6 @@ SIZES = torch.tensor([[0, 2, 6, 3, 6], [1, 5, 2, 4, 5]])  # {0, 1}, {2, 5, 6}, {
 EQUAL = torch.tensor([[1, 0], [3, 2]])
 UNDIRECTED = torch.tensor([[0, 1, 3], [1, 2, 1]])
 
-
-def repeated(m: Any) -> Tensor:
-    found = m.neighbours(EDGES, 2)
-    return torch.tensor(len(found) - len(found.unique()))
-
-
-def joined(m: Any) -> Tensor:
-    number = m.components(PIECES, 7)
-    return number[:, None] == number[None, :]
-
-
-def ascending(m: Any) -> Tensor:
-    """Whether the numbers appear in the order 0, 1, 2, ..."""
-    met = list(dict.fromkeys(m.components(PIECES, 7).tolist()))
-    return torch.tensor(met == list(range(len(met))))
-
-
 PROBES["neighbours"] = {
     "the list of neighbours": lambda m: [m.neighbours(EDGES, node) for node in (2, 1, 6)],
     "the list of neighbours with direction='out'": lambda m: [
@@ -226,7 +227,7 @@ PROBES["neighbours"] = {
     ],
     "the list of neighbours with direction='both'": lambda m: m.neighbours(UNDIRECTED, 1, "both"),
     "whether the list is sorted": lambda m: (m.neighbours(EDGES, 2).diff() >= 0).all(),
-    "the number of repetitions": repeated,
+    "the number of repetitions": lambda m: (m.neighbours(EDGES, 2).bincount() - 1).clamp(0).sum(),
 }
 PROBES["components"] = {
     "the list of components": lambda m: m.components(PIECES, 7),
@@ -254,8 +255,6 @@ PROBES["PlainGraphConvolution"] = {
     "the convolution without activation": output(plain(activation=None), (7, 4), EDGES),
 }
 
-# --- problem 4 ---------------------------------------------------------------------------------
-
 # 0 - 1 - 2 - 3 and 1 - 3, undirected; in ARROWS only some of the directions; node 4 has no edges
 LINKS = torch.tensor([[0, 1, 1, 2, 2, 3, 1, 3], [1, 0, 2, 1, 3, 2, 3, 1]])
 ARROWS = torch.tensor([[0, 1, 3, 3, 2], [1, 2, 1, 0, 3]])
@@ -264,11 +263,6 @@ GRAPH = torch.cat([ARROWS, torch.arange(5).expand(2, -1)], 1)  # a loop at every
 MATRIX = torch.zeros(5, 5).double().index_put((GRAPH[1], GRAPH[0]), torch.ones(()).double())
 # not symmetric, and sums to one in no direction
 PROPAGATION = MATRIX.sum(1).rsqrt().unsqueeze(1) * MATRIX * MATRIX.sum(1).rsqrt()
-
-
-def counted(edges: Tensor) -> Tensor:
-    return torch.zeros(3, 3).index_put((edges[1], edges[0]), torch.ones(len(edges[0])), True)
-
 
 PROBES["normalise_adjacency"] = {
     "the matrix of the edges with self-loops": lambda m: counted(m.add_self_loops(LOOPED, 3)),
@@ -284,17 +278,6 @@ PROBES["GCN"] = {
     "the matrix of logits": output(gcn(), (5, 6), PROPAGATION),
     **drops(gcn, (5, 6), PROPAGATION),
 }
-
-
-def strangers(m: Any, h: Any = (5, 6)) -> Tensor:
-    """How the nodes without an edge from node 0 change with its features."""
-    own = layer()(m)
-    return (own(torch.cat([h[:1] + 7, h[1:]]), GRAPH) - own(h, GRAPH))[2:]
-
-
-def large(m: Any, scores: Any = (10, 2)) -> Tensor:
-    return m.edge_softmax(2000 * scores, GRAPH[1], 5)
-
 
 PROBES["DenseGraphAttentionLayer"] = {
     "the layer's output": output(all_pairs(), (5, 6), MATRIX),
@@ -320,31 +303,21 @@ PROBES["GAT"] = {
     **drops(gat, (5, 6), GRAPH),
 }
 
-# --- problem 5 ---------------------------------------------------------------------------------
-
-
-def runs(own: nn.Module, x: Tensor) -> list[Tensor]:
-    """How often each normalisation saw the batch in one pass."""
-    own(x)
-    return [value for name, value in own.state_dict().items() if "num_batches" in name]
-
-
+IMAGES, COLOURS = (2, 1, 8, 12), (2, 3, 6, 8)
 PROBES["Down"] = {
-    "the output of Block": lambda m, x=(2, 3, 6, 8): m.Block(3, 4)(x),
-    "the output of a Block of two convolutions": lambda m, x=(2, 3, 6, 8): m.Block(3, 4, 2)(x),
-    "the pair (down, skip_connection)": lambda m, x=(2, 3, 6, 8): m.Down(3, 4)(x),
-    "the number of runs in one pass": lambda m, x=(2, 3, 6, 8): runs(m.Down(3, 4), x),
+    "the output of Block": lambda m, x=COLOURS: m.Block(3, 4)(x),
+    "the output of a Block of two convolutions": lambda m, x=COLOURS: m.Block(3, 4, 2)(x),
+    "the pair (down, skip_connection)": lambda m, x=COLOURS: m.Down(3, 4)(x),
+    "the number of runs in one pass": lambda m, x=COLOURS: runs(m.Down(3, 4), x),
 }
 PROBES["Up"] = {
     "the output of Up": lambda m, x=(2, 4, 3, 4), skip=(2, 4, 6, 8): m.Up(4, 4, 5)(x, skip),
 }
 PROBES["UNet"] = {
-    "the output of UNet": output(unet(), (2, 1, 8, 12)),
-    "the output without skip connections": output(
-        unet(disable_skip_connections=True), (2, 1, 8, 12)
-    ),
+    "the output of UNet": output(unet(), IMAGES),
+    "the output without skip connections": output(unet(disable_skip_connections=True), IMAGES),
     "the output for sides that are no multiples of 4": output(unet(), (2, 1, 7, 10)),
-    "the number of runs in one pass": lambda m, x=(2, 1, 8, 12): runs(unet()(m), x),
+    "the number of runs in one pass": lambda m, x=IMAGES: runs(unet()(m), x),
     "the number of parameters": lambda m: torch.tensor(
         sum(map(torch.numel, m.UNet().parameters()))
     ),

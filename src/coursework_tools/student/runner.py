@@ -1,24 +1,19 @@
 """Run the checks in a process of their own, so that code that loops or crashes harms nobody.
 
-The worker examines one task after the other and writes a line of JSON for each. If it is silent for too
-long, or dies, the task that it was at gets a remark, and a new worker goes on behind it.
+The worker examines one task after the other. If it is silent for too long, or dies, the task that it was
+at gets a remark, and a new worker goes on behind it.
 """
 
 import ast
-import itertools
-import json
+import multiprocessing
 import os
-import queue
 import re
-import subprocess
 import sys
-import tempfile
-import threading
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import IO
 
 import typer
 
@@ -44,11 +39,10 @@ def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
     tasks = {task.name: task for task in TASKS if task.problem in problems}
     objects = list(track(check(root, [*tasks.values()], seconds), "checking"))
     words = list(edition.in_words(root, problems))
-    rows = []
-    for one in objects:
-        task = tasks[one.task]
-        file = path_of(task.module).as_posix()
-        rows.append((task.question, task.name, file, *_verdict(one)))
+    rows = [
+        (tasks[one.task].question, one.task, file_of(tasks[one.task]), *_verdict(one))
+        for one in objects
+    ]
     for one in words:
         file = f"notebooks/{edition.notebook_of(int(one.task))}.ipynb"
         rows.append((one.task, "in words", file, *_verdict(one)))
@@ -62,6 +56,10 @@ def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
     return bool(rows) and all(one.passed == one.total for one in objects + words)
 
 
+def file_of(task: Task) -> str:
+    return path_of(task.module).as_posix()
+
+
 def _verdict(report: Report) -> tuple[Cell, Cell]:
     colour = "green" if report.passed == report.total else "red"
     remarks = "\n".join(map(str, report.remarks))
@@ -70,60 +68,57 @@ def _verdict(report: Report) -> tuple[Cell, Cell]:
 
 def check(folder: Path, tasks: Sequence[Task], seconds: float = 60.0) -> Iterator[Report]:
     """Examine a student's versions, one report after the other; ``seconds`` for each object."""
-    waiting = []
+    waiting = [task for task in tasks if (folder / file_of(task)).is_file()]
     for task in tasks:
-        if (folder / path_of(task.module)).is_file():
-            waiting.append(task)
-        else:
-            yield _nothing(task, f"{path_of(task.module).as_posix()} is missing.")
+        if task not in waiting:
+            yield _nothing(task, f"{file_of(task)} is missing.")
     while waiting:
-        waiting = yield from _work(folder, waiting, seconds)
+        yield from _reports(folder, waiting, seconds)
 
 
-def _work(folder: Path, tasks: list[Task], seconds: float) -> Generator[Report, None, list[Task]]:
-    """Reports of one worker, as far as it comes; returns the tasks that are left."""
-    names = [task.name for task in tasks]
-    lines: queue.Queue[str] = queue.Queue()
-    slow = f"It took longer than {seconds:g} seconds: is there a loop that never ends?"
-    command = [sys.executable, "-m", "coursework_tools.student.runner", str(folder), *names]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
-        worker = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints,
-            encoding="utf-8",
-        )  # fmt: skip
-        assert worker.stdout is not None
-        threading.Thread(target=_read, args=(worker.stdout, lines), daemon=True).start()
-        try:
-            if not _next(lines, START_SECONDS):
-                complaints.seek(0)
-                last = complaints.read().strip().rpartition("\n")[2]
-                why = f": {last}" if last else f" within {START_SECONDS:g} seconds; try again."
-                yield from (_nothing(task, f"The checks did not start{why}") for task in tasks)
-                return []
-            for number, task in enumerate(tasks):
-                line = _next(lines, seconds)
-                if not line:
-                    yield _nothing(task, slow if line is None else "It ended the Python process.")
-                    return tasks[number + 1 :]
-                name, passed, total, remarks = json.loads(line)
-                yield Report(name, passed, total, tuple(Remark(*one) for one in remarks))
-        finally:
-            worker.kill()
-            worker.wait()
-    return []
-
-
-def _read(stream: IO[str], lines: queue.Queue[str]) -> None:
-    for line in itertools.chain(stream, [""]):
-        lines.put(line)
-
-
-def _next(lines: queue.Queue[str], seconds: float) -> str | None:
-    """The next line; empty if the worker is dead, None if it is silent for too long."""
+def _reports(folder: Path, waiting: list[Task], seconds: float) -> Iterator[Report]:
+    """Reports of one worker, as far as it comes; what is reported is taken out of ``waiting``."""
+    spawn = multiprocessing.get_context("spawn")
+    pipe, end = spawn.Pipe(duplex=False)
+    worker = spawn.Process(target=_work, args=(end, folder, tuple(waiting)))
+    worker.start()
+    end.close()
     try:
-        return lines.get(timeout=seconds)
-    except queue.Empty:
-        return None
+        if not isinstance(_next(pipe, START_SECONDS), Report):
+            words = "The checks did not start; the lines above say why, if there are any."
+            yield from (_nothing(task, words) for task in waiting)
+            waiting.clear()
+        while waiting:
+            task, said = waiting.pop(0), _next(pipe, seconds)
+            if not isinstance(said, Report):
+                yield _nothing(task, said)
+                break
+            yield said
+    finally:
+        worker.kill()
+        worker.join()
+
+
+def _next(pipe: Connection, seconds: float) -> Report | str:
+    """What a worker says next, or why it says nothing."""
+    try:
+        if pipe.poll(seconds):
+            report: Report = pipe.recv()
+            return report
+    except (EOFError, OSError):
+        return "It ended the Python process."
+    return f"It took longer than {seconds:g} seconds: is there a loop that never ends?"
+
+
+def _work(pipe: Connection, folder: Path, tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        verify(task)  # also imports what takes long: that is not the student's time
+    pipe.send(Report("ready", 0, 0, ()))
+    with open(os.devnull, "w") as nowhere:  # for what the student's code prints
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    for task in tasks:
+        pipe.send(judge(task, folder / file_of(task)))
 
 
 def _nothing(task: Task, words: str) -> Report:
@@ -171,22 +166,3 @@ def _place(error: BaseException, path: Path) -> str:
     line = f", line {lines[-1]}" if lines else ""
     first = message.strip().partition("\n")[0][:160]
     return f"{type(error).__name__} ({path.name}{line}){f': {first}' if first else ''}"
-
-
-def main(arguments: Sequence[str]) -> None:
-    """The worker: a folder and names of tasks."""
-    folder, *names = arguments
-    # The student's code may print: what the parent reads goes through a channel of its own.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel:
-        os.dup2(2, 1)
-        tasks = [task for task in TASKS if task.name in names]
-        for task in tasks:
-            verify(task)  # also imports what takes long: that is not the student's time
-        print("ready", file=channel, flush=True)
-        for task in tasks:
-            report = judge(task, Path(folder) / path_of(task.module))
-            print(json.dumps(report), file=channel, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
