@@ -1,6 +1,7 @@
 """What only a checkout of the repository has, the installed package not."""
 
 from pathlib import Path
+from typing import Any
 
 from coursework import settings
 from coursework.errors import ResultsError
@@ -12,3 +13,16 @@ def inside(path: str, command: str) -> Path:
     if not found.exists():
         raise ResultsError(f"There is no {found}; run `{command}` inside a checkout.")
     return found
+
+
+def notebook(name: str) -> Any:
+    """A notebook by its name without ending; ResultsError if it cannot be read."""
+    import nbformat
+
+    path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError as error:
+        raise ResultsError(f"There is no notebook at {path}; restore it from git.") from error
+    except (ValueError, nbformat.ValidationError) as error:
+        raise ResultsError(f"{path} is not a readable notebook; restore it from git.") from error

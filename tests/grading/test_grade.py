@@ -1,14 +1,15 @@
 """The rubric: complete, backed by evidence that exists, and honest about what the evidence says."""
 
 import itertools
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat import v4
 from typer.testing import CliRunner
 
 from coursework import settings
@@ -97,11 +98,9 @@ def test_every_section_is_a_heading_of_its_own_question() -> None:
 
 def test_code_blocks_hold_no_headings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notebooks").mkdir()
-    cells = [
-        {"cell_type": "markdown", "source": ["# One\n", "```\n", "# no\n", "```\n", "## `Two`"]},
-        {"cell_type": "code", "source": ["# no"]},
-    ]
-    (tmp_path / "notebooks" / "x.ipynb").write_text(json.dumps({"cells": cells}), "utf-8")
+    text = "# One\n```\n# no\n```\n## `Two`"
+    cells = [v4.new_markdown_cell(text), v4.new_code_cell("# no")]
+    nbformat.write(v4.new_notebook(cells=cells), tmp_path / "notebooks" / "x.ipynb")
     (tmp_path / "notebooks" / "z.ipynb").write_text("{", "utf-8")
     monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)
     assert rubric.headings("x") == ["One", "`Two`"]

@@ -1,12 +1,10 @@
-"""The grader's view: for every line of the rubric where the answer is, and what its evidence says now.
-
-Tests are run by pytest in a process of its own; recorded numbers are compared with their bars.
-"""
+"""The grader's view: for every line of the rubric where the answer is, and what its evidence says now."""
 
 import ast
 import functools
 import importlib.util
 import itertools
+import operator
 import os
 import re
 import subprocess
@@ -14,11 +12,11 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from coursework import files, settings
 from coursework.console import Cell
@@ -32,6 +30,11 @@ from coursework_tools.grading.rubric import RUBRIC, Item
 Verdict = Literal["holds", "fails", "not run", "awaited"]  # awaited: a number is not recorded yet
 MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
 COLOURS = {"holds": "green", "fails": "red", "not run": "yellow", "awaited": "yellow"}
+# from the worst to the best: what is said of lines of this verdict
+REASONS: dict[Verdict, str] = {
+    "fails": "evidence fails for", "not run": "tests were skipped for",
+    "awaited": "a result is not recorded yet for", "holds": "",
+}  # fmt: skip
 COLUMNS = ("question", "points", "asks", "answer", "evidence now", "numbers", "for a person")
 TEMPLATE = "grade.html.j2"
 CLAIM_TESTS = "theory/test_claims.py"
@@ -41,13 +44,14 @@ def tests_of(item: Item) -> list[str]:
     """Tests of a line as pytest names them, those of its claims and their wrong versions included."""
     from coursework.theory import claims
 
-    ids = [f"tests/{name}" for name in item.tests]
+    ids = [*item.tests]
     for claim in claims.of_question(item.question.part) if item.claims else ():
         if not isinstance(item.claims, tuple) or claim.name in item.claims:
-            ids.append(f"tests/{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
-            refuted = f"tests/{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-"
-            ids += [f"{refuted}{name}]" for name in claim.wrong]
-    return ids
+            ids.append(f"{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
+            ids += [
+                f"{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-{x}]" for x in claim.wrong
+            ]
+    return [f"tests/{name}" for name in ids]
 
 
 @functools.cache
@@ -62,26 +66,21 @@ def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
     root, recorded = settings.repo_root(), set(store.names())
     found = []
     for item in items:
-        tests = [(test, *re.split(r"::|\[", test)) for test in tests_of(item)]
-        gone = [
-            f"the test {test}"
-            for test, file, name, *_ in tests
-            if name not in _defined(root / file)
-        ]
+        gone = []
+        for test in tests_of(item):
+            file, name, *_ = re.split(r"::|\[", test)
+            gone += [f"the test {test}"] * (name not in _defined(root / file))
         package = root / "src" / "coursework"
         gone += [f"the module {path}" for path in item.modules if not (package / path).is_file()]
         for number in item.numbers:
             if number.result in recorded:
-                metrics = store.read(number.result)["metrics"]
-                named = {
-                    number.metric,
-                    number.bar if isinstance(number.bar, str) else number.metric,
-                }
-                gone += [f"{metric} of {number.result}" for metric in named - metrics.keys()]
+                named = {number.metric, *([number.bar] if isinstance(number.bar, str) else [])}
+                lacking = named - store.read(number.result)["metrics"].keys()
+                gone += [f"{metric} of {number.result}" for metric in lacking]
             elif not number.awaited:
                 gone.append(f"the result {number.result}")
         found += [f"{item.key} names {what}, which does not exist" for what in gone]
-        if not tests:
+        if not tests_of(item):
             found.append(f"{item.key} names no test")
         try:
             rubric.section(item.question)
@@ -98,26 +97,23 @@ def pages() -> dict[str, str]:
     path = settings.repo_root() / "writeup" / "solutions.pdf"
     if not path.is_file():
         return {}
-    # the labels that writeup/lib.typ gives the headings: 2(a) -> q-2-a
-    parts = {item.question.part for item in RUBRIC}
-    labels = {part: "q-" + re.sub(r"[(.]", "-", part).replace(")", "") for part in parts}
+    found: dict[str, str] = {}
     try:
         reader = PdfReader(path)
-        found = {part: reader.named_destinations.get(label) for part, label in labels.items()}
-        numbers = {
-            part: reader.get_destination_page_number(one)
-            for part, one in found.items()
-            if one is not None
-        }
+        places = reader.named_destinations
+        for part in dict.fromkeys(item.question.part for item in RUBRIC):
+            # the labels that writeup/lib.typ gives the headings: 2(a) -> q-2-a
+            place = places.get("q-" + re.sub(r"[(.]", "-", part).replace(")", ""))
+            page = None if place is None else reader.get_destination_page_number(place)
+            if page is not None:
+                found[part] = str(page + 1)
     except (PyPdfError, OSError, ValueError) as error:
-        raise ResultsError(
-            f"{path} cannot be read as PDF; make it again with `coursework report`."
-        ) from error
-    return {part: str(number + 1) for part, number in numbers.items() if number is not None}
+        remedy = "make it again with `coursework report`"
+        raise ResultsError(f"{path} cannot be read as PDF; {remedy}.") from error
+    return found
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What pytest said about one test; a parametrised one counts once for each case."""
 
     passed: int = 0
@@ -138,15 +134,16 @@ def read_junit(path: Path) -> dict[str, Outcome]:
         cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
         raise ResultsError("pytest left no report; run it by hand to see what is wrong.") from error
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    found: defaultdict[str, Outcome] = defaultdict(Outcome)
     for case in cases:
         ended = {child.tag for child in case}
-        bad = "failed" if ended & {"failure", "error"} else "skipped"
-        state = bad if ended & {"failure", "error", "skipped"} else "passed"
+        failed = bool(ended & {"failure", "error"})
+        skipped = not failed and "skipped" in ended
         name = case.get("classname", "").replace(".", "/") + ".py::" + case.get("name", "")
         for key in {name, name.partition("[")[0]}:
-            counts[key][state] += 1
-    return {key: Outcome(**count) for key, count in counts.items()}
+            here = Outcome(not failed and not skipped, failed, skipped)
+            found[key] = Outcome(*map(operator.add, found[key], here))
+    return dict(found)
 
 
 def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
@@ -186,7 +183,6 @@ class Line:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def outcome(self, test: str) -> Verdict:
-        """Verdict of one of its tests."""
         return self.outcomes.get(test, Outcome()).verdict
 
     @property
@@ -196,13 +192,12 @@ class Line:
         # numbers that come on top of recorded ones (another graph, another split) may be awaited
         recorded = [number for number in self.numbers if number.verdict != "awaited"]
         verdicts += [number.verdict for number in recorded or self.numbers]
-        worst: tuple[Verdict, ...] = ("fails", "not run", "awaited", "holds")
-        return next(verdict for verdict in worst if verdict in (*verdicts, "holds"))
+        return min(verdicts, key=list(REASONS).index, default="holds")
 
     @property
     def says(self) -> str:
         """The verdict in words."""
-        known = [self.outcomes[test] for test in self.tests if test in self.outcomes]
+        known = [self.outcomes.get(test, Outcome()) for test in self.tests]
         passed = sum(outcome.passed for outcome in known)
         total = passed + sum(outcome.failed for outcome in known)
         said = f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
@@ -224,17 +219,11 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
     return [
-        Line(
-            item,
-            rubric.plain(rubric.section(item.question)),
-            rubric.link(item.question),
-            page.get(item.question.part),
-            tuple(measure(number) for number in item.numbers),
-            tuple(tests_of(item)),
-            outcomes,
-        )
+        Line(item, rubric.plain(rubric.section(item.question)), rubric.link(item.question),
+             page.get(item.question.part), tuple(map(measure, item.numbers)),
+             tuple(tests_of(item)), outcomes)
         for item in items
-    ]
+    ]  # fmt: skip
 
 
 def grouped(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
@@ -246,15 +235,12 @@ def grouped(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
 def problems(lines: Sequence[Line]) -> list[str]:
     """What fails or was expected and is not there, a few words each; empty where all evidence holds."""
     run = any(line.outcomes for line in lines)  # else they are only listed
-    reasons: dict[Verdict, str] = {
-        "fails": "evidence fails for",
-        **({"not run": "tests were skipped for"} if run else {}),
-        "awaited": "a result is not recorded yet for",
-    }
     found = [
         f"{words} {', '.join(keys)}"
-        for verdict, words in reasons.items()
+        for verdict, words in REASONS.items()
         if (keys := [line.item.key for line in lines if line.verdict == verdict])
+        and words
+        and (run or verdict != "not run")
     ]
     nowhere = dict.fromkeys(line.item.question.part for line in lines if line.page is None)
     return [*found, *([f"the PDF has no page for {', '.join(nowhere)}"] if nowhere else [])]

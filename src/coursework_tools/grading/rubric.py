@@ -1,24 +1,20 @@
 """The rubric, read from ``rubric.toml``, and the sections of the notebooks that answer its questions."""
 
 import functools
-import json
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from coursework import settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report.questions import QUESTIONS, Number, Question
+from coursework_tools import checkout
 
-_STRICT = ConfigDict(extra="forbid")
 
-
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config={"extra": "forbid"})
 class Item:
     """One line of the rubric: a sub-question, or a part of one where the handout splits its points."""
 
@@ -53,23 +49,16 @@ def item(line: dict[str, Any]) -> Item:
 
 
 _TEXT = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-RUBRIC: tuple[Item, ...] = tuple(map(item, tomllib.loads(_TEXT)["line"]))
-"""All lines, in the order of the homework sets."""
+RUBRIC: tuple[Item, ...] = tuple(map(item, tomllib.loads(_TEXT)["line"]))  # in the sets' order
 
 
 @functools.cache
 def headings(notebook: str) -> list[str]:
     """Headings of a notebook without their ``#`` signs, in order; ResultsError if it cannot be read."""
-    path = settings.repo_root() / "notebooks" / f"{notebook}.ipynb"
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
-    except FileNotFoundError as error:
-        raise ResultsError(f"There is no notebook at {path}; restore it from git.") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is not a readable notebook; restore it from git.") from error
-    plain = [re.sub(r"^```.*?^```", "", text, flags=re.M | re.S) for text in texts]
-    return re.findall(r"^#{1,6}\s+(.*\S)", "\n".join(plain), flags=re.M)
+    cells = checkout.notebook(notebook).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    return re.findall(r"^#{1,6}\s+(.*\S)", plain, flags=re.M)
 
 
 def section(question: Question) -> str:

@@ -1,7 +1,4 @@
-"""The headline: the numbers that the README shows, condensed from the recorded results.
-
-Which number a key stands for is in ``headline.toml``; it appears when its result has been recorded.
-"""
+"""The headline: numbers that are shown, by key (``headline.toml``), condensed from the recorded results."""
 
 import json
 import tomllib

@@ -1,5 +1,6 @@
 """The parts of the README and of docs/ that are made from the results store, the rubric and the address."""
 
+import itertools
 import re
 import tomllib
 from collections.abc import Callable
@@ -19,10 +20,9 @@ PAGES: dict[str, tuple[str, ...]] = {
     "docs/results.md": ("results", "questions"),
     "docs/benchmark.md": ("bench",),
 }
-UNSET = (
-    "*Colab and Binder links appear here once the repository has an address: set* `Repository` *under*\n"
-    "`[project.urls]` *in [pyproject.toml](pyproject.toml) and run* `coursework report`."
-)
+UNSET = """\
+*Colab and Binder links appear here once the repository has an address: set* `Repository` *under*
+`[project.urls]` *in [pyproject.toml](pyproject.toml) and run* `coursework report`."""
 
 
 def address(path: Path | None = None) -> str | None:
@@ -30,14 +30,11 @@ def address(path: Path | None = None) -> str | None:
     path = path or settings.repo_root() / "pyproject.toml"
     project = tomllib.loads(path.read_text(encoding="utf-8"))["project"] if path.is_file() else {}
     url = project.get("urls", {}).get("Repository")
-    if url is None:
-        return None
-    url = url.removesuffix("/").removesuffix(".git")
-    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
-        raise ConfigError(
-            f"Repository in pyproject.toml is {url!r}; write https://github.com/OWNER/NAME."
-        )
-    return str(url)
+    found = re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/?", url or "")
+    if url is not None and found is None:
+        remedy = "write https://github.com/OWNER/NAME"
+        raise ConfigError(f"Repository in pyproject.toml is {url!r}; {remedy}.")
+    return found and found[1]
 
 
 def badges(url: str | None) -> str:
@@ -57,8 +54,8 @@ def badges(url: str | None) -> str:
 def answers(folder: Path | None = None) -> Table:
     """One short row for each sub-question: its answer or first number, seeds, and where it is."""
     rows = []
-    for part in dict.fromkeys(item.question.part for item in RUBRIC):
-        items = [item for item in RUBRIC if item.question.part == part]
+    for part, lines in itertools.groupby(RUBRIC, lambda item: item.question.part):
+        items = list(lines)
         question = items[0].question
         numbers = [grade.measure(n, folder) for item in items for n in item.numbers]
         said: tuple[str | int, ...] = (question.answer, "–", "–")
@@ -82,18 +79,13 @@ def by_question(folder: Path | None = None) -> Table:
         machines = ", ".join(sorted({n.machine for n in numbers if n.machine}))
         code = [f"[{Path(path).stem}](../src/coursework/{path})" for path in item.modules]
         results = [f"{n.number.label}: {n.value_text()}" for n in numbers]
-        rows.append(
-            (
-                f"[{question.notebook[0]}](../notebooks/{question.notebook}.ipynb)",
-                item.key,
-                questions.worth(item.points),
-                f"[{heading}](../{rubric.link(question)})",
-                "<br>".join(code),
-                "<br>".join(results) or "shown by its tests",
-                "<br>".join(n.bar_text() for n in numbers) or "–",
-                f"{sum(seconds.values()):,.0f} ({machines})" if seconds else "–",
-            )
-        )
+        rows.append((
+            f"[{question.notebook[0]}](../notebooks/{question.notebook}.ipynb)",
+            item.key, questions.worth(item.points), f"[{heading}](../{rubric.link(question)})",
+            "<br>".join(code), "<br>".join(results) or "shown by its tests",
+            "<br>".join(n.bar_text() for n in numbers) or "–",
+            f"{sum(seconds.values()):,.0f} ({machines})" if seconds else "–",
+        ))  # fmt: skip
     return Table([*columns, "seconds"], rows)
 
 

@@ -1,7 +1,6 @@
 """Execute the notebooks side by side and collect their answers.
 
-Executed copies go to ``build/notebooks``, so a run with the quick preset or on stand-in data never
-touches what is stored in ``notebooks/``. Only ``inplace`` writes there, and only real data may be in it.
+Executed copies go to ``build/notebooks``; only ``inplace`` writes to ``notebooks/``, and only real data.
 """
 
 import asyncio
@@ -27,6 +26,7 @@ from coursework.console import Cell, show
 from coursework.errors import CourseworkError, ResultsError
 from coursework.report import notebook as notebook_page
 from coursework.report.questions import NOTEBOOKS, SECONDS
+from coursework_tools import checkout
 
 CELL_SECONDS = 1800
 ANSWERS = ("problem", "question", "result", "value", "data", "where to look")
@@ -51,9 +51,7 @@ class Execution:
         return f"cell {self.done}/{self.total}" if self.done else "starting"
 
 
-Tell = Callable[
-    [Execution], object
-]  # called at the start of a notebook, after each cell, at the end
+Tell = Callable[[Execution], object]  # called at a notebook's start, after each cell, at its end
 
 
 def run(
@@ -75,11 +73,9 @@ def run(
             started = time.perf_counter()
             try:
                 await _execute(outcome, preset, inplace, tell)
-            except CourseworkError as error:
-                outcome.error = str(error)
             except Exception as error:  # whatever it is: the others go on
-                kind = type(error).__name__
-                outcome.error = f"it stopped with {kind}; run it in Jupyter to see where"
+                stopped = f"it stopped with {type(error).__name__}; run it in Jupyter to see where"
+                outcome.error = str(error) if isinstance(error, CourseworkError) else stopped
             outcome.seconds = time.perf_counter() - started
             tell(outcome)
             return outcome
@@ -92,7 +88,7 @@ def run(
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """A loop in which Ctrl-C stops all notebooks; nbclient's handlers would stop the newest kernel only."""
+    """Ctrl-C stops all notebooks; nbclient's handlers would stop the newest kernel only."""
 
     def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         raise RuntimeError  # as outside the main thread, which nbclient expects
@@ -101,12 +97,7 @@ class _Loop(asyncio.SelectorEventLoop):
 async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: Tell) -> None:
     """Run a notebook and fill in what became of it; an error says what went wrong."""
     name, source = outcome.notebook, outcome.path
-    try:
-        document = nbformat.read(source, as_version=4)
-    except FileNotFoundError as error:
-        raise ResultsError(f"There is no notebook at {source}; restore it from git.") from error
-    except (ValueError, nbformat.ValidationError) as error:
-        raise ResultsError(f"{source} is not a readable notebook; restore it from git.") from error
+    document = checkout.notebook(name)
     (settings.answers_dir() / f"{name}.json").unlink(missing_ok=True)
     outcome.total = sum(cell.cell_type == "code" for cell in document.cells)
 

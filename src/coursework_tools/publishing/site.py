@@ -1,11 +1,8 @@
-"""The site: notebooks with their stored outputs, rubric, theory, benchmark and reference as static pages.
-
-The pages fetch nothing from elsewhere. Nothing is executed: outputs are those of the real data.
-"""
+"""The site: notebooks with their stored outputs, rubric, theory, benchmark and reference as static pages
+that fetch nothing from elsewhere."""
 
 import ast
 import importlib.util
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -27,18 +24,18 @@ from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import speed
 
 NEEDED = ("sphinx", "myst_nb", "furo", "sphinx_copybutton")
+PARTS = ("script", "img", "iframe", "source", "video")  # of a page, by their ``src``
 FIRST = ("models", "theory", "experiments", "data", "training", "report")  # then the tools
 
 
 def escape(text: str) -> str:
     """Text for Markdown, which escapes the bars of its tables itself."""
-    return text.replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+    return re.sub(r"[*_]", r"\\\g<0>", text).replace("<", "&lt;")
 
 
 def _slug(heading: str) -> str:
     """Anchor that MyST gives a heading, which is GitHub's."""
-    title = rubric.plain(heading).strip().lower()
-    return re.sub(r"[^\w\- ]", "", title).replace(" ", "-")
+    return re.sub(r"[^\w\- ]", "", rubric.plain(heading).strip().lower()).replace(" ", "-")
 
 
 def _page(name: str, **values: Any) -> str:
@@ -69,17 +66,17 @@ def api_pages() -> dict[str, str]:
     pages = {}
     for package in (coursework, coursework_tools):
         folder = Path(str(package.__file__)).parent
-        names = [module.name for module in pkgutil.iter_modules([str(folder)]) if module.ispkg]
-        for name in sorted(names, key=lambda name: (*FIRST, name).index(name)):
-            init = (folder / name / "__init__.py").read_text(encoding="utf-8")
-            words = (ast.get_docstring(ast.parse(init)) or "").partition("\n\n")[0]
-            modules = [m.name for m in pkgutil.iter_modules([str(folder / name)])]
-            pages[f"api/{name}.md"] = _page(
-                "api.md", part=f"{package.__name__}.{name}", title=name, words=words,
-                modules=[module for module in modules if module[0] != "_"], parts=(),
+        parts = sorted(path.parent for path in folder.glob("*/__init__.py"))
+        for part in sorted(parts, key=lambda one: (*FIRST, one.name).index(one.name)):
+            init = ast.parse((part / "__init__.py").read_text(encoding="utf-8"))
+            words = (ast.get_docstring(init) or "").partition("\n\n")[0]
+            modules = sorted(path.stem for path in part.glob("[!_]*.py"))
+            pages[f"api/{part.name}.md"] = _page(
+                "api.md", part=f"{package.__name__}.{part.name}", title=part.name, words=words,
+                modules=modules, parts=(),
             )  # fmt: skip
-    parts = [Path(path).stem for path in pages]
-    return {"api/index.md": _page("api.md", parts=parts, modules=()), **pages}
+    names = [Path(path).stem for path in pages]
+    return {"api/index.md": _page("api.md", parts=names, modules=()), **pages}
 
 
 def prepare(target: Path) -> None:
@@ -93,7 +90,7 @@ def prepare(target: Path) -> None:
     for folder in ("notebooks", "extra", "api"):
         (target / folder).mkdir()
     for name in NOTEBOOKS:
-        document = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+        document = checkout.notebook(name)
         for cell in document.cells:
             # MyST-NB reads the text of a picture from its cell
             if cell.cell_type == "code" and (shown := alt.names(cell.source)):
@@ -140,19 +137,16 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {key: value or "" for key, value in attrs}
         self.anchors |= {values[key] for key in ("id", "name") if key in values}
-        if tag == "a" and "href" in values:
-            self.targets.append((values["href"], False))
-        elif tag in {"script", "img", "iframe", "source", "video"} and "src" in values:
-            self.targets.append((values["src"], True))
-        elif tag == "link" and values.get("rel") not in {"canonical", "author", "license"}:
-            self.targets.append((values.get("href", ""), True))
+        target = values.get("src" if tag in PARTS else "href")
+        about = tag == "link" and values.get("rel") in ("canonical", "author", "license")
+        if target is not None and not about:
+            self.targets.append((target, tag != "a"))
 
 
 def broken_links(folder: Path) -> list[str]:
     """Links within the site that lead nowhere, and parts that a page would fetch from elsewhere."""
     folder = folder.resolve()
-    paths = sorted(folder.rglob("*.html"))
-    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in paths}
+    pages = {path: _Page(path.read_text("utf-8")) for path in sorted(folder.rglob("*.html"))}
     found = []
     for path, page in pages.items():
         where = path.relative_to(folder).as_posix()

@@ -16,10 +16,8 @@ NOTHING = "No benchmark has been recorded yet: `coursework bench --record`."
 
 def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of a recorded benchmark. Goals are for a CPU."""
-    found: list[dict[str, Any]] = record["notes"]["rows"]
-    if record["machine"]["device"] != "cpu":
-        found = [row | {"goal": None, "met": None} for row in found]
-    return found
+    no_goals = {} if record["machine"]["device"] == "cpu" else {"goal": None, "met": None}
+    return [row | no_goals for row in record["notes"]["rows"]]
 
 
 def table(record: Mapping[str, Any]) -> Table:
@@ -51,27 +49,18 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
         value = f"{row['value']:.3g} {row['unit']}"
         return (row["key"], row["what"], value, "–", "–", between, goal, "–", "–")
     low, middle, high = row["ratio"]
-    return (
-        row["key"],
-        row["what"],
-        _time(row["ours"][1]),
-        _time(row["peer"][1]),
-        f"{middle:.2f}",
-        f"{low:.2f} to {high:.2f}",
-        goal,
-        " / ".join(map(_bytes, row["memory"])),
-        "–" if row["share"] is None else f"{100 * row['share']:.2g} %",
+    ours, peer = (
+        f"{s:.2f} s" if s >= 1 else f"{s * 1e3:.2f} ms" for s in (row["ours"][1], row["peer"][1])
     )
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
-
-
-def _bytes(size: float | None) -> str:
-    if size is None:
-        return "–"
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+    memory = [
+        "–" if n is None else f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
+        for n in row["memory"]
+    ]
+    share = "–" if row["share"] is None else f"{100 * row['share']:.2g} %"
+    return (
+        row["key"], row["what"], ours, peer, f"{middle:.2f}", f"{low:.2f} to {high:.2f}", goal,
+        " / ".join(memory), share,
+    )  # fmt: skip
 
 
 def _machine(record: Mapping[str, Any]) -> str:

@@ -1,8 +1,5 @@
-"""What is handed in for a course: its PDF, and its notebooks with the package as a wheel beside them.
-
-Each notebook runs alone in an empty environment: its first cell installs the wheel where the package is
-missing. The recorded results and the trained models that it shows lie beside it.
-"""
+"""What is handed in for a course: its PDF, and its notebooks, each of which runs alone in an empty
+environment: beside it lie the package as a wheel, the recorded results and the trained models."""
 
 import os
 import shutil
@@ -57,7 +54,7 @@ def write(course: str, folder: Path) -> list[Path]:
         shutil.copytree(root / place, folder / place)
     written = [Path(shutil.copy(writeup.target(course), folder))]
     for name in notebooks_of(course):
-        document = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+        document = checkout.notebook(name)
         cell = nbformat.v4.new_code_cell(SETUP.format(wheel=wheels[0].name), id="setup")
         document.cells.insert(1, cell)  # below the title
         written.append(folder / f"{name}.ipynb")

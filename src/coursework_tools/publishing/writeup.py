@@ -1,15 +1,14 @@
 """The writeup: ``writeup/solutions.typ`` typeset as ``solutions.pdf``, and once for each course.
 
-The Typst sources hold the words. Numbers, code and claims that they name (``result("NAME")``,
-``fig("NAME")``, ``listing("TITLE", "FILE", "OBJECT", ...)``) are read while the document is typeset. The
-same inputs give the same bytes; a digest of them in the document's keywords tells a stale PDF from a fresh.
+What the sources name (``result("NAME")``, ``fig("NAME")``, ``listing("TITLE", "FILE", "OBJECT", ...)``) is
+read while they are typeset. A digest of it in the document's keywords tells a stale PDF from a fresh.
 """
 
 import ast
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,8 +42,7 @@ def text() -> str:
 
 def results(source: str) -> tuple[list[str], list[str]]:
     """Results that a text needs, and those in whose place it can say "not recorded yet"."""
-    required: set[str] = set()
-    optional: set[str] = set()
+    required, optional = set[str](), set[str]()
     for call, names in _RESULTS.findall(source):
         chosen = optional if call in ("when", "optional") else required
         chosen.update(re.findall(r'"([\w-]+)"', names))
@@ -70,8 +68,7 @@ def listings(source: str) -> list[Listing]:
     return [Listing(title, path, tuple(objects)) for title, path, *objects in found]
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of a listing; ``number`` is its place in the file, 0 for a gap."""
 
     number: int
@@ -111,8 +108,8 @@ def cut(listing: Listing) -> list[Line]:
         raise ResultsError(f"There is no {listing.path}; mend the #listing in writeup/*.typ.")
     content = path.read_text(encoding="utf-8")
     module, lines, marked = ast.parse(content), content.splitlines(), regions(content)
-    solution = {n for region in marked for n in range(region.first + 1, region.last)}
-    markers = {n for region in marked for n in (region.first, region.last)}
+    inside = {n for region in marked for n in range(region.first + 1, region.last)}
+    solution = {n for n in inside if lines[n - 1].strip()}
     chosen: list[int] = []
     for name in listing.objects:
         owner, _, method = name.partition(".")
@@ -123,15 +120,13 @@ def cut(listing: Listing) -> list[Line]:
             chosen += [node.lineno] * (node.lineno not in chosen)  # the class, once
             node = _find(node.body, method, listing.path)
         first = min(part.lineno for part in (node, *node.decorator_list))
-        skip = _left_out(node) | markers
+        skip = _left_out(node) | {n for region in marked for n in (region.first, region.last)}
         chosen += [n for n in range(first, (node.end_lineno or 0) + 1) if n not in skip]
-    rows: list[Line] = []
-    for n in chosen:
-        row = Line(n, lines[n - 1], n in solution) if n else Line(0, "")
-        if row.text.strip():
-            rows.append(row)
-        elif rows and rows[-1].text.strip():  # one blank line in a row, none at the ends
-            rows.append(Line(n, row.text))
+    gap = Line(0, "")
+    rows = [Line(n, lines[n - 1], n in solution) if n else gap for n in chosen]
+    # one blank line in a row, none at the ends
+    pairs = zip([gap, *rows], rows, strict=False)
+    rows = [row for before, row in pairs if row.text.strip() or before.text.strip()]
     while not rows[-1].text.strip():
         rows.pop()
     if not any(row.marked for row in rows):
@@ -140,14 +135,13 @@ def cut(listing: Listing) -> list[Line]:
 
 
 def inputs() -> dict[str, str]:
-    """What is handed to Typst: names of the results, code, claims, questions, and the digest."""
+    """What is handed to Typst: names of the results, code, claims, questions; and a digest of that and
+    of every file that the document is made from."""
     from coursework.theory import claims
 
-    source = text()
+    source, names, root = text(), store.names(), settings.repo_root()
     required, optional = results(source)
-    names = store.names()
-    missing = [name for name in required if name not in names]
-    if missing:
+    if missing := [name for name in required if name not in names]:
         raise ResultsError(
             f"The writeup needs the results {', '.join(missing)}, which are not in "
             f"{settings.results_dir()}; restore them from git or record them again (see `make full`)."
@@ -159,33 +153,24 @@ def inputs() -> dict[str, str]:
         "recorded": names,
         "required": required,
         "optional": optional,
-        "listings": {
-            listing.title: [asdict(line) for line in cut(listing)] for listing in listings(source)
-        },
+        "listings": {one.title: [line._asdict() for line in cut(one)] for one in listings(source)},
         "claims": [claim.as_record() for claim in claims.CLAIMS],
         "questions": [asdict(question) for question in questions.QUESTIONS],
         "notebooks": questions.NOTEBOOKS,
         "alt": {name: alt.text(name) for name in figures(source)},
     }
     values = {key: json.dumps(value) for key, value in handed.items()}
-    values["digest"] = _digest(values, figures(source), [*required, *optional])
-    return values
-
-
-def _digest(values: dict[str, str], shown: list[str], names: list[str]) -> str:
-    """SHA-256 over everything that the document is made from."""
-    root = settings.repo_root()
     digest = hashlib.sha256()
     for key, value in sorted(values.items()):
         digest.update(f"{key}={value}\n".encode())
     sources = sorted(path for path in folder().iterdir() if path.suffix in {".typ", ".bib"})
-    sources += [settings.results_dir() / f"{name}.json" for name in names]
+    sources += [settings.results_dir() / f"{name}.json" for name in [*required, *optional]]
     sources += sorted((folder() / "reading").glob("*.json"))
-    sources += [root / "figures" / f"{name}.png" for name in shown]
+    sources += [root / "figures" / f"{name}.png" for name in figures(source)]
     for path in sources:
         if path.is_file():
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return values | {"digest": digest.hexdigest()}
 
 
 def compiler(document: str = "solutions") -> Any:

@@ -47,12 +47,16 @@ def notebook_of(problem: int) -> str:
 
 def write(folder: Path, problem: int | None = None, force: bool = False) -> list[Path]:
     """Write one problem, or all, into a student's folder, beside what is there; the files, relative to it."""
+    import nbformat  # not above: it takes longer to import than a check of an object
+
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; name a folder with --folder.")
     problems = problems_of(problem)
+    checkout.inside("notebooks", "coursework student")
     texts = {path_of(m): skeleton_of(m) for number in problems for m in MODULES[number]}
     for name in map(notebook_of, problems):
-        texts[Path("notebooks", f"{name}.ipynb")] = _notebook(name)
+        document = notebooks.edition(checkout.notebook(name), name)
+        texts[Path("notebooks", f"{name}.ipynb")] = nbformat.writes(document) + "\n"
     earlier = problems_in(folder) if (folder / MANIFEST).is_file() else []
     together, readme = sorted({*problems, *earlier}), folder / "README.md"
     there = [path for path in texts if (folder / path).exists()]
@@ -102,7 +106,7 @@ def problems_in(folder: Path) -> list[int]:
 
 def in_words(folder: Path, problems: Sequence[int]) -> Iterator[Report]:
     """What became of the questions in words; a bad notebook costs no other."""
-    import nbformat  # not above: it takes longer to import than a check of an object
+    import nbformat
 
     for problem in problems:
         name = notebook_of(problem)
@@ -121,14 +125,6 @@ def in_words(folder: Path, problems: Sequence[int]) -> Iterator[Report]:
             states = {"no answer yet to": unanswered, "no cell with an answer to": gone}
             said = [Remark("to do", f"{w} {', '.join(p)}.") for w, p in states.items() if p]
         yield Report(str(problem), answered, asked, tuple(said))
-
-
-def _notebook(name: str) -> str:
-    import nbformat
-
-    path = checkout.inside(f"notebooks/{name}.ipynb", "coursework student")
-    document = nbformat.read(path, as_version=4)
-    return str(nbformat.writes(notebooks.edition(document, name))) + "\n"
 
 
 def _readme(problems: Sequence[int]) -> str:
