@@ -116,11 +116,11 @@ def test_goals() -> None:
         assert harness.judged(key, value) == {"goal": goal, "met": met}
 
 
-def test_the_limit_is_the_longer_of_arithmetic_and_traffic() -> None:
-    limit = harness.Limit(flops=100.0, bytes=10.0)
+def test_the_limit_is_the_longer_of_arithmetic_and_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "limit", lambda device, count: (100.0, 10.0))
     one = pair(int, flops=200.0, bytes=50.0)
-    assert limit.seconds(one) == 5.0
-    assert limit.seconds(replace(one, flops=2000.0)) == 20.0
+    assert bench._timed(one, TINY)["limit"] == 5.0
+    assert bench._timed(replace(one, flops=2000.0), TINY)["limit"] == 20.0
 
 
 def test_memory_of_tensors_is_counted_with_gradients() -> None:
@@ -195,7 +195,7 @@ def test_growth_curves_and_their_exponents(standin: Path) -> None:
     memory = {one.key: one.value for one in found if isinstance(one, Gauge)}
     assert memory["growth.gat_edges_memory"] == pytest.approx(1, abs=0.15)
     assert memory["growth.dense_gat_edges_memory"] > 1.5
-    assert [point["size"] for point in found[0].points] == [400, 800]
+    assert [point["size"] for point in found[0][1]] == [400, 800]
     assert gauges.dense_bytes(4 * 2708) == 4 * 2708**2 * 8 * 4
 
 

@@ -186,7 +186,7 @@ def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
             peak = harness.peak_memory(step, "python" if of == "tweets" else "tensors") or 0.0
             row = {"size": float(size), "seconds": middle, "low": low, "high": high}
             points.append(row | {"bytes": peak})
-        yield Curve(name, points)
+        yield name, points
         for kind, unit in (("seconds", "time"), ("bytes", "memory")):
             values = [point[kind] for point in points[-TAIL:]]
             if len(values) > 1 and min(values) > 0:

@@ -99,22 +99,8 @@ class Gauge(NamedTuple):
     spread: tuple[float, float] | None = None  # quartiles, where it was taken several times
 
 
-class Curve(NamedTuple):
-    """Seconds and bytes over the size of the input."""
-
-    name: str
-    points: list[dict[str, float]]
-
-
-class Limit(NamedTuple):
-    """What the machine can do, measured on the spot."""
-
-    flops: float  # a second, in a float32 product of two 1024 x 1024 matrices
-    bytes: float  # read and written a second by a copy of an array larger than the caches
-
-    def seconds(self, pair: Pair) -> float:
-        """The longer of arithmetic and memory traffic at full rate (roofline, Williams et al. 2009)."""
-        return max(pair.flops / self.flops, pair.bytes / self.bytes)
+# name; size, seconds (median, quartiles) and bytes of each point
+Curve = tuple[str, list[dict[str, float]]]
 
 
 def device_of(name: str) -> str:
@@ -182,13 +168,13 @@ def peak_memory(step: Step, how: Memory) -> float | None:
 
 
 @functools.cache
-def limit(device: str, count: int) -> Limit:
-    """Measure the limit with ``count`` threads."""
+def limit(device: str, count: int) -> tuple[float, float]:
+    """What the machine can do with ``count`` threads: operations a second in a float32 product, and
+    bytes a second, read and written, by a copy of an array larger than the caches."""
     with limited_threads(count), torch.no_grad():
         a, b = (torch.randn(1024, 1024, device=device) for _ in range(2))
-        product = torch.empty_like(a)
-        source = torch.zeros(2**24, device=device)  # 64 MiB
+        product, source = torch.empty_like(a), torch.zeros(2**24, device=device)  # 64 MiB
         target = torch.zeros_like(source)
         fastest = min(timed(lambda: torch.mm(a, b, out=product)) for _ in range(8))
         copying = min(timed(lambda: target.copy_(source)) for _ in range(8))
-    return Limit(2 * 1024**3 / fastest, 2 * source.nbytes / copying)
+    return 2 * 1024**3 / fastest, 2 * source.nbytes / copying

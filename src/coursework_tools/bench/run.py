@@ -42,8 +42,7 @@ def run(
             raise ConfigError(f"There is no benchmark {name!r}; choose from {', '.join(known)}.")
     config = PRESETS[preset]
     where = harness.device_of(device or config.device)
-    count = config.threads if threads is None else threads
-    config = replace(config, device=where, threads=count)
+    config = replace(config, device=where, threads=config.threads if threads is None else threads)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[dict[str, float]]] = {}
@@ -52,37 +51,40 @@ def run(
             for pair in PAIRS[name](config):
                 on_pair(pair.what)
                 rows.append(_timed(pair, config))
-        else:
-            on_pair(f"{name} ...")
-            with limited_threads(config.threads):
-                found = list(GAUGES[name](config))
-            curves |= {one.name: one.points for one in found if isinstance(one, Curve)}
-            rows += [one._asdict() for one in found if isinstance(one, Gauge)]
+            continue
+        on_pair(f"{name} ...")
+        with limited_threads(config.threads):
+            for one in GAUGES[name](config):
+                if isinstance(one, Gauge):
+                    rows.append(one._asdict())
+                else:
+                    curves.update([one])
+    values = {
+        row["key"]: float(row["ratio"][1] if "ratio" in row else row["value"]) for row in rows
+    }
     for row in rows:
         # the goals are set for the sizes of the full preset
-        row |= judged(row["key"] if preset == "full" else "", _value(row))
-    machine = harness.limit(config.device, config.threads)
-    gigas = {"matrix products, GFLOP/s": machine.flops / 1e9, "memory, GB/s": machine.bytes / 1e9}
+        row |= judged(row["key"] if preset == "full" else "", values[row["key"]])
+    flops, moved = harness.limit(where, config.threads)
     return Run(
         experiment="bench",
         preset=preset,
         config=config,
         seed=0,
-        metrics={row["key"]: _value(row) for row in rows},
+        metrics=values,
         source=Source("generated tensors", "package", "", (), "MIT"),
         seconds=time.perf_counter() - started,
         curves=curves,
-        notes={"rows": rows, "limit": gigas},
+        notes={
+            "rows": rows,
+            "limit": {"matrix products, GFLOP/s": flops / 1e9, "memory, GB/s": moved / 1e9},
+        },
     )
 
 
-def _value(row: dict[str, Any]) -> float:
-    value: float = row["ratio"][1] if "ratio" in row else row["value"]
-    return value
-
-
 def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
-    """Time a pair and take its peak memory."""
+    """Time a pair and take its peak memory; the limit is the longer of its arithmetic and its memory
+    traffic at full rate (roofline, Williams et al. 2009)."""
     count = pair.threads or config.threads
     rounds, warmup = config.rounds, config.warmup
     if pair.most_rounds is not None:
@@ -94,6 +96,7 @@ def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
     times = {"ours": ours, "peer": peer, "ratio": ratios}
     measured: dict[str, Any] = {name: harness.quartiles(values) for name, values in times.items()}
     measured |= {"rounds": rounds, "threads": count, "memory": memory}
-    shortest = harness.limit(config.device, count).seconds(pair) or None
-    share = shortest / harness.quartiles(ours)[1] if shortest else None
+    flops, moved = harness.limit(config.device, count)
+    shortest = max(pair.flops / flops, pair.bytes / moved) or None
+    share = shortest / measured["ours"][1] if shortest else None
     return {"key": pair.key, "what": pair.what, **measured, "limit": shortest, "share": share}

@@ -7,12 +7,13 @@ In a solution the asked-for lines stand between two comments::
     # solution:end
 
 The skeleton of a module keeps the functions and classes that have such lines, and imports everything
-else that they use from the package. So there is nothing that could drift apart.
+else that they use from the package.
 """
 
 import ast
 import itertools
 import re
+import sys
 from dataclasses import dataclass
 
 from coursework.errors import CourseworkError
@@ -21,7 +22,6 @@ HERE = "##### Your code here #####"  # as in the assignments' starter code
 
 _MARKER = re.compile(r"( *)# solution:(?:begin (.+)|end)")
 _DEFINED = re.compile(r"( *)(?:class|def) (\w+)")
-_WORD = re.compile(r"\w+")
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -35,20 +35,16 @@ class Region:
     where: str  # function that they are in, such as "LSTMCell.forward"
     indent: str  # in front of the markers
     asks: str
-    hints: tuple[str, ...]
-    code: tuple[str, ...]
+    hints: list[str]
+    code: list[str]
 
     @property
-    def prompt(self) -> tuple[str, ...]:
+    def prompt(self) -> list[str]:
         """What stands in the skeleton in place of the code."""
-        lines = [
-            f"# TODO: {self.asks}",
-            *(f"# hint: {hint}" for hint in self.hints),
-            HERE,
-            f'raise NotImplementedError("{self.where} is still to be written.")',
-            "#####",
-        ]
-        return tuple(self.indent + line for line in lines)
+        hints = [f"# hint: {hint}" for hint in self.hints]
+        still = f'raise NotImplementedError("{self.where} is still to be written.")'
+        lines = [f"# TODO: {self.asks}", *hints, HERE, still, "#####"]
+        return [self.indent + line for line in lines]
 
 
 def regions(source: str) -> list[Region]:
@@ -74,8 +70,8 @@ def regions(source: str) -> list[Region]:
         if not names:
             raise CourseworkError(f"The marker in line {first} stands outside of a function.")
         asks, *hints = (part.strip() for part in text.split("|"))
-        code = tuple(lines[first : last - 1])
-        found.append(Region(first, last, ".".join(names), indent, asks, tuple(hints), code))
+        code = lines[first : last - 1]
+        found.append(Region(first, last, ".".join(names), indent, asks, hints, code))
     return found
 
 
@@ -88,33 +84,22 @@ def skeleton(source: str, module: str) -> str:
     for region in reversed(marked):
         lines[region.first - 1 : region.last] = region.prompt
     asked = {region.where.partition(".")[0] for region in marked}
-    kept = [node for node in tree.body if _name(node) in asked]
-    prompted = ast.parse("\n".join(lines)).body
-    objects = [_text(lines, node) for node in prompted if _name(node) in asked]
+    kept = [node for node in tree.body if asked & {*_defined(node)}]
+    # two blank lines stand around every definition
+    defined = re.compile(rf"^(?:class|def) (?:{'|'.join(asked)})\b", re.M)
+    objects = [text for text in "\n".join(lines).split("\n\n\n") if defined.search(text)]
     # Of the same module only what the skeleton uses or hints at: the rest belongs to the solution.
-    hints = {word for region in marked for hint in region.hints for word in _WORD.findall(hint)}
+    hints = {
+        word for region in marked for hint in region.hints for word in re.findall(r"\w+", hint)
+    }
     needed = _used(ast.parse("\n".join(objects))) | hints
-    given = sorted(
-        name for node in tree.body if node not in kept for name in _defined(node) if name in needed
-    )
-    imports = _imports(tree, {name for node in kept for name in _used(node)}, needed)
-    if given:
+    head = f'r"""{ast.get_docstring(tree, clean=False)}"""\n\n'
+    head += _imports(tree, {name for node in kept for name in _used(node)}, needed)
+    others = {name for node in tree.body if node not in kept for name in _defined(node)}
+    if given := sorted(others & needed):
         names = "".join(f"    {name},\n" for name in given)
-        imports += f"\n\nfrom {module} import (  # given\n{names})"
-    docstring = f'r"""{ast.get_docstring(tree, clean=False)}"""'
-    return "\n\n".join([docstring, imports, *("\n" + text for text in objects)]) + "\n"
-
-
-def _name(node: ast.stmt) -> str:
-    return node.name if isinstance(node, Definition) else ""
-
-
-def _text(lines: list[str], node: ast.stmt) -> str:
-    """A definition with its decorators, and with the comment that closes a prompt at its end."""
-    first = min(part.lineno for part in (node, *getattr(node, "decorator_list", [])))
-    last = node.end_lineno or 0
-    last += last < len(lines) and lines[last].strip() == "#####"
-    return "\n".join(lines[first - 1 : last])
+        head += f"\n\nfrom {module} import (  # given\n{names})"
+    return "\n\n\n".join([head, *objects]) + "\n"
 
 
 def _used(node: ast.AST) -> set[str]:
@@ -130,17 +115,15 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _imports(tree: ast.Module, used: set[str], needed: set[str]) -> str:
-    """The imports of a module in their groups: what the solution uses of libraries, and of the
-    package what the skeleton needs."""
-    text, last, gap = "", 0, False
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            gap = gap or node.lineno > last + 1
-            last = node.end_lineno or node.lineno
-            module = getattr(node, "module", "")
-            wanted = needed if module.startswith("coursework") else used | {"annotations"}
-            node.names = [a for a in node.names if (a.asname or a.name).split(".")[0] in wanted]
-            if node.names:
-                text += ("\n\n" if gap else "\n") + ast.unparse(node)
-                gap = False
-    return text.strip()
+    """The imports of a module: what the solution uses of libraries, and of the package what the
+    skeleton needs."""
+    kept = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    groups: dict[tuple[bool, ...], str] = {}
+    for node in kept:
+        root = (getattr(node, "module", "") or node.names[0].name).split(".")[0]
+        wanted = needed if root == "coursework" else used | {"annotations"}
+        node.names = [a for a in node.names if (a.asname or a.name).split(".")[0] in wanted]
+        if node.names:
+            group = root == "__future__", root in sys.stdlib_module_names, root == "coursework"
+            groups[group] = f"{groups.get(group, '')}\n{ast.unparse(node)}"
+    return "\n".join(groups.values()).strip()

@@ -1,12 +1,12 @@
 """The student's notebooks: the questions stay, the answers become prompts, the outputs are cleared.
 
-What is asked for in words is a section of its own in every notebook, headed by the number of its question.
-Of such a section the heading and the question stay (it is quoted, or begins with **Question.**). Of the
-other sections everything stays but the cells in :data:`LEFT_OUT`, and what could not run without them.
+Of a section that asks for words the heading and the question stay (it is quoted, or begins with
+**Question.**), of others everything but the cells in :data:`LEFT_OUT`, and what needs them to run.
 """
 
 import builtins
 import copy
+import itertools
 import re
 import symtable
 from typing import Any
@@ -24,6 +24,7 @@ HERE = "##### Your answer here #####"  # as long as it stands there, the questio
 
 _ANSWER_SHEET = re.compile(r"^## Answers", re.MULTILINE)
 _ADDS = re.compile(r"page\.live\(\s*\"([^\"]+)\"")
+_ASKS = ("## ", "> ", "**Question.**")
 _PAGE = re.compile(r"(Page\(\"\w+\")\)")  # shows the recorded answers
 
 
@@ -32,24 +33,27 @@ def edition(document: Any, notebook: str) -> Any:
     from nbformat import v4
 
     result, questions = copy.deepcopy(document), of_notebook(notebook)
-    head, *sections = _sections(result.cells)
+    starts = [n for n, cell in enumerate(result.cells) if cell.source.startswith("## ")]
+    head, *sections = (result.cells[a:b] for a, b in itertools.pairwise([0, *starts, None]))
     defined = {*dir(builtins), "get_ipython", "display"}
     cells = [head[0], v4.new_code_cell(SETUP, id="student"), *runnable(head[1:], defined)]
     for section in sections:
         asked = [q for q in questions if _about(section[0].source, q.part)]
+        kept = [cell for cell in section if cell.id not in LEFT_OUT.get(notebook, ())]
         if _ANSWER_SHEET.match(section[0].source):
             section[0].source = section[0].source.split("\n", 1)[0]
             kept = [section[0], *(c for c in section if "page.answers()" in c.source)]
         elif asked and all(question.part in IN_WORDS for question in asked):
-            kept = _questions_only(section)
+            kept = [cell for cell in section if cell.cell_type == "markdown"]
+            for cell in kept:
+                parts = (p for p in cell.source.split("\n\n") if p.startswith(_ASKS))
+                cell.source = "\n\n".join(parts)
+            kept = [cell for cell in kept if cell.source]
         elif not asked and notebook == "6_theory":
             continue  # the register of all claims, which are the answers
-        else:
-            kept = [cell for cell in section if cell.id not in LEFT_OUT.get(notebook, ())]
         kept = runnable(kept, defined)
         answered = {part for cell in kept for part in _ADDS.findall(cell.source)}
-        unanswered = [question for question in asked if question.part not in answered]
-        if unanswered:
+        if unanswered := [question for question in asked if question.part not in answered]:
             kept += _prompts(unanswered, section[0].id)
         cells += kept
     for cell in cells:
@@ -69,8 +73,7 @@ def in_words(notebook: str) -> list[str]:
 def open_questions(document: Any, notebook: str) -> tuple[list[str], list[str]]:
     """Questions in words whose cell has no answer yet, and those that no cell is there for."""
     texts = [cell for cell in document.cells if cell.cell_type == "markdown"]
-    unanswered: list[str] = []
-    gone: list[str] = []
+    unanswered, gone = list[str](), list[str]()
     for part in in_words(notebook):
         heads = [c for c in texts if c.source.startswith("## ") and _about(c.source, part)]
         ids, said = {f"{c.get('id')}-answer" for c in heads}, f"answer to question {part} "
@@ -82,28 +85,9 @@ def open_questions(document: Any, notebook: str) -> tuple[list[str], list[str]]:
     return unanswered, gone
 
 
-def _sections(cells: list[Any]) -> list[list[Any]]:
-    """Cut before every cell that begins with a heading of the second level."""
-    sections: list[list[Any]] = [[]]
-    for cell in cells:
-        if cell.cell_type == "markdown" and cell.source.startswith("## "):
-            sections.append([])
-        sections[-1].append(cell)
-    return sections
-
-
 def _about(text: str, part: str) -> bool:
     heading = text.split("\n", 1)[0]
     return bool(re.search(rf"(?<![\w.]){re.escape(part)}(?![\w.])", heading))
-
-
-def _questions_only(section: list[Any]) -> list[Any]:
-    """The cells with a question in them, and of those only the headings and the questions."""
-    marks = ("## ", "> ", "**Question.**")
-    kept = [cell for cell in section if cell.cell_type == "markdown"]
-    for cell in kept:
-        cell.source = "\n\n".join(p for p in cell.source.split("\n\n") if p.startswith(marks))
-    return [cell for cell in kept if cell.source]
 
 
 def _prompts(questions: list[Question], after: str) -> list[Any]:
