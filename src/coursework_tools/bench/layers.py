@@ -13,6 +13,7 @@ from coursework.experiments import translation, translation_all
 from coursework.models.beam_search import beam_search
 from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
 from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
+from coursework.models.gcnii import GCNIIConvolution
 from coursework.models.lstm import LSTM, LSTMCell, scan
 from coursework.models.transformer import EncoderLayer
 from coursework_tools.bench.harness import BenchConfig, Pair, Step
@@ -177,17 +178,27 @@ def gat(config: BenchConfig) -> list[Pair]:
 
 
 def gcn(config: BenchConfig) -> list[Pair]:
-    """Our graph convolution against PyG's ``GCNConv`` with cached normalisation."""
-    from torch_geometric.nn import GCNConv
+    """Our graph convolutions against PyG's, which keep the normalised matrix too."""
+    from torch_geometric.nn import GCN2Conv, GCNConv
 
     torch.manual_seed(0)
     x, edges = graph(config, config.nodes)
     edges = edges[:, edges[0] != edges[1]]
     ours = SparseGraphConvolution(config.features, 16).to(x.device)
     peer = GCNConv(config.features, 16, cached=True).to(x.device)
-    what = f"graph convolution on {config.nodes:,} nodes, forward and backward, against GCNConv"
-    step = _train_step(ours, x, normalise_adjacency(edges, config.nodes))
-    return [Pair("gcn.vs_pyg", what, step, _train_step(peer, x, edges), **_graph_cost(x, edges))]
+    deep, deep_peer = GCNIIConvolution(64, 1, 0.1, 0.5), GCN2Conv(64, 0.1, 0.5, 1, cached=True)
+    h, adj = torch.rand(len(x), 64, device=x.device), normalise_adjacency(edges, config.nodes)
+    what = f"{{}} on {config.nodes:,} nodes, forward and backward, against {{}}"
+    deep_steps = (
+        _train_step(deep.to(x.device), h, h, adj),
+        _train_step(deep_peer.to(x.device), h, h, edges),
+    )
+    return [
+        Pair("gcn.vs_pyg", what.format("graph convolution", "GCNConv"), _train_step(ours, x, adj),
+             _train_step(peer, x, edges), **_graph_cost(x, edges)),
+        Pair("gcnii.vs_pyg", what.format("GCNII layer", "GCN2Conv"), *deep_steps,
+             **_graph_cost(h, edges, 64)),
+    ]  # fmt: skip
 
 
 def _graph_cost(x: Tensor, edge_index: Tensor, width: int = 16) -> dict[str, Any]:
