@@ -20,9 +20,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(function.__name__)(guarded(function))
 
 
-Notebooks = Annotated[
-    list[str] | None, typer.Argument(help="Names or numbers, e.g. `6`; all by default.")
-]
+Notebooks = Annotated[list[str] | None, typer.Argument(help="Names or numbers; all by default.")]
 Problem = Annotated[int | None, option("One problem, 1 to 6; all by default.")]
 
 
@@ -30,12 +28,8 @@ Problem = Annotated[int | None, option("One problem, 1 to 6; all by default.")]
 def run(
     notebooks: Notebooks = None,
     preset: Annotated[str | None, option("Preset that is trained live: quick or full.")] = None,
-    inplace: Annotated[
-        bool, option("Store outputs and figures; real data only.", "--inplace")
-    ] = False,
-    jobs: Annotated[
-        int | None, option("Notebooks at a time; one a core by default.", min=1)
-    ] = None,
+    inplace: Annotated[bool, option("Store outputs (of real data only).", "--inplace")] = False,
+    jobs: Annotated[int | None, option("At a time; one a core by default.", min=1)] = None,
 ) -> None:
     """Execute the notebooks and print the answer to every sub-question."""
     from coursework.report import questions
@@ -44,35 +38,31 @@ def run(
     if preset is not None and preset not in settings.PRESETS:
         raise ConfigError(f"There is no preset {preset!r}; choose from quick, full.")
     names = questions.select(notebooks or [])
-    failed = run.follow(names, jobs=jobs, preset=preset, inplace=inplace)
-    if failed:
+    if failed := run.follow(names, jobs=jobs, preset=preset, inplace=inplace):
         raise failure(f"failed: {', '.join(failed)}; the table says where.")
 
 
 @command
 def report(
-    check: Annotated[
-        bool, option("Change nothing; exit with 1 if any is stale.", "--check")
-    ] = False,
+    check: Annotated[bool, option("Only exit with 1 if any is stale.", "--check")] = False,
 ) -> None:
     """Validate the results, condense them into the headline and the README, typeset the writeup."""
     from coursework.report import store
     from coursework_tools.publishing import headline, readme, writeup
 
     count = len([store.read(name) for name in store.names()])  # reading validates
-    if check:
-        stale = [*readme.stale(), *headline.stale(), *writeup.stale()]
-        if stale:
-            raise failure(f"{', '.join(stale)}: older than the sources; run `coursework report`.")
+    if not check:
+        headline.write()
+        readme.update()
+        typer.echo(headline.table())
+        typer.echo(f"{count} results condensed into headline.json; README and docs are up to date")
+        typer.echo("typesetting ...")
+        for path in writeup.write():
+            typer.echo(f"written to {path}")
+    elif stale := [*readme.stale(), *headline.stale(), *writeup.stale()]:
+        raise failure(f"{', '.join(stale)}: older than the sources; run `coursework report`.")
+    else:
         typer.echo(f"{count} results, headline, README and writeup agree")
-        return
-    headline.write()
-    readme.update()
-    typer.echo(headline.table())
-    typer.echo(f"{count} results condensed into headline.json; README and docs are up to date")
-    typer.echo("typesetting ...")
-    for path in writeup.write():
-        typer.echo(f"written to {path}")
 
 
 @command
@@ -137,16 +127,16 @@ def bench(
 
     preset = "quick" if quick else "full"
     result = harness.run(names or [], preset, on_pair=typer.echo, device=device, threads=threads)
-    official = record and not names and not quick
-    folder = settings.results_dir() if official else settings.build_dir() / "results"
     name = "bench" if result.config.device == "cpu" else "bench-gpu"
     written = store.make_record(name, [result])
     table = speed.table(written)
     show(f"Speed, ours against the peer: {table.caption}", table.columns, table.rows)
-    stored = settings.repo_root() / "figures"
-    target = stored if official and name == "bench" else settings.figures_dir()
-    for figure in speed.plot(written, target):
-        typer.echo(f"drawn in {target / figure}.png")
+    folder, drawn = settings.build_dir() / "results", settings.figures_dir()
+    if record and not names and not quick:
+        folder = settings.results_dir()
+        drawn = settings.repo_root() / "figures" if name == "bench" else drawn
+    for figure in speed.plot(written, drawn):
+        typer.echo(f"drawn in {drawn / figure}.png")
     typer.echo(f"recorded in {store.write(written, folder)}")
 
 
@@ -154,9 +144,7 @@ def bench(
 def student(
     problem: Problem = None,
     folder: Annotated[Path, option("Where the edition goes.")] = Path("student"),
-    force: Annotated[
-        bool, option("Start anew: what was written there is lost.", "--force")
-    ] = False,
+    force: Annotated[bool, option("Start anew: your work there is lost.", "--force")] = False,
 ) -> None:
     """Write the student edition: skeletons and notebooks without the answers."""
     from coursework_tools.student import edition

@@ -26,8 +26,7 @@ def _train_step(module: Callable[..., Any], *inputs: Any) -> Step:
 
     def step() -> None:
         output = module(*inputs)
-        first: Tensor = output[0] if isinstance(output, tuple) else output
-        first.sum().backward()
+        (output[0] if isinstance(output, tuple) else output).sum().backward()
 
     return step
 
@@ -73,35 +72,34 @@ def lstm(config: BenchConfig) -> list[Pair]:
                  flops=forward, bytes=moved),
         ]  # fmt: skip
         if size == LSTM_SIZE:
-            pairs += _lstm_loops(ours, what, x)
+            against = "and backward, against a loop of LSTMCell"
+            plain = what.replace("layer", "loop with hoisted inputs")
+            naive, hoisted = _loops(ours, x)
+            pairs += [
+                _pair("lstm.hoisted_vs_naive", f"{plain} {against}", hoisted, naive, x),
+                _pair("lstm.vs_naive", f"{what} {against}", ours, naive, x),
+            ]
     return pairs
 
 
-def _lstm_loops(ours: LSTM, what: str, x: Tensor) -> list[Pair]:
-    """A naive loop over :class:`LSTMCell`, the loop with its input products hoisted out (:func:`scan`),
-    and :class:`LSTM`, whose backward pass is written by hand."""
+def _loops(ours: LSTM, x: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """A naive loop over :class:`LSTMCell`, and one with its input products hoisted out (:func:`scan`)."""
     cell = LSTMCell(ours.input_size, ours.hidden_size).to(x.device)
     cell.load_state_dict({k.removesuffix("_l0"): w for k, w in ours.state_dict().items()})
     zeros = torch.zeros(x.shape[1], ours.hidden_size, device=x.device)
 
     def naive(x: Tensor) -> Tensor:
-        state, outputs = (zeros, zeros), []
+        states = [(zeros, zeros)]
         for x_t in x:
-            state = cell(x_t, state)
-            outputs.append(state[0])
-        return torch.stack(outputs)
+            states.append(cell(x_t, states[-1]))
+        return torch.stack([h for h, _ in states[1:]])
 
     def hoisted(x: Tensor) -> Tensor:
         w, sizes = dict(cell.named_parameters()), [x.shape[1]] * len(x)
         bias, state = w["bias_ih"] + w["bias_hh"], (zeros, zeros)
         return scan(x.flatten(0, 1), sizes, w["weight_ih"], w["weight_hh"], bias, state)[0]
 
-    against = "and backward, against a loop of LSTMCell"
-    plain = what.replace("layer", "loop with hoisted inputs")
-    return [
-        _pair("lstm.hoisted_vs_naive", f"{plain} {against}", hoisted, naive, x),
-        _pair("lstm.vs_naive", f"{what} {against}", ours, naive, x),
-    ]
+    return naive, hoisted
 
 
 def cores(config: BenchConfig) -> list[Pair]:
@@ -210,9 +208,6 @@ def _graph_cost(x: Tensor, edge_index: Tensor, width: int = 16) -> dict[str, Any
 
 # The networks of this course are small for a GPU. What their steps wait for is the host, which launches
 # one kernel after the other; a CUDA graph, recorded once, launches all of them at once when replayed.
-LAYERS = (lstm, encoder, gat, gcn)
-
-
 def captured(step: Step) -> Step:
     """A step as a CUDA graph, replayed when it is called; RuntimeError if a graph cannot hold it."""
     stream = torch.cuda.Stream()
@@ -230,22 +225,23 @@ def captured(step: Step) -> Step:
 def graphs(config: BenchConfig) -> list[Pair]:
     """Every layer that has a peer, its step recorded, against the peer's and against its own without."""
     found: list[Pair] = []
-    layers = LAYERS if config.device == "cuda" else ()
+    layers = (lstm, encoder, gat, gcn) if config.device == "cuda" else ()
     for pair in (p for rows in layers for p in rows(config)):
         name, _, peer = pair.key.rpartition("vs_")
         if peer not in ("builtin", "pyg") or name.endswith("forward_"):
             continue
         try:
-            replay = captured(pair.ours)
+            # the memory of a graph is its own, taken when it was recorded
+            recorded = replace(pair, ours=captured(pair.ours), memory="none")
         except RuntimeError as error:  # says which operation cannot be recorded
             print(f"{pair.key}: not recorded as a CUDA graph ({str(error).splitlines()[0]})")
             torch.cuda.synchronize()
             continue
-        # the memory of a graph is its own, taken when it was recorded
-        recorded = replace(pair, ours=replay, memory="none")
-        what, _, against = pair.what.partition(", against ")
-        what += ", recorded as a CUDA graph, against "
-        theirs = replace(recorded, key=f"graphs.{pair.key}", what=f"{what}{against} (step by step)")
-        own = replace(recorded, key=f"graphs.{name}vs_eager", what=f"{what}the same step by step")
-        found += [theirs, replace(own, peer=pair.ours)]
+        what, against = pair.what.split(", against ")
+        for key, peer_step, how in (
+            (pair.key, pair.peer, f"{against} (step by step)"),
+            (f"{name}vs_eager", pair.ours, "the same step by step"),
+        ):
+            said = f"{what}, recorded as a CUDA graph, against {how}"
+            found.append(replace(recorded, key=f"graphs.{key}", what=said, peer=peer_step))
     return found

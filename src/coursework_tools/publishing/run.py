@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +152,14 @@ def keep_seconds(outcomes: Sequence[Execution]) -> None:
         files.write(settings.build_dir() / "run.json", json.dumps({"seconds": seconds}, indent=1))
 
 
-def follow(
-    names: Sequence[str], *, jobs: int | None, preset: str | None, inplace: bool
-) -> list[str]:
+def follow(names: Sequence[str], **options: Any) -> list[str]:
     """Execute notebooks, show how far they are, print what they answer; returns those that failed."""
     started = time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
     interactive = sys.stdout.isatty() and settings.progress()
     with Progress(*columns, TimeElapsedColumn(), disable=not interactive) as bars:
-        tasks = {
-            name: bars.add_task(name, total=None, start=False, state="waiting") for name in names
-        }
+        new = partial(bars.add_task, total=None, start=False, state="waiting")
+        tasks = {name: new(name) for name in names}
 
         def tell(one: Execution) -> None:
             task = tasks[one.notebook]
@@ -173,7 +171,7 @@ def follow(
                 if not interactive:
                     typer.echo(f"{one.notebook}: {one.seconds:.0f} s  {one.state}")
 
-        outcomes = run(names, jobs=jobs, preset=preset, inplace=inplace, tell=tell)
+        outcomes = run(names, tell=tell, **options)
     show("Answers of this run", ANSWERS, [row for one in outcomes for row in _rows(one)])
     keep_seconds(outcomes)
     typer.echo(f"{len(outcomes)} notebooks in {time.perf_counter() - started:.0f} s")
