@@ -37,9 +37,8 @@ def run(
     """Measure the named rows (all by default): median ratios and gauges are the metrics, the notes hold
     quartiles, seconds, peak memory, the limit of the machine and the share of it."""
     known = [*PAIRS, *GAUGES]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"There is no benchmark {name!r}; choose from {', '.join(known)}.")
+    if wrong := [name for name in names if name not in known]:
+        raise ConfigError(f"There is no benchmark {wrong[0]!r}; choose from {', '.join(known)}.")
     config = PRESETS[preset]
     where = harness.device_of(device or config.device)
     config = replace(config, device=where, threads=config.threads if threads is None else threads)
@@ -66,20 +65,11 @@ def run(
         # the goals are set for the sizes of the full preset
         row |= judged(row["key"] if preset == "full" else "", values[row["key"]])
     flops, moved = harness.limit(where, config.threads)
-    return Run(
-        experiment="bench",
-        preset=preset,
-        config=config,
-        seed=0,
-        metrics=values,
-        source=Source("generated tensors", "package", "", (), "MIT"),
-        seconds=time.perf_counter() - started,
-        curves=curves,
-        notes={
-            "rows": rows,
-            "limit": {"matrix products, GFLOP/s": flops / 1e9, "memory, GB/s": moved / 1e9},
-        },
-    )
+    gigas = {"matrix products, GFLOP/s": flops / 1e9, "memory, GB/s": moved / 1e9}
+    source = Source("generated tensors", "package", "", (), "MIT")
+    notes = {"rows": rows, "limit": gigas}
+    seconds = time.perf_counter() - started
+    return Run("bench", preset, config, 0, values, source, seconds, curves=curves, notes=notes)
 
 
 def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:

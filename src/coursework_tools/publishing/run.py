@@ -108,10 +108,9 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
 
     # as many kernels as cores, so one thread for each
     environment = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    if preset is not None:
-        environment["COURSEWORK_PRESET"] = preset
-    if inplace:
-        environment["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
+    environment |= {"COURSEWORK_PRESET": preset} if preset else {}
+    figures = str(settings.repo_root() / "figures")
+    environment |= {"COURSEWORK_FIGURES": figures} if inplace else {}
     client = NotebookClient(
         document, timeout=CELL_SECONDS, kernel_name="python3", on_cell_executed=count,
         resources={"metadata": {"path": str(source.parent)}}, record_timing=False,
@@ -137,12 +136,13 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
     if problem:
         raise ResultsError(problem)
     outcome.answers = notebook_page.read(name)
+    if not inplace:
+        return
     standins = {row.part for row in outcome.answers if row.source.startswith("STAND-IN")}
-    if inplace and standins:
+    if standins:
         parts = ", ".join(sorted(standins))
         raise ResultsError(f"parts {parts} used stand-in data, so its stored outputs were kept")
-    if inplace:
-        outcome.path = files.write(source, text)
+    outcome.path = files.write(source, text)
 
 
 def keep_seconds(outcomes: Sequence[Execution]) -> None:

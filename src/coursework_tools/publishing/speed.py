@@ -26,20 +26,20 @@ def table(record: Mapping[str, Any]) -> Table:
 
 
 def markdown(folder: Path | None = None) -> str:
-    """The recorded benchmark for the README: machine, table, and how many goals are reached; then the
-    rows that were measured on a GPU, if they are recorded."""
-    names, said = store.names(folder), NOTHING
+    """The recorded benchmark for docs/: machine, table, and how many goals are reached; then the rows
+    that were measured on a GPU, if they are recorded."""
+    names, said = store.names(folder), [NOTHING]
     if "bench" in names:
         record = store.read("bench", folder)
         judged = [row for row in rows(record) if row.get("met") is not None]
         missed = [f"`{row['key']}`" for row in judged if not row["met"]]
         verdict = f"{len(judged) - len(missed)} of {len(judged)} goals are reached"
         verdict += f"; missed: {', '.join(missed)}." if missed else "."
-        said = f"{_machine(record)}\n\n{table(record).to_markdown()}\n\n{verdict}"
+        said = [_machine(record), table(record).to_markdown(), verdict]
     if "bench-gpu" in names:
         record = store.read("bench-gpu", folder)
-        said += f"\n\nOn a GPU: {_machine(record)}\n\n{table(record).to_markdown()}"
-    return said
+        said += [f"On a GPU: {_machine(record)}", table(record).to_markdown()]
+    return "\n\n".join(said)
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -78,34 +78,31 @@ def plot(record: Mapping[str, Any], folder: Path) -> list[str]:
     matplotlib.use("agg")
     from coursework.report import figures
 
-    drawn = []
-    pairs = [row for row in rows(record) if "ratio" in row]
-    if pairs:
-        fig, axis = figures.subplots(figsize=(7, 0.9 + 0.26 * len(pairs)))
-        for place, row in enumerate(reversed(pairs)):
+    drawn = {}
+    if pairs := [row for row in reversed(rows(record)) if "ratio" in row]:
+        drawn["bench_ratios"], axis = figures.subplots(figsize=(7, 0.9 + 0.26 * len(pairs)))
+        for place, row in enumerate(pairs):
             low, middle, high = row["ratio"]
             error = [[middle - low], [high - middle]]
             axis.errorbar(middle, place, xerr=error, fmt="o", color="C0" if middle >= 1 else "C1")
             if row.get("goal"):
                 axis.plot(float(row["goal"].split()[-1]), place, "|", color="black", markersize=10)
-        axis.set_yticks(range(len(pairs)), [row["key"] for row in reversed(pairs)])
+        axis.set_yticks(range(len(pairs)), [row["key"] for row in pairs])
         axis.axvline(1, color="grey", linewidth=0.8)
         axis.set(xscale="log", xlabel="times as fast as the peer (bar: quartiles, mark: goal)")
-        figures.show(fig, "bench_ratios", folder=folder)
-        drawn.append("bench_ratios")
-    curves = {name: runs[0] for name, runs in record["curves"].items() if runs and runs[0]}
-    if curves:
+    if curves := {name: runs[0] for name, runs in record["curves"].items() if runs and runs[0]}:
         fig, axes = figures.subplots(1, 2, figsize=(9, 4))
-        for place, (name, points) in enumerate(curves.items()):
-            style = "o-" if place < 4 else "s--"  # there are more lines than colours
-            sizes = [point["size"] for point in points]
-            for axis, key in zip(axes, ("seconds", "bytes"), strict=True):
+        labels = {"seconds": "seconds", "bytes": "peak memory (bytes)"}
+        for axis, (key, label) in zip(axes, labels.items(), strict=True):
+            for place, (name, points) in enumerate(curves.items()):
+                style = "o-" if place < 4 else "s--"  # there are more lines than colours
                 values = [point[key] for point in points]
                 if min(values) > 0:
+                    sizes = [point["size"] for point in points]
                     axis.plot(sizes, values, style, markersize=4, label=name.replace("_", " "))
-        for axis, label in zip(axes, ("seconds", "peak memory (bytes)"), strict=True):
             axis.set(xscale="log", yscale="log", xlabel="size of the input", ylabel=label)
+        drawn["bench_growth"] = fig
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        figures.show(fig, "bench_growth", folder=folder)
-        drawn.append("bench_growth")
-    return drawn
+    for name, fig in drawn.items():
+        figures.show(fig, name, folder=folder)
+    return list(drawn)
