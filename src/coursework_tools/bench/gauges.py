@@ -117,18 +117,11 @@ def notebooks() -> Iterator[Gauge]:
         yield Gauge("notebook.all_seconds", "all notebooks, one by one", whole, "s")
 
 
-# Changes of the quick presets: a rate needs a shorter training than a result.
-SHORT: dict[str, tuple[str, ...]] = {
-    "sentiment": ("tweets=20000", "plan.epochs=1", "baselines=false"),
-    "segmentation": ("plan.epochs=2", "canvases=256"),
-}
-
-
 def training(config: BenchConfig) -> Iterator[Gauge]:
     """A short training of each experiment: samples a second, and what it takes beside its steps
     (forward, loss, backward, update): batches, printing, checkpoints; evaluation is counted apart."""
     for name in config.trainings:
-        short = base.override(base.preset_of(name, "quick"), SHORT.get(name, ()))
+        short = base.override(base.preset_of(name, "quick"), harness.TOML["short"].get(name, ()))
         with tempfile.TemporaryDirectory() as folder:
             job = base.Job(name, short, "quick", folder=Path(folder), log=None)
             fits = base.get(name).train(job).artefacts["fits"]
@@ -160,30 +153,23 @@ def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
     fits = [n for n in config.growth_edges if dense_bytes(n) <= config.growth_bytes]
     dense = sorted({*fits, *(n // 3 for n in fits)})  # so that a short curve still has a slope
     softmax = [n for n in tokens if 4 * 4 * n * n <= config.growth_bytes]
-    curves: list[tuple[str, str, str, Sequence[int], Callable[[int], Step]]] = [
-        ("gat_edges", "GAT layer", "edges", config.growth_edges,
-         partial(graph_step, "gat", device)),
-        ("gcn_edges", "graph convolution", "edges", config.growth_edges,
-         partial(graph_step, "gcn", device)),
-        ("dense_gat_edges", "GAT over all pairs", "edges", dense,
-         partial(graph_step, "dense", device)),
-        ("linear_attention_tokens", "linear attention", "tokens", tokens,
-         lambda n: attention_steps(n, device)[0]),
-        ("softmax_attention_tokens", "softmax attention", "tokens", softmax,
-         lambda n: attention_steps(n, device)[1]),
-        ("unet_pixels", "U-Net of the assignment", "pixels",
-         [side * side for side in config.growth_pixels], partial(_unet, device)),
-        ("output_words", "output layer and its loss, 256 tokens of width 256", "words",
-         config.growth_words, partial(_output, device)),
-        ("cleaning_rows", "cleaning and tokenising", "tweets", config.growth_rows,
-         lambda n: partial(tokenise_many, raw_tweets(n)[0], processes=1)),
-    ]  # fmt: skip
-    for name, what, of, sizes, make in curves:
+    curves: dict[str, tuple[Sequence[int], Callable[[int], Step]]] = {
+        "gat_edges": (config.growth_edges, partial(graph_step, "gat", device)),
+        "gcn_edges": (config.growth_edges, partial(graph_step, "gcn", device)),
+        "dense_gat_edges": (dense, partial(graph_step, "dense", device)),
+        "linear_attention_tokens": (tokens, lambda n: attention_steps(n, device)[0]),
+        "softmax_attention_tokens": (softmax, lambda n: attention_steps(n, device)[1]),
+        "unet_pixels": ([side * side for side in config.growth_pixels], partial(_unet, device)),
+        "output_words": (config.growth_words, partial(_output, device)),
+        "cleaning_rows": (config.growth_rows, _cleaning),
+    }
+    for name, (sizes, make) in curves.items():
+        what, of = harness.TOML["growth"][name]
         points = []
         for size in sizes:
             step = make(size)
             low, middle, high = repeated(step, 3)
-            peak = harness.peak_memory(step, "python" if of == "tweets" else "tensors") or 0.0
+            peak = harness.peak_memory(step, "python" if make is _cleaning else "tensors") or 0.0
             row = {"size": float(size), "seconds": middle, "low": low, "high": high}
             points.append(row | {"bytes": peak})
         yield name, points
@@ -193,6 +179,10 @@ def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
                 slope = log_log_slope(sizes[-TAIL:], values)
                 said = f"{what}: {unit} grows with the number of {of} to this power"
                 yield Gauge(f"growth.{name}_{unit}", said, slope, "exponent")
+
+
+def _cleaning(rows: int) -> Step:
+    return partial(tokenise_many, raw_tweets(rows)[0], processes=1)
 
 
 def dense_bytes(edges: int) -> int:

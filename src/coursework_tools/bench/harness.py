@@ -57,14 +57,14 @@ class BenchConfig:
     trainings: tuple[str, ...] = ("sentiment", "translation", "wikipedia", "cora", "segmentation")
 
 
-_TOML = tomllib.loads(Path(__file__).with_name("bench.toml").read_text(encoding="utf-8"))
-PRESETS = {"full": BenchConfig(), "quick": BenchConfig(**_TOML["quick"])}
+TOML = tomllib.loads(Path(__file__).with_name("bench.toml").read_text(encoding="utf-8"))
+PRESETS = {"full": BenchConfig(), "quick": BenchConfig(**TOML["quick"])}
 
 
 def judged(key: str, value: float) -> dict[str, Any]:
     """What a row of the full benchmark should reach, and whether it does; None where there is no goal."""
     for kind, sign, met in (("at_least", "≥", operator.ge), ("at_most", "≤", operator.le)):
-        for pattern, bound in _TOML[kind].items():
+        for pattern, bound in TOML[kind].items():
             if fnmatch.fnmatchcase(key, pattern):
                 return {"goal": f"{sign} {bound:g}", "met": met(value, bound)}
     return {"goal": None, "met": None}

@@ -158,11 +158,19 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
         # The ids go in a file: on Windows a command line holds 32 kB only.
         arguments = Path(folder) / "tests.txt"
         arguments.write_text("\n".join(dict.fromkeys(ids)), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly",
-                   f"--junitxml={report}", f"@{arguments}"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+        ]
         done = subprocess.run(
-            command, cwd=root, capture_output=True, text=True, encoding="utf-8", errors="replace",
-            check=False,
+            [*command, f"--junitxml={report}", f"@{arguments}"], cwd=root, capture_output=True,
+            encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
         if done.returncode not in (0, 1):
             last = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
@@ -211,10 +219,9 @@ class Line:
 
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     """Look everything up for some notebooks (by name or number; all by default), and run the tests."""
-    chosen = set(questions.select(wanted))
+    chosen = questions.select(wanted)
     items = [item for item in RUBRIC if item.question.notebook in chosen]
-    gone = missing(items)
-    if gone:
+    if gone := missing(items):
         raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend rubric.toml.")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
@@ -239,8 +246,7 @@ def problems(lines: Sequence[Line]) -> list[str]:
         f"{words} {', '.join(keys)}"
         for verdict, words in REASONS.items()
         if (keys := [line.item.key for line in lines if line.verdict == verdict])
-        and words
-        and (run or verdict != "not run")
+        if words and (run or verdict != "not run")
     ]
     nowhere = dict.fromkeys(line.item.question.part for line in lines if line.page is None)
     return [*found, *([f"the PDF has no page for {', '.join(nowhere)}"] if nowhere else [])]
@@ -262,9 +268,9 @@ def row(line: Line) -> Sequence[Cell]:
     item = line.item
     page = f" (PDF page {line.page})" if line.page else ""
     numbers = [
-        f"{number.number.label}: {number.value_text()}"
-        + (f"; bar {number.bar_text()}" if number.bar is not None else "")
-        for number in line.numbers
+        f"{n.number.label}: {n.value_text()}"
+        + (f"; bar {n.bar_text()}" if n.bar is not None else "")
+        for n in line.numbers
     ]
     return (
         item.key, questions.worth(item.points), item.asks,
@@ -279,13 +285,10 @@ def filled(template: Path, filters: dict[str, Any], **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader(template.parent), undefined=jinja2.StrictUndefined,
         autoescape=template.name.endswith(".html.j2"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
     environment.filters |= filters
     return environment.get_template(template.name).render(values)
 

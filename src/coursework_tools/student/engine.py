@@ -1,10 +1,9 @@
 """How a student's version is judged: beside the solution, and beside the solution with one thing wrong.
 
 A *probe* builds an object from a module and calls it. With the same weights and inputs the student's
-object must give the solution's numbers, gradients included. Where it does not, the same probe runs on
-every wrong version of the solution (a *mistake* of ``mistakes.txt``: a change of its text, and what to
-say). The one that gives the student's numbers is the remark. Otherwise the remark says what differs,
-and by how much, but never what would be right.
+object must give the solution's numbers, gradients included. Where it does not, the remark is that of the
+*mistake* (``mistakes.txt``: a change of the solution's text) that gives the student's numbers. Otherwise
+it says what differs, and by how much, but never what would be right.
 """
 
 import functools
@@ -159,14 +158,14 @@ class Factory:
 def _take_weights(own: nn.Module, weights: dict[str, Tensor]) -> None:
     if not isinstance(own, nn.Module):
         raise Mismatch(f"{type(own).__name__} is no nn.Module.")
-    mine = {name: [*value.shape] for name, value in own.state_dict().items()}
+    mine, shapes = ({k: [*v.shape] for k, v in w.items()} for w in (own.state_dict(), weights))
     for name in weights | mine:
         if name not in mine:
             raise Mismatch(f"There is no {name}; the prompt says how it is called.", mine)
         if name not in weights:
             raise Mismatch(f"{name} is one parameter too many.", mine)
-        if mine[name] != (shape := [*weights[name].shape]):
-            raise Mismatch(f"{name} has shape {mine[name]}, not {shape}.", mine)
+        if mine[name] != shapes[name]:
+            raise Mismatch(f"{name} has shape {mine[name]}, not {shapes[name]}.", mine)
     own.load_state_dict(weights)
 
 
