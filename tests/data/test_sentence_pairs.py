@@ -1,14 +1,12 @@
 import re
 import unicodedata
-import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coursework.data import eng_fra, sources, standins
+from coursework.data import eng_fra, standins
 from coursework.data.eng_fra import EnglishFrench
 from coursework.data.sources import Source
 from coursework.data.subwords import EOS_ID, PAD_ID, SOS_ID, UNK_ID, Subwords, learn
@@ -38,16 +36,6 @@ def test_wrong_columns(line: str) -> None:
 
 def test_parse_keeps_what_is_written() -> None:
     assert eng_fra.parse("Go.\tVa !\r\nHi.\tSalut.\n", "x") == (["Go.", "Hi."], ["Va !", "Salut."])
-
-
-def test_a_file_with_few_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    path = tmp_path / "data.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(eng_fra.MEMBER, "Go.\tVa.\n")
-    found = Source("eng-fra", "cache", "x", (path,), "licence")
-    monkeypatch.setattr(sources, "find", lambda name: found)
-    with pytest.raises(DataError, match=r"data\.zip .* fetch it again"):
-        eng_fra.load()
 
 
 # ------------------------------------------------------------------------------------------- subwords

@@ -106,7 +106,6 @@ def test_damaged_archives(tmp_path: Path) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, standin: Path, tmp_path: Path) -> Path:
     path = written(tmp_path / "a.zip", official(RAW[:4]))
-    monkeypatch.setattr(sentiment140, "_N_TWEETS", 4)
     monkeypatch.setattr(sources, "find", lambda name: Source(name, "cache", "digest", (path,), ""))
     return standin
 
@@ -127,13 +126,6 @@ def test_load_and_tokens_from_the_cache(small: Path, monkeypatch: pytest.MonkeyP
     assert list(sentiment140.load().texts) == TEXTS[:4]
     names = {path.name.rpartition("-")[0] for path in (small / "parsed").iterdir()}
     assert names == {"sentiment140-texts", "sentiment140-tokens"}
-
-
-def test_wrong_number_of_tweets(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentiment140, "_N_TWEETS", 6)
-    with pytest.raises(DataError, match="2 negative and 2 positive tweets instead of 3 each"):
-        sentiment140.load()
-    assert not [*(small / "parsed").glob("*")]
 
 
 HAND = [("0", "awful &amp; sad"), ("2", "a train"), ("4", "Ã¼ber :)"), ("0", "bad"), ("2", "x")]

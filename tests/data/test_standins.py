@@ -81,7 +81,7 @@ def test_whoever_changes_generated_data_changes_them_for_nobody_else(name: str) 
 
 def test_digits_have_mnists_form() -> None:
     digits = mnist.load()
-    mnist.validate(digits.train_images, digits.train_labels, "stand-in")
+    assert digits.train_images.shape == (len(digits.train_labels), 28, 28)
     assert len(digits.train_images) + len(digits.test_images) == 1797
     assert 0.1 < (digits.train_images > 0).mean() < 0.3  # exact zeros around the ink
     assert digits.train_images.max() == 255

@@ -123,7 +123,6 @@ def test_idx_files(folder: Path, raw: bytes, packed: bool, data: st.DataObject) 
     found = outcome(mnist.read_idx, written(folder, "images.gz", content))
     if found is not None:
         assert found.dtype == np.uint8
-        outcome(mnist.validate, found, found[:, 0, 0] if found.ndim == 3 else found, "file")
 
 
 @cases(40)

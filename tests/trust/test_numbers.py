@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from coursework import settings
-from coursework.data import planetoid, sources, wikipedia
+from coursework.data import sources
 from coursework.experiments import base
 from coursework.report.questions import NOTEBOOKS, QUESTIONS
 from coursework_tools.publishing import readme
@@ -62,8 +62,6 @@ def sourced() -> frozenset[float]:
         found |= numbers_in(record.get("config", {}))
         sizes = numbers_in(record.get("notes", {}))
         found |= {number for number in sizes if number >= 100 and number == int(number)}
-    for facts in (*planetoid._FACTS.values(), *wikipedia._FACTS.values()):
-        found |= set(map(float, facts))
     for entry in sources.REGISTRY.values():
         found |= {float(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", entry.title)}
     return frozenset(found)

@@ -25,8 +25,7 @@ def load() -> KarateClub:
 
     data = PyGKarateClub()[0]
     content = b"".join(part.numpy().astype("<i8").tobytes() for part in (data.edge_index, data.y))
-    known = hashlib.sha256(content).hexdigest() == source.sha256
-    if data.edge_index.shape != (2, 156) or not known:
+    if hashlib.sha256(content).hexdigest() != source.sha256:
         raise DataError(
             "The karate club of the installed torch_geometric is not the known graph; "
             "run: pip install torch-geometric==2.8.1"

@@ -37,9 +37,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Pools:
-    """Digits to compose from: three parts without a digit in common."""
-
+class Pools:  # three parts without a digit in common
     train: Pool
     validation: Pool
     test: Pool
@@ -71,7 +69,6 @@ def digit_pools() -> Pools:
 def warp(
     digits: np.ndarray,
     rng: np.random.Generator,
-    *,
     rotation: float = 0,
     zoom: float = 0,
     shift: int = 0,
@@ -90,8 +87,7 @@ def warp(
     pixels = torch.from_numpy(digits).unsqueeze(1).float()  # [k, 1, 28, 28]
     grid = F.affine_grid(torch.from_numpy(theta), list(pixels.shape), align_corners=False)
     warped = F.grid_sample(pixels, grid, align_corners=False)  # zeros beyond the frame
-    result: np.ndarray = warped.squeeze(1).round_().to(torch.uint8).numpy()  # [k, 28, 28]
-    return result
+    return warped.squeeze(1).round_().to(torch.uint8).numpy()  # [k, 28, 28]
 
 
 def compose(
@@ -136,7 +132,7 @@ def compose(
         place = (pasted, top[pasted], left[pasted])
         digit, below = images[drawn[pasted]], frames[place]  # [k, 28, 28] each
         if rotation or zoom or shift:
-            digit = warp(digit, rng, rotation=rotation, zoom=zoom, shift=shift)
+            digit = warp(digit, rng, rotation, zoom, shift)
         label = labels[drawn[pasted], None, None].astype(np.uint8)
         # side by side, frames may share a few columns: the brighter ink wins, as in M2NIST
         ink = digit > 0 if overlap else digit > below

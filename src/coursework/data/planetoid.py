@@ -18,15 +18,10 @@ from torch import Tensor
 
 from coursework.data import archives, sources, standins
 from coursework.data.sources import Source
-from coursework.errors import ConfigError, DataError
+from coursework.errors import ConfigError
 
 Name = Literal["Cora", "CiteSeer"]
-# nodes, directed edges, features, classes
-_FACTS: dict[str, tuple[int, int, int, int]] = {
-    "Cora": (2708, 10556, 1433, 7),
-    "CiteSeer": (3327, 9104, 3703, 6),
-}
-_N_VALIDATION, _N_TEST = 500, 1000
+_N_VALIDATION = 500
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def distinct(keys: np.ndarray) -> np.ndarray:
     return ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
 
 
-def symmetric_edges(edges: np.ndarray, n: int, *, by: str = "row") -> np.ndarray:
+def symmetric_edges(edges: np.ndarray, n: int, by: str = "row") -> np.ndarray:
     """Both directions of each pair of ``edges`` ``[m, 2]``, once each, no loops: int64 ``[2, E]``."""
     edges = np.asarray(edges, np.int64).reshape(-1, 2)
     edges = edges[edges[:, 0] != edges[:, 1]]
@@ -83,19 +78,16 @@ def symmetric_edges(edges: np.ndarray, n: int, *, by: str = "row") -> np.ndarray
     return pair if by == "row" else pair[::-1].copy()
 
 
-def _unfit(name: str, why: str) -> DataError:
-    return archives.wrong(f"The files of {name} do not fit together ({why})", "them")
-
-
 def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
     """Words, edges, classes, training and test papers; ``tx`` is in the order of ``test.index``."""
     parts = "allx", "tx", "ally", "ty", "y", "graph"
     allx, tx, ally, ty, y, graph = (_unpickle(files[part]) for part in parts)
+    unfit = f"The files of {name} do not fit together"
     try:
         test = np.array(files["test.index"].read_text(encoding="utf-8").split(), dtype=np.int64)
         first = len(allx)
         if test.min() != first or len(test) != len(tx):
-            raise _unfit(name, "the test papers do not follow the others")
+            raise archives.wrong(f"{unfit} (the test papers do not follow the others)", "them")
         # CiteSeer lacks some papers in the test range: they have no words and class 0
         n = int(test.max()) + 1
         x = np.zeros((n, allx.shape[1]), np.float32)
@@ -104,16 +96,16 @@ def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
         x[test], labels[test] = tx, ty
         edges = np.array([(a, b) for a, others in graph.items() for b in others], dtype=np.int64)
         if edges.min() < 0 or edges.max() >= n:
-            raise _unfit(name, "an edge names a paper that is not there")
+            raise archives.wrong(f"{unfit} (an edge names a paper that is not there)", "them")
         train = np.arange(len(y))  # the training papers come first
     except (ValueError, AttributeError, IndexError, TypeError, OverflowError) as error:
-        raise _unfit(name, "numbers or rows are missing") from error
+        raise archives.wrong(f"{unfit} (numbers or rows are missing)", "them") from error
     return x, edges, labels.argmax(axis=1).astype(np.int64), train, test
 
 
 def load(name: Name = "Cora") -> CitationGraph:
     """A citation graph with its public split, edge by edge what PyG's ``Planetoid`` gives."""
-    if name not in _FACTS:
+    if name not in ("Cora", "CiteSeer"):
         raise ConfigError(f"There is no citation graph {name!r}; choose Cora or CiteSeer.")
     source = sources.find(name.lower())
     if source.is_standin:
@@ -126,16 +118,9 @@ def load(name: Name = "Cora") -> CitationGraph:
     masks = torch.zeros(3, n, dtype=torch.bool)
     for mask, part in zip(masks, parts, strict=True):
         mask[torch.from_numpy(part)] = True
-    edge_index = torch.from_numpy(symmetric_edges(edges, n, by="column"))
-    found = (n, edge_index.shape[1], x.shape[1], classes)
-    counts = tuple(masks.sum(1).tolist())
-    expected = (20 * classes, _N_VALIDATION, _N_TEST)
-    if not source.is_standin and (found != _FACTS[name] or counts != expected):
-        numbers = f"nodes, edges, features, classes {found} and masks {counts}"
-        raise archives.wrong(f"{name} has {numbers} instead of {_FACTS[name]} and {expected}")
-    words, labels = torch.from_numpy(x), torch.from_numpy(y)
-    first, second, third = masks
-    return CitationGraph(name, words, edge_index, labels, first, second, third, classes, source)
+    arrays = x, symmetric_edges(edges, n, by="column"), y
+    tensors: tuple[Any, ...] = (*map(torch.from_numpy, arrays), *masks)
+    return CitationGraph(name, *tensors, num_classes=classes, source=source)
 
 
 def _standin(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:

@@ -1,12 +1,8 @@
 """Where the raw files come from, and whether they are what they should be.
 
-The data sets and their files are listed in ``registry.toml``. The first source that has one is used:
-
-1. the data root (``COURSEWORK_DATA``), never written to;
-2. the cache (``COURSEWORK_CACHE``, by default ``data/cache``), laid out like the data root;
-3. an installed package;
-4. the official download, into the cache;
-5. a generated stand-in, announced on stdout.
+The data sets and their files are listed in ``registry.toml``. The first source that has one is used: the
+data root (``COURSEWORK_DATA``), never written to; the cache (``COURSEWORK_CACHE``), laid out like it; an
+installed package; the official download, into the cache; a generated stand-in, announced on stdout.
 
 Every file is compared with its pinned SHA-256 before it is read. A file with a wrong checksum is an error
 that says what to do; no other source replaces it silently.
@@ -71,7 +67,7 @@ class DatasetInfo:
     @property
     def file_sets(self) -> tuple[Files, ...]:
         """The sets of files that are accepted, the official one last."""
-        return (*self.alternatives, self.files) if self.files else self.alternatives
+        return tuple(filter(None, (*self.alternatives, self.files)))
 
 
 def _files(rows: Any, folder: str, url: str = "", mirrors: Sequence[str] = ()) -> Files:
@@ -84,11 +80,11 @@ def _files(rows: Any, folder: str, url: str = "", mirrors: Sequence[str] = ()) -
 def _entry(name: str, given: dict[str, Any]) -> DatasetInfo:
     rows, folder = given.pop("files", ()), given.pop("folder", "")
     if package := given.pop("package", None):
-        inside = _files(package.pop("files", rows), package.pop("folder", ""))
-        package = Package(**package, files=inside)
-    official = _files(rows, folder, given.pop("url", ""), given.pop("mirrors", ()))
+        package["files"] = _files(package.get("files", rows), package.pop("folder", ""))
+        given["package"] = Package(**package)
+    files = _files(rows, folder, given.pop("url", ""), given.pop("mirrors", ()))
     others = tuple(_files(other, folder) for other in given.pop("alternatives", ()))
-    return DatasetInfo(name, files=official, alternatives=others, package=package, **given)
+    return DatasetInfo(name, files=files, alternatives=others, **given)
 
 
 _LISTED = tomllib.loads(Path(__file__).with_name("registry.toml").read_text(encoding="utf-8"))
@@ -131,9 +127,8 @@ def sha256_of(path: Path) -> str:
 
 def combined_sha256(files: Files) -> str:
     """Checksum of a set of files: its only one, or that of the sorted list ``checksum  path``."""
-    lines = sorted(f"{file.sha256}  {file.path}" for file in files)
-    text = "\n".join(lines).encode()
-    return files[0].sha256 if len(files) == 1 else hashlib.sha256(text).hexdigest()
+    text = "\n".join(sorted(f"{file.sha256}  {file.path}" for file in files))
+    return files[0].sha256 if len(files) == 1 else hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -164,9 +159,7 @@ def check(path: Path, file: RemoteFile, *, again: bool = False) -> FileCheck:
     return FileCheck(path, size, problem, file.url)
 
 
-def _places(
-    entry: DatasetInfo, again: bool = False
-) -> Iterator[tuple[Source, tuple[FileCheck, ...]]]:
+def _places(entry: DatasetInfo, again: bool = False) -> Iterator[tuple[Source, list[FileCheck]]]:
     """Places that have files of a data set, complete or not, in the order of the search."""
     folders: dict[Kind, Path | None]
     folders = {"data root": settings.data_root(), "cache": settings.cache_dir()}
@@ -180,7 +173,7 @@ def _places(
         digest = package.sha256 or combined_sha256(entry.files or package.files)
         places.append(("package", home, package.files, digest))
     for kind, folder, files, digest in places:
-        checks = tuple(check(folder / file.path, file, again=again) for file in files)
+        checks = [check(folder / file.path, file, again=again) for file in files]
         paths = tuple(result.path for result in checks)
         yield Source(entry.name, kind, digest, paths, entry.licence), checks
 
@@ -243,7 +236,6 @@ def _standin(entry: DatasetInfo, reason: str) -> Source:
 
 @dataclass(frozen=True)
 class Status:
-    entry: DatasetInfo
     source: str  # "real (...)", "STAND-IN (generated)" or "missing"
     checks: Sequence[FileCheck]  # of the official files, each missing, where there is no file
 
@@ -261,9 +253,9 @@ def status(name: str, *, again: bool = False) -> Status:
     """The source of a data set, nothing downloaded or generated; ``again`` computes known checksums anew."""
     entry = info(name)
     for source, checks in _places(entry, again):
-        return Status(entry, source.label, checks)
+        return Status(source.label, checks)
     missing = [check(settings.cache_dir() / file.path, file) for file in entry.files]
     if not missing and entry.package is not None:
         problem = f"is not installed; run: pip install {entry.package.install}"
         missing = [FileCheck(Path(entry.package.module), 0, problem)]
-    return Status(entry, "STAND-IN (generated)" if entry.standin else "missing", missing)
+    return Status("STAND-IN (generated)" if entry.standin else "missing", missing)

@@ -5,7 +5,6 @@ placeholder. What carries sentiment stays: stop words (``not``), punctuation, em
 elongated words. A step looks at one space-delimited piece, so each distinct piece is cleaned once.
 """
 
-import gc
 import html
 import itertools
 import re
@@ -81,13 +80,8 @@ def replace_urls(text: str) -> str:
     return _URL.sub(f" {URL} ", text) if "." in text or "/" in text else text
 
 
-def replace_users(text: str) -> str:
-    return _USER.sub(f" {USER} ", text) if "@" in text else text
-
-
-def mark_hashtags(text: str) -> str:
-    """Replace the sign of a hashtag by ``<hashtag>`` and keep its word."""
-    return _HASHTAG.sub(rf" {HASHTAG} \1 ", text) if "#" in text else text
+replace_users = partial(_USER.sub, f" {USER} ")
+mark_hashtags = partial(_HASHTAG.sub, rf" {HASHTAG} \1 ")  # the word stays
 
 
 def _shorten_word(match: re.Match[str]) -> str:
@@ -257,13 +251,7 @@ def tokenise_many(
 
 
 def _part(array: pa.Array, chunk: int) -> Tokens:
-    enabled = gc.isenabled()
-    gc.disable()  # the collector would visit millions of new strings, none of them garbage
-    try:
-        return Pieces.of(array, chunk=chunk).tokenise()
-    finally:
-        if enabled:
-            gc.enable()
+    return Pieces.of(array, chunk=chunk).tokenise()
 
 
 def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
@@ -350,11 +338,9 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> list[str]:
         wanted, known = [int(i) for i in ids], self.to_list()
         if wanted and not 0 <= min(wanted) <= max(wanted) < len(known):
-            what = (
-                f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has those"
-            )
+            what = f"There are ids from {min(wanted)} to {max(wanted)}, but the vocabulary has"
             remedy = "decode with the vocabulary that they were made with"
-            raise DataError(f"{what} from 0 to {len(known) - 1}; {remedy}.")
+            raise DataError(f"{what} those from 0 to {len(known) - 1}; {remedy}.")
         return [known[i] for i in wanted]
 
     def to_list(self) -> list[str]:
