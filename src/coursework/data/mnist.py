@@ -3,7 +3,6 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -41,5 +40,5 @@ def load() -> MNIST:
     source = sources.find("mnist")
     if source.is_standin:
         return MNIST(*standins.digits(), source)
-    arrays: tuple[Any, ...] = tuple(map(read_idx, source.files))
-    return MNIST(*arrays, source=source)
+    images, labels, test_images, test_labels = map(read_idx, source.files)
+    return MNIST(images, labels, test_images, test_labels, source)

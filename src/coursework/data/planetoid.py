@@ -119,8 +119,8 @@ def load(name: Name = "Cora") -> CitationGraph:
     for mask, part in zip(masks, parts, strict=True):
         mask[torch.from_numpy(part)] = True
     arrays = x, symmetric_edges(edges, n, by="column"), y
-    tensors: tuple[Any, ...] = (*map(torch.from_numpy, arrays), *masks)
-    return CitationGraph(name, *tensors, num_classes=classes, source=source)
+    (words, links, labels), (train, validation, test) = map(torch.from_numpy, arrays), masks
+    return CitationGraph(name, words, links, labels, train, validation, test, classes, source)
 
 
 def _standin(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
