@@ -1,14 +1,9 @@
 r"""2.1.1: exponentially many almost orthogonal unit vectors.
 
 Claim: for every :math:`0 < \delta < 1` there is a set U of unit vectors in :math:`\mathbb R^n` with
-:math:`|u^T v| \le \delta` for all different u, v and :math:`|U| = \Omega(e^{n\delta^2/c})`.
-
-* By the Johnson-Lindenstrauss lemma applied to :math:`\{0, e_1, \dots, e_N\}` with
-  :math:`\varepsilon = \delta/3`: c = 72 and :math:`|U| \ge \frac12 e^{n\delta^2/72}`.
-* By Hoeffding's inequality for random signs: c = 4 and
-  :math:`|U| = \lfloor e^{n\delta^2/4} \rfloor`.
-
-Sizes: a set of N vectors in n dimensions is a matrix ``[n, N]`` with the vectors as columns.
+:math:`|u^T v| \le \delta` for all different u, v and :math:`|U| = \Omega(e^{n\delta^2/c})`: c = 72 by the
+Johnson-Lindenstrauss lemma applied to :math:`\{0, e_1, \dots, e_N\}` with :math:`\varepsilon = \delta/3`,
+c = 4 by Hoeffding's inequality for random signs. A set of N vectors in n dimensions is a matrix ``[n, N]``.
 """
 
 import itertools
@@ -59,8 +54,7 @@ def largest_cosine(matrix: Tensor) -> float:
 def extreme_map(epsilon: float, sign: float = -1.0) -> Tensor:
     """Two vectors in the plane at which the bounds of the proof are attained, ``[2, 2]``; eps <= 1/3.
 
-    Squared norms ``1 ± eps``, squared distance ``2(1 ∓ eps)``, inner product ``± 2 eps``; for ``-`` the
-    cosine is ``-2 eps / (1 - eps)``.
+    Squared norms ``1 ± eps``, squared distance ``2(1 ∓ eps)``, inner product ``± 2 eps``.
     """
     squared = 1.0 + sign * epsilon
     cosine = max(-1.0, min(1.0, sign * 2.0 * epsilon / squared))  # -1 at 1/3, up to rounding
@@ -133,25 +127,21 @@ def sign_tail(n: int, delta: float) -> float:
     return float(Fraction(favourable, 2**n))
 
 
-def tail_limit(n: int, delta: float) -> float:
-    return 2.0 * math.exp(-n * delta**2 / 2.0)
+def tail_limit(n: int, delta: float, c: float = 2.0) -> float:
+    return 2.0 * math.exp(-n * delta**2 / c)
 
 
 @claim("2.1.1", "tail", "P(|uᵀv| ≥ δ) ≤ 2 exp(−nδ²/2)")
-@wrong("twice", "P(|uᵀv| ≥ δ) ≤ 2 exp(−nδ²)", limit=lambda n, delta: 2 * math.exp(-n * delta**2))
-def check_hoeffding(
-    cases: Iterable[Pair] = TAILS, limit: Callable[[int, float], float] = tail_limit
-) -> Check:
-    return at_most(sign_tail(n, delta) / limit(n, delta) for n, delta in cases)
+@wrong("twice", "P(|uᵀv| ≥ δ) ≤ 2 exp(−nδ²)", c=1.0)
+def check_hoeffding(cases: Iterable[Pair] = TAILS, c: float = 2.0) -> Check:
+    return at_most(sign_tail(n, delta) / tail_limit(n, delta, c) for n, delta in cases)
 
 
 @claim("2.1.1", "cosh", "cosh x ≤ exp(x²/2)")
-@wrong("quarter", "cosh x ≤ exp(x²/4)", limit=lambda x: math.exp(x**2 / 4.0))
-def check_cosh(
-    points: Iterable[float] = POINTS, limit: Limit = lambda x: math.exp(x**2 / 2.0)
-) -> Check:
+@wrong("quarter", "cosh x ≤ exp(x²/4)", c=4.0)
+def check_cosh(points: Iterable[float] = POINTS, c: float = 2.0) -> Check:
     """The step inside Hoeffding's inequality: cosh(x) is the mean of e^{xs} over a random sign s."""
-    return at_most(math.cosh(x) / limit(x) for x in points)
+    return at_most(math.cosh(x) / math.exp(x**2 / c) for x in points)
 
 
 @claim("2.1.1", "union", "N = ⌊exp(nδ²/4)⌋: the tails of all pairs sum to less than 1")
@@ -166,8 +156,7 @@ def draw_set(n: int, delta: float, *, seed: int = 0, draws: int = 20) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(draws):
         bits = torch.randint(2, (n, hoeffding_size(n, delta)), generator=generator)
-        signs = 2.0 * bits.float() - 1.0
-        # sums of ±1 are whole numbers, exact in float32
+        signs = 2.0 * bits.float() - 1.0  # their sums are whole numbers, exact in float32
         if largest_inner_product(signs) / n <= delta:
             return signs
     raise ValueError(f"no set in dimension {n} met {delta} in {draws} draws")
@@ -175,8 +164,7 @@ def draw_set(n: int, delta: float, *, seed: int = 0, draws: int = 20) -> Tensor:
 
 def check_set(signs: Tensor, delta: float) -> Check:
     """All three properties of the set, measured anew in float64: length, angles, number."""
-    n, size = signs.shape
-    vectors = signs.double() / n**0.5
+    (n, size), vectors = signs.shape, signs.double() / len(signs) ** 0.5
     unit = float(((vectors**2).sum(dim=0) - 1.0).abs().max())
     missing = max(0, hoeffding_size(n, delta) - size)
     return at_most([unit / 1e-12, largest_inner_product(vectors) / delta, float(2 * missing)])
