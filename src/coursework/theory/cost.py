@@ -19,8 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call took."""
-
     multiply_adds: int  # multiply-adds in matrix products (half of the floating point operations)
     largest: int  # number of elements of the largest tensor that was created
     # most bytes that the tensors it created held at once, its result included. What a fused

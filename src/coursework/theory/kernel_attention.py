@@ -1,14 +1,7 @@
 r"""1.3.1: attention with a kernel similarity costs O(n).
 
-With :math:`\mathrm{sim}(q, k) = \phi(q)^T \phi(k)` and :math:`\phi: \mathbb R^d \to \mathbb R^m`,
-
-.. math:: \alpha_i^T = \frac{\sum_j \phi(Q_i)^T\phi(K_j)\,V_j^T}{\sum_j \phi(Q_i)^T\phi(K_j)}
-          = \frac{\phi(Q_i)^T S}{\phi(Q_i)^T z}, \qquad
-          S = \sum_j \phi(K_j) V_j^T \in \mathbb R^{m \times d_v}, \quad
-          z = \sum_j \phi(K_j) \in \mathbb R^m.
-
-Sizes: Q and K are ``[n, d]``, V is ``[n, d_v]``, the result ``[n, d_v]``. ``linear`` is the factored form,
-:func:`.attention.linear_attention`, with the feature map of Katharopoulos et al. (2020), eq. 7.
+With :math:`\mathrm{sim}(q, k) = \phi(q)^T \phi(k)` the sums over all keys are those of
+:func:`.attention.linear_attention`, here ``linear``. Q and K are ``[n, d]``, V is ``[n, d_v]``.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +37,6 @@ elementwise = numerator_over_z(lambda q, k, v: q * (k * v).sum(dim=0))
 
 
 def random_inputs(n: int, d: int, d_v: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Gaussian Q ``[n, d]``, K ``[n, d]`` and V ``[n, d_v]``."""
     normal = gaussian(seed)
     return normal(n, d), normal(n, d), normal(n, d_v)
 
@@ -86,12 +78,9 @@ def factored_similarities(q: Tensor, k: Tensor) -> Tensor:
     return elu_plus_one(q) @ elu_plus_one(k).T
 
 
-Similarities = Callable[[Tensor, Tensor], Tensor]
-
-
 @claim("1.3.1", "rank", "m features give similarities of rank at most m")
 @wrong("softmax", "so does softmax attention", similarities=lambda q, k: torch.exp(q @ k.T / 2.0))
-def check_finite_rank(similarities: Similarities = factored_similarities) -> Check:
+def check_finite_rank(similarities: Callable[..., Tensor] = factored_similarities) -> Check:
     """With m = d = 4 features the 64 x 64 matrix of similarities has rank at most 4."""
     draws = [random_inputs(64, 4, 1, seed) for seed in range(5)]
     ranks = [float(torch.linalg.matrix_rank(similarities(q, k))) for q, k, _ in draws]

@@ -1,10 +1,8 @@
 r"""1.3.2 and 1.3.3: attention with a matrix of rank k costs O(nkd).
 
-1.3.2: given the thin SVD :math:`P = U \Sigma W^T` of the attention matrix,
-:math:`PV = U(\Sigma(W^T V))`. 1.3.3: for :math:`P = QK^T` of rank k there are
-:math:`C, D \in \mathbb R^{k \times n}` with :math:`PV = Q(CK)^T DV`; :math:`C = D = W^T` does it.
-
-Sizes: Q, K, V are ``[n, d]``; U and W are ``[n, k]`` with orthonormal columns.
+1.3.2: with the thin SVD :math:`P = U \Sigma W^T` of the attention matrix, :math:`PV = U(\Sigma(W^T V))`.
+1.3.3: for :math:`P = QK^T` of rank k, :math:`PV = Q(CK)^T DV` with :math:`C = D = W^T`. Q, K, V are
+``[n, d]``; U and W are ``[n, k]``.
 """
 
 from collections.abc import Callable
@@ -21,9 +19,9 @@ N, RANK, D = 400, 6, 16  # n, k and d of all checks
 
 
 class ThinSVD(NamedTuple):
-    u: Tensor  # left singular vectors as columns, ``[n, k]``
-    s: Tensor  # singular values, ``[k]``
-    w: Tensor  # right singular vectors as columns, ``[n, k]``
+    u: Tensor
+    s: Tensor
+    w: Tensor
 
     def first(self, rank: int) -> "ThinSVD":
         return ThinSVD(*(part[..., :rank].contiguous() for part in self))
@@ -96,9 +94,7 @@ def row_space(svd: ThinSVD) -> tuple[Tensor, Tensor]:
 
 
 def any_projection(svd: ThinSVD) -> tuple[Tensor, Tensor]:
-    """Wrong: C = D, a projection on k random dimensions."""
-    rows = torch.linalg.qr(gaussian(0)(*svd.w.shape)).Q.T
-    return rows, rows
+    return row_space(svd._replace(w=torch.linalg.qr(gaussian(0)(*svd.w.shape)).Q))
 
 
 @claim("1.3.3", "projected", "C = D = Wᵀ gives Q(CK)ᵀDV = PV")
@@ -145,7 +141,6 @@ def check_projected_cost(product: Callable[..., Tensor] = projected_attention) -
 @claim("1.3.2", "orthonormal", "UᵀU = I: the columns are orthonormal")
 @wrong("orthogonal", "UUᵀ = I: U is an orthogonal matrix", rows=True)
 def check_orthonormal(*, rows: bool = False) -> Check:
-    """The columns of U are orthonormal. The rows are not: U U^T has rank k < n."""
     q, k, _ = clustered_inputs()
     u = thin_svd(softmax_matrix(q, k)).u
     product = u @ u.T if rows else u.T @ u

@@ -1,14 +1,9 @@
 r"""1.4.2: self-attention with arg max in place of softmax that equals max-pooling.
 
 Tokens get a constant second feature, :math:`(x_i, 1)`. With :math:`W_Q = (0, 1)^T`,
-:math:`W_K = W_V = (1, 0)^T` and :math:`P_r = 0` for :math:`|r| \le k`, minus infinity elsewhere,
-
-.. math:: \alpha_{ij} = Q_i K_j + P_{i-j} = x_j + P_{i-j},
-
-so the arg max over j picks the largest token of the window. Taking :math:`Q_i = x_i` (often seen)
-does not work: where :math:`x_i = 0` every score of the window is 0.
-
-Sizes: values ``[n]``, tokens ``[n, 2]``, scores ``[n, n]``; the window has 2k + 1 places.
+:math:`W_K = W_V = (1, 0)^T` and :math:`P_r = 0` for :math:`|r| \le k`, minus infinity elsewhere, the scores
+are :math:`x_j + P_{i-j}`: the arg max picks the largest token of the window. Taking :math:`Q_i = x_i` (often
+seen) does not work: where :math:`x_i = 0` every score of the window is 0. Values are ``[n]``.
 """
 
 import itertools
@@ -111,8 +106,7 @@ def soft_pooling(x: Tensor, k: int, temperature: float) -> Tensor:
 def check_temperature(
     limit: Callable[[float, int], float] = lambda temperature, k: temperature * math.log(2 * k + 1),
 ) -> Check:
-    """The distance to the maximum over its bound (T times the largest entropy of 2k + 1 weights) is at
-    most one; a negative distance counts as infinite."""
+    """T ln(2k + 1) is T times the largest entropy; a negative distance counts as infinite."""
     ratios = []
     for temperature, seed in itertools.product((1.0, 0.3, 0.1, 0.05, 0.01), range(5)):
         x = random_activations(200, seed)

@@ -1,14 +1,7 @@
 r"""1.1.1 and 1.1.2: the gradient of a deep network with one unit per layer.
 
-.. math:: h_0 = x, \quad h_i = \mathrm{ReLU}(w_i h_{i-1}), \quad f(x) = h_n
-
-Claim: for every input but 0, where f may have a kink,
-
-.. math:: f'(x) = \prod_{i=1}^n w_i \mathbf 1[w_i h_{i-1} > 0], \qquad
-          0 \le |f'(x)| \le \prod_{i=1}^n |w_i|,
-
-and with non-zero weights the upper bound is attained exactly when every gate is open. With all weights
-equal to one this is :math:`0 \le |f'| \le 1` (1.1.1). Sizes: weights ``[n]``, input a scalar.
+.. math:: h_0 = x, \quad h_i = \mathrm{ReLU}(w_i h_{i-1}), \quad f(x) = h_n, \qquad
+          f'(x) = \prod_{i=1}^n w_i \mathbf 1[w_i h_{i-1} > 0] \quad (x \ne 0)
 """
 
 import itertools
@@ -51,16 +44,13 @@ def gradient_formula(weights: Tensor, x: float) -> float:
 
 
 def _draws() -> list[tuple[Tensor, float]]:
-    """500 chains of 10 layers, ``.5 <= |w_i| <= 2``, with inputs; of random signs, or with w_2, ... > 0.
-
-    With random signs only one in 2^9 is open, which says nothing about the upper bound.
-    """
+    """500 chains of 10 layers, ``.5 <= |w_i| <= 2``, with inputs."""
     generator = torch.Generator().manual_seed(0)
     result = []
     for draw in range(500):
         sizes = 0.5 + 1.5 * torch.rand(10, generator=generator, dtype=torch.float64)
         signs = 1.0 - 2.0 * torch.randint(2, (10,), generator=generator)
-        if draw % 2 == 0:
+        if draw % 2 == 0:  # with random signs only one in 2^9 is open
             signs[1:] = 1.0
         x = float(torch.randn((), generator=generator, dtype=torch.float64))
         result.append((sizes * signs, x))
@@ -92,15 +82,9 @@ def check_unit_weights(slope: Callable[[float], float] = lambda x: float(x > 0))
 @claim("1.1.2", "lipschitz", "|f(x) − f(y)| ≤ |w₁|⋯|wₙ| |x − y|, kinks included")
 @wrong("smaller", "0.1 % less", constant=lambda weights: 0.999 * gradient_bound(weights))
 def check_lipschitz(constant: Size = gradient_bound) -> Check:
-    """The bound without a derivative, which needs no care at the kinks."""
     pairs = [(w, torch.tensor([x, y]).double()) for (w, x), (_, y) in itertools.pairwise(_draws())]
     slopes = ((w, float((forward(w, x).diff() / x.diff()).abs())) for w, x in pairs)
     return at_most(slope / constant(w) for w, slope in slopes)
-
-
-def _log_normal(depth: int) -> Tensor:
-    logs = gaussian(0)(depth)
-    return torch.exp(logs - logs.mean())
 
 
 # Families of weights, depth -> weights ``[depth]``: name of the family first.
@@ -109,7 +93,9 @@ PROFILES: dict[str, Callable[[int], Tensor]] = {
     "all 1": lambda depth: torch.ones(depth, dtype=torch.float64),
     "all 1.25": lambda depth: torch.full((depth,), 1.25, dtype=torch.float64),
     "2 and 1/2 in turn": lambda depth: 2.0 ** (1.0 - 2.0 * (torch.arange(depth) % 2).double()),
-    "mixed, geometric mean 1": _log_normal,
+    "mixed, geometric mean 1": lambda depth: torch.exp(
+        gaussian(0)(depth) - gaussian(0)(depth).mean()
+    ),
     "all 1.25, one negative": lambda depth: 1.25 - 2.5 * (torch.arange(depth) == 3).double(),
 }
 

@@ -3,8 +3,7 @@ r"""1.2.1: the input-output Jacobian of a sigmoid recurrence vanishes.
 .. math:: x_{t+1} = s(W x_t), \quad \sigma_{\max}(W) = \tfrac14
           \;\Longrightarrow\; 0 \le \sigma_{\max}(\partial x_n / \partial x_1) \le (1/16)^{n-1}
 
-Sizes: W is ``[d, d]``, a state ``[d]``, the Jacobian ``[d, d]``; n counts states, so there are
-n - 1 steps between x_1 and x_n.
+W and the Jacobian are ``[d, d]``; n counts states, so there are n - 1 steps between x_1 and x_n.
 """
 
 import itertools
@@ -64,21 +63,14 @@ def random_recurrence(
 
 
 def tight_example(dimension: int) -> tuple[Tensor, Tensor]:
-    r"""W and x_1 for which the bound is attained at every n; d >= 2.
-
-    :math:`W = \frac14 (I - \mathbf 1 \mathbf 1^T / d)` with :math:`x_1 = 0`: every state is a multiple
-    of the all-ones vector, which W sends to zero, so :math:`W x_t = 0` and every slope is 1/4.
-    """
+    """W and x_1 for which the bound is attained at every n; d >= 2."""
+    # every state is a multiple of the all-ones vector, which W sends to zero: every slope is 1/4
     weight = 0.25 * (torch.eye(dimension, dtype=torch.float64) - 1.0 / dimension)
     return weight, torch.zeros(dimension, dtype=torch.float64)
 
 
 def nilpotent_example(dimension: int) -> tuple[Tensor, Tensor]:
-    r"""W and x_1 for which the Jacobian is zero from n = 3 on; d >= 2.
-
-    :math:`W = \frac14 e_1 e_2^T` meets the premise, and for every diagonal D the product
-    :math:`W D W = \frac1{16} e_1 (e_2^T D e_1) e_2^T` is zero.
-    """
+    """W and x_1 for which the Jacobian is zero from n = 3 on: W D W = 0 for every diagonal D; d >= 2."""
     weight = torch.zeros(dimension, dimension, dtype=torch.float64)
     weight[0, 1] = 0.25
     return weight, torch.zeros(dimension, dtype=torch.float64)

@@ -1,18 +1,10 @@
 r"""2(b): attention and classical kernels as measures of similarity.
 
-The bridge: with :math:`K_\sigma(q, k) = e^{-\lVert q-k\rVert^2/\sigma^2}` and
-:math:`\sigma^2 = 2\sqrt D`,
+.. math:: e^{q^T k/\sqrt D} = e^{\lVert q\rVert^2/\sigma^2} e^{-\lVert q-k\rVert^2/\sigma^2}
+          e^{\lVert k\rVert^2/\sigma^2}, \qquad \sigma^2 = 2\sqrt D:
 
-.. math:: \frac{e^{q_i^T k_j/\sqrt D}}{\sum_l e^{q_i^T k_l/\sqrt D}}
-          = \frac{e^{\lVert k_j\rVert^2/\sigma^2} K_\sigma(q_i, k_j)}
-                 {\sum_l e^{\lVert k_l\rVert^2/\sigma^2} K_\sigma(q_i, k_l)}:
-
-softmax attention is kernel regression (Nadaraya and Watson) in which every key has an extra weight.
-The other checks are about the differences: symmetry, positive semidefiniteness, who is most similar to
-whom, and what happens to the weights when a key leaves.
-
-Sizes: queries ``[n, D]``, keys ``[m, D]``, weights ``[n, m]``; points ``[n, d]``, Gram matrices
-``[n, n]``.
+softmax attention is kernel regression (Nadaraya and Watson) in which every key has an extra weight. The
+other checks are about the differences. Queries are ``[n, D]``, keys ``[m, D]``, points ``[n, d]``.
 """
 
 from collections.abc import Callable
@@ -45,10 +37,7 @@ def normalised(similarities: Tensor) -> Tensor:
 def rbf_regression(
     q: Tensor, k: Tensor, extra: Tensor | None = None, width: float | None = None
 ) -> Tensor:
-    """Kernel regression with weights exp(||x||^2 / sigma^2) of the keys, or of ``extra``, ``[n, m]``.
-
-    ``width`` is sigma^2, by default 2 sqrt(D), at which the bridge holds.
-    """
+    """Kernel regression with weights exp(||x||^2 / width) of the keys, or of ``extra``, ``[n, m]``."""
     width = 2.0 * q.shape[1] ** 0.5 if width is None else width
     extra = k if extra is None else extra
     return normalised(rbf(q, k, width) * torch.exp((extra**2).sum(dim=-1) / width))
