@@ -166,7 +166,7 @@ def train(
 def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> None:
     """Print and store the result; only an official one on real data goes to ``writeup/results``."""
     from coursework.report import store
-    from coursework.report.tables import interval, spread
+    from coursework.report.tables import shown
 
     official = official and not any(run.source.is_standin for run in runs)
     stored = store.seeds_of(name)
@@ -181,7 +181,8 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
         record["notes"]["test_looks"] = store.looks(name) + 1
     path = store.write(record, folder)
     metrics = store.read(name, folder)["metrics"].items()
-    rows = [(key, spread(metric), interval(metric, ".4f")) for key, metric in metrics]
+    forms = "mean ± std (n) .4f", "low to high .4f"
+    rows = [(key, *(shown(metric, form) for form in forms)) for key, metric in metrics]
     title = f"{name} ({runs[0].source.label})"
     show(title, ["metric", "mean ± std", "95 % interval"], rows)
     typer.echo(f"recorded in {path}")

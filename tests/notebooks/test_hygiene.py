@@ -75,20 +75,11 @@ def test_what_this_run_found_is_not_taken_from_the_records(code: list[Any]) -> N
                 assert not re.search(r"\bstore\.|\brecord(ed)?\b", ast.unparse(call)), cell.source
 
 
-# the others join when they have been shortened
-SHORT = [
-    "1_lstm_sentiment", "2_attention_translation", "3_gnn_karate_wikipedia", "5_unet_segmentation",
-    "6_theory",
-]  # fmt: skip
-
-
-def test_size_and_kernel(name: str, notebook: Any, code: list[Any]) -> None:
-    limit = 600_000 if name in SHORT else 2_000_000
-    assert (FOLDER / f"{name}.ipynb").stat().st_size < limit
+def test_is_short_enough_to_be_read_to_its_end(name: str, notebook: Any, code: list[Any]) -> None:
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 600_000
+    assert len(notebook.cells) <= 60
+    assert sum(len(cell.source.splitlines()) for cell in code) <= 400
     assert notebook.metadata.kernelspec.name == "python3"
-    if name in SHORT:  # enough to be read to its end
-        assert len(notebook.cells) <= 60
-        assert sum(len(cell.source.splitlines()) for cell in code) <= 400
 
 
 def test_cells_are_thin_and_decide_no_presets_or_environment(code: list[Any]) -> None:
@@ -99,6 +90,43 @@ def test_cells_are_thin_and_decide_no_presets_or_environment(code: list[Any]) ->
         tree = ast.parse(cell.source)
         assert not any(isinstance(node, ast.ClassDef) for node in tree.body), "belongs in src"
         assert not re.search(r"os\.environ|COURSEWORK_", cell.source)
+
+
+def names_in(node: ast.stmt, *kinds: type[ast.expr_context]) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, kinds)}
+
+
+def users_of(node: ast.Assign, later: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements that see what is assigned: up to the one that assigns the name anew."""
+    found = list[ast.stmt]()
+    for name in names_in(node, ast.Store):
+        for other in later:
+            found += [other] * (name in names_in(other, ast.Load))
+            if name in names_in(other, ast.Store):
+                break
+    return found
+
+
+def plumbing_in(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements that use the page or import what belongs to it, and what is assigned for them alone."""
+    helpers, found = {"page", "reading"}, list[ast.stmt]()
+    for node in body:
+        if "report.notebook" in ast.unparse(node) or names_in(node, ast.Load, ast.Store) & helpers:
+            found.append(node)
+            helpers |= {node.name} if isinstance(node, ast.FunctionDef) else set()
+    for at, node in reversed(list(enumerate(body))):
+        if isinstance(node, ast.Assign) and node not in found:
+            users = users_of(node, body[at + 1 :])
+            found += [node] * (users != [] and all(user in found for user in users))
+    return found
+
+
+def test_little_of_the_code_is_plumbing(code: list[Any]) -> None:
+    source = "\n".join(cell.source for cell in code)
+    lines = [bool(line.partition("#")[0].strip()) for line in source.splitlines()]
+    found = plumbing_in(ast.parse(source).body)
+    count = sum(sum(lines[node.lineno - 1 : node.end_lineno]) for node in found)
+    assert count <= 0.15 * sum(lines), [ast.unparse(node) for node in found]
 
 
 def test_has_compared_cells(code: list[Any]) -> None:

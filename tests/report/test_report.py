@@ -13,7 +13,7 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
 from coursework.experiments.base import Run
 from coursework.models import gat
-from coursework.report import figures, notebook, questions, reading, store
+from coursework.report import figures, notebook, questions, reading, recorded, store
 from coursework.report.notebook import Code, code_of
 from coursework.report.tables import Table, format_cell
 from coursework_tools.publishing import headline
@@ -59,7 +59,7 @@ def test_code_that_was_changed_is_not_that_of_the_commit(monkeypatch: pytest.Mon
 def test_a_recorded_standin_is_called_one() -> None:
     for source, words in ((STANDIN, "STAND-IN data"), (REAL, "real data")):
         made = store.make_record("cora-full", [run(source=source)])
-        assert notebook.provenance(made).startswith(f"recorded, {words}; 1 seed;")
+        assert recorded.provenance(made).startswith(f"recorded, {words}; 1 seed;")
 
 
 def test_interval_of_a_single_seed_is_taken_from_the_run() -> None:

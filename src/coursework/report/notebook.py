@@ -5,7 +5,6 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 from coursework import files, settings
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import questions, store
+from coursework.report import questions, recorded, store
 from coursework.report.questions import Question
-from coursework.report.tables import Form, Table, grid, spread
+from coursework.report.tables import Table
 
 EXACT = "exact"  # source of an answer that needs no data: a proof, a parity, a property
 BEGIN, END = "# solution:begin", "# solution:end"  # what the student edition leaves out
@@ -63,6 +62,8 @@ class Page:
     """One notebook, by its file name without the ending."""
 
     code = Code
+    recorded = staticmethod(recorded.tables)  # by their names in recorded.toml
+    record = staticmethod(store.read)
 
     def __init__(self, notebook: str, recorded: bool = True) -> None:
         self.notebook = notebook
@@ -75,21 +76,6 @@ class Page:
         worth = questions.worth
         rows = [(q.part, worth(q.points), q.asks, *self._recorded(q)) for q in self._questions]
         return Table(["question", "points", "asked", *self._columns], rows)
-
-    def recorded(
-        self,
-        name: str,
-        rows: Sequence[tuple[Any, ...]],
-        columns: Sequence[tuple[Any, ...]],
-        form: Form = spread,
-        caption: str = "",
-    ) -> Table:
-        """A table of recorded results; a row is (label, key), or (label, key, name of its own result)."""
-        own = [(label, key, store.read(other[0] if other else name)) for label, key, *other in rows]
-        if all(record["name"] == name for _, _, record in own):
-            return grid(None, own, columns, form, f"{caption} ({provenance(own[0][2])})".strip())
-        columns = [*columns, ("recorded", lambda record, _: provenance(record, brief=True))]
-        return grid(None, own, columns, form, f"{caption} (recorded)")
 
     def live(self, part: str, result: str, value: str, source: Source | str = EXACT) -> None:
         """Hand over what this run found on a sub-question; a part may have several results."""
@@ -129,16 +115,6 @@ class Page:
         if question.answer and len(numbers) > 1:  # else the labels are the words
             values = [f"{n.number.label}: {text}" for n, text in zip(numbers, values, strict=True)]
         return words, "; ".join(values) or "–"
-
-
-def provenance(record: Any, brief: bool = False) -> str:
-    """Seeds, data, machine and commit of a record, for a caption or a cell."""
-    seeds, data = len(record["seeds"]), record["data"]
-    kind = "STAND-IN data" if data["standin"] else "real data"
-    count, commit = f"{seeds} seed{'s' if seeds > 1 else ''}", record["commit"][:7]
-    if brief:
-        return f"{count}, {kind}, {record['machine']['processor']}, {commit}"
-    return f"recorded, {kind}; {count}; {record['name']}.json, {store.device_of(record)}, commit {commit}"
 
 
 def _complete(notebook: str, rows: list[Answer]) -> None:

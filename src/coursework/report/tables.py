@@ -1,16 +1,12 @@
 """A table that renders as HTML in a notebook, as aligned text elsewhere, and as Markdown for the README."""
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coursework.errors import ResultsError
-from coursework.stats import summarise
-
-Record = Mapping[str, Any]
 Metric = Mapping[str, Any]  # mean, std, values, and low and high where there is an interval
-Form = str | Callable[[Metric], str]  # a format of the mean such as ".1%", or a function below
 
 
 def format_cell(value: Any) -> str:
@@ -76,82 +72,33 @@ class Table:
         return "\n".join([line(list(self.columns)), rule + "|", *map(line, self._cells())])
 
 
-def spread(metric: Metric, digits: int = 4) -> str:
-    """``mean ± std (n = seeds)``."""
-    count = len(metric["values"])
-    text = f"{metric['mean']:.{digits}f}"
-    return text if count == 1 else f"{text} ± {metric['std']:.{digits}f} (n = {count})"
+class Tables(list[Table]):
+    """Several tables, one below the other."""
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(repr, self))
+
+    def _repr_html_(self) -> str:
+        return "".join(table._repr_html_() for table in self)
 
 
-def percent(metric: Metric, digits: int = 2) -> str:
-    """``mean ± std`` of a share, in percent."""
-    text = f"{100 * metric['mean']:.{digits}f}"
-    return text if metric["std"] is None else f"{text} ± {100 * metric['std']:.{digits}f}"
+def shown(metric: Metric, form: str) -> str:
+    """A metric as text: ``.1%`` formats the mean, ``mean ± std .4f`` and ``low to high .1f %`` all numbers.
 
-
-def points(metric: Metric, digits: int = 2) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    return f"{100 * metric['mean']:+.{digits}f}"
-
-
-def signed(metric: Metric, digits: int = 4) -> str:
-    """A difference with its sign and, where there is one, its interval."""
-    text = f"{metric['mean']:+.{digits}f}"
-    if "low" not in metric:
-        return text
-    return f"{text} [{metric['low']:+.{digits}f}, {metric['high']:+.{digits}f}]"
-
-
-def interval(metric: Metric, form: str = ".2f", scale: float = 1) -> str:
-    """``low to high``; a dash without an interval."""
-    if "low" not in metric:
-        return "–"
-    return f"{scale * metric['low']:{form}} to {scale * metric['high']:{form}}"
-
-
-def metric_of(record: Record, name: str) -> Metric | None:
-    """A metric of a record; ``a - b`` is their difference, seed by seed. None if it is not recorded."""
-    parts = [record["metrics"].get(part) for part in name.split(" - ")]
-    if None in parts:
-        return None
-    if len(parts) == 1:
-        return parts[0]
-    a, b = (part["values"] for part in parts)
-    return summarise([x - y for x, y in zip(a, b, strict=True)])
-
-
-def grid(
-    record: Record | None,  # where the metrics are, unless a row names its own record
-    rows: Sequence[tuple[Any, ...]],  # (label, key) or (label, key, record)
-    columns: Sequence[tuple[Any, ...]],  # (label, name) or (label, name, form)
-    form: Form = spread,  # in columns that do not say
-    caption: str = "",
-    heading: str = "",  # of the labels
-) -> Table:
-    """Metrics of one or several records as a table; a row or column without any is a slip, and refused.
-
-    The row's key takes the place of ``{}`` in a column's name (``"{}.test_accuracy"``); a name without
-    ``{}`` is a prefix. ``"skip.{} - noskip.{}"`` is a paired difference. A function of (record, key) gives
-    the cell itself.
+    A final `` %`` stands for 100 times the number, ``(n)`` for the number of seeds, ``(how)`` for what the
+    interval is from. What the metric lacks is left out; a dash is nothing, or a difference from itself.
     """
-    cells = [
-        [label, *(_cell(own[0] if own else record, key, column, form) for column in columns)]
-        for label, key, *own in rows
-    ]
-    places = [i for i, (_, name, *_) in enumerate(columns, start=1) if not callable(name)]
-    lines = [(f"row {row[0]!r}", [row[place] for place in places]) for row in cells]
-    lines += [(f"column {columns[i - 1][0]!r}", [row[i] for row in cells]) for i in places]
-    for line, found in lines:
-        if found and all(cell is None for cell in found):
-            raise ResultsError(f"No metric of the {line} is recorded; mend its name.")
-    return Table([heading, *(label for label, *_ in columns)], cells, caption)
-
-
-def _cell(record: Any, key: str, column: tuple[Any, ...], form: Form) -> Any:
-    _, name, form = (*column, form)[:3]
-    if callable(name):
-        return name(record, key)
-    metric = metric_of(record, name.replace("{}", key) if "{}" in name else name + key)
-    if metric is None:
-        return None
-    return form(metric) if callable(form) else format(metric["mean"], form)
+    words, _, number = form.removesuffix(" %").rpartition(" ")
+    if not words:
+        return format(metric["mean"], number)
+    if not metric["std"]:
+        words = words.partition(" ±")[0]
+    if metric.get("low") == metric.get("high"):
+        words = re.sub(r"^low.*| \[.*", "", words)
+    if not words or (number.startswith("+") and not any(metric["values"])):
+        return "–"
+    scale = 100 if form.endswith(" %") else 1
+    text = re.sub("mean|std|low|high", lambda name: format(scale * metric[name[0]], number), words)
+    return text.replace("(n)", f"(n = {len(metric['values'])})").replace(
+        "(how)", f"({metric.get('interval')})"
+    )
