@@ -1,8 +1,7 @@
 """Let torchvision be imported beside a torch build that its compiled operators do not fit.
 
-Beside a CPU-only torch the library of the usual wheel does not load, and the import fails because it
-registers fake kernels for operators that nobody declared (``operator torchvision::nms does not exist``).
-With the two schemas declared first, everything of torchvision that is Python works.
+There its import fails, because it registers fake kernels for operators that nobody declared (``operator
+torchvision::nms does not exist``). With the two schemas declared first, what is Python works.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ library: Any = None  # a torch.library.Library takes its schemas with it when it
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing; declares the schemas when torchvision is imported for the first time, and not before."""
+    """Finds nothing; declares the schemas when torchvision is imported for the first time."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
         if fullname == "torchvision":

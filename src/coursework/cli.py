@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typer import Argument, Option
 
 from coursework import cli_trained, settings
 from coursework.console import Cell, failure, guarded, show, survive_any_encoding, track
-from coursework.errors import ConfigError, DataError
+from coursework.errors import ConfigError, DataError, ResultsError
 
 if TYPE_CHECKING:
     from coursework.experiments.base import Run
@@ -80,10 +81,8 @@ def data_fetch(
         raise failure(f"not available: {', '.join(failed)}; the lines above say what to do.")
     for name in failed:
         standin = sources.info(name).standin
-        used = (
-            f"the stand-in is used ({standin})" if standin else "no stand-in, what needs it stops"
-        )
-        typer.echo(f"{name}: {used}.")
+        stops = "no stand-in, what needs it stops"
+        typer.echo(f"{name}: {f'the stand-in is used ({standin})' if standin else stops}.")
 
 
 @data_app.command("verify")
@@ -112,20 +111,15 @@ def train(
     experiment: Annotated[str, Argument(help="A wrong name is answered with the list.")],
     preset: Annotated[str, Option(help="quick, full, or one of the experiment's own.")] = "quick",
     set_: Annotated[
-        list[str] | None,
-        Option("--set", help="Change a number, e.g. `--set plan.epochs=3`; repeatable."),
+        list[str] | None, Option("--set", help="E.g. plan.epochs=3; repeatable.")
     ] = None,
     seed: Annotated[int, Option(min=0, max=2**32 - 1, help="First seed.")] = 0,
     seeds: Annotated[int, Option(min=1, help="How many seeds, one after the other.")] = 1,
     jobs: Annotated[int, Option(min=1, help="Seeds trained side by side, one thread each.")] = 1,
     backend: Annotated[str, Option(help="Where: loky (this machine) or dask.")] = "loky",
-    scheduler: Annotated[
-        str | None, Option(help="Address of the cluster; else a local one.")
-    ] = None,
+    scheduler: Annotated[str | None, Option(help="Address of the cluster; else local.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
-    record: Annotated[
-        str | None, Option(help="Name of the result; else EXPERIMENT-PRESET.")
-    ] = None,
+    record: Annotated[str | None, Option(help="Its name; else EXPERIMENT-PRESET.")] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace one of more seeds.")] = False,
 ) -> None:
     """Train an experiment and record its result.
@@ -169,7 +163,9 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
     from coursework.report.tables import shown
 
     official = official and not any(run.source.is_standin for run in runs)
-    stored = store.seeds_of(name)
+    stored = 0
+    with contextlib.suppress(ResultsError):  # none, or none that can be read
+        stored = len(store.read(name)["seeds"])
     if official and stored > len(runs) and not overwrite:
         official = False
         what = f"{name} is recorded with {stored} seeds and stays as it is; this result"
@@ -183,8 +179,7 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
     metrics = store.read(name, folder)["metrics"].items()
     forms = "mean ± std (n) .4f", "low to high .4f"
     rows = [(key, *(shown(metric, form) for form in forms)) for key, metric in metrics]
-    title = f"{name} ({runs[0].source.label})"
-    show(title, ["metric", "mean ± std", "95 % interval"], rows)
+    show(f"{name} ({runs[0].source.label})", ["metric", "mean ± std", "95 % interval"], rows)
     typer.echo(f"recorded in {path}")
 
 

@@ -14,12 +14,9 @@ from coursework import settings
 from coursework.console import guarded, show
 from coursework.errors import ConfigError, DataError
 
-predict_app = typer.Typer(
-    no_args_is_help=True, help="Use a trained model on a tweet, a sentence or an image."
-)
-Checkpoint = Annotated[
-    Path | None, Option("--checkpoint", help="File of a trained model; the newest by default.")
-]
+USE = "Use a trained model on a tweet, a sentence or an image."
+predict_app = typer.Typer(no_args_is_help=True, help=USE)
+Checkpoint = Annotated[Path | None, Option(help="File of a trained model; the newest by default.")]
 
 
 def _checkpoint(experiment: str, given: Path | None) -> Path:
@@ -92,13 +89,11 @@ class _OfTexts(TyperCommand):
 def _texts(words: list[str] | None, file: Path | None) -> list[str]:
     from coursework.data.text import read_lines
 
-    if file is not None and words:
-        raise ConfigError("Give texts in quotes or a file with --file, not both.")
-    if file is not None:
-        return read_lines(file, functools.partial(typer.echo, err=True))
-    if words:
+    if words and file is None:
         return words
-    raise ConfigError("Give a text in quotes, or a file with --file.")
+    if words or file is None:
+        raise ConfigError("Give texts in quotes or a file with --file, not both.")
+    return read_lines(file, functools.partial(typer.echo, err=True))
 
 
 @predict_app.command("sentiment", cls=_OfTexts)

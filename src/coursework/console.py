@@ -49,10 +49,9 @@ def guarded(command: F) -> F:
         except CourseworkError as error:
             raise failure(str(error), 2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as error:
+            resumed = "a training goes on from its last checkpoint with --resume"
             raise failure(
-                "interrupted; nothing half-written was kept, and a training goes on from its last "
-                "checkpoint with --resume.",
-                130,
+                f"interrupted; nothing half-written was kept, and {resumed}.", 130
             ) from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""

@@ -47,8 +47,7 @@ def limit_threads() -> None:
     for name in ("OMP", "OPENBLAS", "MKL", "RAYON"):  # the last one: tokenizers
         os.environ[f"{name}_NUM_THREADS"] = value  # read when the library is loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    torch = sys.modules.get("torch")
-    if torch is not None:  # loaded before us, in a notebook say
+    if torch := sys.modules.get("torch"):  # loaded before us, in a notebook say
         torch.set_num_threads(int(value))
 
 
@@ -64,8 +63,7 @@ def _folder(variable: str, default: Path) -> Path:
 
 
 def data_root() -> Path | None:
-    value = os.environ.get("COURSEWORK_DATA")
-    if not value:
+    if not (value := os.environ.get("COURSEWORK_DATA")):
         return None
     root = Path(value).expanduser().resolve()
     if not root.is_dir():
@@ -98,23 +96,20 @@ def build_dir() -> Path:
 
 
 def figures_dir() -> Path:
-    """Folder that figures are written to; only a regeneration of the stored outputs sets ``figures/``."""
     return _folder("COURSEWORK_FIGURES", build_dir() / "figures")
 
 
 def answers_dir() -> Path:
-    """Folder where each notebook leaves its answer sheet, read by ``coursework run``."""
+    """Where each notebook leaves its answer sheet, read by ``coursework run``."""
     return build_dir() / "answers"
 
 
 def results_dir() -> Path:
-    """Folder of the recorded results (committed)."""
-    return repo_root() / "writeup" / "results"
+    return repo_root() / "writeup" / "results"  # committed
 
 
 def checkpoints_dir() -> Path:
-    """Folder of the trained checkpoints worth keeping (committed, small)."""
-    return repo_root() / "data" / "checkpoints"
+    return repo_root() / "data" / "checkpoints"  # committed: small ones that are worth keeping
 
 
 def runs_dir() -> Path:

@@ -6,7 +6,6 @@ import json
 import re
 import textwrap
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from coursework import files, settings
@@ -46,16 +45,16 @@ class Code:
 
     def __init__(self, *things: Any) -> None:
         marked = code_of(*things)
-        self.lines = [(f"{'+' if asked else ' '} {line}", asked) for line, asked in marked]
+        self.lines = [f"{'+' if asked else ' '} {line}" for line, asked in marked]
 
     def __repr__(self) -> str:
-        return "\n".join(line.rstrip() for line, _ in self.lines)
+        return "\n".join(map(str.rstrip, self.lines))
 
     def _repr_html_(self) -> str:
-        green = '<span style="background:#dff3e0">{}</span>'
-        shown = [(green if asked else "{}").format(html.escape(line)) for line, asked in self.lines]
+        green = r'<span style="background:#dff3e0">\g<0></span>'
+        shown = re.sub(r"^\+.*", green, html.escape("\n".join(self.lines)), flags=re.MULTILINE)
         style = "font-family:monospace;white-space:pre;overflow-x:auto"
-        return f'<pre style="{style}">' + "\n".join(shown) + "</pre>"
+        return f'<pre style="{style}">{shown}</pre>'
 
 
 class Page:
@@ -119,15 +118,14 @@ class Page:
 
 def _complete(notebook: str, rows: list[Answer]) -> None:
     answered = {answer.part for answer in rows}
-    missing = [q.part for q in questions.of_notebook(notebook) if q.part not in answered]
-    if missing:
+    if missing := [q.part for q in questions.of_notebook(notebook) if q.part not in answered]:
         what = f"Notebook {notebook} has no answer for {', '.join(missing)}"
         raise ResultsError(f"{what}; run its cells from the top.")
 
 
-def read(notebook: str, folder: Path | None = None) -> list[Answer]:
+def read(notebook: str) -> list[Answer]:
     """What a run of the notebook found, in the order of the questions."""
-    path = (folder or settings.answers_dir()) / f"{notebook}.json"
+    path = settings.answers_dir() / f"{notebook}.json"
     try:
         rows = [Answer(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except FileNotFoundError as error:

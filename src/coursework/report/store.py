@@ -134,19 +134,19 @@ def provenance() -> dict[str, Any]:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    machine = {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+    }
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "modified": bool(_git("status", "--porcelain", "--untracked-files=no", "--", "src")),
         "versions": versions,
-        "machine": {
-            "system": platform.system(),
-            "processor": _processor(),
-            "cores": os.cpu_count() or 1,
-            "threads": torch.get_num_threads(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "device": gpu,
-        },
+        "machine": machine,
     }
 
 
@@ -156,15 +156,8 @@ def write(record: Mapping[str, Any], folder: Path | None = None) -> Path:
     try:
         return files.write(path, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        what = f"{path} could not be written ({error.strerror}); free some space."
-        raise ResultsError(what) from error
-
-
-def seeds_of(name: str) -> int:
-    """Number of seeds of a recorded result; 0 where there is none, or none that can be read."""
-    with contextlib.suppress(ResultsError):
-        return len(read(name)["seeds"])
-    return 0
+        what = f"{path} could not be written ({error.strerror})"
+        raise ResultsError(f"{what}; free some space.") from error
 
 
 def looks(name: str) -> int:

@@ -28,11 +28,11 @@ def tweet(classifier: Classifier, text: str) -> Figure:
     """How a classifier judges a tweet, and the part of its logit that each word contributes."""
     found = sentiment_errors.saliency(classifier, text)
     fig, ax = figures.subplots(figsize=(max(5.0, 0.7 * len(found.tokens)), 2.8))
-    colours = ["C0" if s > 0 else "C1" for s in found.scores]
-    ax.bar(range(len(found.scores)), found.scores, color=colours)
+    places = range(len(found.tokens))
+    ax.bar(places, found.scores, color=["C0" if s > 0 else "C1" for s in found.scores])
     ax.axhline(0, color="grey", linewidth=0.8)
     labels = [token.replace("$", r"\$") for token in found.tokens]
-    ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    ax.set_xticks(places, labels, rotation=45, ha="right")
     probability = 1 / (1 + np.exp(-found.logit))
     verdict = sentiment_signs.verdict(probability)
     ax.set(ylabel="part of the logit", title=f"P(positive) = {probability:.2f}, {verdict}")
@@ -57,8 +57,8 @@ def attention(translator: Translator, sentence: str) -> Figure:
 def canvas(digits: Pool, wanted: str, seed: int = 0, *, height: int = 64) -> np.ndarray:
     """A canvas ``[height, 84]`` with one to three digits (``"37"``), side by side as in M2NIST."""
     if not re.fullmatch("[0-9]{1,3}", wanted) or height < SIDE:
-        what = f"{wanted!r} cannot be put on the canvas"
-        raise ConfigError(f"{what}; give one to 3 digits, such as 37.")
+        remedy = "give one to 3 digits, such as 37"
+        raise ConfigError(f"{wanted!r} cannot be put on the canvas; {remedy}.")
     rng = np.random.default_rng(seed)
     picture, room = np.zeros((height, 84), np.uint8), 84 // len(wanted)
     for place, digit in enumerate(wanted):
@@ -71,21 +71,15 @@ def canvas(digits: Pool, wanted: str, seed: int = 0, *, height: int = 64) -> np.
 
 def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
     """What networks (title -> trained network) see on the same canvas ``[H, W]``."""
-    fig, axes = figures.subplots(1, 1 + len(networks), figsize=(2.6 * (1 + len(networks)), 2.8))
-    found: set[int] = set()
-    axes[0].imshow(picture)
-    axes[0].set(title="canvas")
-    for ax, (title, network) in zip(axes[1:], networks.items(), strict=True):
-        mask = segmentation.predict_masks(network, picture[None])[0]
-        found |= {int(digit) for digit in np.unique(mask) if digit < 10}
-        ax.imshow(canvases.PALETTE[mask])
-        ax.set(title=title)
-    for ax in axes:
-        ax.set(xticks=[], yticks=[])
+    masks = [segmentation.predict_masks(one, picture[None])[0] for one in networks.values()]
+    shown = [picture, *(canvases.PALETTE[mask] for mask in masks)]
+    fig, axes = figures.subplots(1, len(shown), figsize=(2.6 * len(shown), 2.8))
+    for ax, title, image in zip(axes, ["canvas", *networks], shown, strict=True):
+        ax.imshow(image)
+        ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
-    colours = canvases.PALETTE / 255
-    patches = [Patch(color=colours[digit], label=str(digit)) for digit in sorted(found)]
-    if patches:
+    colours, found = canvases.PALETTE / 255, np.unique(masks)
+    if patches := [Patch(color=colours[n], label=str(n)) for n in found[found < 10]]:
         fig.legend(handles=patches, loc="outside lower center", ncols=10, fontsize=9)
     return fig
 

@@ -22,9 +22,8 @@ def fitting(path: Path | str, experiment: str) -> Iterator[None]:
     except MISFITS as error:
         reason = f" ({str(error).rstrip('.')})" if isinstance(error, CourseworkError) else ""
         what = f"does not fit this version of the {experiment} experiment{reason}"
-        raise TrainingError(
-            f"Checkpoint {path} {what}; name another file, or train again."
-        ) from error
+        remedy = "name another file, or train again"
+        raise TrainingError(f"Checkpoint {path} {what}; {remedy}.") from error
 
 
 def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> Path:
@@ -33,11 +32,9 @@ def save(state: dict[str, Any], path: Path, *, keep_previous: bool = False) -> P
         with files.replacing(path, previous(path) if keep_previous else None) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "disk full?"
+        what = f"could not be written ({getattr(error, 'strerror', None) or 'disk full?'})"
         remedy = "free some space or point COURSEWORK_CACHE to a folder that can be written"
-        raise TrainingError(
-            f"Checkpoint {path} could not be written ({reason}); {remedy}."
-        ) from error
+        raise TrainingError(f"Checkpoint {path} {what}; {remedy}.") from error
     return path
 
 

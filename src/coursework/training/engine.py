@@ -1,15 +1,10 @@
 """The training loop, on Lightning Fabric: one for every experiment.
 
-An experiment says what its batches are, what the loss of a batch is, and how the model is validated.
-Three decisions make it repeatable:
-
-* The order of the data is a function of (seed, epoch), never of what was drawn before.
-* The learning rate is a function of the progress through the run, so there is no scheduler state.
-* A checkpoint holds the state of the random generators and the position within the epoch; a run that
-  is killed and resumed therefore ends in the same weights, bit for bit, on a CPU.
-
-Under ``torchrun`` every process sees the same batches and takes its share of the rows of each, and the
-loss is divided by the number of samples of the *whole* batch: the gradients are those of one process.
+A run that is killed and resumed ends in the same weights, bit for bit, on a CPU: the order of the data is
+a function of (seed, epoch), the learning rate one of the progress, and a checkpoint holds the state of the
+random generators and the position within the epoch. Under ``torchrun`` every process takes its share of
+the rows of each batch, and the loss is divided by the samples of the *whole* batch: the gradients are
+those of one process.
 """
 
 import copy
@@ -333,8 +328,7 @@ class _Training:
         if found["identity"] != identity:
             changed = sorted(k for k, v in identity.items() if found["identity"].get(k) != v)
             what = f"Checkpoint {path} belongs to another run (different: {', '.join(changed)})"
-            remedy = "train without --resume, or with the options of that run"
-            raise TrainingError(f"{what}; {remedy}.")
+            raise TrainingError(f"{what}; train without --resume, or with the options of that run.")
         self.model.load_state_dict(found["model"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])

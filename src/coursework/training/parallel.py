@@ -17,8 +17,7 @@ T = TypeVar("T")
 def limited_threads(count: int) -> Iterator[None]:
     """Let torch, scikit-learn and the linear algebra below them compute with ``count`` threads inside.
 
-    Small matrices gain nothing from a second thread, and where cores are shared the threads wait for
-    each other longer than they work. One thread also always sums in the same order.
+    Small matrices gain nothing from a second one, and one always sums in the same order.
     """
     from threadpoolctl import threadpool_limits
 
@@ -46,20 +45,17 @@ def map_seeds(
     """Call a picklable function with every seed, ``jobs`` at a time; without ``scheduler`` Dask is local."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend is {backend!r}; choose from {', '.join(BACKENDS)}.")
-    cluster = _dask(jobs, scheduler) if backend == "dask" else contextlib.nullcontext()
+    cluster: Any = contextlib.nullcontext()
+    if backend == "dask":
+        try:
+            from distributed import Client
+        except ImportError as error:
+            what = "The dask backend needs a package that is not installed"
+            raise ConfigError(f"{what}; run `pip install distributed`.") from error
+        local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+        cluster = Client(scheduler) if scheduler else Client(**local)
     with cluster, joblib.parallel_config(backend=backend, n_jobs=jobs):
         tasks = (joblib.delayed(_single_threaded)(function, number) for number in seeds)
         # Dask's backend hands its results over all at once.
         streamed = "generator" if backend == "loky" else "list"
         yield from joblib.Parallel(return_as=streamed)(tasks)
-
-
-def _dask(jobs: int, scheduler: str | None) -> Any:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        what = "The dask backend needs a package that is not installed"
-        raise ConfigError(f"{what}; run `pip install distributed`.") from error
-    if scheduler:
-        return Client(scheduler)
-    return Client(n_workers=jobs, threads_per_worker=1, dashboard_address=None)
