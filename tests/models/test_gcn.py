@@ -7,7 +7,9 @@ from torch import Tensor
 
 from coursework.models.gcn import (
     GCN,
+    GCNII,
     DeepGCN,
+    GCNIIConvolution,
     GraphConvolution,
     SparseGraphConvolution,
     add_self_loops,
@@ -15,7 +17,6 @@ from coursework.models.gcn import (
     sparse_kernels,
     spread,
 )
-from coursework.models.gcnii import GCNII, GCNIIConvolution
 from coursework.models.grand import GRAND, consistency_loss, propagate
 from properties import SEED, every, refused
 

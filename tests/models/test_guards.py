@@ -15,8 +15,7 @@ from coursework.models.beam_search import beam_search
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.checks import expect
 from coursework.models.gat import GraphAttentionLayer
-from coursework.models.gcn import DeepGCN, SparseGraphConvolution, normalise_adjacency
-from coursework.models.gcnii import GCNII
+from coursework.models.gcn import GCNII, DeepGCN, SparseGraphConvolution, normalise_adjacency
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.graph_conv import GraphRegressor, aggregate, degrees, neighbours
 from coursework.models.lstm import LSTM, LSTMCell

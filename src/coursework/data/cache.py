@@ -32,19 +32,16 @@ def unwritable(path: Path, error: OSError) -> DataError:
 def lock(name: str) -> Iterator[None]:
     """Hold the lock ``name`` against other processes and threads, for four hours at most."""
     path = settings.cache_dir() / "locks" / f"{name}.lock"
-    holder = FileLock(path, timeout=LOCK_TIMEOUT)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder.acquire()
+        held = FileLock(path, timeout=LOCK_TIMEOUT).acquire()
     except Timeout as error:
         what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 3600:.0f} hours"
         raise DataError(f"{what}; wait for it, or end it.") from error
     except OSError as error:
         raise unwritable(path, error) from error
-    try:
+    with held:
         yield
-    finally:
-        holder.release()
 
 
 def read_json(path: Path) -> dict[str, Any]:

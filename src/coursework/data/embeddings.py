@@ -14,16 +14,9 @@ from coursework.data.sources import Source
 
 @dataclass(frozen=True)
 class WordVectors:
-    """Vectors float32 ``[V, D]`` of the words, zeros where there is none; ``found`` bool ``[V]``."""
-
-    vectors: np.ndarray
-    found: np.ndarray
+    vectors: np.ndarray  # float32 [V, D], zeros for a word that has none
+    found: np.ndarray  # bool [V]
     source: Source
-
-    @property
-    def coverage(self) -> float:
-        """Share of the words that have a vector."""
-        return float(self.found.mean()) if len(self.found) else 0.0
 
 
 def _gather(table: np.ndarray, rows: np.ndarray, source: Source) -> WordVectors:

@@ -1,8 +1,7 @@
 """Multi-digit canvases in the manner of M2NIST (a Kaggle data set), composed from MNIST: images to segment.
 
-Up to three digits stand on a black canvas of 64x84 pixels; the mask gives each pixel its digit, and 10
-where there is none. Digit ``i`` stands at ``x0`` in ``[28 i, 28 i + 9]`` and ``y0`` in ``[0, 36]``, and is
-left out where it does not fit; so the third digit of three is there one time in ten.
+Digit ``i`` stands at ``x0`` in ``[28 i, 28 i + 9]`` and ``y0`` in ``[0, 36]`` of a black canvas of 64x84
+pixels, and is left out where it does not fit; so the third digit of three is there one time in ten.
 """
 
 from dataclasses import dataclass
@@ -108,8 +107,7 @@ def compose(
 ) -> Canvases:
     """Compose ``n`` canvases from digits drawn with replacement; the defaults are those of M2NIST.
 
-    ``images`` are uint8 ``[m, 28, 28]``. With ``overlap`` digits stand anywhere, later ones on top.
-    ``noise`` is the standard deviation of the noise on every pixel, in grey levels; masks stay clean.
+    With ``overlap`` digits stand anywhere, later ones on top; ``noise`` is in grey levels (std).
     What goes beyond M2NIST draws random numbers only where it is used: plain canvases never change.
     """
     if min(height, width) < SIDE or min(max_digits, len(images)) < 1:

@@ -1,7 +1,6 @@
 """all-MiniLM-L6-v2: the published weights of a small BERT, and its WordPiece tokeniser.
 
-It was trained by others on pairs of public sentences; none of them are tweets, and none have labels of
-sentiment. There is no stand-in: without the files :func:`load` says in one sentence how to get them.
+It was trained by others on pairs of public sentences, without tweets and labels of sentiment.
 """
 
 from __future__ import annotations

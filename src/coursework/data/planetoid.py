@@ -1,7 +1,6 @@
 """Cora and CiteSeer in the Planetoid form: citation graphs with words as features and a fixed split.
 
-The files are pickles, which can run code when they are read. So their checksums are compared first, and
-the unpickler knows nothing but arrays, sparse matrices, lists and dictionaries.
+Pickles can run code, so the unpickler knows nothing but arrays, sparse matrices, lists and dictionaries.
 """
 
 import io
@@ -38,8 +37,6 @@ class CitationGraph:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds arrays, sparse matrices, lists and dictionaries, and nothing else."""
-
     def find_class(self, module: str, name: str) -> Any:
         from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 

@@ -10,6 +10,7 @@ import html
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from coursework import settings
 from coursework.data import archives, cache, sources, standins, text
 from coursework.data.sources import Source
-from coursework.data.splits import Split, group_split, random_split
+from coursework.data.splits import group_split, random_split
 from coursework.errors import DataError
 
 MEMBER = "training.1600000.processed.noemoticon.csv"
@@ -169,11 +170,6 @@ def load_tokens() -> TokenisedTweets:
     return TokenisedTweets(arrays["tokens"], arrays["offsets"], types.split("\n"), labels, source)
 
 
-def split(n: int, seed: int = 0) -> Split:
-    """60 : 20 : 20 of ``n`` tweets at random: the file is sorted by label and time."""
-    return random_split(n, FRACTIONS, seed)
-
-
-def split_grouped(keys: np.ndarray, seed: int = 0) -> Split:
-    """60 : 20 : 20 with equal texts (equal ``keys``) on one side, so no test text is a training text."""
-    return group_split(keys, FRACTIONS, seed)
+split = partial(random_split, fractions=FRACTIONS)  # the file is sorted by label and time
+# equal texts (equal keys) on one side, so no test text is a training text
+split_grouped = partial(group_split, fractions=FRACTIONS)

@@ -32,8 +32,8 @@ def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
 def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Split:
     """Split rows so that rows of one group (equal ids in ``groups``) stay together.
 
-    The groups are laid out on a line in random order, each as long as it has rows, and go to the part that
-    their middle falls into. So every group has the same chance, and a part misses its share by less than one.
+    The groups are laid out on a line in random order and go to the part that their middle falls into, so
+    every group has the same chance, and a part misses its share by less than one.
     """
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
@@ -66,6 +66,6 @@ def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
     ]
     places, n = np.array(links, np.int64).reshape(-1, 2).T, len(rows) + len(keys)
     graph = coo_array((np.ones(len(links), bool), tuple(places)), shape=(n, n))
+    # components are numbered in the order of their first nodes, and rows come first
     component = connected_components(graph, directed=False)[1][: len(rows)]
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(c, len(numbers)) for c in component.tolist()], np.int64)
+    return component.astype(np.int64)

@@ -1,11 +1,11 @@
-"""Subword units: one vocabulary of pieces for both languages, with nothing unknown but rare signs.
+"""Subword units of a unigram language model (Kudo 2018, arXiv:1804.10959), by SentencePiece.
 
-A unigram language model (Kudo 2018, arXiv:1804.10959) by SentencePiece: frequent words stay whole, rare
-ones come apart (``mangerions`` into ``manger`` and ``ions``), and joining the pieces gives the text again.
+Frequent words stay whole, rare ones come apart: ``mangerions`` into ``manger`` and ``ions``.
 """
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -16,26 +16,22 @@ from coursework.data.text import EOS_ID, PAD_ID, SOS_ID, UNK_ID
 from coursework.errors import ConfigError, DataError, TrainingError
 
 
+@dataclass(unsafe_hash=True)
 class Subwords:
-    """A learned model of pieces; ``proto`` is its serialised form, as :func:`learn` gives it."""
+    """A learned model of pieces."""
 
-    def __init__(self, proto: bytes) -> None:
+    proto: bytes  # its serialised form, as :func:`learn` gives it
+
+    def __post_init__(self) -> None:
         import sentencepiece
 
-        self.proto = proto
         try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=self.proto)
         except RuntimeError as error:
             raise TrainingError("The stored subword model cannot be read; train again.") from error
 
     def __len__(self) -> int:
         return int(self._model.get_piece_size())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Subwords) and self.proto == other.proto
-
-    def __hash__(self) -> int:
-        return hash(self.proto)
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Ids of the pieces of each sentence, without marks of beginning and end."""

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from coursework.config import Count, Dropout, Index, Positive, Weight, config
 from coursework.errors import ConfigError
 from coursework.models.gat import GAT
-from coursework.models.gcn import GCN, sparse_kernels
-from coursework.models.gcnii import GCNII
+from coursework.models.gcn import GCN, GCNII, sparse_kernels
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.sparse import feature_dropout
 from coursework.training.engine import Plan

@@ -21,7 +21,7 @@ from coursework.experiments.base import Job, Run, presets
 from coursework.experiments.cora_models import ASSIGNMENT, plain_loss
 from coursework.models import gcn
 from coursework.models.gat import GAT
-from coursework.models.gcnii import GCNII
+from coursework.models.gcn import GCNII
 from coursework.training import seeds
 from coursework.training.engine import Plan
 from coursework.training.parallel import limited_threads

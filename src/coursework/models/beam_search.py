@@ -1,12 +1,7 @@
 r"""Beam search: keep the `k` likeliest beginnings of a translation, and end with the likeliest.
 
-Each step continues every hypothesis by every word, and of these `k V` the best `k` survive. Greedy decoding
-is `k = 1`. Hypotheses of different lengths, the shorter being the likelier, are compared by
-
-.. math::
-
-    \frac{\log P(y \mid x)}{lp(y)}, \qquad lp(y) = \Big(\frac{5 + |y|}{6}\Big)^{\alpha}
-
+Each step continues every hypothesis by every word, and of these `k V` the best `k` survive. Hypotheses of
+different lengths are compared by :math:`\log P(y \mid x) / lp(y)`, :math:`lp(y) = ((5 + |y|) / 6)^\alpha`
 (Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14).
 
 Letters: `B` sentences, of which `A` are still decoded, `k` width of the beam, `R` rows that are decoded

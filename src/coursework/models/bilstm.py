@@ -14,16 +14,12 @@ from coursework.models.lstm import LSTM
 class BiLSTMClassifier(nn.Module):
     r"""A bidirectional LSTM that reads a sentence and gives one logit (binary classification).
 
-    .. math::
-
-        h_{1..T} &= \mathrm{BiLSTM}(E_{w_1}, \dots, E_{w_T}) \\
-        z &= [\max_t h_t \,\Vert\, \tfrac1T \sum_t h_t \,\Vert\, \overrightarrow{h}_T \,\Vert\,
-              \overleftarrow{h}_1], \qquad \text{logit} = w^\top z + b
+    .. math:: h_{1..T} = \mathrm{BiLSTM}(E_{w_1}, \dots, E_{w_T}), \quad z = [\max_t h_t \,\Vert\,
+              \tfrac1T \sum_t h_t \,\Vert\, \overrightarrow{h}_T \,\Vert\, \overleftarrow{h}_1], \quad
+              \text{logit} = w^\top z + b
 
     Padding, at the right, never changes the result. The cell is :class:`.LSTM` (`"own"`) or `nn.LSTM`
-    (`"builtin"`, a fused kernel); a checkpoint of one loads into the other. Dropout acts between layers and
-    before the output layer.
-
+    (`"builtin"`): a checkpoint of one loads into the other. Dropout acts between layers and on z.
     Letters: `B` batch, `T` steps, `E` embedding size, `H` hidden size of each direction.
     """
 

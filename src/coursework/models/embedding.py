@@ -10,12 +10,11 @@ from coursework.models.checks import expect
 class WordEmbedding(nn.Module):
     r"""Look words up in a matrix :math:`E`, and bring them to the width of the model.
 
-    .. math:: x_t = P\, E_{w_t}, \qquad
-              E \in \mathbb{R}^{V \times w},\; P \in \mathbb{R}^{d \times w}
+    .. math:: x_t = P\, E_{w_t}, \qquad E \in \mathbb{R}^{V \times w},\; P \in \mathbb{R}^{d \times w}
 
-    :math:`P` is learned where pre-trained vectors have another width than `d`, else :math:`P = I`. The row
-    of the padding word stays zero. Fresh vectors are drawn from N(0, std^2), pre-trained ones `[V, w]` are
-    rescaled to `std` if it is given; rows of zeros, words without a vector, do not count.
+    :math:`P` is learned where pre-trained vectors have another width than `d`, else :math:`P = I`. The row of
+    the padding word stays zero. Fresh vectors are drawn from N(0, std^2), pre-trained ones are rescaled to
+    `std` if it is given.
     """
 
     def __init__(

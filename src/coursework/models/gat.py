@@ -85,8 +85,7 @@ def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
     .. math:: \alpha_{ij} = \frac{\exp(e_{ij} - m_i)}{\sum_{k \in \mathcal{N}(i)} \exp(e_{ik} - m_i)},
               \qquad m_i = \max_{k \in \mathcal{N}(i)} e_{ik}
 
-    Subtracting the maximum only keeps the exponential from overflowing. Scores `[E, K]`, target `[E]` ->
-    `[E, K]`.
+    The maximum only keeps the exponential from overflowing. Scores `[E, K]`, target `[E]` -> `[E, K]`.
     """
     # solution:begin equation 2, over the edges that end in the same node | Tensor.index_add
     heads = scores.shape[1]

@@ -32,9 +32,8 @@ class GRAND(nn.Module):
               (\epsilon^{(s)} \odot X^{(s)} W^{(0)}) + b^{(0)})\big)\, W^{(1)} + b^{(1)},
               \qquad \bar A = \frac{1}{K+1} \sum_{k=0}^{K} \hat A^k
 
-    :math:`\epsilon^{(s)}_v` is 0 with probability `dropnode`, for the node as a whole, else
-    :math:`1/(1-\text{dropnode})`; :math:`X^{(s)}` are features, dense or sparse, some dropped.
-    :math:`W^{(0)}` comes before the propagation: what is spread has `H` columns, not `F`.
+    :math:`\epsilon^{(s)}_v` is 0 with probability `dropnode`, else :math:`1/(1-\text{dropnode})`. Features
+    are dense or sparse. :math:`W^{(0)}` comes first: what is spread has `H` columns, not `F`.
     """
 
     def __init__(

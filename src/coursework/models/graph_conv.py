@@ -24,11 +24,8 @@ Aggregation = Literal["mean", "sum"]
 def neighbours(
     edge_index: Tensor, node: int, direction: Literal["in", "out", "both"] = "in"
 ) -> Tensor:
-    r"""The distance-1 neighbours of a node `[n]`, sorted, each once, without the node itself.
-
-    `"in"` gives :math:`\mathcal{N}(v)`, the sources of edges that end in v, `"out"` the targets of edges
-    that start in v, `"both"` their union.
-    """
+    """The distance-1 neighbours of a node `[n]`, along edges that end in it (`"in"`), start in it, or both,
+    sorted, each once, without the node itself."""
     sparse.check_edge_index(edge_index)
     source, target = edge_index
     # solution:begin the neighbours in this direction | Tensor.unique
@@ -94,11 +91,8 @@ class PlainGraphConvolution(nn.Module):
         super().__init__()
         known = aggregation in ("mean", "sum")
         require(known, f"The aggregation must be 'mean' or 'sum', but is {aggregation!r}.")
-        require(
-            not identity or in_features == out_features,
-            f"Identity weights need equal widths, but in_features is {in_features} "
-            f"and out_features is {out_features}.",
-        )
+        possible, widths = not identity or in_features == out_features, (in_features, out_features)
+        require(possible, f"Identity weights need equal widths, but the layer has {widths}.")
         self.in_features, self.activation = in_features, activation
         self.aggregation: Aggregation = aggregation
         self.W_1 = nn.Linear(in_features, out_features, bias=bias)

@@ -63,9 +63,8 @@ class LSTMCell(nn.Module):
     r"""One LSTM step, equations (1) to (6) of this module.
 
     Arguments, results, parameters and their start, :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`, are those of
-    `torch.nn.LSTMCell`: `weight_ih` `[4H, I]`, `weight_hh` `[4H, H]`, `bias_ih` and `bias_hh` `[4H]`.
-    The input is `[B, I]`, or `[I]` for one sample; `hx`, zero if left out, and the output are the pair
-    `(h, c)` of `[B, H]` (or `[H]`).
+    `torch.nn.LSTMCell`: `weight_ih` `[4H, I]`, `weight_hh` `[4H, H]`, `bias_ih` and `bias_hh` `[4H]`. The
+    input is `[B, I]` or `[I]`; `hx`, zero if left out, and the output are pairs of `[B, H]` or `[H]`.
     """
 
     weight_ih: Tensor
@@ -153,7 +152,7 @@ class LSTM(nn.Module):
         x = input.transpose(0, 1) if self.batch_first else input  # [T, B, I]
         batch = x.shape[1]
         flat = x.reshape(steps * batch, self.input_size)  # [T*B, I]
-        rows, state = self._run(flat, [batch] * steps, self._initial(hx, batch, x))
+        rows, state = self._run(flat, [batch] * steps, hx)
         output = rows.view(steps, batch, rows.shape[-1])  # [T, B, D*H]
         return (output.transpose(0, 1) if self.batch_first else output), state
 
@@ -162,21 +161,18 @@ class LSTM(nn.Module):
     ) -> tuple[PackedSequence, State]:
         """A packed batch: its rows are sorted by length, the states come in batch order."""
         expect("packed data", packed.data, "R I", I=self.input_size)
-        sizes: list[int] = packed.batch_sizes.tolist()
-        state = _in_order(self._initial(hx, sizes[0], packed.data), packed.sorted_indices)
-        rows, state = self._run(packed.data, sizes, state)
+        rows, state = self._run(packed.data, packed.batch_sizes.tolist(), hx, packed.sorted_indices)
         return PackedSequence(rows, *packed[1:]), _in_order(state, packed.unsorted_indices)
 
-    def _initial(self, hx: State | None, batch: int, like: Tensor) -> State:
-        """The given initial states, checked, or zeros: 2 x `[L*D, B, H]`."""
-        shape = {"L*D": self.num_layers * self.num_directions, "B": batch, "H": self.hidden_size}
-        hx = (like.new_zeros(*shape.values()),) * 2 if hx is None else hx
+    def _run(
+        self, rows: Tensor, sizes: list[int], hx: State | None, order: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """All layers and directions over packed rows `[R, I]` -> `[R, D*H]`, 2 x `[L*D, B, H]`."""
+        shape = {"L*D": self.num_layers * self.num_directions, "B": sizes[0], "H": self.hidden_size}
+        hx = (rows.new_zeros(*shape.values()),) * 2 if hx is None else hx
         for name, state in zip(("h_0", "c_0"), hx, strict=True):
             expect(name, state, "L*D B H", **shape)
-        return hx
-
-    def _run(self, rows: Tensor, sizes: list[int], initial: State) -> tuple[Tensor, State]:
-        """All layers and directions over packed rows `[R, I]` -> `[R, D*H]`, 2 x `[L*D, B, H]`."""
+        initial = _in_order(hx, order)
         # solution:begin all layers, each in its directions | self._scan runs one of them
         h_n, c_n = [], []
         for layer in range(self.num_layers):
@@ -233,34 +229,27 @@ def scan(
     """One layer in one direction as a plain loop: the cell over time, with `W_i x_t` hoisted.
 
     Rows of a packed sequence are sorted by length, so at step t the first `sizes[t]` sequences are
-    alive. Forwards, sequences leave at the end of the batch; backwards they join there, each with its
-    initial state. The output are the hidden states `[R, H]` and the last states, 2 x `[B, H]`.
+    alive. The output are the hidden states `[R, H]` and the last states, 2 x `[B, H]`.
     """
     steps = F.linear(rows, weight_ih, bias).split(sizes)  # T x [B_t, 4H]
     weight_hh_t = weight_hh.t()  # [H, 4H]
+    order = range(len(sizes))[::-1] if reverse else range(len(sizes))
+    h, c = (initial[: sizes[order[0]]] for initial in state)  # [B_t, H]
     outputs: list[Tensor] = []
-    if reverse:
-        h, c = state[0][: sizes[-1]], state[1][: sizes[-1]]  # [B_T, H]
-        for t in reversed(range(len(sizes))):
-            if len(h) < sizes[t]:
-                h = torch.cat([h, state[0][len(h) : sizes[t]]])  # [B_t, H]
-                c = torch.cat([c, state[1][len(c) : sizes[t]]])  # [B_t, H]
-            h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
-            outputs.append(h)
-        outputs.reverse()
-        return torch.cat(outputs), (h, c)
-    h, c = state  # [B, H]
     finished: list[State] = []
-    for t, size in enumerate(sizes):
-        if len(h) > size:
+    for t in order:
+        size, alive = sizes[t], len(h)
+        if alive > size:  # forwards, sequences leave at the end of the batch
             finished.append((h[size:], c[size:]))
             h, c = h[:size], c[:size]  # [B_t, H]
+        elif alive < size:  # backwards they join there, each with its initial state
+            h, c = (torch.cat([s, s_0[alive:size]]) for s, s_0 in zip((h, c), state, strict=True))
         h, c = lstm_update(torch.addmm(steps[t], h, weight_hh_t), c)  # [B_t, H]
         outputs.append(h)
     if finished:
         parts = zip((h, c), *reversed(finished), strict=True)
         h, c = (torch.cat(part) for part in parts)  # [B, H]
-    return torch.cat(outputs), (h, c)
+    return torch.cat(outputs[::-1] if reverse else outputs), (h, c)
 
 
 def _in_order(state: State, order: Tensor | None) -> State:

@@ -1,7 +1,7 @@
 """Recurrent translation with additive attention: the network of the PyTorch translation tutorial.
 
-An encoder GRU reads the source sentence, a decoder GRU writes the target sentence word by word and
-looks back through the attention of Bahdanau et al. (2015), https://arxiv.org/abs/1409.0473.
+A decoder GRU looks back on the states of an encoder GRU through the attention of Bahdanau et al. (2015),
+https://arxiv.org/abs/1409.0473.
 
 Letters: `B` batch, `S` source length, `T` target length, `E` embedding size, `H` hidden size, `H_e`
 width of the encoder's states (`H`, or `2H` if bidirectional), `V` vocabulary.
@@ -85,11 +85,9 @@ class BahdanauAttention(nn.Module):
 class AttentionDecoder(nn.Module):
     r"""Write the target sentence with a GRU that attends to the source at every step.
 
-    .. math::
-
-        c_t &= \mathrm{Attention}(s_{t-1}, h_{1..S}) \\
-        s_t &= \mathrm{GRU}([\mathrm{Dropout}(E_{y_{t-1}}) \Vert c_t], s_{t-1}) \\
-        \text{logits}_t &= W_o s_t + b_o
+    .. math:: c_t = \mathrm{Attention}(s_{t-1}, h_{1..S}), \quad
+              s_t = \mathrm{GRU}([\mathrm{Dropout}(E_{y_{t-1}}) \Vert c_t], s_{t-1}), \quad
+              \text{logits}_t = W_o s_t + b_o
     """
 
     def __init__(
@@ -111,10 +109,7 @@ class AttentionDecoder(nn.Module):
     def forward(
         self, tgt: Tensor, states: Tensor, start: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Words read `[B, T]` -> logits of the next ones `[B, T, V]`, attention `[B, T, S]`.
-
-        `states` and `start` are those of :class:`GRUEncoder`.
-        """
+        """Words read `[B, T]` -> logits of the next ones `[B, T, V]`, attention `[B, T, S]`."""
         expect_words("tgt", tgt, "B T", self.pad_idx, B=len(states))
         # Every input is known: embed all words and score all states in one product each.
         projected = self.attention.U_a(states)  # [B, S, H]
@@ -127,11 +122,7 @@ class AttentionDecoder(nn.Module):
 
 
 class Seq2Seq(nn.Module):
-    """Encoder, attention and decoder; pre-trained embeddings may have any width.
-
-    Sources `[B, S]` are padded at the right; targets `[B, T]` stand behind the start word, so that
-    position t predicts word t + 1.
-    """
+    """Sources `[B, S]` are padded at the right; targets `[B, T]` stand behind the start word."""
 
     def __init__(
         self,

@@ -15,10 +15,7 @@ Value = TypeVar("Value")
 
 
 def _remembered(x: Tensor, name: str, make: Callable[[Tensor], Value]) -> Value:
-    """`make(x)`, kept with the tensor until it is written to.
-
-    So a check that passes over all edges, and on a GPU waits for what was queued before, is done once.
-    """
+    """`make(x)`, kept with the tensor until it is written to, so that a check is done once."""
     if x.is_inference():  # its versions are not counted
         return make(x)
     version, value = getattr(x, name, (None, None))
@@ -64,10 +61,7 @@ def is_edge_index(graph: Tensor, num_nodes: int | None = None) -> bool:
 
 
 def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """The entries that are not zero of a matrix `[N, N]`, as edges `[2, E]` and weights `[E]`.
-
-    The matrix may be dense or sparse and of any type; its rows are targets, its columns sources.
-    """
+    """Edges `[2, E]` and weights `[E]`: the non-zero entries of a matrix `[N, N]`, dense or sparse."""
     require(
         adj.shape == (num_nodes, num_nodes) and not adj.is_meta,
         f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
@@ -139,10 +133,7 @@ _PLAN = "_coursework_transposition"
 
 
 def _transposition(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row pointers and columns of the transpose of a CSR matrix, and the order of its values.
-
-    It depends on the places of the entries alone and is kept with the matrix.
-    """
+    """Row pointers and columns of the transpose of a CSR matrix, the order of its values; kept with it."""
     if plan := getattr(a, _PLAN, None):
         return plan
     column, rows = a.col_indices(), torch.arange(a.shape[0], device=a.device)

@@ -31,10 +31,7 @@ def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def options_of(module: nn.Module) -> dict[str, Any]:
-    """The arguments that make a module of ours compute what a module of PyTorch's computes.
-
-    Raises ValueError if no module of ours computes that.
-    """
+    """The arguments that make a module of ours compute what one of PyTorch's does, or ValueError."""
     if isinstance(module, nn.MultiheadAttention):
         one_width = isinstance(module.in_proj_weight, Tensor)
         require(

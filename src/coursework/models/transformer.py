@@ -33,8 +33,7 @@ class PositionalEncoding(nn.Module):
     .. math:: PE_{(pos, 2i)} = \sin(pos / 10000^{2i/d_{model}}), \quad
               PE_{(pos, 2i+1)} = \cos(pos / 10000^{2i/d_{model}})
 
-    (Section 3.5.) Without it the model could not tell the order of the words: attention commutes
-    with permutations. Dropout acts on the sum (section 5.4).
+    (Section 3.5.) Without it the model could not tell the order of the words. Dropout acts on the sum.
     """
 
     encoding: Tensor
@@ -244,11 +243,10 @@ class Transformer(TorchWeights):
     .. math:: m = \mathrm{Encoder}(\sqrt{d_{model}}\, E_{src} + PE), \quad
               \text{logits}_t = W_o\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
 
-    (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`: times
-    :math:`\sqrt{d_{model}}` they are of the size of the positional encoding, and tied logits start near the
-    unit scale. The output layer may be the matrix of the target embeddings, and with a joint vocabulary the
-    source may share it. Sources `[B, S]` have padding at their end, targets `[B, T]` stand behind the start
-    word: position t predicts word t + 1.
+    (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`, so tied logits start
+    near the unit scale. The output layer may be the matrix of the target embeddings, and with a joint
+    vocabulary the source may share it. Sources `[B, S]` have padding at their end, targets `[B, T]` stand
+    behind the start word: position t predicts word t + 1.
     """
 
     def __init__(

@@ -35,9 +35,8 @@ class Block(nn.Sequential):
 class Down(nn.Module):
     """A step of the contracting path: block, then 2 x 2 max pooling.
 
-    `[B, C_in, H, W]` with even H and W -> `[B, C_out, H/2, W/2]`, and `[B, C_out, H, W]` for the skip.
-    The block is computed once and used twice; computing it again for the skip, as is often seen,
-    doubles the cost and updates the batch statistics twice.
+    `[B, C_in, H, W]` with even H and W -> `[B, C_out, H/2, W/2]`, and `[B, C_out, H, W]` for the skip. The
+    block is computed once: twice, as is often seen, would update the batch statistics twice.
     """
 
     def __init__(self, in_channels: int, out_channels: int, convolutions: int = 1) -> None:

@@ -77,13 +77,9 @@ class Claim:
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, for the writeup."""
-        return {
-            "question": self.question,
-            "name": self.name,
-            "says": self.says,
-            "check": self.check_name,
-            "mutations": [{"name": name, "says": says} for name, (says, _) in self.wrong.items()],
-        }
+        record = {"question": self.question, "name": self.name, "says": self.says}
+        mutations = [{"name": name, "says": says} for name, (says, _) in self.wrong.items()]
+        return record | {"check": self.check_name, "mutations": mutations}
 
 
 REGISTERED: list[Claim] = []

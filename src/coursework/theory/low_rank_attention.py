@@ -6,7 +6,7 @@ r"""1.3.2 and 1.3.3: attention with a matrix of rank k costs O(nkd).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -120,22 +120,18 @@ def projected_cost(product: Callable[..., Tensor]) -> Cost:
     return measure(product, q, k, v, *row_space(thin_svd(q @ k.T)))
 
 
-def _meets(cost: Cost, factor: int) -> Check:
-    """Exactly ``factor`` nkd multiply-adds, and no tensor is larger than n max(k, d)."""
-    over = max(0, cost.largest - N * max(RANK, D))
-    return equal([cost.multiply_adds - factor * N * RANK * D, over], tolerance=0.0)
+PROJECTED: dict[str, Any] = {"cost": projected_cost, "product": projected_attention, "factor": 4}
 
 
+@claim("1.3.3", "cost", "4nkd multiply-adds, no n × n matrix", **PROJECTED)
+@wrong("bracket", "so does ((QKᵀ)Cᵀ)DV", product=lambda q, k, v, c, d: ((q @ k.T) @ c.T) @ (d @ v))
 @claim("1.3.2", "cost", "2nkd multiply-adds, no n × n matrix")
 @wrong("bracket", "so does (UΣWᵀ)V", product=left_to_right)
-def check_cost(product: SVDProduct = right_to_left) -> Check:
-    return _meets(svd_cost(product), 2)
-
-
-@claim("1.3.3", "cost", "4nkd multiply-adds, no n × n matrix")
-@wrong("bracket", "so does ((QKᵀ)Cᵀ)DV", product=lambda q, k, v, c, d: ((q @ k.T) @ c.T) @ (d @ v))
-def check_projected_cost(product: Callable[..., Tensor] = projected_attention) -> Check:
-    return _meets(projected_cost(product), 4)
+def check_cost(cost: Any = svd_cost, product: Any = right_to_left, factor: int = 2) -> Check:
+    """Exactly ``factor`` nkd multiply-adds, and no tensor is larger than n max(k, d)."""
+    counted = cost(product)
+    over = max(0, counted.largest - N * max(RANK, D))
+    return equal([counted.multiply_adds - factor * N * RANK * D, over], tolerance=0.0)
 
 
 @claim("1.3.2", "orthonormal", "UᵀU = I: the columns are orthonormal")

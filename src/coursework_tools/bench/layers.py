@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from coursework.experiments import translation, translation_all
 from coursework.models.beam_search import beam_search
 from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
-from coursework.models.gcn import SparseGraphConvolution, normalise_adjacency
-from coursework.models.gcnii import GCNIIConvolution
+from coursework.models.gcn import GCNIIConvolution, SparseGraphConvolution, normalise_adjacency
 from coursework.models.lstm import LSTM, LSTMCell, scan
 from coursework.models.transformer import EncoderLayer
 from coursework_tools.bench.harness import BenchConfig, Pair, Step
