@@ -109,7 +109,7 @@ def users_of(node: ast.Assign, later: list[ast.stmt]) -> list[ast.stmt]:
 
 def plumbing_in(body: list[ast.stmt]) -> list[ast.stmt]:
     """Statements that use the page or import what belongs to it, and what is assigned for them alone."""
-    helpers, found = {"page", "reading"}, list[ast.stmt]()
+    helpers, found = {"page"}, list[ast.stmt]()
     for node in body:
         if "report.notebook" in ast.unparse(node) or names_in(node, ast.Load, ast.Store) & helpers:
             found.append(node)

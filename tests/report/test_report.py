@@ -13,7 +13,7 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError, ResultsError
 from coursework.experiments.base import Run
 from coursework.models import gat
-from coursework.report import figures, notebook, questions, reading, recorded, store
+from coursework.report import figures, notebook, questions, recorded, store
 from coursework.report.notebook import Code, code_of
 from coursework.report.tables import Table, format_cell
 from coursework_tools.publishing import headline
@@ -200,16 +200,16 @@ def test_figures_from_standins_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_judgements_of_a_reader_are_those_of_recorded_translations(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    read = reading.judgements("translation_errors")
+    read = notebook.judgements("translation_errors")
     assert len(read) == 40
     rows = store.read("translation_all-full")["notes"]["translations"]["rows"]
     assert set(map(int, read)) <= set(rows)
     monkeypatch.setattr(settings, "results_dir", lambda: tmp_path / "results")
-    assert reading.judgements("x") == {}
+    assert notebook.judgements("x") == {}
     (tmp_path / "reading").mkdir()
     kinds = {"what": "...", "kinds": {"idiom": [3, 1], "rare word": [2]}}
     (tmp_path / "reading" / "x.json").write_text(json.dumps(kinds))
-    assert reading.judgements("x") == {"3": "idiom", "1": "idiom", "2": "rare word"}
+    assert notebook.judgements("x") == {"3": "idiom", "1": "idiom", "2": "rare word"}
 
 
 # ------------------------------------------------------------------------- the code in the notebooks

@@ -57,12 +57,20 @@ class Code:
         return f'<pre style="{style}">{shown}</pre>'
 
 
+def judgements(name: str) -> dict[str, str]:
+    """Row of the data -> kind of error, from ``writeup/reading/NAME.json``; empty if nobody has read any."""
+    path = settings.results_dir().parent / "reading" / f"{name}.json"
+    kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"] if path.is_file() else {}
+    return {str(row): str(kind) for kind, rows in kinds.items() for row in rows}
+
+
 class Page:
     """One notebook, by its file name without the ending."""
 
     code = Code
     recorded = staticmethod(recorded.tables)  # by their names in recorded.toml
     record = staticmethod(store.read)
+    judgements = staticmethod(judgements)
 
     def __init__(self, notebook: str, recorded: bool = True) -> None:
         self.notebook = notebook

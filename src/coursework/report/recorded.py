@@ -12,9 +12,8 @@ from coursework.stats import summarise
 
 Record = Mapping[str, Any]
 
-TABLES: dict[str, Any] = tomllib.loads(
-    Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-)
+_TEXT = Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
+TABLES: dict[str, Any] = tomllib.loads(_TEXT)
 
 
 def tables(*names: str) -> Tables:
@@ -32,11 +31,13 @@ def table(plan: Mapping[str, Any], title: str, ending: str) -> Table:
     main = plan["record"].replace("{}", ending)
     defaults: list[str] = [main, plan.get("form", "mean ± std (n) .4f")]
     cells, records = [], []
-    rows: list[list[str]] = plan.get("rows") or _variants(store.read(main))
+    rows: list[list[str]] = plan.get("rows") or [
+        [row["variant"], key_of(row["variant"])] for row in store.read(main)["notes"]["rows"]
+    ]
     for at, row in enumerate(rows):
         label, key, name, form = row + defaults[len(row) - 2 :]
         record = store.read(name.replace("{}", ending))
-        found = [_cell(record, at, key, *[*column, form][1:3]) for column in plan["columns"]]
+        found = (_cell(record, at, key, *[*column, form][1:3]) for column in plan["columns"])
         cells.append([label, *found])
         records.append(record)
     columns = [plan.get("heading", ""), *(label for label, *_ in plan["columns"])]
@@ -45,10 +46,6 @@ def table(plan: Mapping[str, Any], title: str, ending: str) -> Table:
         return Table(columns, cells, f"{caption} ({provenance(records[0])})".strip())
     cells = [[*row, provenance(own, brief=True)] for row, own in zip(cells, records, strict=True)]
     return Table([*columns, "recorded"], cells, f"{caption} (recorded)")
-
-
-def _variants(record: Record) -> list[list[str]]:
-    return [[row["variant"], key_of(row["variant"])] for row in record["notes"]["rows"]]
 
 
 def _cell(record: Record, at: int, key: str, what: Any, form: str) -> Any:
@@ -63,16 +60,12 @@ def _cell(record: Record, at: int, key: str, what: Any, form: str) -> Any:
 
 
 def metric_of(record: Record, name: str) -> Metric | None:
-    """A metric by its name; None if it is not recorded.
-
-    ``a - b`` is a difference, seed by seed; ``RECORD:a`` is a metric of another record, and ``max MODEL.a``
-    the largest ``a`` of each curve.
-    """
+    """``a``, ``a - b`` seed by seed, ``RECORD:a`` or ``max MODEL.a`` of the curves; None if not recorded."""
     if " - " in name:
         a, b = (metric_of(record, part) for part in name.split(" - "))
-        if a is None or b is None:
-            return None
-        return summarise([x - y for x, y in zip(a["values"], b["values"], strict=True)])
+        if a and b:
+            return summarise([x - y for x, y in zip(a["values"], b["values"], strict=True)])
+        return None
     if name.startswith("max "):
         model, _, key = name.removeprefix("max ").partition(".")
         return summarise([max(e[key] for e in curve) for curve in record["curves"][model]])

@@ -99,6 +99,5 @@ def shown(metric: Metric, form: str) -> str:
         return "–"
     scale = 100 if form.endswith(" %") else 1
     text = re.sub("mean|std|low|high", lambda name: format(scale * metric[name[0]], number), words)
-    return text.replace("(n)", f"(n = {len(metric['values'])})").replace(
-        "(how)", f"({metric.get('interval')})"
-    )
+    text = text.replace("(how)", f"({metric.get('interval')})")
+    return text.replace("(n)", f"(n = {len(metric['values'])})")
