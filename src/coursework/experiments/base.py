@@ -5,7 +5,8 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -21,22 +22,10 @@ from coursework.training import checkpoints, engine
 C = TypeVar("C")
 Log = Callable[[str], None]
 
-EXPERIMENTS: dict[str, str] = {
-    "sentiment": "Problem 1: polarity of tweets with a bidirectional LSTM",
-    "sentiment_study": "Problem 1: what helps on validation tweets, one change at a time",
-    "tweets": "Problem 1: what each step of cleaning and copies of tweets are worth",
-    "minilm": "Problem 1: the same tweets with a pre-trained Transformer",
-    "translation": "Problem 2: French to English, recurrent and Transformer",
-    "translation_ensemble": "Problem 2: three networks as one on the subset, with beam search",
-    "translation_all": "Problem 2: French to English on all pairs, in subwords, with beam search",
-    "wikipedia": "Problem 3: traffic of Wikipedia pages with a graph network",
-    "large_graph": "Problem 3: plain GCN and GAT in parts of a generated graph of a million nodes",
-    "wikipedia_study": "Problem 3: what each part of the networks is worth, on validation pages",
-    "cora": "Problem 4: topics of papers with GCN and GAT",
-    "cora_study": "Problem 4: what depth and missing citations do, on validation nodes",
-    "segmentation": "Problem 5: digits on a canvas with a U-Net, with and without skips",
-}
-"""Name -> one line. Adding an experiment is adding a module of that name to this package."""
+TABLES: dict[str, Any] = tomllib.loads(
+    Path(__file__).with_name("experiments.toml").read_text(encoding="utf-8")
+)
+EXPERIMENTS: dict[str, str] = {name: table["title"] for name, table in TABLES.items()}
 
 
 @dataclass
@@ -104,17 +93,20 @@ def preset_of(name: str, preset: str) -> Any:
     return presets[preset]
 
 
-def presets(default: C, lists: Mapping[str, str]) -> dict[str, C]:
-    """Presets by what they change of the default, as ``--set`` does: ``"key=value; key=value"``.
+def changes(lists: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Lists ``"key=value; other list; ..."`` as they are applied, without those whose name begins with _."""
 
-    A part without ``=`` is another list; lists whose names begin with ``_`` are no presets.
-    """
+    def of(text: str) -> tuple[str, ...]:
+        parts = filter(None, map(str.strip, text.split(";")))
+        return tuple(c for part in parts for c in ((part,) if "=" in part else of(lists[part])))
 
-    def changes(name: str) -> Iterator[str]:
-        for part in filter(None, lists[name].split("; ")):
-            yield from (part,) if "=" in part else changes(part)
+    return {name: of(text) for name, text in lists.items() if name[0] != "_"}
 
-    return {name: override(default, [*changes(name)]) for name in lists if name[0] != "_"}
+
+def presets(default: C, lists: str | Mapping[str, str]) -> dict[str, C]:
+    """Presets by what they change of the default; those of an experiment are in ``experiments.toml``."""
+    lists = TABLES[lists]["presets"] if isinstance(lists, str) else lists
+    return {name: override(default, found) for name, found in changes(lists).items()}
 
 
 def run_folder(job: Job) -> Path:

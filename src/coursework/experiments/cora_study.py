@@ -46,13 +46,7 @@ class Config:
             raise ConfigError(f"hidden is {self.hidden}, no multiple of heads, {self.heads}.")
 
 
-PRESETS = presets(
-    Config(),
-    {
-        "full": "",
-        "quick": "depths=2,8; removed=0,1; hidden=16; plan.epochs=30; plan.patience=none",
-    },
-)
+PRESETS = presets(Config(), "cora_study")
 
 
 def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:

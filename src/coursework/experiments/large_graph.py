@@ -48,13 +48,7 @@ class Config:
     )  # fmt: skip
 
 
-PRESETS = presets(
-    Config(),
-    {
-        "full": "",
-        "quick": "nodes=20000; links=200000; parts=4; plan.epochs=4",
-    },
-)
+PRESETS = presets(Config(), "large_graph")
 
 
 def generate(config: Config, seed: int) -> Any:

@@ -9,7 +9,6 @@ encoder's states, and beside it one on the scores of VADER, a lexicon with rules
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from coursework.data import cache, minilm, sentiment140
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
 from coursework.experiments import sentiment
-from coursework.experiments.base import Job, Run, parameters, restore
+from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.experiments.sentiment import scores
 from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
 from coursework.experiments.tweets import as_arrow
@@ -56,12 +55,7 @@ class Config:
     plan: engine.Plan = PLAN
 
 
-PRESETS: dict[str, Config] = {
-    "full": Config(),
-    "half": Config(train_tweets=480_000, validation_tweets=60_000),
-    "frozen": Config(train_tweets=60_000, validation_tweets=60_000, frozen=True),
-    "quick": Config(tweets=1000, plan=dataclasses.replace(PLAN, warmup=0.3)),
-}
+PRESETS = presets(Config(), "minilm")
 
 
 # ------------------------------------------------------------------------------------------------ data

@@ -78,23 +78,7 @@ class Config:
             raise ConfigError(f"{levels}; both need the same number of levels.")
 
 
-PRESETS = presets(
-    Config(),
-    {
-        # A small network that sees a whole digit, for seconds.
-        "quick": (
-            "plan.epochs=6; down=8,16,32; up=32,16,8; canvases=704; validation_canvases=150; "
-            "test_canvases=500; batch_size=8"
-        ),
-        # The network of the assignment.
-        "full": "validation_canvases=300",
-        # Three levels, two convolutions a block: every pixel of a digit sees the whole digit.
-        "deep": (
-            "down=24,48,96; bottleneck=128; up=96,48,24; convolutions=2; skips=true; "
-            "canvases=8000; rotation=8; zoom=0.08"
-        ),
-    },
-)
+PRESETS = presets(Config(), "segmentation")
 
 
 @dataclass(frozen=True)

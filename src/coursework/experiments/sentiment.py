@@ -32,7 +32,7 @@ from coursework.data.splits import Split
 from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import ngrams, sentiment_lm, sentiment_signs, word2vec
-from coursework.experiments.base import Job, Run, parameters, restore, run_folder
+from coursework.experiments.base import Job, Run, parameters, presets, restore, run_folder
 from coursework.experiments.sentiment_batches import (
     PAD_ID,
     SPECIALS,
@@ -83,21 +83,7 @@ class Config:
     plan: Plan = PLAN
 
 
-# After the language model: fewer epochs, and a smaller rate for the word vectors.
-PRETRAINED = Config(
-    embedding_dim=200, hidden_size=256, label_smoothing=0.0, embedding_rate=0.3, baselines=False,
-    language_model=sentiment_lm.Config(),
-    plan=dataclasses.replace(PLAN, epochs=2, learning_rate=1.5e-3),
-)  # fmt: skip
-PRESETS: dict[str, Config] = {
-    "full": Config(),
-    "pretrained": PRETRAINED,
-    "best": dataclasses.replace(PRETRAINED, members=3),
-    "quick": Config(
-        tweets=60_000, max_vocabulary=10_000, embeddings="glove", embedding_dim=50, hidden_size=64,
-        batch_size=128, plan=dataclasses.replace(PLAN, epochs=2, learning_rate=4e-3, warmup=0.2),
-    ),
-}  # fmt: skip
+PRESETS = presets(Config(language_model=sentiment_lm.Config()), "sentiment")
 
 
 # ------------------------------------------------------------------------------------------------ data

@@ -7,49 +7,14 @@ tweets are not looked at. ``size-...`` variants change the number of training tw
 import dataclasses
 from functools import partial
 
-from coursework.config import Count, config, override
+from coursework.config import Count, config
 from coursework.data import sentiment140
-from coursework.experiments import sentiment, study
+from coursework.experiments import base, sentiment, study
 from coursework.experiments.base import Job, Run, parameters
 
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "base": (),
-    "random vectors": ("embeddings=random",),
-    "GloVe vectors": ("embeddings=glove",),
-    "no label smoothing": ("label_smoothing=0",),
-    "no dropout": ("dropout=0", "embedding_dropout=0"),
-    "word dropout 0.1": ("word_dropout=0.1",),
-    "two layers": ("layers=2",),
-    "hidden size 48": ("hidden_size=48",),
-    "words seen 10 times": ("min_count=10",),
-    "size-15000": ("train_tweets=15000",),
-    "size-30000": ("train_tweets=30000",),
-    "size-60000": ("train_tweets=60000",),
-}
-"""Name -> what it changes of the base, as ``key=value``."""
-_PLAIN = ("language_model=none", "embedding_rate=1", "plan.learning_rate=3e-3")
-_LABELS = {
-    15_000: ("labelled=15000", "batch_size=64", "plan.epochs=6"),
-    60_000: ("labelled=60000", "batch_size=128", "plan.epochs=4"),
-    240_000: ("labelled=240000", "batch_size=256", "plan.epochs=3"),
-}
-LABELS: dict[str, tuple[str, ...]] = {
-    f"{n} labels, {what}": (*changes, *more)
-    for n, changes in _LABELS.items()
-    for what, more in (("plain", _PLAIN), ("language model", ()))
-}
-"""The learning curve over labels, with a language model of all training tweets and without one."""
-BASE = override(
-    sentiment.PRESETS["full"],
-    ["tweets=300000", "train_tweets=120000", "hidden_size=96", "baselines=false", "plan.epochs=2"],
-)
-SMALL = override(
-    BASE,
-    [
-        "tweets=20000", "train_tweets=6000", "hidden_size=32", "embedding_dim=50", "batch_size=64",
-        "plan.epochs=1",
-    ],
-)  # fmt: skip
+TABLES = base.TABLES["sentiment_study"]
+VARIANTS, LABELS = base.changes(TABLES["variants"]), base.changes(TABLES["labels"])
+BASE, SMALL = base.presets(sentiment.PRESETS["full"], TABLES["bases"]).values()
 
 
 def _base_of(variant: str) -> str:

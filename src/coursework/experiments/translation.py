@@ -28,7 +28,7 @@ from coursework.data.text import PAD_ID, UNK_ID
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
 from coursework.experiments import translation_scores as scoring
-from coursework.experiments.base import Job, Run, parameters, restore, run_folder
+from coursework.experiments.base import Job, Run, parameters, presets, restore, run_folder
 from coursework.experiments.corpora import Batch, Corpus, Part
 from coursework.experiments.translator import Network, Translator, decode
 from coursework.models.beam_search import Ensemble
@@ -99,6 +99,9 @@ class Config:
     def networks(self) -> dict[Kind, RecurrentConfig | TransformerConfig]:
         both: dict[Kind, Any] = {"rnn": self.rnn, "transformer": self.transformer}
         return {kind: network for kind, network in both.items() if network is not None}
+
+
+PRESETS = presets(Config(), "translation")
 
 
 def prepare(config: Config) -> Corpus:
@@ -392,41 +395,3 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
 def predict(sentences: Sequence[str], checkpoint: Path | str, beam: int | None = None) -> list[str]:
     """Translate French sentences with a trained network; see :class:`Translator`."""
     return load(checkpoint)(sentences, beam)
-
-
-_BY_LOSS = dataclasses.replace(PLAN, monitor="validation_loss", mode="min")
-_QUICK = Config(
-    pairs=3000,
-    batch_size=32,
-    word_dropout=0.05,
-    rnn=RecurrentConfig(
-        width=64, hidden=96, dropout=0.1,
-        plan=dataclasses.replace(_BY_LOSS, epochs=3, learning_rate=5e-3),
-    ),
-    transformer=TransformerConfig(
-        width=64, heads=2, encoder_layers=1, decoder_layers=1, d_ff=128, dropout=0.1,
-        plan=dataclasses.replace(_BY_LOSS, epochs=4, learning_rate=6e-3),
-    ),
-)  # fmt: skip
-# The tutorial's network and optimisation, on our split and with our loss. It stops once the best
-# epoch, which is what counts here, is fifteen behind.
-_TUTORIAL = Config(
-    transformer=None,
-    word_dropout=0.0,
-    batch_size=32,
-    rnn=RecurrentConfig(
-        width=128, hidden=128, dropout=0.1, bidirectional=False,
-        plan=engine.Plan(
-            epochs=80, learning_rate=1e-3, optimizer="adam", patience=15,
-            monitor="validation_bleu", mode="max",
-        ),
-    ),
-)  # fmt: skip
-PRESETS: dict[str, Config] = {
-    "quick": _QUICK,
-    "quick-pretrained": dataclasses.replace(_QUICK, embeddings="pretrained"),
-    "full": Config(),
-    "full-pretrained": Config(embeddings="pretrained"),
-    "tutorial": _TUTORIAL,
-    "tutorial-leaky": dataclasses.replace(_TUTORIAL, split="random"),
-}

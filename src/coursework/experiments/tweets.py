@@ -37,13 +37,7 @@ class Config:
     bits: Annotated[int, Field(ge=8)] = ngrams.BITS  # n-grams are hashed into 2^bits columns
 
 
-PRESETS = presets(
-    Config(),
-    {
-        "full": "",
-        "quick": "train=20000; validation=10000; leakage=20000; bits=18",
-    },
-)
+PRESETS = presets(Config(), "tweets")
 
 
 def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
