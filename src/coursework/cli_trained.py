@@ -133,7 +133,7 @@ def predict_translate(
 
     lines = _texts(sentences, file)
     path = _checkpoint("translation_all", checkpoint)
-    for english in translation_all.predict(lines, path, beam):
+    for english in translation_all.load(path)(lines, beam):
         typer.echo(english)
 
 

@@ -220,7 +220,7 @@ def test_control_changes_one_thing_at_a_time() -> None:
 def test_gcnii_has_two_weight_decays() -> None:
     config = cora.Config()
     network = cora.build("gcnii", config, cora.prepare(planetoid.load("Cora")))
-    first, rest = cora.MODELS["gcnii"].parameters(config.gcnii, network)
+    first, rest = config.gcnii.parameters(network)
     assert first["weight_decay"] == 0.01
     assert len(first["params"]) + len(rest["params"]) == len(list(network.parameters()))
 

@@ -139,10 +139,10 @@ def test_a_small_checkpoint_translates_like_the_model(
 ) -> None:
     path, sentences = whole[1], french[:20]
     expected = translator(sentences)
-    assert translation.predict(sentences, path) == expected
+    assert translation.load(path)(sentences) == expected
     small = shrink(path, tmp_path / "small.pt")
     assert small.stat().st_size < path.stat().st_size
-    found = translation.predict(sentences, small)
+    found = translation.load(small)(sentences)
     assert np.mean([a == b for a, b in zip(found, expected, strict=True)]) > 0.9
 
 

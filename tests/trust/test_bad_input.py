@@ -239,9 +239,9 @@ FILES = [
     row("translator without subwords", "does not fit this version of the translation",
         lambda f: translation.load(translator(f, languages=[torch.zeros(3)])), TrainingError),
     row("beam of a translator", "The beam is 65; take a width from 1 to 64",
-        lambda f: translation.predict(["oui"], translator(f), 65), ConfigError),
+        lambda f: translation.load(translator(f))(["oui"], 65), ConfigError),
     row("number to translate", "A sentence must be text, not int",
-        lambda f: translation.predict([3], translator(f))),  # type: ignore[list-item]
+        lambda f: translation.load(translator(f))([3])),  # type: ignore[list-item]
     results("text", "cannot be read as JSON", b"no"),
     results("deep", "cannot be read as JSON", b"[" * 99_999),
     results("list", "no result: the record", b"[]"),

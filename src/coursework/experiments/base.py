@@ -66,6 +66,17 @@ class Job:
         folder = None if self.folder is None else self.folder / name
         return dataclasses.replace(self, folder=folder, **changes)
 
+    def members(self, experiment: str, alone: Any) -> list[Self]:
+        """The trainings of an ensemble: those of the runs of one network, whose folders they share."""
+        known = get(experiment).PRESETS.items()
+        preset = next((name for name, config in known if config == alone), "custom")
+        made = dataclasses.replace(self, experiment=experiment, config=alone, preset=preset)
+        seeds = range(self.seed, self.seed + self.config.members)
+        jobs = [dataclasses.replace(made, seed=seed) for seed in seeds]
+        if self.folder is None:
+            return jobs
+        return [dataclasses.replace(job, folder=run_folder(job)) for job in jobs]
+
     def loop(self, **bundle: Any) -> dict[str, Any]:
         """What :func:`.engine.fit` needs to know to store, resume and report."""
         config = as_record(self.config)

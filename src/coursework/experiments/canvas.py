@@ -27,10 +27,7 @@ PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.
 
 
 def as_grey(image: np.ndarray) -> Tensor:
-    """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; what is transparent is black.
-
-    White is 255, 1 for fractions and truth values, 65535 for whole numbers of which one is above 255.
-    """
+    """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; transparent is black."""
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -92,10 +89,7 @@ def _around_ink(pixels: Tensor) -> Tensor:
 
 
 def clean(pixels: Tensor) -> Tensor:
-    """An image ``[H, W]`` in which what is as dark as the surroundings of the ink, up to FLOOR, is 0.
-
-    In training the background is exactly 0; JPEG compression and scanners leave a little grey beside the ink.
-    """
+    """An image ``[H, W]`` in which what is as dark as the surroundings of the ink, up to FLOOR, is 0."""
     around = _around_ink(pixels)
     level = min(float(around.max()), FLOOR) if len(around) else 0.0
     return pixels * (pixels > level)
@@ -158,8 +152,7 @@ def in_tiles(
 ) -> np.ndarray:
     """Classes uint8 of an image ``[H, W]``; a large one is cut into tiles, which bounds the memory.
 
-    Tiles on the pooling grid, which repeats every ``step`` pixels, that read ``margin`` pixels (as far as a
-    pixel can see) beyond their edge give the mask of the whole image.
+    Tiles on the pooling grid (``step``) that read as far as a pixel sees (``margin``) give the whole's mask.
     """
     margin = -(-margin // step) * step if max(pixels.shape) > TILE else 0
     side = -(-TILE // step) * step

@@ -1,11 +1,8 @@
 """Problem 3.1 to 3.6: topics of papers from their words and citations, with a GCN and a GAT.
 
-``random140`` is the assignment's protocol: 140 nodes drawn at random, all others for test, and nothing to
-choose with: the last of a fixed number of epochs is reported, and what the assignment prints as "val" are
-the test nodes, unless ``validation_nodes`` of them are set aside. ``planetoid`` is the public split: 20
-training nodes of each class, 500 validation nodes, which decide when to stop, and 1,000 test nodes, which
-are looked at once, at the end. One run trains *all* the models on one split.
-
+``random140`` is the assignment's protocol: 140 random nodes, all others for test, nothing to choose with (its
+"val" are the test nodes), unless ``validation_nodes`` are set aside. ``planetoid`` is the public split, whose
+validation nodes decide when to stop. One run trains *all* the models on one split.
 Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``C`` classes, ``n`` nodes of a part.
 """
 
@@ -74,16 +71,17 @@ class Config:
 
     def numbers(self, name: Model) -> Any:
         """The group of this config that a model is built and trained by."""
-        return getattr(self, MODELS[name].group)
+        return getattr(self, MODELS[name][0])
 
-    def variants(self) -> Iterator[tuple[str, Model, engine.Plan]]:
-        """What one run trains: name (``gcn``, ``gcn.long``, ...), model, plan."""
+    def variants(self) -> Iterator[tuple[str, Model, Any]]:
+        """What one run trains: name (``gcn``, ``gcn.long``, ...), model, numbers."""
         for name in self.models:
-            yield name, name, self.numbers(name).plan
+            yield name, name, self.numbers(name)
         for name in self.long_models if self.epochs_long else ():
             if name in self.models:
-                plan = replace(self.numbers(name).plan, epochs=self.epochs_long)
-                yield f"{name}.long", name, plan
+                numbers = self.numbers(name)
+                plan = replace(numbers.plan, epochs=self.epochs_long)
+                yield f"{name}.long", name, replace(numbers, plan=plan)
 
 
 PRESETS = presets(Config(), "cora")
@@ -138,7 +136,9 @@ def split_nodes(graph: planetoid.CitationGraph, config: Config, seed: int) -> Sp
 
 def build(name: Model, config: Config, inputs: Inputs) -> nn.Module:
     """A model with fresh weights; seed before."""
-    return MODELS[name].make(config.numbers(name), inputs.x.shape[1], inputs.num_classes)
+    sizes = inputs.x.shape[1], inputs.num_classes
+    model: nn.Module = config.numbers(name).build(*sizes, **MODELS[name][1])
+    return model
 
 
 @torch.no_grad()
@@ -161,17 +161,15 @@ def fit_network(
     job: Job,
     variant: str,
     make: Callable[[], nn.Module],
-    loss: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]],
+    numbers: Any,
     structure: Tensor,
-    plan: engine.Plan,
     inputs: Inputs,
     split: Split,
     every: int = 1,
-    parameters: Callable[[nn.Module], Any] = nn.Module.parameters,
 ) -> tuple[nn.Module, engine.Fit]:
     """One network on the full graph: one batch, one step an epoch, watched ``every`` so many epochs."""
     seeds.seed_everything(job.seed)
-    model, nodes = make(), torch.from_numpy(split.train)
+    model, plan, nodes = make(), numbers.plan, torch.from_numpy(split.train)
     batch: Batch = {"x": inputs.x, "graph": structure, "y": inputs.y, "nodes": nodes}
     watched = split.validation if len(split.validation) else split.test
     epoch = 0
@@ -182,7 +180,7 @@ def fit_network(
         return [batch]
 
     def counted(network: nn.Module, batch: Batch) -> tuple[Tensor, int, dict[str, float]]:
-        total, logits = loss(network, batch)
+        total, logits = numbers.loss(network, batch)
         hits = logits.argmax(dim=1) == batch["y"][batch["nodes"]]  # [n]
         return total, len(hits), {"accuracy": float(hits.sum())}
 
@@ -195,18 +193,14 @@ def fit_network(
 
     fit = engine.fit(
         model, plan, batches=batches, loss=counted, validate=validate, shard=False,
-        parameters=parameters(model), line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
+        parameters=numbers.parameters(model), line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
         log_every=max(1, plan.epochs // 5), **job.loop(variant=variant),
     )  # fmt: skip
     return model, fit
 
 
 def train(job: Job) -> Run:
-    """Train all models on one split.
-
-    Metrics: ``<variant>.test_accuracy``, ``.test_loss``, ``.seconds_per_epoch`` (``gcn``, ``gat.long``, ...),
-    the differences of COMPARED, and with validation nodes ``.validation_...`` and ``.best_epoch``.
-    """
+    """Train all models on one split: ``gcn.test_accuracy``, ``gat.long.test_loss``, ... and COMPARED."""
     config: Config = job.config
     graph = planetoid.load(config.dataset)
     inputs, split = prepare(graph), split_nodes(graph, config, job.seed)
@@ -216,16 +210,12 @@ def train(job: Job) -> Run:
     metrics: dict[str, float] = {}
     intervals: dict[str, tuple[float, float, str]] = {}
     with limited_threads(1):
-        for variant, name, plan in config.variants():
+        for variant, name, numbers in config.variants():
             # A long training is there for its end; watching every tenth epoch is enough for its curve.
             every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
-            kind, numbers = MODELS[name], config.numbers(name)
-            structure = getattr(inputs, kind.graph)
-            model, fit = fit_network(
-                job.part(variant), variant, partial(build, name, config, inputs),
-                partial(kind.loss, numbers), structure, plan, inputs, split, every,
-                partial(kind.parameters, numbers),
-            )  # fmt: skip
+            make, structure = partial(build, name, config, inputs), getattr(inputs, numbers.graph)
+            given = variant, make, numbers, structure, inputs, split, every
+            model, fit = fit_network(job.part(variant), *given)
             result = score(model, structure, inputs, split.test)
             models[variant], fits[variant], correct[variant] = model, fit, result["correct"]
             metrics |= {f"{variant}.test_{key}": result[key] for key in ("accuracy", "loss")}
@@ -316,5 +306,6 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
         model.load_state_dict(weights)
     split = split_nodes(graph, config, seed)
     with limited_threads(1):
-        result = score(model, getattr(inputs, MODELS[name].graph), inputs, split.test)
+        graph_of = getattr(inputs, config.numbers(name).graph)
+        result = score(model, graph_of, inputs, split.test)
     return {f"{variant}.test_{key}": result[key] for key in ("accuracy", "loss")}

@@ -3,9 +3,7 @@
 Letters: ``N`` nodes, ``F`` words, ``n`` training nodes, ``C`` classes, ``S`` views.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +27,30 @@ ASSIGNMENT = Plan(
 )  # fmt: skip
 
 
+class Network:
+    """What the networks below have in common, beside the numbers of each."""
+
+    graph = "adj"  # what it takes of :class:`.cora.Inputs`
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross entropy, summed over the training nodes, and their logits ``[n, C]``."""
+        return plain_loss(network, batch)
+
+    def parameters(self, network: Any) -> Any:
+        """All of them, or in groups."""
+        return network.parameters()
+
+
+def plain_loss(
+    network: nn.Module, batch: Batch, input_dropout: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    x = feature_dropout(batch["x"], input_dropout, training=True)  # [N, F]
+    logits = network(x, batch["graph"])[batch["nodes"]]  # [n, C]
+    return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
+
+
 @config
-class GCNConfig:
+class GCNConfig(Network):
     """The graph convolutional network; the defaults are the assignment's."""
 
     hidden: Count = 16
@@ -38,9 +58,21 @@ class GCNConfig:
     input_dropout: Dropout = 0.0  # of the words; Kipf & Welling drop them, the assignment does not
     plan: Plan = ASSIGNMENT
 
+    def build(self, words: int, classes: int, elu: bool = False, glorot: bool = False) -> nn.Module:
+        """The GCN, if wanted with two things of the GAT: its activation, its first weights."""
+        network = GCN(words, self.hidden, classes, self.dropout)
+        if elu:
+            network.relu = nn.ELU()  # type: ignore[assignment]
+        for layer in (network.gc1, network.gc2) if glorot else ():
+            nn.init.xavier_uniform_(layer.linear.weight)
+        return sparse_kernels(network)
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return plain_loss(network, batch, self.input_dropout)
+
 
 @config
-class GATConfig:
+class GATConfig(Network):
     """The graph attention network; the defaults are the assignment's."""
 
     hidden: Count = 16  # units of all heads together
@@ -51,15 +83,35 @@ class GATConfig:
     bias: bool = False  # as in the authors' code; the equations have none
     drop_messages: bool = False  # also drop what is summed, as in the authors' code
     plan: Plan = ASSIGNMENT
+    graph = "edge_index"
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
             numbers = f"gat.hidden is {self.hidden}, which is not a multiple of gat.heads"
             raise ConfigError(f"{numbers}, {self.heads}.")
 
+    def build(
+        self, words: int, classes: int, learned: bool = True, linear: bool = False
+    ) -> nn.Module:
+        """The GAT; if wanted with equal weights, or starting like ``nn.Linear``, as the assignment's does."""
+        network = GAT(
+            words, self.hidden, classes, self.dropout, self.alpha, self.heads,
+            self.share_attention, self.bias, self.drop_messages,
+        )  # fmt: skip
+        for layer in (network.layer1, network.layer2):
+            if linear:
+                layer.W.reset_parameters()
+            for vector in (layer.a_l, layer.a_r):
+                if not learned:
+                    nn.init.zeros_(vector).requires_grad_(False)
+                elif linear:
+                    bound = (2 * layer.n_hidden) ** -0.5
+                    nn.init.uniform_(vector, -bound, bound)
+        return network
+
 
 @config
-class GRANDConfig:
+class GRANDConfig(Network):
     """The graph random neural network of Feng et al.; the defaults are the paper's for Cora."""
 
     hidden: Count = 32
@@ -73,9 +125,24 @@ class GRANDConfig:
     balance: Weight = 0.0  # labelled nodes weigh 1 / frequency of their class to this power
     plan: Plan = ASSIGNMENT
 
+    def build(self, words: int, classes: int) -> nn.Module:
+        dropouts = (self.dropnode, self.input_dropout, self.dropout)
+        return GRAND(words, self.hidden, classes, self.order, *dropouts)
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The mean of the views' cross entropies, and how much the views of all nodes disagree."""
+        target = batch["y"][batch["nodes"]]  # [n]
+        views = network(batch["x"], batch["graph"], self.samples)  # [S, N, C]
+        labelled = views[:, batch["nodes"]]  # [S, n, C]
+        weight = class_weights(target, views.shape[2], self.balance)  # [C]
+        given = labelled.flatten(0, 1), target.repeat(len(views)), weight
+        total = F.cross_entropy(*given, reduction="sum") / len(views)
+        disagreement = consistency_loss(views, self.temperature)
+        return total + self.consistency * len(target) * disagreement, labelled.mean(dim=0)
+
 
 @config
-class GCNIIConfig:
+class GCNIIConfig(Network):
     """The deep network of Chen et al.; the defaults are the paper's for Cora."""
 
     hidden: Count = 64
@@ -87,110 +154,33 @@ class GCNIIConfig:
     decay: Weight = 0.01  # weight decay of the convolutions; that of the plan is for the rest
     plan: Plan = ASSIGNMENT
 
+    def build(self, words: int, classes: int) -> nn.Module:
+        rest = (self.layers, self.dropout, self.alpha, self.strength)
+        return GCNII(words, self.hidden, classes, *rest)
 
-def gcn(
-    numbers: GCNConfig, words: int, classes: int, elu: bool = False, glorot: bool = False
-) -> nn.Module:
-    """The assignment's GCN, if wanted with two things of the GAT: its activation, its first weights."""
-    network = GCN(words, numbers.hidden, classes, numbers.dropout)
-    if elu:
-        network.relu = nn.ELU()  # type: ignore[assignment]
-    for layer in (network.gc1, network.gc2) if glorot else ():
-        nn.init.xavier_uniform_(layer.linear.weight)
-    return sparse_kernels(network)
+    loss = GCNConfig.loss
 
-
-def gat(
-    numbers: GATConfig, words: int, classes: int, learned: bool = True, linear: bool = False
-) -> GAT:
-    """The GAT; if wanted with equal weights, or starting like ``nn.Linear``, as the assignment's does."""
-    network = GAT(
-        words, numbers.hidden, classes, numbers.dropout, numbers.alpha, numbers.heads,
-        numbers.share_attention, numbers.bias, numbers.drop_messages,
-    )  # fmt: skip
-    for layer in (network.layer1, network.layer2):
-        if linear:
-            layer.W.reset_parameters()
-        for vector in (layer.a_l, layer.a_r):
-            if not learned:
-                nn.init.zeros_(vector).requires_grad_(False)
-            elif linear:
-                bound = (2 * layer.n_hidden) ** -0.5
-                nn.init.uniform_(vector, -bound, bound)
-    return network
+    def parameters(self, network: Any) -> list[Any]:
+        rest = [*network.first.parameters(), *network.last.parameters()]
+        convolutions = list(network.convolutions.parameters())
+        return [{"params": convolutions, "weight_decay": self.decay}, {"params": rest}]
 
 
-def grand(numbers: GRANDConfig, words: int, classes: int) -> nn.Module:
-    dropouts = (numbers.dropnode, numbers.input_dropout, numbers.dropout)
-    return GRAND(words, numbers.hidden, classes, numbers.order, *dropouts)
-
-
-def gcnii(numbers: GCNIIConfig, words: int, classes: int) -> nn.Module:
-    rest = (numbers.layers, numbers.dropout, numbers.alpha, numbers.strength)
-    return GCNII(words, numbers.hidden, classes, *rest)
-
-
-def gcnii_parameters(numbers: GCNIIConfig, network: GCNII) -> list[Any]:
-    """The convolutions with a weight decay of their own, and the two linear layers."""
-    rest = [*network.first.parameters(), *network.last.parameters()]
-    convolutions = list(network.convolutions.parameters())
-    return [{"params": convolutions, "weight_decay": numbers.decay}, {"params": rest}]
-
-
-def plain_loss(
-    numbers: Any, network: nn.Module, batch: Batch, input_dropout: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Cross entropy, summed over the training nodes, and their logits ``[n, C]``."""
-    x = feature_dropout(batch["x"], input_dropout, training=True)  # [N, F]
-    logits = network(x, batch["graph"])[batch["nodes"]]  # [n, C]
-    return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
-
-
-def gcn_loss(numbers: Any, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The same with dropped words; the other networks drop words themselves."""
-    return plain_loss(numbers, network, batch, numbers.input_dropout)
-
-
-def grand_loss(numbers: GRANDConfig, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The mean of the views' cross entropies, and how much the views of all nodes disagree."""
-    target = batch["y"][batch["nodes"]]  # [n]
-    views = network(batch["x"], batch["graph"], numbers.samples)  # [S, N, C]
-    labelled = views[:, batch["nodes"]]  # [S, n, C]
-    weight = class_weights(target, views.shape[2], numbers.balance)  # [C]
-    given = labelled.flatten(0, 1), target.repeat(len(views)), weight
-    total = F.cross_entropy(*given, reduction="sum") / len(views)
-    disagreement = consistency_loss(views, numbers.temperature)
-    return total + numbers.consistency * len(target) * disagreement, labelled.mean(dim=0)
-
-
-class Kind(NamedTuple):
-    """How a model is built and trained."""
-
-    group: str  # of the config, with its numbers and its plan
-    graph: Literal["adj", "edge_index"]  # what it takes of :class:`.cora.Inputs`
-    make: Callable[[Any, int, int], nn.Module]  # (numbers, words, classes) -> network
-    loss: Callable[[Any, nn.Module, Batch], tuple[Tensor, Tensor]] = plain_loss
-    parameters: Callable[[Any, Any], Any] = lambda _, network: network.parameters()  # in groups
-
-
-MODELS: dict[Model, Kind] = {
-    "gcn": Kind("gcn", "adj", gcn, gcn_loss),
-    "gcn_glorot": Kind("gcn", "adj", partial(gcn, glorot=True), gcn_loss),
-    "gcn_elu": Kind("gcn", "adj", partial(gcn, elu=True), gcn_loss),
-    "gcn_both": Kind("gcn", "adj", partial(gcn, elu=True, glorot=True), gcn_loss),
-    "gat": Kind("gat", "edge_index", gat),
-    "gat_linear": Kind("gat", "edge_index", partial(gat, linear=True)),
-    "uniform": Kind("gat", "edge_index", partial(gat, learned=False)),
-    "grand": Kind("grand", "adj", grand, grand_loss),
-    "gcnii": Kind("gcnii", "adj", gcnii, gcn_loss, gcnii_parameters),
+MODELS: dict[Model, tuple[str, dict[str, bool]]] = {  # the group of the config, options of build
+    "gcn": ("gcn", {}),
+    "gcn_glorot": ("gcn", {"glorot": True}),
+    "gcn_elu": ("gcn", {"elu": True}),
+    "gcn_both": ("gcn", {"elu": True, "glorot": True}),
+    "gat": ("gat", {}),
+    "gat_linear": ("gat", {"linear": True}),
+    "uniform": ("gat", {"learned": False}),
+    "grand": ("grand", {}),
+    "gcnii": ("gcnii", {}),
 }
 
 
 def class_weights(y: Tensor, num_classes: int, balance: float) -> Tensor | None:
-    """Inverse frequencies ``[num_classes]`` of the labels ``[n]`` to a power, with mean one over the nodes.
-
-    Where few nodes of a class are labelled, views that must agree agree on the common classes.
-    """
+    """Inverse frequencies ``[num_classes]`` of labels ``[n]`` to a power, with mean one over the nodes."""
     if balance == 0:
         return None
     weight = torch.bincount(y, minlength=num_classes).clamp(min=1).float() ** -balance  # [C]

@@ -1,8 +1,4 @@
-"""What depth and missing citations do to a graph network, read on the validation nodes of the public split.
-
-A plain GCN, one with the initial residual connection, and GCNII in several depths: accuracy, and how far the
-hidden rows of two nodes still differ. GCN and GAT without a random share of the links.
-"""
+"""Depth and missing citations: accuracy on validation nodes, and how far hidden rows of two nodes differ."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +14,7 @@ from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import cora
 from coursework.experiments.base import Job, Run, presets
-from coursework.experiments.cora_models import ASSIGNMENT, plain_loss
+from coursework.experiments.cora_models import ASSIGNMENT, GCNConfig
 from coursework.models import gcn
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCNII
@@ -59,24 +55,18 @@ def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
 
 
 def train(job: Job) -> Run:
-    """Train every network once; the seed decides weights, dropout and the links that are removed.
-
-    Metrics are ``depth.L.KIND.validation_accuracy``, ``.spread``, and ``removed.P.gcn...`` with P in per
-    cent.
-    """
+    """Train every network: ``depth.L.KIND.validation_accuracy``, ``.spread``, ``removed.PERCENT.gcn...``."""
     config: Config = job.config
     graph = planetoid.load(config.dataset)
     inputs = cora.prepare(graph)
     split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
     sizes = (inputs.x.shape[1], config.hidden, inputs.num_classes)
     metrics: dict[str, float] = {}
-    loss = partial(plain_loss, None, input_dropout=config.dropout)
+    numbers = GCNConfig(input_dropout=config.dropout, plan=config.plan)  # of all networks
 
     def fit(name: str, make: Callable[[], nn.Module], structure: Tensor) -> Any:
         part = job.part(name, seed=seeds.derive(job.seed, name) % 2**32, log=None)
-        model, found = cora.fit_network(
-            part, name, make, loss, structure, config.plan, inputs, split
-        )
+        model, found = cora.fit_network(part, name, make, numbers, structure, inputs, split)
         metrics[f"{name}.validation_accuracy"] = accuracy = found.best["validation_accuracy"]
         job.say(f"{name}: validation accuracy {accuracy:.4f}")
         return model

@@ -1,8 +1,7 @@
 """The two corpora of problem 2(e): sentence pairs, split, as ids of words or subwords.
 
-* ``subset``: the short sentences of the PyTorch tutorial in its normal form, as words of each language.
-* ``all``: all 135,842 pairs as people write them, in subwords that both languages share.
-
+``subset``: the tutorial's short sentences in its normal form, as words. ``all``: all 135,842 pairs as people
+write them, in subwords that both languages share.
 Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``V`` vocabulary, ``w`` width of vectors.
 """
 
@@ -44,11 +43,6 @@ class Words:
     def __len__(self) -> int:
         return len(self.vocabulary)
 
-    @staticmethod
-    def side_by_side(beam: int) -> int:
-        """Number of sentences that are translated at a time; they are of similar length."""
-        return 256
-
     def encode(self, sentences: Iterable[str]) -> list[list[int]]:
         return [self.vocabulary.encode(sentence.split()) for sentence in sentences]
 
@@ -80,13 +74,9 @@ class Pieces(Subwords):
     form = "as people write it, in subwords"
     margin = 10
 
-    @staticmethod
-    def side_by_side(beam: int) -> int:
-        return max(1, 640 // beam)
-
     def read(self, text: str) -> list[list[int]]:
         """Ids of a text as people type it: sentences in known letters, long ones cut between words."""
-        usual = [cased(sentence, self._count) for sentence in sentences(typed(text))]
+        usual = (cased(sentence, self._count) for sentence in sentences(typed(text)))
         return [ids for s in usual if self._letters(s) for ids in self._cut(s)]
 
     def doubts(self, text: str) -> Iterator[str]:
@@ -95,7 +85,7 @@ class Pieces(Subwords):
             words = WORD.findall(usual)
             if not self._letters(usual):
                 yield f"No letter of {sentence!r} is known; it was not translated."
-            elif len("".join(words)) > 5 and not any(self._whole(word) for word in words):
+            elif len("".join(words)) > 5 and not any(map(self._whole, words)):
                 yield f"No word of {sentence!r} is known as a whole; its translation may be invented."
 
     def _count(self, word: str) -> int:
@@ -291,10 +281,7 @@ class Batches:
 def word_vectors(
     corpus: Corpus, width: int, seed: int
 ) -> tuple[tuple[Tensor, Tensor], dict[str, Any]]:
-    """Vectors ``[V, w]`` of both languages, and what is recorded of them.
-
-    Words: GloVe (English) and spaCy's (French). Subwords: word2vec of ``width`` on the training sentences.
-    """
+    """Vectors ``[V, w]`` of words (GloVe, spaCy) or subwords (word2vec), and what is recorded of them."""
     if isinstance(corpus.source, Pieces):
         vectors = subword_vectors(corpus, width, seed)
         return (vectors, vectors), {}
@@ -317,11 +304,10 @@ def subword_vectors(corpus: Corpus, width: int, seed: int) -> Tensor:
     sentences = [
         [str(i) for i in ids] for side in corpus.part("train") for ids in corpus.source.encode(side)
     ]
-    learned = word2vec.skip_gram(sentences, word2vec.Config(dim=width, seed=seed))
     ids = list(map(str, range(len(corpus.source))))
-    found = torch.tensor([i in learned for i in ids])  # [V]
-    table = torch.tensor(np.array([learned[i] if i in learned else [0.0] * width for i in ids]))
-    return fill(table.float(), found, seeds.generator(seed, "vectors"))
+    options = word2vec.Config(dim=width, seed=seed)
+    table = torch.from_numpy(word2vec.skip_gram(sentences, ids, options))
+    return fill(table, table.any(dim=1), seeds.generator(seed, "vectors"))
 
 
 def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:

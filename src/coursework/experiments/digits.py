@@ -1,12 +1,8 @@
 r"""Problem 2(a): attention between ten target digits and ten source digits, one image per class.
 
-No parameter is learned. The images are vectors :math:`t_i, s_j \in [0, 1]^{784}`; targets are the queries,
-sources keys and values:
-
 .. math:: A = \mathrm{softmax}(c\, T S^\top), \qquad O = A S
 
-with :math:`c = 1/\sqrt{784}` (``scaled``), 1 (``unscaled``), and variants that do not reward long vectors.
-
+Nothing is learned: images :math:`t_i, s_j \in [0, 1]^{784}` are queries, and keys and values.
 Letters: `R` draws, `C` = 10 classes, `P` = 784 pixels.
 """
 

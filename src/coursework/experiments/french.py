@@ -27,10 +27,7 @@ def typed(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """Cut a typed text between sentences, as the networks learned from single ones.
-
-    Not cut are abbreviations (``M. Jackson``), initials, quotations, and what goes on in lower case.
-    """
+    """Cut between sentences, but not at abbreviations, initials, in quotations, or before lower case."""
     found, start, lower = [], 0, text.islower()
     for end in _END.finditer(text):
         before, after = text[start : end.end()].strip(), text[end.end() :]

@@ -1,8 +1,7 @@
 """Problem 3(c) at scale: the plain networks on parts of a graph of a million nodes and ten million links.
 
-In the generated graph the target is a property of a node's community, within which most links stay, and the
-features are a noisy view of it. GCN and GAT learn from the parts of PyG's ``NeighborLoader`` where pyg-lib or
-torch-sparse is installed, otherwise ``RandomNodeLoader``. Measured are seconds per epoch and peak memory.
+In this generated graph the target is a property of a node's community, within which most links stay, and the
+features are a noisy view of it. Measured are errors, seconds per epoch and peak memory.
 """
 
 import sys

@@ -1,16 +1,14 @@
-"""Problem 1, beyond the assignment: a pre-trained Transformer on the same tweets.
+"""Problem 1, beyond the assignment: MiniLM's weights in our encoder of 2(d), fine-tuned on the same tweets.
 
-MiniLM's published weights in our encoder layer of problem 2(d), fine-tuned on the training tweets of
-:func:`.sentiment.split_rows`: the same split as for the networks from scratch, so the rows of a table
-compare. The texts are raw but for user names, links and HTML signs, in WordPieces, in batches of one
-length. The preset ``frozen`` is what the weights give without fine-tuning: a logistic regression on the
-encoder's states, and beside it one on the scores of VADER, a lexicon with rules (Hutto & Gilbert 2014).
+The split is that of :mod:`.sentiment`, so the rows of a table compare; the texts are raw, in WordPieces. The
+preset ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a
+lexicon with rules (Hutto & Gilbert 2014).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,10 +26,10 @@ from coursework.errors import ConfigError
 from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.experiments.sentiment import scores
-from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
+from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits, outputs
 from coursework.experiments.tweets import as_arrow
 from coursework.models.bert import Bert, BertClassifier
-from coursework.training import checkpoints, devices, engine, seeds
+from coursework.training import checkpoints, engine, seeds
 
 _VERSION = 1  # raise it when the texts are read or cut in another way
 Some = Annotated[int, Field(ge=60)] | None
@@ -58,25 +56,16 @@ class Config:
 PRESETS = presets(Config(), "minilm")
 
 
-# ------------------------------------------------------------------------------------------------ data
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """All that a training reads: the pre-trained model, and the encoded parts of the tweets."""
+@dataclass(frozen=True, kw_only=True)
+class Corpus(Parts):
+    """All that a training reads."""
 
     pretrained: minilm.MiniLM
-    tweets: sentiment140.Sentiment140
-    split: Split
-    training: Encoded
-    validation: Encoded
-    test: Encoded
 
     @property
     def data(self) -> dict[str, Any]:
         """Record of the source, with the number of tweets and the checksum of the weights."""
-        record = self.tweets.source.as_record() | {"tweets": len(self.tweets.labels)}
-        return record | {"minilm": self.pretrained.source.sha256}
+        return super().data | {"minilm": self.pretrained.source.sha256}
 
 
 def split_rows(n: int, config: Config) -> Split:
@@ -106,14 +95,9 @@ def prepare(config: Config) -> Corpus:
     pretrained = minilm.load()  # first: without it there is nothing to do
     tweets = sentiment140.load()
     split = split_rows(len(tweets.labels), config)
-    parts = (
-        encode(pretrained, tweets, rows, config.max_length)
-        for rows in (split.train, split.validation, split.test)
-    )
-    return Corpus(pretrained, tweets, split, *parts)
-
-
-# ----------------------------------------------------------------------------------------------- model
+    rows = split.train, split.validation, split.test
+    parts = (encode(pretrained, tweets, part, config.max_length) for part in rows)
+    return Corpus(tweets, split, *parts, pretrained=pretrained)
 
 
 def build(pretrained: minilm.MiniLM, dropout: float) -> BertClassifier:
@@ -127,62 +111,23 @@ def build(pretrained: minilm.MiniLM, dropout: float) -> BertClassifier:
     return BertClassifier(encoder, dropout)
 
 
-@torch.no_grad()
-def outputs(
-    function: Callable[[Tensor], Tensor], data: Encoded, device: torch.device, precision: str
-) -> np.ndarray:
-    """What a function of tokens ``[B, S]`` gives for every tweet: float32 ``[n, ...]``."""
-    bf16 = devices.choose_precision(precision) == "bf16-mixed"
-    found = np.empty(0, np.float32)
-    for rows in equal_length_batches(data.lengths, 256):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            values = function(data.batch(rows)[0].to(device)).float().cpu().numpy()
-        if not len(found):
-            found = np.empty((len(data), *values.shape[1:]), np.float32)
-        found[rows] = values
-    return found
-
-
-def final_logits(model: BertClassifier, data: Encoded, plan: engine.Plan) -> np.ndarray:
-    """Logit of every tweet ``[n]``, on the GPU where there is one; the model ends on the CPU."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    logits = outputs(model.eval().to(device), data, device, plan.precision)
-    model.to("cpu")
-    return logits
-
-
-# -------------------------------------------------------------------------------------------- training
+def reading(config: Config) -> dict[str, Any]:
+    """How :func:`.outputs` reads the tweets."""
+    return {"size": 256, "precision": config.plan.precision}
 
 
 def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit]:
     """All weights, on the training tweets."""
-    config, seed, training, validation = job.config, job.seed, corpus.training, corpus.validation
-    seeds.seed_everything(seed)
-    model = build(corpus.pretrained, config.dropout)
-
-    def batches(epoch: int) -> engine.Lazy:
-        rng = seeds.numpy_generator(seed, "batches", epoch)
-        rows = equal_length_batches(training.lengths, config.batch_size, rng)
-        return engine.Lazy(rows, training.batch)
+    seeds.seed_everything(job.seed)
+    model, read = build(corpus.pretrained, job.config.dropout), reading(job.config)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
         tokens, labels = batch  # [B, S], [B]
         logits = network(tokens).float()  # [B]
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), len(labels)
 
-    def validate(network: nn.Module) -> dict[str, float]:
-        device = engine.device_of(network)
-        logits = outputs(network, validation, device, config.plan.precision)
-        result = scores(logits, validation.labels)
-        return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
-
-    options = job.loop(data=corpus.data)
-    options["identity"]["data"] = corpus.data  # stand-ins and the real tweets are different runs
-    fit = engine.fit(
-        model, config.plan, batches=batches, loss=loss, validate=validate,
-        checkpoint_seconds=300.0, **options,
-    )  # fmt: skip
-    return model, fit
+    often = {"checkpoint_seconds": 300.0}
+    return model, sentiment.fit_on_tweets(job, corpus, model, loss, {}, read, **often)
 
 
 def logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
@@ -198,9 +143,8 @@ def logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, floa
 def fit_output(job: Job, corpus: Corpus) -> BertClassifier:
     """The encoder as it is published, its output layer fitted on the training tweets."""
     model = build(corpus.pretrained, 0.0).eval()
-    training, cpu = corpus.training, torch.device("cpu")
-    states = outputs(model.features, training, cpu, job.config.plan.precision)  # [n, 2d]
-    weights, bias = logistic(states, training.labels)
+    states = outputs(model.features, corpus.training, **reading(job.config))  # [n, 2d]
+    weights, bias = logistic(states, corpus.training.labels)
     with torch.no_grad():
         model.output.weight[0] = torch.from_numpy(weights)
         model.output.bias[0] = bias
@@ -208,11 +152,7 @@ def fit_output(job: Job, corpus: Corpus) -> BertClassifier:
 
 
 def vader(texts: Sequence[str]) -> np.ndarray:
-    """VADER's score of each text, and whether it knows no word of it: float32 ``[n, 2]``.
-
-    Raises:
-        ConfigError: If its package is not installed.
-    """
+    """VADER's score of each text, and whether it knows no word of it: float32 ``[n, 2]``."""
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError as error:
@@ -246,7 +186,7 @@ def train(job: Job) -> Run:
     fits: dict[str, engine.Fit] = {}
     if config.frozen:
         metrics, model = lexicon(corpus), fit_output(job, corpus)
-        logits = final_logits(model, corpus.validation, config.plan)
+        logits = final_logits(model, corpus.validation, **reading(config))
         held_out = scores(logits, corpus.validation.labels)
         metrics |= {f"validation_{name}": value for name, value in held_out.items()}
     else:
@@ -255,14 +195,11 @@ def train(job: Job) -> Run:
         for name in ("best_epoch", "precision", "samples_per_second"):
             notes[name] = getattr(fit, name)
         notes["training_seconds"] = fit.seconds
-    logits = final_logits(model, corpus.test, config.plan)
+    logits = final_logits(model, corpus.test, **reading(config))
     result = scores(logits, corpus.test.labels)
     metrics |= {f"test_{name}": value for name, value in result.items()}
     notes["parameters"] = parameters(model)
     return sentiment.run_of(job, corpus, metrics, logits, fits, notes)
-
-
-# --------------------------------------------------------------------------------------- trained models
 
 
 @dataclass(frozen=True)
@@ -278,7 +215,7 @@ class Classifier:
         """Probability that each text is positive, float32 ``[n]``."""
         pieces, lengths = self.pretrained.encode(texts, self.config.max_length)
         data = Encoded.of(pieces, lengths, np.zeros(len(lengths)))
-        return 1 / (1 + np.exp(-final_logits(self.model, data, self.config.plan)))
+        return 1 / (1 + np.exp(-final_logits(self.model, data, **reading(self.config))))
 
 
 def load(checkpoint: Path | str) -> Classifier:
@@ -297,5 +234,6 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     sentiment.refuse_other_tweets(checkpoint, classifier.data, tweets.source, len(tweets.labels))
     rows = split_rows(len(tweets.labels), classifier.config).test
     test = encode(classifier.pretrained, tweets, rows, classifier.config.max_length)
-    result = scores(final_logits(classifier.model, test, classifier.config.plan), test.labels)
+    logits = final_logits(classifier.model, test, **reading(classifier.config))
+    result = scores(logits, test.labels)
     return {f"test_{name}": value for name, value in result.items()}

@@ -30,10 +30,7 @@ def _scramble(x: np.ndarray) -> np.ndarray:
 
 
 def text_keys(tweets: TokenisedTweets, rows: np.ndarray | None = None) -> np.ndarray:
-    """A 64-bit key of each tweet's tokens, uint64 ``[n]``: equal texts, equal keys.
-
-    The sum over the tokens of (random number of the token) times (random odd number of its place).
-    """
+    """A key of each tweet, uint64 ``[n]``: the sum of the random numbers of tokens times those of places."""
     rows = np.arange(len(tweets.labels)) if rows is None else rows
     longest = int(np.diff(tweets.offsets).max(initial=0))
     numbers = _scramble(np.arange(1, len(tweets.types) + longest + 1, dtype=np.uint64))
@@ -97,8 +94,7 @@ class Linear:
 def fit(x: csr_matrix, labels: np.ndarray, seed: int = 0) -> Linear:
     """A multinomial naive Bayes and a logistic regression on features ``[n, d]``; nothing is tuned.
 
-    The regression, by averaged SGD, sees the features times the log ratios of naive Bayes (Wang & Manning
-    2012).
+    The regression sees the features times the log ratios of naive Bayes (Wang & Manning 2012).
     """
     from sklearn.linear_model import SGDClassifier
     from sklearn.naive_bayes import MultinomialNB

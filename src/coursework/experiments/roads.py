@@ -1,7 +1,4 @@
-r"""Problem 3(a): a task on a graph. How fast is the traffic at every road sensor in ten minutes?
-
-The city is generated, so nothing is proved about real roads; it shows what a graph adds to a prediction.
-"""
+"""Problem 3(a): how fast is the traffic at every road sensor of a generated city in ten minutes?"""
 
 from typing import NamedTuple
 
@@ -32,7 +29,7 @@ class RoadTask(NamedTuple):
 
 
 def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-    """Sensors at random places `[N, 2]` and one-way roads `[2, E]`; traffic flows to the right, against them.
+    """Sensors `[N, 2]` and one-way roads `[2, E]`: traffic flows to the right, against them.
 
     Two sensors are linked if no third one lies in the circle that has them at its ends (Gabriel's rule).
     """
@@ -53,13 +50,10 @@ def road_task(
 ) -> RoadTask:
     r"""Generate the task: jams arise at random, fade, and travel backwards along the roads.
 
-    With :math:`c_v \in [0, 1]` the congestion at sensor v and :math:`\mathcal{N}(v)` the sensors that the
-    road leads to next, a step of five minutes is
+    A step of five minutes, with congestion :math:`c_v \in [0, 1]` and :math:`d_v` sensors ahead:
 
     .. math:: c_v \leftarrow 0.95\,\Big(0.4\,c_v + 0.6\,\frac{1}{d_v}
-              \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam},
-
-    the speed is the limit times :math:`1 - c_v`, and each measurement has an error of ``noise`` km/h.
+              \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam}
     """
     if num_sensors < 2 or num_times < 20:
         given = f"num_sensors is {num_sensors} and num_times {num_times}"
@@ -97,8 +91,7 @@ def repeat_graph(edge_index: Tensor, num_nodes: int, times: int) -> Tensor:
 def road_comparison(
     task: RoadTask, *, seed: int = 0, plan: engine.Plan = PLAN, hidden: int = 16
 ) -> dict[str, float]:
-    """Mean absolute error on the future, in km/h: no change, a network on the sensor alone, and the
-    same network with the graph. Both keep the weights of their best epoch on the validation times."""
+    """Mean absolute error in km/h: no change, a network on the sensor alone, the same with the graph."""
     fitted = task.x[torch.from_numpy(task.split.train)]
     mean, scale = fitted.mean((0, 1)), fitted.std((0, 1))
     parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}

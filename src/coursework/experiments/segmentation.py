@@ -1,9 +1,7 @@
-"""Problem 4 of the second set: a U-Net that marks digits, with and without skip connections.
+"""Problem 4 of the second set: a U-Net that marks digits on canvases of MNIST, with and without skips.
 
-The canvases are composed from MNIST: those for validation (of held-back training digits) and test are the
-same in every run, those for training are new in every epoch. One run trains the network with and without
-skips: the same first weights and canvases; without means that the skip features are set to zero.
-
+Canvases for validation (of held-back training digits) and test are the same in every run, those for training
+are new in every epoch. Without skips means that the skip features are zero; the first weights are the same.
 Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.
 """
 
@@ -212,10 +210,9 @@ def predict_masks(model: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def train(job: Job) -> Run:
-    """Train the network with and without skip connections on the same canvases.
+    """Train the variants on the same canvases; metrics begin with ``skip.`` or ``noskip.``.
 
-    Metrics have the prefix ``skip.`` or ``noskip.``: ``train_loss``, ``validation_digit_iou`` (of the chosen
-    epoch), and everything of :func:`.measure` after ``test_``, and after :func:`.vote` ``voted_test_``.
+    After ``test_`` is everything of :func:`.measure`, after ``voted_test_`` the same behind :func:`.vote`.
     """
     config: Config = job.config
     data = prepare(config)
@@ -293,10 +290,7 @@ class Segmenter:
 
     @torch.no_grad()
     def predict(self, image: np.ndarray) -> np.ndarray:
-        """Class of every pixel, uint8 ``[H, W]``, of an image of any size; see :func:`.canvas.as_grey`.
-
-        The network has learned bright digits on black: noise is taken away, and what is foreign is warned of.
-        """
+        """Classes uint8 ``[H, W]`` of an image of any size (see :mod:`.canvas`); warns of what is foreign."""
         grey = canvas.as_grey(image)  # [H, W]
         if doubt := canvas.doubt(grey):
             warnings.warn(doubt, stacklevel=3)  # 2 is the decorator

@@ -74,10 +74,7 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 
 
 def digit_accuracy(matrices: np.ndarray) -> float:
-    """Share of the digits (classes on a canvas) that most of their pixels name right, from ``[n, C, C]``.
-
-    Pixels that are taken for background do not vote; a digit without a vote is missed.
-    """
+    """Share of the digits on canvases ``[n, C, C]`` that most of their (digit) pixels name right."""
     votes = matrices[:, :BACKGROUND, :BACKGROUND]  # [n, 10, 10]
     there = matrices[:, :BACKGROUND].sum(-1) > 0  # [n, 10]
     right = (votes.argmax(-1) == np.arange(BACKGROUND)) & (votes.sum(-1) > 0)  # [n, 10]
@@ -89,8 +86,7 @@ def boundary_f1(
 ) -> float:
     """F1 of boundary pixels (Csurka et al. 2013), counted over the whole set, mean over the digits.
 
-    A boundary pixel has another class among its eight neighbours; it is met if the other mask has one of its
-    class at most ``band`` rows and columns away. Precision is the share of the predicted ones that is met.
+    One (beside another class) is met if the other mask has one of its class at most ``band`` pixels away.
     """
     counts = np.zeros((BACKGROUND, 4))  # predicted, of these met, true, of these met
 
@@ -121,10 +117,7 @@ def boundary_f1(
 def bootstrap(
     matrices: Sequence[np.ndarray], measure: Callable[..., float], draws: int = 1000
 ) -> tuple[float, float]:
-    """95 % interval of a measure of summed matrices, by drawing canvases with replacement.
-
-    For each network there is one array ``[n, C, C]``, with the same canvases drawn: a difference is paired.
-    """
+    """95 % interval of a measure of summed matrices (of each network ``[n, C, C]``), by drawing canvases."""
     rng = np.random.default_rng(0)
     n = len(matrices[0])
     flat = [m.reshape(n, -1).astype(float) for m in matrices]  # [n, C * C]
@@ -136,7 +129,7 @@ def bootstrap(
 
 
 def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
-    """Give each connected piece of digit pixels the name that most of its pixels have.
+    """Give each connected piece of digits the name of most of its pixels.
 
     A piece in which no name has the share ``least`` may be two digits that touch, and is left as it is.
     """

@@ -1,20 +1,15 @@
 """Problem 1(b) to (d): is a tweet positive or negative? A bidirectional LSTM on Sentiment140.
 
-Data flow: all 1.6 million tweets come cleaned and tokenised as one flat array; a seeded 60/20/20 split
-picks rows; the vocabulary is counted on training rows; batches are rows of *exactly* equal length, so
-there is neither padding nor packing (both cost more than they save on a CPU).
-
-The baselines (:mod:`.ngrams`) see the same rows. With ``members`` > 1 several networks that differ in
-their seed alone are averaged, and mixed with the linear model on n-grams by two weights that are fitted
-on validation tweets.
-
+All 1.6 million tweets come tokenised as one flat array; a seeded 60/20/20 split picks rows; the vocabulary is
+counted on training rows; batches are rows of *exactly* equal length. With ``members`` > 1 some networks are
+averaged, and mixed with the linear model (:mod:`.ngrams`) by weights that are fitted on validation tweets.
 Letters: ``B`` batch, ``T`` tokens of a tweet, ``V`` vocabulary.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,13 +27,16 @@ from coursework.data.splits import Split
 from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import ngrams, sentiment_lm, sentiment_signs, word2vec
-from coursework.experiments.base import Job, Run, parameters, presets, restore, run_folder
+from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.experiments.sentiment_batches import (
     PAD_ID,
     SPECIALS,
     UNK_ID,
     Encoded,
+    Parts,
     equal_length_batches,
+    final_logits,
+    outputs,
 )
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.stats import wilson
@@ -86,24 +84,11 @@ class Config:
 PRESETS = presets(Config(language_model=sentiment_lm.Config()), "sentiment")
 
 
-# ------------------------------------------------------------------------------------------------ data
+@dataclass(frozen=True, kw_only=True)
+class Corpus(Parts):
+    """All that a training reads."""
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """All that a training reads: the tweets, their split, the vocabulary and the encoded parts."""
-
-    tweets: sentiment140.TokenisedTweets
-    split: Split
     vocabulary: Vocabulary
-    training: Encoded
-    validation: Encoded
-    test: Encoded
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Record of the source, with the number of tweets."""
-        return self.tweets.source.as_record() | {"tweets": len(self.tweets.labels)}
 
     def key(self, config: Config) -> str:
         """Name in the cache for what is learned from the training texts without their labels."""
@@ -147,14 +132,9 @@ def prepare(config: Config) -> Corpus:
     tweets = sentiment140.load_tokens()
     split = split_rows(len(tweets.labels), config)
     vocabulary = count_vocabulary(tweets, split.train, config.min_count, config.max_vocabulary)
-    parts = (
-        encode(tweets, rows, vocabulary, config.max_length)
-        for rows in (split.train, split.validation, split.test)
-    )
-    return Corpus(tweets, split, vocabulary, *parts)
-
-
-# ----------------------------------------------------------------------------------------------- model
+    rows = split.train, split.validation, split.test
+    parts = (encode(tweets, part, vocabulary, config.max_length) for part in rows)
+    return Corpus(tweets, split, *parts, vocabulary=vocabulary)
 
 
 def build(config: Config, words: int, vectors: Tensor | None = None) -> BiLSTMClassifier:
@@ -194,23 +174,6 @@ def start(config: Config, corpus: Corpus, seed: int) -> tuple[BiLSTMClassifier, 
     return build(config, len(corpus.vocabulary), vectors), found
 
 
-@torch.no_grad()
-def logits_of(model: nn.Module, data: Encoded) -> np.ndarray:
-    """Logit of every tweet, float32 ``[n]``, on the device of the model, which is in eval mode."""
-    device = next(model.parameters()).device
-    logits = np.empty(len(data), np.float32)
-    for rows in equal_length_batches(data.lengths, 1024):
-        logits[rows] = model(data.batch(rows)[0].to(device)).float().cpu().numpy()
-    return logits
-
-
-def final_logits(model: nn.Module, data: Encoded) -> np.ndarray:
-    """The same in float32, on the GPU where there is one; the model ends on the CPU."""
-    logits = logits_of(model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), data)
-    model.to("cpu")
-    return logits
-
-
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Counts ``[2, 2]``: rows are the labels (negative, positive), columns the predictions."""
     cell = 2 * (np.asarray(labels) > 0.5) + (np.asarray(logits) > 0)
@@ -230,28 +193,40 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-# -------------------------------------------------------------------------------------------- training
+def fit_on_tweets(
+    job: Job, corpus: Parts, model: nn.Module, loss: engine.Loss, bundle: Mapping[str, Any],
+    reading: Mapping[str, Any], **options: Any,
+) -> engine.Fit:  # fmt: skip
+    """Train a network in batches of equal length; the best epoch on the validation tweets is kept."""
+    config, training, validation = job.config, corpus.training, corpus.validation
+
+    def batches(epoch: int) -> engine.Lazy:
+        rng = seeds.numpy_generator(job.seed, "batches", epoch)
+        rows = equal_length_batches(training.lengths, config.batch_size, rng)
+        return engine.Lazy(rows, training.batch)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        device = engine.device_of(network)
+        result = scores(outputs(network, validation, device, **reading), validation.labels)
+        return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
+
+    options |= job.loop(data=corpus.data, **bundle)
+    options["identity"]["data"] = corpus.data  # stand-ins and the real tweets are different runs
+    return engine.fit(model, config.plan, batches=batches, loss=loss, validate=validate, **options)
 
 
 def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit, dict[str, Any]]:
-    """One network, its best epoch on validation, and notes on where its weights started from."""
-    config, seed, training, validation = job.config, job.seed, corpus.training, corpus.validation
-    model, found = start(config, corpus, seed)
+    """One network, and notes on where its weights started from."""
+    config, training = job.config, corpus.training
+    model, found = start(config, corpus, job.seed)
     notes: dict[str, Any] = {"words_with_pretrained_vector": found}
     if config.language_model is not None:
         learner, _ = start(config, corpus, SPLIT_SEED)  # the same for all training seeds
-        texts = training, corpus.validation, corpus.key(config)
         learned, notes["language_model"] = sentiment_lm.pretrain(
-            learner, config.language_model, *texts
+            learner, config.language_model, training, corpus.validation, corpus.key(config)
         )
         model.load_state_dict(learned, strict=False)
-        seeds.seed_everything(seed)  # wherever the weights came from
-
-    def batches(epoch: int) -> engine.Lazy:
-        rng = seeds.numpy_generator(seed, "batches", epoch)
-        lengths = training.first(config.labelled).lengths
-        rows = equal_length_batches(lengths, config.batch_size, rng)
-        return engine.Lazy(rows, training.batch)
+        seeds.seed_everything(job.seed)  # wherever the weights came from
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
         tokens, labels = batch  # [B, T], [B]
@@ -262,21 +237,13 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
         logits = network(tokens).float()  # [B]
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum"), len(labels)
 
-    def validate(network: nn.Module) -> dict[str, float]:
-        result = scores(logits_of(network, validation), validation.labels)
-        return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
-
-    options = job.loop(vocabulary="\n".join(corpus.vocabulary.to_list()), data=corpus.data)
-    options["identity"]["data"] = corpus.data  # stand-ins and the real tweets are different runs
     # word vectors last: in this order the norm of the gradient was summed in the recorded runs
     rest = [p for name, p in model.named_parameters() if not name.startswith("embedding.")]
-    rate = config.plan.learning_rate * config.embedding_rate
-    fit = engine.fit(
-        model, config.plan, batches=batches, loss=loss, validate=validate,
-        parameters=[{"params": rest}, {"params": list(model.embedding.parameters()), "lr": rate}],
-        **options,
-    )  # fmt: skip
-    return model, fit, notes
+    vectors, rate = list(model.embedding.parameters()), config.plan.learning_rate
+    groups = [{"params": rest}, {"params": vectors, "lr": rate * config.embedding_rate}]
+    labelled = dataclasses.replace(corpus, training=training.first(config.labelled))
+    words = {"vocabulary": "\n".join(corpus.vocabulary.to_list())}
+    return model, fit_on_tweets(job, labelled, model, loss, words, {}, parameters=groups), notes
 
 
 def train(job: Job) -> Run:
@@ -321,22 +288,13 @@ def train(job: Job) -> Run:
 
 
 def train_ensemble(job: Job, corpus: Corpus) -> Run:
-    """Train the members, average them, mix the mean with the linear model.
-
-    A member is the run of the preset with that one network: after ``coursework train sentiment --preset
-    full --seeds 3``, ``--preset best --resume`` trains nothing again.
-    """
-    one = dataclasses.replace(job.config, members=1)
-    alone = next((name for name, known in PRESETS.items() if known == one), f"{job.preset}-member")
+    """Average the members (``--resume`` takes them from earlier runs) and mix in the linear model."""
     parts = {"validation": corpus.validation, "test": corpus.test}
     logits: dict[str, list[np.ndarray]] = {part: [] for part in parts}
     fits: dict[str, engine.Fit] = {}
-    for number in range(job.seed, job.seed + job.config.members):
-        job.say(f"member with seed {number}")
-        member = dataclasses.replace(job, config=one, preset=alone, seed=number)
-        folder = None if job.folder is None else run_folder(member)
-        model, fit, _ = fit_network(dataclasses.replace(member, folder=folder), corpus)
-        fits[f"seed {number}"] = fit
+    for member in job.members("sentiment", dataclasses.replace(job.config, members=1)):
+        job.say(f"member with seed {member.seed}")
+        model, fits[f"seed {member.seed}"], _ = fit_network(member, corpus)
         for part, data in parts.items():
             logits[part].append(final_logits(model, data))
     mean = {part: np.mean(found, axis=0) for part, found in logits.items()}
@@ -371,7 +329,7 @@ def linear_odds(corpus: Corpus, *parts: str) -> dict[str, dict[str, np.ndarray]]
 
 
 def run_of(
-    job: Job, corpus: Any, metrics: dict[str, float], logits: np.ndarray,
+    job: Job, corpus: Parts, metrics: dict[str, float], logits: np.ndarray,
     fits: dict[str, engine.Fit], notes: dict[str, Any],
 ) -> Run:  # fmt: skip
     """The record, with what every run on tweets has: sizes, confusion, intervals, curves."""
@@ -386,9 +344,6 @@ def run_of(
     curves = {name: fit.history for name, fit in fits.items()}
     artefacts = {"logits": logits, "labels": labels, "split": corpus.split}
     return job.run(metrics, corpus.tweets.source, curves=curves, notes=notes, artefacts=artefacts)
-
-
-# --------------------------------------------------------------------------------------- trained models
 
 
 @dataclass(frozen=True)
@@ -411,7 +366,7 @@ class Classifier:
         rows = [self.vocabulary.encode(reading.tokens) for reading in readings]
         lengths = np.array([len(row) for row in rows], np.int64)
         ids = np.array([token for row in rows for token in row], np.int32)
-        logits = logits_of(self.model, Encoded.of(ids, lengths, np.zeros(len(rows))))
+        logits = outputs(self.model, Encoded.of(ids, lengths, np.zeros(len(rows))))
         known = np.array([reading.known for reading in readings], bool)
         return np.where(known, logits, 0) + np.array([r.weight for r in readings], np.float32)
 

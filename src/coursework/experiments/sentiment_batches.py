@@ -1,16 +1,21 @@
-"""Tweets as ids of a vocabulary, and batches of equal length: no padding, and nothing to pack."""
+"""Tweets as ids, in batches of equal length (no padding), and what a network gives for them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from coursework.data.splits import Split
 from coursework.data.text import PAD, UNK
+from coursework.training.devices import choose_precision
 
 SPECIALS, PAD_ID, UNK_ID = (PAD, UNK), 0, 1
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,22 @@ class Encoded:
         return torch.from_numpy(tokens.astype(np.int64)), torch.from_numpy(self.labels[rows])
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The tweets that a training reads, their split, and its parts as ids."""
+
+    tweets: Any  # raw or tokenised, with labels and source
+    split: Split
+    training: Encoded
+    validation: Encoded
+    test: Encoded
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Record of the source, with the number of tweets."""
+        return self.tweets.source.as_record() | {"tweets": len(self.tweets.labels)}
+
+
 def equal_length_batches(
     lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None
 ) -> list[np.ndarray]:
@@ -54,3 +75,28 @@ def equal_length_batches(
         part for g in groups if len(g) for part in np.array_split(g, -(-len(g) // batch_size))
     ]
     return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
+
+
+@torch.no_grad()
+def outputs(
+    function: Callable[[Tensor], Tensor], data: Encoded, device: torch.device = CPU,
+    size: int = 1024, precision: str = "32-true",
+) -> np.ndarray:  # fmt: skip
+    """What a function of tokens ``[B, T]`` gives for every tweet: float32 ``[n, ...]``."""
+    bf16 = choose_precision(precision) == "bf16-mixed"
+    found = np.empty(0, np.float32)
+    for rows in equal_length_batches(data.lengths, size):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            values = function(data.batch(rows)[0].to(device)).float().cpu().numpy()
+        if not len(found):
+            found = np.empty((len(data), *values.shape[1:]), np.float32)
+        found[rows] = values
+    return found
+
+
+def final_logits(model: nn.Module, data: Encoded, **options: Any) -> np.ndarray:
+    """Logit of every tweet ``[n]``, on the GPU where there is one; the model ends on the CPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    logits = outputs(model.eval().to(device), data, device, **options)
+    model.to("cpu")
+    return logits

@@ -66,9 +66,7 @@ def saliency(classifier: Classifier, text: str, steps: int = 64) -> Saliency:
     .. math:: s_t = e_t^\top \int_0^1 \nabla_{e_t} f(\alpha e)\, d\alpha, \qquad
               \sum_t s_t = f(e) - f(0)
 
-    (Sundararajan, Taly & Yan 2017, arXiv:1703.01365, equations 1 and 3; the integral by the midpoint
-    rule with ``steps`` points). Plain gradients do not have the sum, "completeness". Signs add their
-    weights; where their sum is limited, each is scaled down.
+    (Sundararajan, Taly & Yan 2017, arXiv:1703.01365, equations 1 and 3; midpoint rule with ``steps`` points.)
     """
     reading = classifier.read(text)
     if not (reading.known or reading.signs):

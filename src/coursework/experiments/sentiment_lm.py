@@ -1,14 +1,9 @@
 r"""Problem 1(c): what the network learns from tweets before it sees a label.
 
-The bidirectional LSTM of :mod:`.sentiment` is first a language model of the training tweets (Dai & Le
-2015, arXiv:1511.01432): its forward half predicts the next word, its backward half the previous one. Its
-word vectors and its LSTM are then where the classifier starts from.
-
-The softmax is over the words of the batch and some drawn ones, instead of all. A word :math:`w` is among
-them with probability :math:`\pi_w`, and :math:`\log \pi_w` is subtracted from its score, so that the
-differences of scores estimate those of the whole softmax (Bengio & Senécal 2008; Jean et al. 2015,
-arXiv:1412.2007).
-
+The bidirectional LSTM of :mod:`.sentiment` is first a language model of the training tweets (Dai & Le 2015,
+arXiv:1511.01432): its forward half predicts the next word, its backward half the previous one. The softmax is
+over the words of the batch and some drawn ones; a word :math:`w` is in it with probability :math:`\pi_w`, and
+:math:`\log \pi_w` is subtracted from its score (Bengio & Senécal 2008; Jean et al. 2015, arXiv:1412.2007).
 Letters: ``B`` batch, ``T`` tokens of a tweet, ``E`` width of a word vector, ``V`` vocabulary, ``H`` units
 of each direction, ``n = 2B(T - 1)`` predicted words, ``C`` candidates of the softmax.
 """
@@ -100,11 +95,7 @@ def perplexity(model: LanguageModel, tweets: Encoded, most: int) -> float:
 def pretrain(
     network: BiLSTMClassifier, config: Config, training: Encoded, validation: Encoded, key: str
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train the word vectors and the LSTM of a network as a language model: weights, record of epochs.
-
-    They are kept in the cache, under the name ``key`` of the texts, and serve all seeds of the
-    classifier. A training that was cut short goes on where it was.
-    """
+    """Weights and record of a language model; they are cached under ``key`` and serve all seeds."""
     shape = [tuple(p.shape) for p in network.parameters()]
     key = cache.key_of("1", key, config, *shape, network.embedding_dropout.p)
 

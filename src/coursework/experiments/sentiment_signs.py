@@ -1,9 +1,7 @@
 """How a tweet that somebody types is read: emoticons and emoji, spellings, and what is said of it.
 
-The labels of Sentiment140 are smiling and sad faces that were cut out of its tweets, and there were few
-emoji in 2009, so the network has hardly read any. Prediction cuts them out as well and adds a weight for
-each distinct one to the network's logit. Other emoticons (``<3``, ``;)``, ``-_-``) stay among the words
-where the vocabulary has them: the network learned them in context. Training knows none of this.
+The labels of Sentiment140 are faces that were cut out of its tweets. Prediction cuts them out as well and
+adds a weight for each to the network's logit; other emoticons stay among the words.
 """
 
 import math

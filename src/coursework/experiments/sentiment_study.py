@@ -1,7 +1,6 @@
 """What helps on tweets? One change at a time on a part of the training tweets, read on validation.
 
-Every variant has the same seed and validation tweets, and its own vocabulary and word vectors; the test
-tweets are not looked at. ``size-...`` variants change the number of training tweets: the learning curve.
+Every variant has the same seed and its own vocabulary and word vectors; no test tweet is looked at.
 """
 
 import dataclasses

@@ -45,11 +45,7 @@ def run(
     fit: Callable[[str, Job], Trained],
     base_of: Callable[[str], str],
 ) -> dict[str, Any]:
-    """Train every variant once with the job's seed: the metrics, curves and notes of the run.
-
-    Metrics are ``VARIANT.METRIC`` and (its last part replaced) ``VARIANT.difference`` from the variant's
-    base.
-    """
+    """Train every variant once: curves, notes, and the metrics ``VARIANT.METRIC``, ``VARIANT.difference``."""
     trained: dict[str, Trained] = {}
     for name, changes in variants.items():
         job.say(f"{name}: {', '.join(changes) or 'nothing changed'}")

@@ -1,22 +1,17 @@
-r"""Problem 2(e): French to English, an attentive recurrent network against a Transformer.
+"""Problem 2(e): French to English, an attentive recurrent network against a Transformer.
 
-Data flow: sentence pairs, split and as ids (:mod:`.corpora`: words of the tutorial's subset, or subwords
-of all pairs); batches of sentences of similar length; the loss is the sum over real words (padding is
-ignored), divided by their number. Some words are hidden (``<unk>``) in training, so that the network
-learns to read unknown ones. The weights of the best validation epoch are kept, and the test pairs are
-translated once, greedily or by beam search.
-
-With ``members`` > 1 the networks that differ in their seed alone translate as one, by the mean of their
-probabilities of the next word.
-
+Sentence pairs come as ids (:mod:`.corpora`) in batches of similar length; some words are hidden (``<unk>``)
+in training, so that the network learns to read unknown ones. The weights of the best epoch are kept. With
+``members`` > 1 the networks of several seeds translate as one, by their mean probability of the next word.
 Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``L`` length of the output, ``V`` vocabulary.
 """
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -28,7 +23,7 @@ from coursework.data.text import PAD_ID, UNK_ID
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
 from coursework.experiments import translation_scores as scoring
-from coursework.experiments.base import Job, Run, parameters, presets, restore, run_folder
+from coursework.experiments.base import Job, Run, parameters, presets, restore
 from coursework.experiments.corpora import Batch, Corpus, Part
 from coursework.experiments.translator import Network, Translator, decode
 from coursework.models.beam_search import Ensemble
@@ -189,17 +184,14 @@ def fit_network(
             scores["bleu"] = scoring.score(found, corpus.part("validation")[1])["bleu"]
         return named("validation_", scores)
 
-    fit = engine.fit(
-        model, network.plan, loss=loss, validate=validate,
-        batches=corpus.batches("train", config.batch_size, config.word_dropout, job.seed),
-        log_every=math.ceil(network.plan.epochs / 10),
-        **job.loop(
-            experiment="translation", model=kind,
-            languages=[side.stored() for side in dict.fromkeys((corpus.source, corpus.target))],
-            widths=None if vectors is None else [table.shape[1] for table in vectors],
-        ),
+    widths = None if vectors is None else [table.shape[1] for table in vectors]
+    languages = [side.stored() for side in dict.fromkeys((corpus.source, corpus.target))]
+    kept = {"experiment": "translation", "model": kind, "languages": languages, "widths": widths}
+    batches = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
+    return model, engine.fit(
+        model, network.plan, batches=batches, loss=loss, validate=validate,
+        log_every=math.ceil(network.plan.epochs / 10), **job.loop(**kept),
     )  # fmt: skip
-    return model, fit
 
 
 def named(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
@@ -207,33 +199,17 @@ def named(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in scores.items()}
 
 
-def members(job: Job) -> list[Job]:
-    """The trainings of an ensemble: those of the single runs, whose finished networks are used."""
-    if job.config.members == 1:
-        return [job]
-    one = dataclasses.replace(job.config, members=1, beam=1)
-    preset = next((name for name, config in PRESETS.items() if config == one), "custom")
-    jobs = [
-        dataclasses.replace(job, experiment="translation", config=one, preset=preset, seed=seed)
-        for seed in range(job.seed, job.seed + job.config.members)
-    ]
-    if job.folder is None:
-        return jobs
-    return [dataclasses.replace(part, folder=run_folder(part)) for part in jobs]
-
-
 def train(job: Job) -> Run:
     """Train every network of the config on the same pairs, then translate the test pairs once.
 
-    Metrics of a network are ``rnn.test_bleu``, ``transformer.validation_chrf`` and so on; those of all
-    pairs have no prefix (``test_bleu`` by beam search, ``test_greedy_bleu``). The baselines are ``copy``
-    and ``memory``, the translation of the nearest training sentence. Artefacts: ``corpus``,
-    ``networks``, ``translators``, ``translations``.
+    Metrics begin with ``rnn.``, ``transformer.``, or (all pairs) nothing; the baselines' with ``copy.`` and
+    ``memory.``, the translation of the nearest training sentence.
     """
     config, corpus = job.config, prepare(job.config)
     networks: Networks = {kind: [] for kind in config.networks}
     fits: dict[Kind, list[engine.Fit]] = {kind: [] for kind in config.networks}
-    for one in members(job):
+    single, alone = config.members == 1, dataclasses.replace(config, members=1, beam=1)
+    for one in [job] if single else job.members("translation", alone):
         vectors, known = None, dict[str, Any]()
         if config.embeddings == "pretrained":
             width = max(network.width for network in config.networks.values())
@@ -244,33 +220,26 @@ def train(job: Job) -> Run:
             fits[kind].append(fit)
 
     # Everything is chosen; from here on the test pairs are looked at, once.
-    judge = score_networks if config.members == 1 else score_ensembles
+    judge = score_networks if single else score_ensembles
     metrics, translations = judge(config, corpus, networks)
-    facts: dict[Kind, dict[str, Any]] = {
-        kind: {
-            "parameters": parameters(networks[kind][0]), "seconds": fit.seconds,
-            "tokens_per_second": fit.samples_per_second, "best_epoch": fit.best_epoch,
-            "precision": fit.precision, "device": fit.device,
-        }
-        for kind, (fit, *_) in fits.items()
-    }  # fmt: skip
+    facts: dict[Kind, dict[str, Any]] = {}
+    for kind, (fit, *_) in fits.items():
+        found = {k: getattr(fit, k) for k in ("seconds", "best_epoch", "precision", "device")}
+        found["tokens_per_second"] = fit.samples_per_second
+        facts[kind] = {"parameters": parameters(networks[kind][0])} | found
     seconds = sum(fit.seconds for of_kind in fits.values() for fit in of_kind)
     notes = describe(corpus, translations) | {"training_seconds": seconds, "models": facts}
     if known:
         notes["pretrained"] = known
     if config.corpus == "all":
         notes |= next(iter(facts.values()))
-    return job.run(
-        metrics, corpus.data.source, notes=notes,
-        curves={kind: fit.history for kind, (fit, *_) in fits.items()},
-        artefacts={
-            "corpus": corpus, "networks": networks, "translations": translations,
-            "translators": {
-                kind: Translator(kind, config, models[0], corpus.source, corpus.target)
-                for kind, models in networks.items()
-            },
-        },
-    )  # fmt: skip
+    curves = {kind: fit.history for kind, (fit, *_) in fits.items()}
+    artefacts = {"corpus": corpus, "networks": networks, "translations": translations}
+    artefacts["translators"] = {
+        kind: Translator(kind, config, models[0], corpus.source, corpus.target)
+        for kind, models in networks.items()
+    }
+    return job.run(metrics, corpus.data.source, curves=curves, notes=notes, artefacts=artefacts)
 
 
 def prefix_of(name: str) -> str:
@@ -320,16 +289,13 @@ def score_networks(
     }
     metrics: dict[str, float] = {}
     for kind, (model,) in networks.items():
-        prefix = "" if whole else f"{kind}."
-        forced = teacher_forced(config, model, corpus, "validation")
+        prefix, forced = "" if whole else f"{kind}.", partial(teacher_forced, config, model, corpus)
         greedy = translate(model, corpus, "validation")
-        scores = forced | scoring.score(greedy, corpus.part("validation")[1])
-        metrics |= named(f"{prefix}validation_", scores)
-        forced = teacher_forced(config, model, corpus, "test")
+        scores = forced("validation") | scoring.score(greedy, corpus.part("validation")[1])
+        metrics |= named(f"{prefix}validation_", scores) | named(f"{prefix}test_", forced("test"))
         if whole:
-            del forced["loss"]
+            del metrics["test_loss"]
             translations["greedy"] = translate(model, corpus, "test")
-        metrics |= named(f"{prefix}test_", forced)
         by_beam = translate(model, corpus, "test", config.beam, config.alpha)
         translations["beam" if whole else kind] = by_beam
     for name, found in translations.items():
@@ -343,20 +309,16 @@ def score_ensembles(
     """Metrics of all members as one, and the mean of the members alone (``rnn.one.greedy.test_bleu``)."""
     metrics: dict[str, float] = {}
     translations: dict[str, list[str]] = {}
-    parts: tuple[Part, ...] = ("validation", "test")
-    for part in parts:
+    for part in get_args(Part)[1:]:
         english = corpus.part(part)[1]
         for kind, models in networks.items():
             found = translate(Ensemble(models), corpus, part, config.beam, config.alpha)
-            scores = scoring.score(found, english)
-            metrics |= named(f"{kind}.{part}_", scores)
+            metrics |= named(f"{kind}.{part}_", scoring.score(found, english))
             translations[kind] = found  # in the end those of the test pairs
             for how, beam in (("greedy", 1), ("beam", config.beam)):
-                alone = [
-                    scoring.score(translate(model, corpus, part, beam, config.alpha), english)
-                    for model in models
-                ]
-                means = {key: float(np.mean([one[key] for one in alone])) for key in scores}
+                by_one = [translate(model, corpus, part, beam, config.alpha) for model in models]
+                alone = [scoring.score(translated, english) for translated in by_one]
+                means = {key: float(np.mean([one[key] for one in alone])) for key in alone[0]}
                 metrics |= named(f"{kind}.one.{how}.{part}_", means)
     return metrics, translations
 
@@ -367,10 +329,9 @@ def load(checkpoint: Path | str) -> Translator:
     with checkpoints.fitting(checkpoint, "translation"):
         languages = [corpora.language(stored) for stored in bundle["languages"]]
         source, target = languages[0], languages[-1]  # subwords are those of both
-        words, vectors = (len(source), len(target)), None
-        if bundle["widths"] is not None:
-            vectors = [torch.zeros(n, w) for n, w in zip(words, bundle["widths"], strict=True)]
-        model = build(config, bundle["model"], words, vectors)
+        words, widths = (len(source), len(target)), bundle["widths"]
+        tables = widths and [torch.zeros(n, w) for n, w in zip(words, widths, strict=True)]
+        model = build(config, bundle["model"], words, tables)
         model.load_state_dict(weights)
     return Translator(bundle["model"], config, model.eval(), source, target)
 
@@ -390,8 +351,3 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
         return named(prefix_of("beam"), scores)
     forced = teacher_forced(config, trained.model, corpus, "test")
     return named(f"{trained.kind}.test_", forced | scores)
-
-
-def predict(sentences: Sequence[str], checkpoint: Path | str, beam: int | None = None) -> list[str]:
-    """Translate French sentences with a trained network; see :class:`Translator`."""
-    return load(checkpoint)(sentences, beam)

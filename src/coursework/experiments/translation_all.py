@@ -2,6 +2,6 @@
 
 from coursework.experiments import translation
 from coursework.experiments.base import presets
-from coursework.experiments.translation import evaluate, load, predict, train  # noqa: F401
+from coursework.experiments.translation import evaluate, load, train  # noqa: F401
 
 PRESETS = presets(translation.Config(), "translation_all")

@@ -1,7 +1,6 @@
-"""Problem 2(e) on the subset, three networks as one with beam search: presets of :mod:`.translation`.
+"""Problem 2(e) on the subset, three networks as one: presets of :mod:`.translation`.
 
-The members are the networks that ``coursework train translation --preset full-pretrained --seeds 3``
-trains; with ``--resume`` finished ones are taken from their folders.
+With ``--resume`` the members are those of ``coursework train translation --preset full-pretrained``.
 """
 
 import dataclasses

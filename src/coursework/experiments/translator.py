@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coursework.data.text import EOS_ID, SOS_ID
 from coursework.errors import ConfigError, DataError
-from coursework.experiments.corpora import Language, pad
+from coursework.experiments.corpora import Language, Pieces, pad
 from coursework.experiments.french import typed
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
@@ -31,7 +31,7 @@ def decode(
     device = engine.device_of(members[0])
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     result: list[list[int]] = [[] for _ in rows]
-    size = target.side_by_side(beam)
+    size = max(1, 640 // beam) if isinstance(target, Pieces) else 256  # sentences at a time
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
         source = pad([[*rows[i], EOS_ID] for i in chosen]).to(device)  # [B, S]
@@ -79,10 +79,7 @@ class Translator:
     target: Language
 
     def __call__(self, sentences: Sequence[str], beam: int | None = None) -> list[str]:
-        """Translate texts as people type them, with a beam of 1 to 64 (the config's by default).
-
-        A text in letters that the network does not know stays as it is; stderr says so.
-        """
+        """Translate texts as people type them, with a beam of 1 to 64; unknown letters stay as they are."""
         width = self.config.beam if beam is None else beam
         if not 1 <= width <= 64:
             raise ConfigError(f"The beam is {width}; take a width from 1 to 64.")

@@ -1,6 +1,6 @@
 """Problem 1(b): what each cleaning step is worth, and what copies of tweets leak.
 
-The ablation cleans one subset in many ways and fits the same logistic regression (:mod:`.ngrams`) each time.
+One subset is cleaned in many ways, and the same logistic regression (:mod:`.ngrams`) fitted each time.
 Accuracies are of the same validation tweets, so differences have paired intervals; no test tweet is read.
 """
 

@@ -1,10 +1,6 @@
-"""Word vectors learned from training texts: skip-gram with negative sampling, by gensim.
+"""Word vectors learned from training texts (no label, no other text) by gensim: skip-gram."""
 
-They see no label and no validation or test text, and are cached by everything that they depend on.
-"""
-
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,37 +21,31 @@ class Config:
     seed: Index = 0
 
 
-def skip_gram(sentences: Iterable[list[str]], config: Config) -> Any:
-    """gensim's vectors of the words: word -> ``[dim]``."""
+def skip_gram(sentences: Iterable[list[str]], words: Sequence[str], config: Config) -> np.ndarray:
+    """gensim's vectors of words, float32 ``[V, dim]``, zeros for those that do not occur."""
     import gensim
 
-    model = gensim.models.Word2Vec(
+    learned = gensim.models.Word2Vec(
         sentences, sg=1, vector_size=config.dim, window=config.window, negative=config.negative,
         sample=config.sample, epochs=config.epochs, seed=config.seed, min_count=1,
         workers=1,  # with several, the result would depend on how the threads are scheduled
-    )  # fmt: skip
-    return model.wv
+    ).wv  # fmt: skip
+    unseen = np.zeros(config.dim, np.float32)
+    return np.array([learned[word] if learned.has_index_for(word) else unseen for word in words])
 
 
 def train(
     ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, config: Config,
     key: str,
 ) -> np.ndarray:  # fmt: skip
-    """Vectors of a vocabulary, float32 ``[V, dim]``, zeros for words that do not occur.
-
-    Text ``k`` has the words ``ids[starts[k]:][:lengths[k]]``; ``key`` names the texts in the cache.
-    """
+    """Vectors of a vocabulary; text ``k`` is ``ids[starts[k]:][:lengths[k]]``, ``key`` names the texts."""
 
     def build() -> cache.Arrays:
         words = vocabulary.to_list()
         of_id = [words[i] for i in ids.tolist()]
         places = zip(starts.tolist(), lengths.tolist(), strict=True)
-        found = skip_gram([of_id[start : start + length] for start, length in places], config)
-        vectors = np.zeros((len(words), config.dim), np.float32)
-        for i, word in enumerate(words):
-            if word in found:
-                vectors[i] = found[word]
-        return {"vectors": vectors}
+        texts = [of_id[start : start + length] for start, length in places]
+        return {"vectors": skip_gram(texts, words, config)}
 
     arrays = cache.arrays("sentiment140-word2vec", cache.key_of(key, config), build)
     return np.array(arrays["vectors"])
