@@ -73,8 +73,8 @@ def test_logistic_regression_learns_and_needs_the_signal() -> None:
     noise = rng.random((600, 30)) < 0.2
     signal = rng.random(600) < np.where(labels, 0.9, 0.1)
     x = csr_matrix(np.column_stack([signal, noise]).astype(np.float32))
-    right = ngrams.fit(x[:400], labels[:400]).predict(x[400:]) == labels[400:]
-    blind = ngrams.fit(x[:400, 1:], labels[:400]).predict(x[400:, 1:]) == labels[400:]
+    right = ngrams.Linear(x[:400], labels[:400]).predict(x[400:]) == labels[400:]
+    blind = ngrams.Linear(x[:400, 1:], labels[:400]).predict(x[400:, 1:]) == labels[400:]
     assert right.mean() > 0.8 > blind.mean() + 0.1
 
 

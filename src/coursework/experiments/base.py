@@ -22,9 +22,8 @@ from coursework.training import checkpoints, engine
 C = TypeVar("C")
 Log = Callable[[str], None]
 
-TABLES: dict[str, Any] = tomllib.loads(
-    Path(__file__).with_name("experiments.toml").read_text(encoding="utf-8")
-)
+_TOML = Path(__file__).with_name("experiments.toml")
+TABLES: dict[str, Any] = tomllib.loads(_TOML.read_text(encoding="utf-8"))
 EXPERIMENTS: dict[str, str] = {name: table["title"] for name, table in TABLES.items()}
 
 
@@ -156,10 +155,8 @@ def restore(
     if not isinstance(bundle, dict) or "experiment" not in bundle:
         raise checkpoints.foreign(path)
     if bundle["experiment"] != experiment:
-        other = bundle["experiment"]
-        raise TrainingError(
-            f"Checkpoint {path} belongs to {other}, not to {experiment}; name another."
-        )
+        what = f"Checkpoint {path} belongs to {bundle['experiment']}, not to {experiment}"
+        raise TrainingError(f"{what}; name another.")
     with checkpoints.fitting(path, experiment):
         weights = {k: v.float() if v.is_floating_point() else v for k, v in state["model"].items()}
         return config_type(**bundle["config"]), bundle, weights
@@ -170,6 +167,11 @@ def shrink(checkpoint: Path | str, path: Path | str) -> Path:
     state = checkpoints.load(Path(checkpoint))
     weights = {k: v.half() if v.is_floating_point() else v for k, v in state["model"].items()}
     return checkpoints.save({"model": weights, "bundle": state["bundle"]}, Path(path))
+
+
+def named(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores under the names of metrics."""
+    return {f"{prefix}{name}": value for name, value in scores.items()}
 
 
 def parameters(model: nn.Module) -> int:

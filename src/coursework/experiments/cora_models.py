@@ -34,19 +34,13 @@ class Network:
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross entropy, summed over the training nodes, and their logits ``[n, C]``."""
-        return plain_loss(network, batch)
+        dropped = getattr(self, "input_dropout", 0.0)  # the GAT drops words itself
+        x = feature_dropout(batch["x"], dropped, training=True)  # [N, F]
+        logits = network(x, batch["graph"])[batch["nodes"]]  # [n, C]
+        return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
 
     def parameters(self, network: Any) -> Any:
-        """All of them, or in groups."""
         return network.parameters()
-
-
-def plain_loss(
-    network: nn.Module, batch: Batch, input_dropout: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    x = feature_dropout(batch["x"], input_dropout, training=True)  # [N, F]
-    logits = network(x, batch["graph"])[batch["nodes"]]  # [n, C]
-    return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
 
 
 @config
@@ -66,9 +60,6 @@ class GCNConfig(Network):
         for layer in (network.gc1, network.gc2) if glorot else ():
             nn.init.xavier_uniform_(layer.linear.weight)
         return sparse_kernels(network)
-
-    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        return plain_loss(network, batch, self.input_dropout)
 
 
 @config
@@ -157,8 +148,6 @@ class GCNIIConfig(Network):
     def build(self, words: int, classes: int) -> nn.Module:
         rest = (self.layers, self.dropout, self.alpha, self.strength)
         return GCNII(words, self.hidden, classes, *rest)
-
-    loss = GCNConfig.loss
 
     def parameters(self, network: Any) -> list[Any]:
         rest = [*network.first.parameters(), *network.last.parameters()]

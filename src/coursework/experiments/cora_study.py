@@ -62,7 +62,8 @@ def train(job: Job) -> Run:
     split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
     sizes = (inputs.x.shape[1], config.hidden, inputs.num_classes)
     metrics: dict[str, float] = {}
-    numbers = GCNConfig(input_dropout=config.dropout, plan=config.plan)  # of all networks
+    drops = {"dropout": config.dropout, "input_dropout": config.dropout}
+    numbers = GCNConfig(config.hidden, **drops, plan=config.plan)  # all have its loss and plan
 
     def fit(name: str, make: Callable[[], nn.Module], structure: Tensor) -> Any:
         part = job.part(name, seed=seeds.derive(job.seed, name) % 2**32, log=None)
@@ -71,9 +72,7 @@ def train(job: Job) -> Run:
         job.say(f"{name}: validation accuracy {accuracy:.4f}")
         return model
 
-    def plain() -> nn.Module:
-        return gcn.sparse_kernels(gcn.GCN(*sizes, config.dropout))
-
+    plain = partial(numbers.build, sizes[0], sizes[2])
     gat = partial(GAT, *sizes, config.dropout, 0.2, config.heads)
     with limited_threads(1):
         for depth in config.depths:

@@ -125,18 +125,13 @@ def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]
         # How often a source is picked by the targets of the nine other classes: [R, C].
         one_hot = torch.nn.functional.one_hot(picked, CLASSES).float()  # [R, C, C]
         by_others = one_hot.sum(1) - one_hot.diagonal(dim1=1, dim2=2)  # [R, C]
+        pair = torch.stack([by_others, relative]).flatten(1).double()  # [2, R * C]
+        correlation = torch.corrcoef(pair)[0, 1]
         result[name] = Measured(
             own_class=float((picked == torch.arange(CLASSES)).float().mean()),
             largest_weight=float(weights.amax(dim=2).mean()),
             effective_sources=float(torch.special.entr(weights).sum(2).exp().mean()),
             longest_picked=float((picked == norms.argmax(1, keepdim=True)).float().mean()),
-            norm_correlation=_correlation(by_others, relative),
+            norm_correlation=float(correlation.nan_to_num()),  # of what does not vary: nan
         )
     return result
-
-
-def _correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson correlation of all entries; zero where one of them does not vary."""
-    a, b = a.flatten().double() - a.double().mean(), b.flatten().double() - b.double().mean()
-    length = float(a.norm() * b.norm())
-    return float(a @ b) / length if length > 0 else 0.0

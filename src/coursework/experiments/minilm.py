@@ -5,8 +5,6 @@ preset ``frozen`` fits a logistic regression on the encoder's states, and one on
 lexicon with rules (Hutto & Gilbert 2014).
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,15 +22,14 @@ from coursework.data import cache, minilm, sentiment140
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
 from coursework.experiments import sentiment
-from coursework.experiments.base import Job, Run, parameters, presets, restore
-from coursework.experiments.sentiment import scores
+from coursework.experiments.base import Job, Run, named, parameters, presets, restore
+from coursework.experiments.sentiment import Some, scores
 from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits, outputs
 from coursework.experiments.tweets import as_arrow
 from coursework.models.bert import Bert, BertClassifier
 from coursework.training import checkpoints, engine, seeds
 
 _VERSION = 1  # raise it when the texts are read or cut in another way
-Some = Annotated[int, Field(ge=60)] | None
 PLAN = engine.Plan(
     epochs=1, learning_rate=2e-4, weight_decay=0.01, schedule="linear", warmup=0.06, clip_norm=1.0,
     monitor="validation_accuracy", mode="max",
@@ -41,8 +38,6 @@ PLAN = engine.Plan(
 
 @config
 class Config:
-    """Every number of the experiment."""
-
     tweets: Annotated[int, Field(ge=100)] | None = None  # a random subset of each part; None: all
     train_tweets: Some = None  # the first of the training part
     validation_tweets: Some = None  # the first of the validation part
@@ -58,8 +53,6 @@ PRESETS = presets(Config(), "minilm")
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus(Parts):
-    """All that a training reads."""
-
     pretrained: minilm.MiniLM
 
     @property
@@ -156,10 +149,8 @@ def vader(texts: Sequence[str]) -> np.ndarray:
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError as error:
-        raise ConfigError(
-            "The row of the lexicon needs a package that is not installed; run `pip install "
-            "vaderSentiment`."
-        ) from error
+        remedy = "run `pip install vaderSentiment`"
+        raise ConfigError(f"The lexicon's package is not installed; {remedy}.") from error
     score = SentimentIntensityAnalyzer().polarity_scores
     found = np.array([score(text)["compound"] for text in texts], np.float32)
     return np.stack([found, found == 0], axis=1)
@@ -174,8 +165,8 @@ def lexicon(corpus: Corpus) -> dict[str, float]:
         features = vader(as_arrow(corpus.tweets.texts, rows).to_pylist())  # [n, 2]
         if part == "train":
             weights, bias = logistic(features, labels[rows])
-        accuracy = scores(features @ weights + bias, labels[rows])["accuracy"]
-        found[f"vader.{part}_accuracy"] = accuracy
+        result = scores(features @ weights + bias, labels[rows])
+        found[f"vader.{part}_accuracy"] = result["accuracy"]
     return found
 
 
@@ -187,17 +178,14 @@ def train(job: Job) -> Run:
     if config.frozen:
         metrics, model = lexicon(corpus), fit_output(job, corpus)
         logits = final_logits(model, corpus.validation, **reading(config))
-        held_out = scores(logits, corpus.validation.labels)
-        metrics |= {f"validation_{name}": value for name, value in held_out.items()}
+        metrics |= named("validation_", scores(logits, corpus.validation.labels))
     else:
         model, fit = fine_tune(job, corpus)
         fits, metrics = {"minilm": fit}, dict(fit.best)
-        for name in ("best_epoch", "precision", "samples_per_second"):
-            notes[name] = getattr(fit, name)
-        notes["training_seconds"] = fit.seconds
+        told = "best_epoch", "precision", "samples_per_second"
+        notes |= {name: getattr(fit, name) for name in told} | {"training_seconds": fit.seconds}
     logits = final_logits(model, corpus.test, **reading(config))
-    result = scores(logits, corpus.test.labels)
-    metrics |= {f"test_{name}": value for name, value in result.items()}
+    metrics |= named("test_", scores(logits, corpus.test.labels))
     notes["parameters"] = parameters(model)
     return sentiment.run_of(job, corpus, metrics, logits, fits, notes)
 
@@ -235,5 +223,4 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     rows = split_rows(len(tweets.labels), classifier.config).test
     test = encode(classifier.pretrained, tweets, rows, classifier.config.max_length)
     logits = final_logits(classifier.model, test, **reading(classifier.config))
-    result = scores(logits, test.labels)
-    return {f"test_{name}": value for name, value in result.items()}
+    return named("test_", scores(logits, test.labels))

@@ -1,6 +1,5 @@
 """Word n-grams of tweets, hashed, and the linear models on them that a network must beat."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,12 +66,20 @@ def features(tweets: TokenisedTweets, rows: np.ndarray, bits: int = BITS) -> csr
     return matrix
 
 
-@dataclass(frozen=True)
 class Linear:
-    """Two fitted linear models; see :func:`fit`."""
+    """A multinomial naive Bayes and a logistic regression on features ``[n, d]``; nothing is tuned.
 
-    bayes: Any
-    logistic: Any
+    The regression sees the features times the log ratios of naive Bayes (Wang & Manning 2012).
+    """
+
+    def __init__(self, x: csr_matrix, labels: np.ndarray, seed: int = 0) -> None:
+        from sklearn.linear_model import SGDClassifier
+        from sklearn.naive_bayes import MultinomialNB
+
+        options = {"loss": "log_loss", "average": True, "max_iter": 5, "tol": None}
+        self.bayes: Any = MultinomialNB(alpha=1.0).fit(x, labels)
+        self.logistic: Any = SGDClassifier(alpha=2 / len(labels), random_state=seed, **options)
+        self.logistic.fit(self.scaled(x), labels)
 
     def scores(self, x: csr_matrix) -> dict[str, np.ndarray]:
         """Log odds of ``positive`` by each model, float64 ``[n]``."""
@@ -89,22 +96,6 @@ class Linear:
 
         negative, positive = self.bayes.feature_log_prob_
         return normalize(x @ diags((positive - negative).astype(np.float32)), copy=False)
-
-
-def fit(x: csr_matrix, labels: np.ndarray, seed: int = 0) -> Linear:
-    """A multinomial naive Bayes and a logistic regression on features ``[n, d]``; nothing is tuned.
-
-    The regression sees the features times the log ratios of naive Bayes (Wang & Manning 2012).
-    """
-    from sklearn.linear_model import SGDClassifier
-    from sklearn.naive_bayes import MultinomialNB
-
-    bayes = MultinomialNB(alpha=1.0).fit(x, labels)
-    options = {"loss": "log_loss", "average": True, "max_iter": 5, "tol": None}
-    logistic = SGDClassifier(alpha=2 / len(labels), random_state=seed, **options)
-    linear = Linear(bayes, logistic)
-    logistic.fit(linear.scaled(x), labels)
-    return linear
 
 
 def mix(validation: np.ndarray, labels: np.ndarray) -> np.ndarray:

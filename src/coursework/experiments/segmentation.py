@@ -24,7 +24,7 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments import canvas
 from coursework.experiments import segmentation_measures as measures
-from coursework.experiments.base import Job, Run, parameters, presets, restore
+from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
@@ -81,8 +81,6 @@ PRESETS = presets(Config(), "segmentation")
 
 @dataclass(frozen=True)
 class Data:
-    """What a run is trained and judged on."""
-
     digits: Pool  # training digits, from which each epoch composes its canvases
     validation: Canvases  # of held-back training digits
     test: Canvases  # of test digits
@@ -163,9 +161,6 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
     seeds.seed_everything(job.seed)
     model = build(config, VARIANTS[name])
 
-    def batches(epoch: int) -> engine.Lazy:
-        return batches_of(data.epoch(config, job.seed, epoch), config.batch_size)
-
     def loss(network: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         images, masks = batch  # [B, 1, H, W], [B, H, W]
         logits = network(images.to(memory_format=torch.channels_last))  # [B, C, H, W]
@@ -184,11 +179,11 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
 
     options = job.loop(skip=VARIANTS[name])
     options["identity"]["data"] = data.source.sha256  # stand-ins are not resumed on real digits
-    fit = engine.fit(
-        model, config.plan, batches=batches, loss=loss, validate=validate, line=line,
+    return model, engine.fit(
+        model, config.plan, loss=loss, validate=validate, line=line,
+        batches=lambda e: batches_of(data.epoch(config, job.seed, e), config.batch_size),
         log_every=max(1, config.plan.epochs // 8), **options,
     )  # fmt: skip
-    return model, fit
 
 
 @torch.no_grad()
@@ -226,8 +221,7 @@ def train(job: Job) -> Run:
         metrics[f"{name}.train_loss"] = fit.history[-1]["train_loss"]
         metrics[f"{name}.validation_digit_iou"] = fit.best["digit_iou"]
         for prefix, shown in (("test", masks), ("voted_test", measures.vote(masks))):
-            found = measures.measure(shown, data.test.masks)
-            metrics |= {f"{name}.{prefix}_{key}": value for key, value in found.items()}
+            metrics |= named(f"{name}.{prefix}_", measures.measure(shown, data.test.masks))
         voted = measures.vote(segment(model, data.validation, config.batch_size)[0])
         matrix = measures.confusion_matrices(voted, data.validation.masks).sum(0)
         metrics[f"{name}.validation_voted_digit_iou"] = measures.digit_iou(matrix)
@@ -323,5 +317,4 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
     name = "skip" if trained.skip else "noskip"
-    found = measures.measure(masks, test.masks)
-    return {f"{name}.test_{key}": value for key, value in found.items()}
+    return named(f"{name}.test_", measures.measure(masks, test.masks))

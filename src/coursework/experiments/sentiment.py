@@ -6,8 +6,6 @@ averaged, and mixed with the linear model (:mod:`.ngrams`) by weights that are f
 Letters: ``B`` batch, ``T`` tokens of a tweet, ``V`` vocabulary.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from coursework.data.splits import Split
 from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import ngrams, sentiment_lm, sentiment_signs, word2vec
-from coursework.experiments.base import Job, Run, parameters, presets, restore
+from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.experiments.sentiment_batches import (
     PAD_ID,
     SPECIALS,
@@ -43,6 +41,7 @@ from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
 
+Some = Annotated[int, Field(ge=60)] | None
 BAR = 0.85  # the accuracy that the assignment asks to exceed
 SPLIT_SEED = 0  # the same split and word vectors for all training seeds
 PLAN = Plan(
@@ -53,10 +52,8 @@ PLAN = Plan(
 
 @config
 class Config:
-    """Every number of the experiment."""
-
     tweets: Annotated[int, Field(ge=100)] | None = None  # a random subset of each part; None: all
-    train_tweets: Annotated[int, Field(ge=60)] | None = None  # the first of the training part
+    train_tweets: Some = None  # the first of the training part
     min_count: Count = 2  # rarer words of the training tweets become <unk>
     max_vocabulary: Annotated[int, Field(ge=3)] = 50_000  # with <pad> and <unk>
     max_length: Count = 36  # tokens after which a tweet is cut (99 % have at most 33)
@@ -68,12 +65,8 @@ class Config:
     embedding_dropout: Dropout = 0.2
     word_dropout: Dropout = 0.0  # share of training words replaced by <unk>
     label_smoothing: Dropout = 0.05  # labels come from emoticons and are noisy
-    labelled: Annotated[int, Field(ge=60)] | None = (
-        None  # labels of so many tweets are read; None: all
-    )
-    language_model: sentiment_lm.Config | None = (
-        None  # what the network learns first; None: nothing
-    )
+    labelled: Some = None  # number of tweets whose labels are read; None: all
+    language_model: sentiment_lm.Config | None = None  # what the network learns first
     embedding_rate: Positive = 1.0  # learning rate of the word vectors, as a share of the others'
     batch_size: Count = 512
     baselines: bool = True  # also fit the linear baselines
@@ -86,8 +79,6 @@ PRESETS = presets(Config(language_model=sentiment_lm.Config()), "sentiment")
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus(Parts):
-    """All that a training reads."""
-
     vocabulary: Vocabulary
 
     def key(self, config: Config) -> str:
@@ -156,9 +147,8 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         matrix, found, std = np.array(glove.vectors, np.float32), glove.found, None
     else:
         seed, std = SPLIT_SEED, 0.3
-        texts = training.tokens, training.starts, training.lengths
         options = word2vec.Config(dim=config.embedding_dim, seed=seed)
-        matrix = word2vec.train(*texts, vocabulary, options, corpus.key(config))
+        matrix = word2vec.train(training, vocabulary, options, corpus.key(config))
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std
@@ -255,13 +245,13 @@ def train(job: Job) -> Run:
     model, fit, start_notes = fit_network(job, corpus)
     logits = final_logits(model, test)
     metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
-    metrics |= {f"test_{name}": value for name, value in scores(logits, test.labels).items()}
+    metrics |= named("test_", scores(logits, test.labels))
     rows = corpus.split.train, corpus.split.test
     seen, keys = (ngrams.text_keys(corpus.tweets, part) for part in rows)
     fresh = ~np.isin(keys, seen)
     if fresh.any():
-        new = scores(logits[fresh], test.labels[fresh])["accuracy"]
-        metrics["test_accuracy_new_texts"] = new
+        new = scores(logits[fresh], test.labels[fresh])
+        metrics["test_accuracy_new_texts"] = new["accuracy"]
     majority = training.labels.mean() >= 0.5
     metrics["majority.test_accuracy"] = float((test.labels == majority).mean())
     if config.baselines:
@@ -272,10 +262,7 @@ def train(job: Job) -> Run:
         "embedding_parameters": parameters(model.embedding),
         "vocabulary": len(corpus.vocabulary),
         **start_notes,
-        "unknown_share": {
-            name: float((part.tokens[:-1] == UNK_ID).mean())
-            for name, part in (("train", training), ("test", test))
-        },
+        "unknown_share": {"train": training.unknown, "test": test.unknown},
         "new_texts_in_test": int(fresh.sum()),
         "best_epoch": fit.best_epoch,
         "precision": fit.precision,
@@ -302,17 +289,14 @@ def train_ensemble(job: Job, corpus: Corpus) -> Run:
     columns = {part: np.stack([mean[part], linear[part]["linear"]], axis=1) for part in parts}
     weights = ngrams.mix(columns["validation"], corpus.validation.labels)
     mixed = {part: columns[part] @ weights for part in parts}
-    metrics = {
-        f"{prefix}{part}_{name}": value
-        for prefix, odds in (("mean_of_members.", mean), ("", mixed))
-        for part, data in parts.items()
-        for name, value in scores(odds[part], data.labels).items()
-    }
+    metrics: dict[str, float] = {}
+    for prefix, odds in (("mean_of_members.", mean), ("", mixed)):
+        for part, data in parts.items():
+            metrics |= named(f"{prefix}{part}_", scores(odds[part], data.labels))
+    alone = [scores(odds, corpus.validation.labels) for odds in logits["validation"]]
     notes = {
         "members": job.config.members,
-        "member_validation_accuracy": [
-            scores(z, corpus.validation.labels)["accuracy"] for z in logits["validation"]
-        ],
+        "member_validation_accuracy": [found["accuracy"] for found in alone],
         "weights": dict(zip(("networks", "linear"), weights.tolist(), strict=True)),
         "training_seconds": sum(fit.seconds for fit in fits.values()),
     }
@@ -322,10 +306,9 @@ def train_ensemble(job: Job, corpus: Corpus) -> Run:
 def linear_odds(corpus: Corpus, *parts: str) -> dict[str, dict[str, np.ndarray]]:
     """Log odds of the linear models, fitted on the training rows, for parts of the split."""
     tweets, rows = corpus.tweets, corpus.split.train
-    linear = ngrams.fit(ngrams.features(tweets, rows), np.asarray(tweets.labels[rows]))
-    return {
-        part: linear.scores(ngrams.features(tweets, getattr(corpus.split, part))) for part in parts
-    }
+    linear = ngrams.Linear(ngrams.features(tweets, rows), np.asarray(tweets.labels[rows]))
+    chosen = {part: getattr(corpus.split, part) for part in parts}
+    return {part: linear.scores(ngrams.features(tweets, of)) for part, of in chosen.items()}
 
 
 def run_of(
@@ -361,15 +344,6 @@ class Classifier:
             raise ConfigError(f"A tweet is a text, not of type {type(text).__name__}.")
         return sentiment_signs.read(text, self.vocabulary, self.config.max_length)
 
-    def log_odds(self, readings: Sequence[sentiment_signs.Reading]) -> np.ndarray:
-        """Logit of the words, if one of them is known, plus the weight of the signs, float32 ``[n]``."""
-        rows = [self.vocabulary.encode(reading.tokens) for reading in readings]
-        lengths = np.array([len(row) for row in rows], np.int64)
-        ids = np.array([token for row in rows for token in row], np.int32)
-        logits = outputs(self.model, Encoded.of(ids, lengths, np.zeros(len(rows))))
-        known = np.array([reading.known for reading in readings], bool)
-        return np.where(known, logits, 0) + np.array([r.weight for r in readings], np.float32)
-
     def predict(self, texts: str | Sequence[str]) -> np.ndarray:
         """Probability that each text is positive, float32 ``[n]``; 0.5 where nothing is known of it."""
         return np.array([p for p, _ in self.judge(texts)], np.float32)
@@ -377,10 +351,15 @@ class Classifier:
     def judge(self, texts: str | Sequence[str]) -> list[tuple[float, str]]:
         """The same with a word: positive, negative, undecided or no known word."""
         readings = [self.read(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        probabilities = (1 / (1 + np.exp(-self.log_odds(readings)))).tolist()
+        rows = [self.vocabulary.encode(reading.tokens) for reading in readings]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        ids = np.array([token for row in rows for token in row], np.int32)
+        words = outputs(self.model, Encoded.of(ids, lengths, np.zeros(len(rows))))
+        known = np.array([reading.known for reading in readings], bool)
+        odds = np.where(known, words, 0) + np.array([r.weight for r in readings], np.float32)
         return [
             (p, sentiment_signs.verdict(p, reading.known or bool(reading.signs)))
-            for p, reading in zip(probabilities, readings, strict=True)
+            for p, reading in zip((1 / (1 + np.exp(-odds))).tolist(), readings, strict=True)
         ]
 
 
@@ -414,5 +393,4 @@ def evaluate(checkpoint: Path | str, limit: int | None = None) -> dict[str, floa
     refuse_other_tweets(checkpoint, classifier.data, tweets.source, len(tweets.labels))
     rows = split_rows(len(tweets.labels), classifier.config).test[:limit]
     test = encode(tweets, rows, classifier.vocabulary, classifier.config.max_length)
-    result = scores(final_logits(classifier.model, test), test.labels)
-    return {f"test_{name}": value for name, value in result.items()}
+    return named("test_", scores(final_logits(classifier.model, test), test.labels))

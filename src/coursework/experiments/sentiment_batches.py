@@ -1,10 +1,8 @@
 """Tweets as ids, in batches of equal length (no padding), and what a network gives for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -28,7 +26,7 @@ class Encoded:
     labels: np.ndarray  # float32 [n], 0 or 1
 
     @classmethod
-    def of(cls, ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Encoded:
+    def of(cls, ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Self:
         """From the ids of all tweets end to end ``[total]`` and how many each has ``[n]``."""
         starts = np.cumsum(lengths) - lengths
         starts[lengths == 0] = len(ids)
@@ -38,7 +36,12 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def first(self, n: int | None) -> Encoded:
+    @property
+    def unknown(self) -> float:
+        """Share of unknown words."""
+        return float((self.tokens[:-1] == UNK_ID).mean())
+
+    def first(self, n: int | None) -> "Encoded":
         """The first ``n`` tweets; None: all."""
         return Encoded(self.tokens, self.starts[:n], self.lengths[:n], self.labels[:n])
 

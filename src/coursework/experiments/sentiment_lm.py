@@ -8,8 +8,6 @@ Letters: ``B`` batch, ``T`` tokens of a tweet, ``E`` width of a word vector, ``V
 of each direction, ``n = 2B(T - 1)`` predicted words, ``C`` candidates of the softmax.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -30,8 +28,6 @@ COLUMNS = ("epoch", "train_loss", "validation_perplexity", "seconds")  # of the 
 
 @config
 class Config:
-    """The numbers of the language model."""
-
     plan: Plan = Plan(
         epochs=2, learning_rate=2e-3, schedule="one-cycle", warmup=0.1, clip_norm=1.0, monitor=None,
     )  # fmt: skip
@@ -108,9 +104,8 @@ def pretrain(
         def batches(epoch: int) -> engine.Lazy:
             rng = seeds.numpy_generator(config.seed, "language model", epoch)
             groups = equal_length_batches(training.lengths[long], config.batch_size, rng)
-            return engine.Lazy(
-                [long[rows] for rows in groups], lambda rows: training.batch(rows)[0]
-            )
+            groups = [long[rows] for rows in groups]
+            return engine.Lazy(groups, lambda rows: training.batch(rows)[0])
 
         fit = engine.fit(
             model, config.plan, batches=batches, loss=lambda m, batch: m(batch, config.noise),
@@ -118,11 +113,9 @@ def pretrain(
             run_dir=settings.runs_dir() / f"sentiment-language-model-{key}", resume=True,
             identity={"key": key},
         )  # fmt: skip
-        learned = {
-            name: value.numpy()
-            for name, value in network.state_dict().items()
-            if not name.startswith("output.")  # a classifier's own stays as it was drawn
-        }
+        weights = {name: value.numpy() for name, value in network.state_dict().items()}
+        # a classifier's own output stays as it was drawn
+        learned = {k: v for k, v in weights.items() if not k.startswith("output.")}
         return learned | {"history": np.array([[row[k] for k in COLUMNS] for row in fit.history])}
 
     arrays = {k: np.array(v) for k, v in cache.arrays("sentiment140-lm", key, build).items()}

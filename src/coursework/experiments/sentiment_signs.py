@@ -89,11 +89,8 @@ def _known_form(word: str, tagged: bool, vocabulary: Vocabulary) -> list[str]:
         return [word]
     start, *runs = _RUN.split(word)  # haaappyyy: h, a, pp, y and nothing
     if 0 < len(runs) <= 8:  # each run of letters once or twice, the most frequent word
-        forms = [
-            start
-            + "".join(a * n + b for a, n, b in zip(runs[::2], lengths, runs[1::2], strict=True))
-            for lengths in product((2, 1), repeat=len(runs) // 2)
-        ]
+        either = [(2 * a + b, a + b) for a, b in zip(runs[::2], runs[1::2], strict=True)]
+        forms = [start + "".join(form) for form in product(*either)]
         return [min(forms, key=lambda form: vocabulary.index.get(form, len(vocabulary)))]
     return (_segment(word, vocabulary) if tagged else []) or [word]
 

@@ -22,8 +22,6 @@ def _base_of(variant: str) -> str:
 
 @config
 class Config:
-    """The base, and which variants of it are trained."""
-
     base: sentiment.Config = BASE
     variants: tuple[str, ...] = tuple(VARIANTS)
     validation_tweets: Count | None = None  # on which the variants are compared; None: all

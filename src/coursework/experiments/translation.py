@@ -23,7 +23,7 @@ from coursework.data.text import PAD_ID, UNK_ID
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
 from coursework.experiments import translation_scores as scoring
-from coursework.experiments.base import Job, Run, parameters, presets, restore
+from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.experiments.corpora import Batch, Corpus, Part
 from coursework.experiments.translator import Network, Translator, decode
 from coursework.models.beam_search import Ensemble
@@ -174,9 +174,6 @@ def fit_network(
     model = build(config, kind, (len(corpus.source), len(corpus.target)), vectors)
     job.say(f"{kind}, {config.embeddings} embeddings: {parameters(model):,} parameters")
 
-    def loss(network_on_device: torch.nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        return token_loss(network_on_device, batch, network.label_smoothing)
-
     def validate(_: torch.nn.Module) -> dict[str, float]:
         scores = teacher_forced(config, model, corpus, "validation")
         if config.corpus == "subset":  # translating thousands of sentences would take too long
@@ -189,14 +186,10 @@ def fit_network(
     kept = {"experiment": "translation", "model": kind, "languages": languages, "widths": widths}
     batches = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
     return model, engine.fit(
-        model, network.plan, batches=batches, loss=loss, validate=validate,
+        model, network.plan, batches=batches, validate=validate,
+        loss=partial(token_loss, smoothing=network.label_smoothing),
         log_every=math.ceil(network.plan.epochs / 10), **job.loop(**kept),
     )  # fmt: skip
-
-
-def named(prefix: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """The scores under the names of metrics."""
-    return {f"{prefix}{name}": value for name, value in scores.items()}
 
 
 def train(job: Job) -> Run:

@@ -89,20 +89,15 @@ def _stem(token: str) -> str | None:
     return stem_text(token) if token.isalpha() else token
 
 
-def _keep_domains(raw: str) -> str:
-    def host(match: re.Match[str]) -> str:
-        found = _HOST.match(match[0])
-        return f" {URL} {found[1]} " if found else f" {URL} "
-
-    return text._URL.sub(host, raw)
+def _domain(link: re.Match[str]) -> str:
+    found = _HOST.match(link[0])
+    return f" {URL} {found[1]} " if found else f" {URL} "
 
 
 def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]:
     """The pipeline with the function of one step replaced."""
-    return tuple(
-        replace(step, name=f"{name}*", function=function) if step.name == name else step
-        for step in CLEANING_STEPS
-    )
+    changed: dict[str, Any] = {"name": f"{name}*", "function": function}
+    return tuple(replace(s, **changed) if s.name == name else s for s in CLEANING_STEPS)
 
 
 _NAMED = partial(text._USER.sub, lambda match: f" {USER} {match[0][1:]} ")
@@ -122,7 +117,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("<user> and <url>", "also removed", token=_without(lambda t: t in (USER, URL))),
     Variant("left-over emoticons", "also removed", token=_without(_EMOTICON.fullmatch)),
     Variant("user names", "also kept", _with("users", _NAMED)),
-    Variant("domains of links", "also kept", _with("urls", _keep_domains)),
+    Variant("domains of links", "also kept", _with("urls", partial(text._URL.sub, _domain))),
     Variant("awww... as a word, not a link", "also kept", _with("urls", _STRICT)),
     Variant("mark of words in CAPITALS", "also kept", _MARKED),
     Variant("case of the first letter", "also kept", patterns=FIRST_LETTER),
@@ -178,7 +173,7 @@ def ablate_cleaning(
             if variant.patterns:
                 flags = np.stack([has(array, p) for p in variant.patterns], axis=1)
                 x = hstack([x, csr_matrix(flags, dtype=np.float32)], format="csr")
-            right = ngrams.fit(x[:cut], labels[:cut], seed).predict(x[cut:]) == labels[cut:]
+            right = ngrams.Linear(x[:cut], labels[:cut], seed).predict(x[cut:]) == labels[cut:]
         base = base or (tokens, right)
         words = len(np.unique(tokens[: offsets[cut]]))
         accuracy, difference = float(right.mean()), paired(right, base[1])
@@ -203,7 +198,7 @@ def leakage(
 ) -> Leakage:
     """What copies of training texts (equal ``keys``, ``[N]``) in the validation part are worth."""
     train, validation = split.train, split.validation
-    model = ngrams.fit(ngrams.features(tweets, train, bits), tweets.labels[train], seed)
+    model = ngrams.Linear(ngrams.features(tweets, train, bits), tweets.labels[train], seed)
     right = model.predict(ngrams.features(tweets, validation, bits)) == tweets.labels[validation]
     known = np.isin(keys[validation], keys[train])
     of_known = float(right[known].mean()) if known.any() else None

@@ -7,6 +7,7 @@ import numpy as np
 from coursework.config import Count, Index, Positive, config
 from coursework.data import cache
 from coursework.data.text import Vocabulary
+from coursework.experiments.sentiment_batches import Encoded
 
 
 @config
@@ -34,18 +35,15 @@ def skip_gram(sentences: Iterable[list[str]], words: Sequence[str], config: Conf
     return np.array([learned[word] if learned.has_index_for(word) else unseen for word in words])
 
 
-def train(
-    ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, config: Config,
-    key: str,
-) -> np.ndarray:  # fmt: skip
-    """Vectors of a vocabulary; text ``k`` is ``ids[starts[k]:][:lengths[k]]``, ``key`` names the texts."""
+def train(texts: Encoded, vocabulary: Vocabulary, config: Config, key: str) -> np.ndarray:
+    """Vectors of a vocabulary, learned from texts that ``key`` names in the cache."""
 
     def build() -> cache.Arrays:
         words = vocabulary.to_list()
-        of_id = [words[i] for i in ids.tolist()]
-        places = zip(starts.tolist(), lengths.tolist(), strict=True)
-        texts = [of_id[start : start + length] for start, length in places]
-        return {"vectors": skip_gram(texts, words, config)}
+        of_id = [words[i] for i in texts.tokens.tolist()]
+        places = zip(texts.starts.tolist(), texts.lengths.tolist(), strict=True)
+        sentences = [of_id[start : start + length] for start, length in places]
+        return {"vectors": skip_gram(sentences, words, config)}
 
     arrays = cache.arrays("sentiment140-word2vec", cache.key_of(key, config), build)
     return np.array(arrays["vectors"])
