@@ -82,14 +82,13 @@ def test_equal_n_grams_have_equal_columns_in_all_variants() -> None:
     data = sentiment140.load()
     rows = sentiment140.split(len(data.labels))
     same = tweets.Variant("again", "also removed", token=lambda token: token)
-    found = tweets.ablate_cleaning(
-        data, tweets.first(rows, 500, 200), bits=12, variants=(*VARIANTS[-2:], same)
-    )
+    job, some = Job("tweets", Config(bits=12), log=None), tweets.first(rows, 500, 200)
+    found = tweets.ablate_cleaning(job, data, some, (*VARIANTS[-2:], same))
     assert [row.name for row in found][:2] == [BASE.name, VARIANTS[-2].name]
     base, *_, again = found
     assert (again.accuracy, again.types, again.difference) == (base.accuracy, base.types, 0.0)
     data = turned(data, rows.validation)
-    (other,) = tweets.ablate_cleaning(data, tweets.first(rows, 500, 200), bits=12, variants=())
+    (other,) = tweets.ablate_cleaning(job, data, some, ())
     assert other.accuracy == pytest.approx(1 - base.accuracy)  # no label of theirs was fitted
 
 

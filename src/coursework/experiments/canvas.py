@@ -17,7 +17,6 @@ from coursework.errors import ConfigError, DataError
 TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
-SHAPES = ((), (3,), (4,))  # of the colours of a pixel
 UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
 
 # Colour of every class, uint8 [C, 3]; the background is white. The ten are those of Petroff (2021),
@@ -32,19 +31,18 @@ def as_grey(image: np.ndarray) -> Tensor:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     kind, shape = array.dtype.kind, array.shape
-    if kind not in "buif" or array.size == 0 or len(shape) < 2 or shape[2:] not in SHAPES:
-        raise DataError(
-            f"The image is an array of {array.dtype} and has shape {shape}; give numbers as "
-            "(height, width), or (height, width, 3 or 4), and at least one pixel."
+    if kind not in "buif" or array.size == 0 or len(shape) < 2 or shape[2:] not in ((), (3,), (4,)):
+        what = f"The image is an array of {array.dtype} and has shape {shape}"
+        remedy = (
+            "give numbers as (height, width), or (height, width, 3 or 4), and at least one pixel"
         )
+        raise DataError(f"{what}; {remedy}.")
     low, high = float(array.min()), float(array.max())
     whole = kind in "ui"
     white = 65535.0 if whole and high > 255 else 255.0 if whole or high > 1.001 else 1.0
     if not (low >= 0 and high <= max(white, 1.001)):  # also false for nan
-        raise DataError(
-            f"The image has values from {low:g} to {high:g}; give whole numbers in 0 to 255 or 65535, or "
-            "fractions in 0 to 1."
-        )
+        remedy = "give whole numbers in 0 to 255 or 65535, or fractions in 0 to 1"
+        raise DataError(f"The image has values from {low:g} to {high:g}; {remedy}.")
     numbers = torch.from_numpy(array.astype(np.float32))
     pixels = numbers.div_(white).clamp_(max=1)  # [H, W(, 3 or 4)]
     if pixels.ndim == 3:

@@ -8,10 +8,10 @@ Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``C`` classes, `
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from coursework.data import planetoid
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
 from coursework.experiments import cora_models
-from coursework.experiments.base import Job, Run, presets, restore
+from coursework.experiments.base import TABLES, Job, Run, presets, restore
 from coursework.experiments.cora_models import MODELS, Batch, Model
 from coursework.models.gcn import add_self_loops, normalise_adjacency
 from coursework.models.sparse import sparse_csr
@@ -60,9 +60,7 @@ class Config:
         if self.validates and (self.watch > 1 or self.epochs_long):
             raise ConfigError("watch and epochs_long are for random140 without validation nodes.")
         if not self.validates and any(self.numbers(name).plan.monitor for name in self.models):
-            raise ConfigError(
-                "A plan has a monitor, but there are no validation nodes; set monitor or validation_nodes."
-            )
+            raise ConfigError("There are no validation nodes for a monitor; set validation_nodes.")
 
     @property
     def validates(self) -> bool:
@@ -85,21 +83,10 @@ class Config:
 
 
 PRESETS = presets(Config(), "cora")
-COMPARED = (  # differences on the same nodes: metric, of this variant, minus that of the other
-    ("difference.test_accuracy", "gat", "gcn"),
-    ("difference.long.test_accuracy", "gat.long", "gcn.long"),
-    ("grand.difference.test_accuracy", "grand", "gat"),
-    ("attention.test_accuracy", "gat", "uniform"),
-    ("attention.long.test_accuracy", "gat.long", "uniform.long"),
-    ("glorot.difference.test_accuracy", "gcn_glorot", "gcn"),
-    ("elu.difference.test_accuracy", "gcn_elu", "gcn"),
-    ("both.difference.test_accuracy", "gcn_both", "gcn"),
-    ("rest.difference.test_accuracy", "gat", "gcn_both"),
-)
+COMPARED: list[list[str]] = TABLES["cora"]["compared"]  # metric, of a variant, minus of another
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """A citation graph as the models take it."""
 
     x: Tensor  # words, each row divided by its sum; sparse CSR float32 [N, F]

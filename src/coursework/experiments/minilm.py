@@ -7,7 +7,7 @@ lexicon with rules (Hutto & Gilbert 2014).
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +30,7 @@ from coursework.models.bert import Bert, BertClassifier
 from coursework.training import checkpoints, engine, seeds
 
 _VERSION = 1  # raise it when the texts are read or cut in another way
-PLAN = engine.Plan(
-    epochs=1, learning_rate=2e-4, weight_decay=0.01, schedule="linear", warmup=0.06, clip_norm=1.0,
-    monitor="validation_accuracy", mode="max",
-)  # fmt: skip
+PLAN = replace(sentiment.PLAN, epochs=1, learning_rate=2e-4, schedule="linear", warmup=0.06)
 
 
 @config
@@ -219,7 +216,7 @@ def load(checkpoint: Path | str) -> Classifier:
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
     """Test metrics of a checkpoint on the test tweets of its own split."""
     classifier, tweets = load(checkpoint), sentiment140.load()
-    sentiment.refuse_other_tweets(checkpoint, classifier.data, tweets.source, len(tweets.labels))
+    sentiment.refuse_other_tweets(checkpoint, classifier.data, tweets)
     rows = split_rows(len(tweets.labels), classifier.config).test
     test = encode(classifier.pretrained, tweets, rows, classifier.config.max_length)
     logits = final_logits(classifier.model, test, **reading(classifier.config))

@@ -24,7 +24,7 @@ from coursework.data.sources import Source
 from coursework.errors import ConfigError
 from coursework.experiments import canvas
 from coursework.experiments import segmentation_measures as measures
-from coursework.experiments.base import Job, Run, named, parameters, presets, restore
+from coursework.experiments.base import TABLES, Job, Run, named, parameters, presets, restore
 from coursework.models.unet import UNet
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
@@ -35,10 +35,7 @@ Batch = tuple[Tensor, Tensor]
 
 DATA_SEED = 0  # of the validation and test canvases, which do not depend on the seed of the run
 VARIANTS = {"noskip": False, "skip": True}  # prefix of the metrics -> whether there are skips
-COMPARED = (  # measures whose difference, with minus without skips, is recorded seed by seed
-    "train_loss", "test_digit_iou", "test_digit_dice", "test_foreground_iou", "test_naming",
-    "test_boundary_f1", "test_digit_accuracy", "test_iou_10",
-)  # fmt: skip
+COMPARED: list[str] = TABLES["segmentation"]["compared"]  # with minus without skips
 PLAN = Plan(
     epochs=24, learning_rate=4e-3, weight_decay=1e-4, schedule="one-cycle", warmup=0.2, clip_norm=1.0,
     monitor="digit_iou", mode="max",

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from coursework.config import Count, Dropout, Positive, config
 from coursework.data import cache, embeddings, sentiment140
-from coursework.data.sources import Source
 from coursework.data.splits import Split
 from coursework.data.text import Vocabulary
 from coursework.errors import ConfigError, TrainingError
@@ -375,22 +374,19 @@ def load(checkpoint: Path | str) -> Classifier:
         return Classifier(model.eval(), vocabulary, config, dict(bundle["data"]))
 
 
-def refuse_other_tweets(
-    checkpoint: Path | str, trained_on: dict[str, Any], source: Source, tweets: int
-) -> None:
+def refuse_other_tweets(checkpoint: Path | str, trained_on: dict[str, Any], tweets: Any) -> None:
     """Raise TrainingError if a test tweet could have been one for the training of this checkpoint."""
-    if trained_on["standin"] != source.is_standin or trained_on["tweets"] != tweets:
-        raise TrainingError(
-            f"Checkpoint {checkpoint} was trained on {trained_on['tweets']:,} tweets "
-            f"({trained_on['source']}), but {tweets:,} ({source.label}) are in use; "
-            "give it its data, or train again."
-        )
+    source, n = tweets.source, len(tweets.labels)
+    if trained_on["standin"] != source.is_standin or trained_on["tweets"] != n:
+        before = f"{trained_on['tweets']:,} tweets ({trained_on['source']})"
+        now = f"{n:,} ({source.label}) are in use; give it its data, or train again"
+        raise TrainingError(f"Checkpoint {checkpoint} was trained on {before}, but {now}.")
 
 
 def evaluate(checkpoint: Path | str, limit: int | None = None) -> dict[str, float]:
     """Test metrics of a checkpoint on the (first ``limit``) test tweets of its own split."""
     classifier, tweets = load(checkpoint), sentiment140.load_tokens()
-    refuse_other_tweets(checkpoint, classifier.data, tweets.source, len(tweets.labels))
+    refuse_other_tweets(checkpoint, classifier.data, tweets)
     rows = split_rows(len(tweets.labels), classifier.config).test[:limit]
     test = encode(tweets, rows, classifier.vocabulary, classifier.config.max_length)
     return named("test_", scores(final_logits(classifier.model, test), test.labels))

@@ -31,9 +31,7 @@ class Sign(NamedTuple):
 
 _TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 SIGNS: tuple[Sign, ...] = tuple(Sign(**row) for row in _TABLES["signs"])
-"""The whole table. A sign of a group counts once, however often it is repeated."""
-CONTRACTIONS: dict[str, str] = _TABLES["contractions"]
-"""Contraction without its apostrophe -> with it."""
+CONTRACTIONS: dict[str, str] = _TABLES["contractions"]  # without the apostrophe -> with it
 _SIGN = re.compile(
     "|".join(f"(?P<g{i}>{sign.emoticons}|[{sign.emoji}])" for i, sign in enumerate(SIGNS)),
     re.IGNORECASE,

@@ -100,7 +100,6 @@ PRESETS = presets(Config(), "translation")
 
 
 def prepare(config: Config) -> Corpus:
-    """The sentence pairs of a config; see :func:`.corpora.prepare`."""
     return corpora.prepare(config.corpus, config.split, config.pairs, config.vocabulary)
 
 
@@ -334,10 +333,10 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     trained = load(checkpoint)
     config, corpus = trained.config, prepare(trained.config)
     if (trained.source, trained.target) != (corpus.source, corpus.target):
-        raise TrainingError(
-            f"Checkpoint {checkpoint} was trained on other sentence pairs than the ones in use "
-            f"({corpus.data.source.label}); evaluate it where its data are."
+        what = (
+            f"was trained on other sentence pairs than the ones in use ({corpus.data.source.label})"
         )
+        raise TrainingError(f"Checkpoint {checkpoint} {what}; evaluate it where its data are.")
     found = translate(trained.model, corpus, "test", config.beam, config.alpha)
     scores = scoring.score(found, corpus.part("test")[1], corpus.references("test"))
     if config.corpus == "all":

@@ -39,7 +39,6 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
 
 
 def signatures() -> dict[str, str]:
-    """The signatures of the scores, for reproduction."""
     result = {}
     for name, kind in METRICS.items():
         metric = kind()

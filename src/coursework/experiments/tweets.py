@@ -76,7 +76,6 @@ _EMOTICON = re.compile(
 _STRICT_URL = re.compile(text._URL.pattern.replace(r"www\.", r"(?<!\w)www\.(?=\w)"), re.IGNORECASE)
 _HOST = re.compile(r"(?:https?:/+)?(?:www\.)?([a-zA-Z0-9-]+)")
 _CAPITALS = re.compile(r"(?<![^\W_])[A-Z]{2,}(?![^\W_])")
-_CAPITALS_MARK = "\ue000"  # one sign, so one token
 
 
 def _without(drop: Callable[[str], Any]) -> Callable[[str], str | None]:
@@ -102,7 +101,8 @@ def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]
 
 _NAMED = partial(text._USER.sub, lambda match: f" {USER} {match[0][1:]} ")
 _STRICT = partial(_STRICT_URL.sub, f" {URL} ")
-_MARK = CleaningStep("capitals", partial(_CAPITALS.sub, rf"{_CAPITALS_MARK} \g<0> "), "NOT")
+# the mark is one sign, so one token
+_MARK = CleaningStep("capitals", partial(_CAPITALS.sub, "\ue000 \\g<0> "), "NOT")
 _LOWER = next(i for i, step in enumerate(CLEANING_STEPS) if step.name == "lower case")
 _MARKED = (*CLEANING_STEPS[:_LOWER], _MARK, *CLEANING_STEPS[_LOWER:])
 VARIANTS: tuple[Variant, ...] = (
@@ -139,12 +139,7 @@ class Ablation(NamedTuple):
 
 
 def ablate_cleaning(
-    data: sentiment140.Sentiment140,
-    split: Split,
-    bits: int = ngrams.BITS,
-    variants: Sequence[Variant] = VARIANTS,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda line: None,
+    job: Job, data: sentiment140.Sentiment140, split: Split, variants: Sequence[Variant]
 ) -> list[Ablation]:
     """Validation accuracy of the same model on tweets cleaned in different ways; all steps first.
 
@@ -169,16 +164,16 @@ def ablate_cleaning(
             right = base[1]
         else:
             cleaned = TokenisedTweets(tokens, offsets, [], labels, data.source)
-            x = ngrams.features(cleaned, np.arange(len(rows)), bits)
+            x = ngrams.features(cleaned, np.arange(len(rows)), job.config.bits)
             if variant.patterns:
                 flags = np.stack([has(array, p) for p in variant.patterns], axis=1)
                 x = hstack([x, csr_matrix(flags, dtype=np.float32)], format="csr")
-            right = ngrams.Linear(x[:cut], labels[:cut], seed).predict(x[cut:]) == labels[cut:]
+            right = ngrams.Linear(x[:cut], labels[:cut], job.seed).predict(x[cut:]) == labels[cut:]
         base = base or (tokens, right)
         words = len(np.unique(tokens[: offsets[cut]]))
         accuracy, difference = float(right.mean()), paired(right, base[1])
         found.append(Ablation(variant.name, variant.kind, accuracy, *difference, words))
-        say(f"{variant.kind}: {variant.name}: {accuracy:.4f} ({difference[0]:+.4f})")
+        job.say(f"{variant.kind}: {variant.name}: {accuracy:.4f} ({difference[0]:+.4f})")
     return found
 
 
@@ -220,7 +215,7 @@ def train(job: Job) -> Run:
     grouped = sentiment140.split_grouped(keys)
     splits = {"random": random, "grouped": grouped}
     some = first(random, config.train, config.validation)
-    ablation = ablate_cleaning(data, some, bits, VARIANTS, job.seed, job.say)
+    ablation = ablate_cleaning(job, data, some, VARIANTS)
     third = None if config.leakage is None else round(config.leakage / 3)
     leaks = [
         leakage(tweets, name, first(split, config.leakage, third), keys, bits, job.seed)
