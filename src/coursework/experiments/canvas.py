@@ -33,9 +33,7 @@ def as_grey(image: np.ndarray) -> Tensor:
     kind, shape = array.dtype.kind, array.shape
     if kind not in "buif" or array.size == 0 or len(shape) < 2 or shape[2:] not in ((), (3,), (4,)):
         what = f"The image is an array of {array.dtype} and has shape {shape}"
-        remedy = (
-            "give numbers as (height, width), or (height, width, 3 or 4), and at least one pixel"
-        )
+        remedy = "give numbers, (height, width) or (height, width, 3 or 4), and at least one pixel"
         raise DataError(f"{what}; {remedy}.")
     low, high = float(array.min()), float(array.max())
     whole = kind in "ui"

@@ -28,6 +28,7 @@ from coursework.training import engine, seeds
 
 Part = Literal["train", "validation", "test"]
 Pair = tuple[str, str]  # French and English
+Texts = Sequence[str]
 SPECIALS = (PAD, UNK, SOS, EOS)  # ids 0 to 3, in words as in subwords
 LONGEST_INPUT = 100  # words or subwords that are translated at a time: few in training are longer
 
@@ -181,9 +182,7 @@ def prepare(
     return Corpus(data, french, english, parts, source, target, several=not subset)
 
 
-def learn(
-    french: Sequence[str], english: Sequence[str], size: int | None
-) -> tuple[Language, Language]:
+def learn(french: Texts, english: Texts, size: int | None) -> tuple[Language, Language]:
     """The words of both languages, or ``size`` subwords for both together."""
     if size is None:
         counts = [Counter(" ".join(side).split()) for side in (french, english)]
@@ -202,9 +201,8 @@ def letters_only(sentences: Sequence[str]) -> list[str]:
 def shared_with_training(pairs: Sequence[Pair], split: Split) -> dict[str, float]:
     """Share of test pairs whose French, English, or either side also occurs in a training pair."""
     seen = [{pairs[row][side] for row in split.train} for side in (0, 1)]
-    french, english = (
-        np.array([pairs[row][side] in seen[side] for row in split.test]) for side in (0, 1)
-    )
+    test = [[pairs[row][side] in seen[side] for row in split.test] for side in (0, 1)]
+    french, english = np.array(test)
     shares = {"french": french, "english": english, "either": french | english}
     return {side: float(share.mean()) for side, share in shares.items()}
 
@@ -278,13 +276,11 @@ class Batches:
         return ids.masked_fill(hidden & (ids > EOS_ID), UNK_ID)
 
 
-def word_vectors(
-    corpus: Corpus, width: int, seed: int
-) -> tuple[tuple[Tensor, Tensor], dict[str, Any]]:
+def word_vectors(corpus: Corpus, width: int, seed: int) -> tuple[list[Tensor], dict[str, Any]]:
     """Vectors ``[V, w]`` of words (GloVe, spaCy) or subwords (word2vec), and what is recorded of them."""
     if isinstance(corpus.source, Pieces):
         vectors = subword_vectors(corpus, width, seed)
-        return (vectors, vectors), {}
+        return [vectors, vectors], {}
     spelling = accented_forms(corpus.data, corpus.part("train")[0])
     french = embeddings.french([spelling.get(word, word) for word in corpus.source.stored()])
     english = embeddings.glove(cast(Words, corpus.target).stored())
@@ -296,7 +292,7 @@ def word_vectors(
         filled.append(fill(table, found, seeds.generator(seed, "vectors", name)))
         coverage = {"coverage": float(known.found[len(SPECIALS) :].mean())}
         notes[name] = coverage | known.source.as_record()
-    return (filled[0], filled[1]), notes
+    return filled, notes
 
 
 def subword_vectors(corpus: Corpus, width: int, seed: int) -> Tensor:

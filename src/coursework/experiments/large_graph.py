@@ -26,6 +26,7 @@ from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, spar
 from coursework.training import engine, seeds
 
 ModelName = Literal["gcn", "gat"]
+Parts = Callable[[int], engine.Lazy]  # of an epoch
 FEATURES = 16  # width of the features
 NOISE = 2.0  # standard deviation of what hides the community in the features
 LOYALTY = 0.8  # share of the links that stay within a community
@@ -125,9 +126,7 @@ def peak_memory() -> float:
     return float(peak if sys.platform == "darwin" else 1024 * peak)
 
 
-def fit_network(
-    job: Job, name: ModelName, parts: Callable[[int], engine.Lazy]
-) -> tuple[float, engine.Fit]:
+def fit_network(job: Job, name: ModelName, parts: Parts) -> tuple[float, engine.Fit]:
     """Test error of a network that is trained in parts, and its training."""
     seeds.seed_everything(seeds.derive(job.seed, name) % 2**32)
     model = build(job.config, name)

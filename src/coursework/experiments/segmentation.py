@@ -96,9 +96,9 @@ class Data:
 def prepare(config: Config) -> Data:
     """Load the digits and compose the canvases for validation and test."""
     pools = m2nist.digit_pools()
-    numbers = config.validation_canvases, config.test_canvases
-    validation = m2nist.vary(pools.validation, "plain", numbers[0], DATA_SEED, stream=1)
-    test = m2nist.vary(pools.test, "plain", numbers[1], DATA_SEED)
+    held_out = config.validation_canvases
+    validation = m2nist.vary(pools.validation, "plain", held_out, DATA_SEED, stream=1)
+    test = m2nist.vary(pools.test, "plain", config.test_canvases, DATA_SEED)
     return Data(pools.train, validation, test, pools.source)
 
 

@@ -209,11 +209,10 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
     config, training = job.config, corpus.training
     model, found = start(config, corpus, job.seed)
     notes: dict[str, Any] = {"words_with_pretrained_vector": found}
-    if config.language_model is not None:
+    if (task := config.language_model) is not None:
         learner, _ = start(config, corpus, SPLIT_SEED)  # the same for all training seeds
-        learned, notes["language_model"] = sentiment_lm.pretrain(
-            learner, config.language_model, training, corpus.validation, corpus.key(config)
-        )
+        texts = training, corpus.validation, corpus.key(config)
+        learned, notes["language_model"] = sentiment_lm.pretrain(learner, task, *texts)
         model.load_state_dict(learned, strict=False)
         seeds.seed_everything(job.seed)  # wherever the weights came from
 

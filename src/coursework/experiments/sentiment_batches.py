@@ -74,9 +74,8 @@ def equal_length_batches(
     order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
     order = order[np.argsort(lengths[order], kind="stable")]  # stays shuffled within a length
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-    batches = [
-        part for g in groups if len(g) for part in np.array_split(g, -(-len(g) // batch_size))
-    ]
+    cut = (np.array_split(rows, -(-len(rows) // batch_size)) for rows in groups if len(rows))
+    batches = [batch for of_a_length in cut for batch in of_a_length]
     return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
 
 

@@ -33,6 +33,8 @@ from coursework.training import checkpoints, engine, seeds
 
 Kind = Literal["rnn", "transformer"]
 Networks = dict[Kind, list[Network]]  # the members of each kind
+Scored = tuple[dict[str, float], dict[str, list[str]]]  # metrics, translations of the test pairs
+Vectors = Sequence[Tensor] | None  # [V, w] of both languages
 PLAN = engine.Plan(
     epochs=30, learning_rate=1e-3, weight_decay=0.01, schedule="one-cycle", warmup=0.1, clip_norm=1.0,
     monitor="validation_bleu", mode="max",
@@ -103,9 +105,7 @@ def prepare(config: Config) -> Corpus:
     return corpora.prepare(config.corpus, config.split, config.pairs, config.vocabulary)
 
 
-def build(
-    config: Config, kind: Kind, words: tuple[int, int], vectors: Sequence[Tensor] | None = None
-) -> Network:
+def build(config: Config, kind: Kind, words: tuple[int, int], vectors: Vectors = None) -> Network:
     """An untrained network for so many source and target words; seed before."""
     source, target = (None, None) if vectors is None else vectors
     shared = config.corpus == "all"  # one embedding for both languages
@@ -164,7 +164,7 @@ def translate(
 
 
 def fit_network(
-    job: Job, kind: Kind, corpus: Corpus, vectors: tuple[Tensor, Tensor] | None
+    job: Job, kind: Kind, corpus: Corpus, vectors: Vectors
 ) -> tuple[Network, engine.Fit]:
     """One network on the training pairs; the best epoch is chosen on the validation pairs."""
     config, network = job.config, job.config.networks[kind]
@@ -267,9 +267,7 @@ def describe(corpus: Corpus, translations: Mapping[str, list[str]]) -> dict[str,
     return notes
 
 
-def score_networks(
-    config: Config, corpus: Corpus, networks: Networks
-) -> tuple[dict[str, float], dict[str, list[str]]]:
+def score_networks(config: Config, corpus: Corpus, networks: Networks) -> Scored:
     """Metrics of single networks and of the baselines, and the translations of the test pairs."""
     french, english = corpus.part("test")
     whole = config.corpus == "all"
@@ -295,9 +293,7 @@ def score_networks(
     return metrics, translations
 
 
-def score_ensembles(
-    config: Config, corpus: Corpus, networks: Networks
-) -> tuple[dict[str, float], dict[str, list[str]]]:
+def score_ensembles(config: Config, corpus: Corpus, networks: Networks) -> Scored:
     """Metrics of all members as one, and the mean of the members alone (``rnn.one.greedy.test_bleu``)."""
     metrics: dict[str, float] = {}
     translations: dict[str, list[str]] = {}
@@ -333,9 +329,8 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     trained = load(checkpoint)
     config, corpus = trained.config, prepare(trained.config)
     if (trained.source, trained.target) != (corpus.source, corpus.target):
-        what = (
-            f"was trained on other sentence pairs than the ones in use ({corpus.data.source.label})"
-        )
+        ours = corpus.data.source.label
+        what = f"was trained on other sentence pairs than the ones in use ({ours})"
         raise TrainingError(f"Checkpoint {checkpoint} {what}; evaluate it where its data are.")
     found = translate(trained.model, corpus, "test", config.beam, config.alpha)
     scores = scoring.score(found, corpus.part("test")[1], corpus.references("test"))

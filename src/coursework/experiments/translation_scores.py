@@ -8,9 +8,8 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from coursework.experiments.corpora import Pair
+from coursework.experiments.corpora import Pair, Texts
 
-Texts = Sequence[str]
 METRICS: dict[str, Any] = {"bleu": BLEU, "chrf": CHRF}  # corpus BLEU and chrF2, 0 to 100
 
 
@@ -19,9 +18,8 @@ def score(
 ) -> dict[str, float]:
     """BLEU, chrF2 and the share of exact matches, also against ``several`` references of each."""
     pairs = list(zip(hypotheses, references, strict=True))
-    scores = {
-        k: float(m().corpus_score(hypotheses, [references]).score) for k, m in METRICS.items()
-    }
+    scored = {k: m().corpus_score(hypotheses, [references]) for k, m in METRICS.items()}
+    scores = {k: float(found.score) for k, found in scored.items()}
     scores["exact_match"] = float(np.mean([found == wanted for found, wanted in pairs]))
     if several is not None:
         # sacreBLEU takes the first, the second, ... references; None where there is none.

@@ -212,8 +212,7 @@ def train(job: Job) -> Run:
     data, tweets = sentiment140.load(), sentiment140.load_tokens()
     keys = ngrams.text_keys(tweets)
     random = sentiment140.split(len(data.labels))
-    grouped = sentiment140.split_grouped(keys)
-    splits = {"random": random, "grouped": grouped}
+    splits = {"random": random, "grouped": sentiment140.split_grouped(keys)}
     some = first(random, config.train, config.validation)
     ablation = ablate_cleaning(job, data, some, VARIANTS)
     third = None if config.leakage is None else round(config.leakage / 3)
