@@ -49,10 +49,10 @@ def guarded(command: F) -> F:
         except CourseworkError as error:
             raise failure(str(error), 2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as error:
-            resumed = "a training goes on from its last checkpoint with --resume"
-            raise failure(
-                f"interrupted; nothing half-written was kept, and {resumed}.", 130
-            ) from error
+            what = (
+                "interrupted; nothing half-written was kept, and a training goes on from its last"
+            )
+            raise failure(f"{what} checkpoint with --resume.", 130) from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise failure(f"{error.strerror or error}{where}.") from error

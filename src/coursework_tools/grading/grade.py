@@ -150,9 +150,8 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
     """Run tests by their ids; ResultsError if they cannot be run."""
     root = checkout.inside("tests", "coursework grade").parent
     if importlib.util.find_spec("pytest") is None:
-        raise ResultsError(
-            'pytest is not installed; run `pip install -e ".[dev]"`, or list only with --no-run.'
-        )
+        remedy = 'run `pip install -e ".[dev]"`, or list only with --no-run'
+        raise ResultsError(f"pytest is not installed; {remedy}.")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # The ids go in a file: on Windows a command line holds 32 kB only.
@@ -234,7 +233,6 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
 
 
 def grouped(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
-    """Homework set and its lines."""
     groups = itertools.groupby(lines, lambda line: line.item.question.homework)
     return [(homework, list(mine)) for homework, mine in groups]
 

@@ -63,13 +63,11 @@ def headings(notebook: str) -> list[str]:
 
 def section(question: Question) -> str:
     """The heading under which a question is answered; ResultsError if none has its number."""
-    number = rf"(?<![\w.]){re.escape(question.part)}(?!\w|\.\d)"
-    for heading in headings(question.notebook):
-        if re.search(number, heading):
-            return heading
-    raise ResultsError(
-        f"Notebook {question.notebook} has no section for {question.part}; add the number to its heading."
-    )
+    number = re.compile(rf"(?<![\w.]){re.escape(question.part)}(?!\w|\.\d)")
+    if found := [*filter(number.search, headings(question.notebook))]:
+        return found[0]
+    what = f"Notebook {question.notebook} has no section for {question.part}"
+    raise ResultsError(f"{what}; add the number to its heading.")
 
 
 def plain(heading: str) -> str:

@@ -26,14 +26,10 @@ def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
             raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
         if metric not in records[name]["metrics"]:
             raise ResultsError(f"Result {name} has no {metric}; record it again.")
-        summary = records[name]["metrics"][metric]
-        headline[key] = {
-            "value": summary["mean"],
-            "low": summary.get("low"),
-            "high": summary.get("high"),
-            "n": len(summary["values"]),
-            "result": f"{name}.json",
-        }
+        found = records[name]["metrics"][metric]
+        ends = {end: found.get(end) for end in ("low", "high")}
+        count = {"n": len(found["values"]), "result": f"{name}.json"}
+        headline[key] = {"value": found["mean"], **ends, **count}
     return headline
 
 
@@ -42,7 +38,6 @@ def text() -> str:
 
 
 def write() -> Path:
-    """Write ``headline.json``."""
     return files.write(settings.results_dir() / "headline.json", text())
 
 
@@ -59,8 +54,7 @@ def table(folder: Path | None = None) -> Table:
         name = item["result"]
         record = store.read(Path(name).stem, folder)
         interval = "–" if item["low"] is None else f"{item['low']:.4g} to {item['high']:.4g}"
-        rows.append(
-            (f"`{key}`", f"{item['value']:.4g}", interval, item["n"], record["data"]["name"],
-             store.device_of(record), f"[{name}](../writeup/results/{name})")
-        )  # fmt: skip
+        number, link = f"{item['value']:.4g}", f"[{name}](../writeup/results/{name})"
+        where = record["data"]["name"], store.device_of(record)
+        rows.append((f"`{key}`", number, interval, item["n"], *where, link))
     return Table(["key", "value", "95 % interval", "n", "data", "machine", "result"], rows)

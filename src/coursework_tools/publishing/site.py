@@ -49,10 +49,9 @@ def own_pages() -> dict[str, str]:
     from coursework.theory import claims
 
     lines = [
-        (item, rubric.section(item.question), len(grade.tests_of(item)),
-         [grade.measure(number) for number in item.numbers])
-        for item in RUBRIC
-    ]  # fmt: skip
+        (i, rubric.section(i.question), len(grade.tests_of(i)), [*map(grade.measure, i.numbers)])
+        for i in RUBRIC
+    ]
     record = store.read("bench") if "bench" in store.names() else None
     return {
         "rubric.md": _page("rubric.md", lines=lines, pages=grade.pages()),
@@ -104,21 +103,15 @@ def prepare(target: Path) -> None:
 
 def build(target: Path | None = None) -> Path:
     """Build the site in a folder (``build/site``) in place of what is in it, and check its links."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f'The site needs {", ".join(missing)}; run `pip install -e ".[site]"`, or `make site`.'
-        )
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        remedy = 'run `pip install -e ".[site]"`, or `make site`'
+        raise ConfigError(f"The site needs {', '.join(missing)}; {remedy}.")
     target = target or settings.build_dir() / "site"
     source = target.with_name(f"{target.name}-source")
     prepare(source)
     shutil.rmtree(target, ignore_errors=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(source / ".doctrees"),
-         str(source), str(target)],
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", f"{source}/.doctrees"]
+    if subprocess.run([*command, str(source), str(target)], check=False).returncode:
         raise ResultsError("Sphinx could not build the site; the lines above say why.")
     if broken := broken_links(target):
         raise ResultsError(f"The site has links that lead nowhere: {'; '.join(broken[:10])}.")

@@ -21,7 +21,6 @@ def rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(record: Mapping[str, Any]) -> Table:
-    """All rows with their goals."""
     return Table(COLUMNS, [_line(row) for row in rows(record)], caption=_machine(record))
 
 

@@ -50,7 +50,6 @@ def results(source: str) -> tuple[list[str], list[str]]:
 
 
 def figures(source: str) -> list[str]:
-    """Names of the figures that a text shows."""
     return sorted(set(re.findall(r'\bfig\("([\w-]+)"', source)))
 
 
@@ -63,7 +62,6 @@ class Listing(NamedTuple):
 
 
 def listings(source: str) -> list[Listing]:
-    """The listings that a text shows."""
     found = [re.findall(r'"([^"]+)"', match) for match in _LISTING.findall(source)]
     return [Listing(title, path, tuple(objects)) for title, path, *objects in found]
 
@@ -142,10 +140,8 @@ def inputs() -> dict[str, str]:
     source, names, root = text(), store.names(), settings.repo_root()
     required, optional = results(source)
     if missing := [name for name in required if name not in names]:
-        raise ResultsError(
-            f"The writeup needs the results {', '.join(missing)}, which are not in "
-            f"{settings.results_dir()}; restore them from git or record them again (see `make full`)."
-        )
+        what = f"The writeup needs the results {', '.join(missing)}, which are not recorded"
+        raise ResultsError(f"{what}; restore them from git or record them again (see `make full`).")
     for name in {*required, *optional} & set(names):
         if store.read(name)["data"]["standin"]:
             raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
@@ -192,20 +188,17 @@ def typeset(document: str = "solutions", tags: bool = True) -> bytes:
     try:
         return compiler(document).compile(format="pdf", timestamp=0, pdf_tags=tags)
     except typst.TypstError as error:
-        # Where a floating figure meets the end of a frame, Typst 0.15 may fail to close the tags
-        # that screen readers follow. A document without them is better than none.
+        # Where a floating figure meets the end of a frame, Typst 0.15 may fail to close its tags.
         if tags and "tags weren't properly closed" in str(error):
             return typeset(document, tags=False)
         raise ResultsError(f"The writeup cannot be typeset: {error.diagnostic}".strip()) from error
 
 
 def target(document: str = "solutions") -> Path:
-    """Where a document is kept."""
     return folder() / f"{document}.pdf"
 
 
 def write() -> list[Path]:
-    """Typeset all documents and put them into place."""
     return [files.write(target(document), typeset(document)) for document in DOCUMENTS]
 
 

@@ -31,7 +31,6 @@ def path_of(module: str) -> Path:
 
 
 def source_of(module: str) -> str:
-    """Text of the solution of a module."""
     return (Path(coursework.__file__).parent / path_of(module)).read_text(encoding="utf-8")
 
 
@@ -64,11 +63,11 @@ def write(folder: Path, problem: int | None = None, force: bool = False) -> list
         there.append(Path("README.md"))
     if there and not (force and earlier):
         many = f" and {len(there) - 1} more files" if len(there) > 1 else ""
-        anew = "or add --force to start anew and lose them"
-        raise ConfigError(
-            f"{folder} holds {there[0].as_posix()}{many}, which would be overwritten; "
-            f"choose another --folder, {anew if earlier else 'it is no student edition'}."
+        what = f"{folder} holds {there[0].as_posix()}{many}, which would be overwritten"
+        anew = (
+            "or add --force to start anew and lose them" if earlier else "it is no student edition"
         )
+        raise ConfigError(f"{what}; choose another --folder, {anew}.")
     said = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if force or not earlier or said == _readme(earlier):  # notes of the student's own stay
         texts[Path("README.md")] = _readme(together)
@@ -84,10 +83,8 @@ def find(folder: Path | None = None) -> Path:
         if (candidate / MANIFEST).is_file():
             return candidate.resolve()
     where = f"{folder} is no" if folder is not None else "Neither this folder nor ./student is a"
-    raise ConfigError(
-        f"{where} student edition; make one with `coursework student`, "
-        "or name its folder with --folder."
-    )
+    remedy = "make one with `coursework student`, or name its folder with --folder"
+    raise ConfigError(f"{where} student edition; {remedy}.")
 
 
 def problems_in(folder: Path) -> list[int]:
@@ -98,9 +95,8 @@ def problems_in(folder: Path) -> list[int]:
     except (ValueError, KeyError, TypeError):
         problems = []
     if not problems:
-        raise ConfigError(
-            f'{folder / MANIFEST} is broken; put {{"problems": [1, 2, 3, 4, 5, 6]}} into it.'
-        )
+        remedy = f"put {json.dumps({'problems': list(MODULES)})} into it"
+        raise ConfigError(f"{folder / MANIFEST} is broken; {remedy}.")
     return problems
 
 
@@ -152,9 +148,8 @@ def use(folder: str | Path) -> None:
         return  # the cell was run twice
     for name, file in own.items():
         if name in sys.modules:
-            raise ConfigError(
-                f"{name} has been imported already; restart the kernel and run this cell first."
-            )
+            remedy = "restart the kernel and run this cell first"
+            raise ConfigError(f"{name} has been imported already; {remedy}.")
         module = importlib.import_module(name)
         module.__file__ = str(file)  # where its source is shown from
         exec(compile(file.read_text(encoding="utf-8"), file, "exec"), module.__dict__)

@@ -64,10 +64,8 @@ def mutant(task: Task, changes: tuple[Change, ...] = ()) -> ModuleType:
     text = "\n\n".join(inspect.getsource(getattr(solution, name)) for name in task.names)
     for old, new in changes:
         if old not in text:
-            raise LookupError(
-                f"mistakes.txt, [{task.name}]: {', '.join(task.names)} in {solution.__name__} "
-                f"has no text {old!r} any more; quote what stands there now."
-            )
+            where = f"mistakes.txt, [{task.name}]: {', '.join(task.names)} in {solution.__name__}"
+            raise LookupError(f"{where} has no text {old!r} any more; quote what stands there now.")
         text = text.replace(old, new)
     made = ModuleType(solution.__name__)
     vars(made).update(vars(solution))

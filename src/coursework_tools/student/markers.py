@@ -56,10 +56,8 @@ def regions(source: str) -> list[Region]:
         markers[::2], markers[1::2], fillvalue=(0, None)
     ):
         if not begin or not begin[2] or not end or end[2]:
-            raise CourseworkError(
-                f"The marker in line {first} has no partner; every `# solution:begin` needs its "
-                "`# solution:end` before the next one."
-            )
+            rule = "every `# solution:begin` needs its `# solution:end` before the next one"
+            raise CourseworkError(f"The marker in line {first} has no partner; {rule}.")
         indent, text = begin.groups()
         names: list[str] = []
         depth = len(indent)
