@@ -83,8 +83,7 @@ def load(config: BenchConfig) -> Iterator[Gauge]:
 
 
 IMPORT = (
-    "import time; start = time.perf_counter(); import coursework_tools.cli; "
-    "print(time.perf_counter() - start)"
+    "from time import perf_counter as now; t = now(); import coursework_tools.cli; print(now() - t)"
 )
 
 

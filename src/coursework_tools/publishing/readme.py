@@ -14,12 +14,6 @@ from coursework_tools.grading import grade, rubric
 from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import headline, speed
 
-# page -> the parts in it, each between two markers
-PAGES: dict[str, tuple[str, ...]] = {
-    "README.md": ("badges", "answers"),
-    "docs/results.md": ("results", "questions"),
-    "docs/benchmark.md": ("bench",),
-}
 UNSET = """\
 *Colab and Binder links appear here once the repository has an address: set* `Repository` *under*
 `[project.urls]` *in [pyproject.toml](pyproject.toml) and run* `coursework report`."""
@@ -91,20 +85,22 @@ def by_question(folder: Path | None = None) -> Table:
 
 def bench(folder: Path | None = None) -> str:
     """The benchmark's tables and its figures, if they are drawn."""
-    drawn = [
-        f"![{alt.text(name)}](../figures/{name}.png)"
-        for name in ("bench_ratios", "bench_growth")
-        if (settings.repo_root() / "figures" / f"{name}.png").is_file()
-    ]
+    figures = sorted((settings.repo_root() / "figures").glob("bench_*.png"), reverse=True)
+    drawn = [f"![{alt.text(path.stem)}](../figures/{path.name})" for path in figures]
     return "\n\n".join([speed.markdown(folder), *drawn])
 
 
-MAKERS: dict[str, Callable[[Path | None], str]] = {
-    "badges": lambda _: badges(address()),
-    "answers": lambda folder: answers(folder).to_markdown(),
-    "questions": lambda folder: by_question(folder).to_markdown(),
-    "results": lambda folder: headline.table(folder).to_markdown(),
-    "bench": bench,
+# page -> the parts in it, each between two markers, and what makes them
+PAGES: dict[str, dict[str, Callable[[Path | None], str]]] = {
+    "README.md": {
+        "badges": lambda _: badges(address()),
+        "answers": lambda folder: answers(folder).to_markdown(),
+    },
+    "docs/results.md": {
+        "results": lambda folder: headline.table(folder).to_markdown(),
+        "questions": lambda folder: by_question(folder).to_markdown(),
+    },
+    "docs/benchmark.md": {"bench": bench},
 }
 
 
@@ -115,13 +111,13 @@ def markers(part: str) -> tuple[str, str]:
 
 def render(page: str, text: str, folder: Path | None = None) -> str:
     """``text`` of a page of :data:`PAGES` with its made parts replaced; ResultsError without markers."""
-    for part in PAGES[page]:
+    for part, make in PAGES[page].items():
         start, end = markers(part)
         head, found, rest = text.partition(start)
         _, closed, tail = rest.partition(end)
         if not found or not closed:
             raise ResultsError(f"{page} lacks the markers {start} and {end}; put them back.")
-        text = f"{head}{start}\n{MAKERS[part](folder)}\n{end}{tail}"
+        text = f"{head}{start}\n{make(folder)}\n{end}{tail}"
     return text
 
 

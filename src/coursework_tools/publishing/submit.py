@@ -46,16 +46,15 @@ def write(course: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
     done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ResultsError(f"The wheel could not be built ({last[:200]}).")
+    wheel = next(folder.glob("*.whl"), None)
+    if wheel is None:
+        raise ResultsError(f"The wheel could not be built ({done.stderr.strip()[-200:]}).")
     for place in BESIDE:
         shutil.copytree(root / place, folder / place)
     written = [Path(shutil.copy(writeup.target(course), folder))]
     for name in notebooks_of(course):
         document = checkout.notebook(name)
-        cell = nbformat.v4.new_code_cell(SETUP.format(wheel=wheels[0].name), id="setup")
+        cell = nbformat.v4.new_code_cell(SETUP.format(wheel=wheel.name), id="setup")
         document.cells.insert(1, cell)  # below the title
         written.append(folder / f"{name}.ipynb")
         nbformat.write(document, written[-1])

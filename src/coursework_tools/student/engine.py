@@ -13,6 +13,7 @@ import itertools
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -88,15 +89,13 @@ def verify(task: Task) -> None:
 
 def examine(task: Task, student: ModuleType, place: Callable[[Any], str] = repr) -> Report:
     """Run the probes of a task on a student's module; ``place`` describes an error of its code."""
-    named: list[Remark] = []
-    general: list[Remark] = []
-    passed = 0
+    named, general, passed = list[Remark](), list[Remark](), 0
     for name in PROBES[task.name]:
         right, got = known(task, name), attempt(task, name, student)
         if alike(got, right):
-            gap = _gradient_gap(got, right)
+            if gap := _gradient_gap(got, right):
+                general.append(Remark("gradient", gap))
             passed += not gap
-            general += [Remark("gradient", gap)] if gap else []
         elif isinstance(got.error, NotImplementedError):
             named.append(Remark("to do", str(got.error) or "Still to be written."))
         elif remark := _recognised(task, name, got):
@@ -138,7 +137,7 @@ class Factory:
     def __getattr__(self, name: str) -> Any:
         made, original = getattr(self.module, name), getattr(self.solution, name)
         is_class = isinstance(original, type) and issubclass(original, nn.Module)
-        return functools.partial(self.build, made) if is_class else made
+        return partial(self.build, made) if is_class else made
 
     def build(self, made: Any, *arguments: Any, **options: Any) -> nn.Module:
         own: nn.Module = made(*arguments, **options)
@@ -219,13 +218,11 @@ def flat(value: Any) -> list[Tensor] | None:
 def alike(a: Result, b: Result) -> bool:
     """Whether two results have the same values, or ended in the same error."""
     if a.error is not None or b.error is not None:
-        return type(a.error) is type(b.error) and (
-            isinstance(a.error, RecursionError) or repr(a.error) == repr(b.error)
-        )
-    return a.shapes == b.shapes and all(
-        torch.allclose(x.double(), y.double(), rtol=1e-7, atol=1e-9, equal_nan=True)
-        for x, y in zip(a.values or [], b.values or [], strict=True)
-    )
+        deep = isinstance(a.error, RecursionError) and isinstance(b.error, RecursionError)
+        return deep or repr(a.error) == repr(b.error)
+    close = partial(torch.allclose, rtol=1e-7, atol=1e-9, equal_nan=True)
+    pairs = zip(a.values or [], b.values or [], strict=False)
+    return a.shapes == b.shapes and all(close(x.double(), y.double()) for x, y in pairs)
 
 
 def _gradient_gap(got: Result, right: Result) -> str:

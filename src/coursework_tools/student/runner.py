@@ -39,10 +39,10 @@ def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
     tasks = {task.name: task for task in TASKS if task.problem in problems}
     objects = list(track(check(root, [*tasks.values()], seconds), "checking"))
     words = list(edition.in_words(root, problems))
-    rows = [
-        (tasks[one.task].question, one.task, file_of(tasks[one.task]), *_verdict(one))
-        for one in objects
-    ]
+    rows = []
+    for one in objects:
+        task = tasks[one.task]
+        rows.append((task.question, task.name, file_of(task), *_verdict(one)))
     for one in words:
         file = f"notebooks/{edition.notebook_of(int(one.task))}.ipynb"
         rows.append((one.task, "in words", file, *_verdict(one)))
@@ -150,9 +150,8 @@ def load(path: Path, task: Task) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     vars(module).update({name: getattr(solution, name) for name in others}, __file__=str(path))
     exec(compile(tree, path, "exec"), module.__dict__)
-    for wanted in task.names:
-        if not hasattr(module, wanted):
-            raise ImportError(f"{wanted} is missing")
+    if missing := [name for name in task.names if not hasattr(module, name)]:
+        raise ImportError(f"{missing[0]} is missing")
     return module
 
 
