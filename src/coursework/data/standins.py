@@ -97,10 +97,7 @@ def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
 
 @_kept
 def sentence_pairs() -> tuple[list[str], list[str]]:
-    """English sentences like "She is very happy." and their French translations, in a random order.
-
-    A sentence may have several translations (``Je suis fatigué``, ``fatiguée``), in both directions.
-    """
+    """English sentences like "She is very happy." and their French translations, in a random order."""
     parts, pairs = _parts()["french"], dict[tuple[str, str], None]()
 
     def add(french: str, *english: str) -> None:
@@ -135,10 +132,7 @@ _CITATION_SHAPES = {"cora": (700, 7, 350), "citeseer": (600, 6, 360)}  # nodes, 
 
 @_kept
 def citations(name: str = "cora") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A stochastic block model: words uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``[N]``.
-
-    Four in five citations are within a class, and a third of the words are those of the class.
-    """
+    """A stochastic block model: words uint8 ``[N, F]``, undirected edges ``[E, 2]``, classes ``[N]``."""
     n, classes, words = _CITATION_SHAPES[name]
     rng = np.random.default_rng(7 if name == "cora" else 6)
     y = rng.permutation(np.arange(n) % classes)
@@ -157,10 +151,7 @@ _PAGE_SEEDS = {"chameleon": 1, "squirrel": 2, "crocodile": 3}
 
 @_kept
 def pages(name: str = "chameleon") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(page, word) places ``[W, 2]``, edges ``[E, 2]``, traffic ``[N]``, which depends on degree and words.
-
-    A fifth of the pages are twins: redirects with the neighbours and the traffic of another page.
-    """
+    """(page, word) places ``[W, 2]``, edges ``[E, 2]``, traffic ``[N]``; a fifth of the pages are twins."""
     rng = np.random.default_rng(_PAGE_SEEDS[name])
     n_own, n_twins, n_words = 480, 120, 200
     n = n_own + n_twins

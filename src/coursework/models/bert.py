@@ -1,7 +1,6 @@
 r"""BERT's encoder out of our :class:`.EncoderLayer`, and a classifier on it.
 
-Paper: Devlin et al., *BERT*, 2019, https://arxiv.org/abs/1810.04805: post-norm layers with the exact
-GELU, learned positions, LayerNorm on the sum of the embeddings.
+Paper: Devlin et al., *BERT*, 2019, https://arxiv.org/abs/1810.04805.
 
 Letters: `B` batch, `S` tokens of a text, `d` width of the model, `V` vocabulary.
 """
@@ -27,11 +26,9 @@ NAMES = {
 
 
 class Bert(nn.Module):
-    r"""States of all tokens of a text.
+    r"""States of all tokens of a text: post-norm layers, learned positions; padding has the id 0.
 
     .. math:: x_t = \mathrm{LN}(E_{w_t} + P_t), \qquad h = \mathrm{Layer}_L(\dots\mathrm{Layer}_1(x))
-
-    Padding (id 0, at the right) has no influence on the states of the other tokens.
     """
 
     def __init__(

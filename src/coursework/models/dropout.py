@@ -10,11 +10,8 @@ _LEVELS = 2**16
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
-    """Zero each entry with probability `p`, and scale the others so that the mean stays.
-
-    The probability is rounded to a multiple of :math:`2^{-16}`, and the scale is that of the rounded
-    one, so the mean is kept exactly. On other devices than a CPU this is `F.dropout`.
-    """
+    """Zero each entry with probability `p`, rounded to a multiple of 2^-16, and scale the others so that the
+    mean stays. On other devices than a CPU this is `F.dropout`."""
     probability("dropout", p)
     require(x.is_floating_point(), f"dropout needs floating point, but x is {x.dtype}.")
     dropped = round(p * _LEVELS)

@@ -48,12 +48,10 @@ def degrees(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 def aggregate(x: Tensor, edge_index: Tensor, reduction: Aggregation = "mean") -> Tensor:
-    r"""Sum or average the vectors `[N, F]` of the neighbours, edge by edge: `[N, F]`.
+    r"""Sum or average the vectors `[N, F]` of the neighbours, edge by edge, zero without any: `[N, F]`.
 
     .. math:: y_v = \sum_{u \in \mathcal{N}(v)} x_u \quad\text{or}\quad
               y_v = \frac{1}{|\mathcal{N}(v)|} \sum_{u \in \mathcal{N}(v)} x_u
-
-    A node without neighbours receives zero.
     """
     num_nodes = expect("x", x, "N F")["N"]
     sparse.check_edge_index(edge_index, num_nodes)
@@ -75,8 +73,8 @@ class PlainGraphConvolution(nn.Module):
 
     .. math:: h_v' = \sigma\Big(W_1 \operatorname*{agg}_{u \in \mathcal{N}(v)} h_u + W_2 h_v\Big)
 
-    (Hamilton, *Graph Representation Learning*, 2020, equation 5.7; GraphConv of Morris et al. 2019 for
-    the sum.) Nothing of a graph library is used. With `identity` the weights start as :math:`W_1 = W_2 = I`.
+    (Hamilton, *Graph Representation Learning*, 2020, equation 5.7.) Nothing of a graph library is used. With
+    `identity` the weights start as :math:`W_1 = W_2 = I`.
     """
 
     def __init__(
@@ -125,12 +123,9 @@ class GraphRegressor(nn.Module):
 
     (the first one without :math:`h_v +`), and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert
     h^{(L)}_v]` (jumping knowledge, Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last
-    layer only). Separate matrices for node and neighbourhood are those of GraphSAGE (Hamilton et al. 2017,
-    https://arxiv.org/abs/1706.02216); :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act
-    before the sums, so sparse features are never made dense. Without `use_graph` it is an MLP.
-
-    x is `[N, F]`, dense or sparse CSR, extra `[N, extra_features]`; the graph is `edge_index` `[2, E]`, or
-    :func:`.adjacency` of it, `[N, N]`, to build it only once.
+    layer only). :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act before the sums, so
+    sparse features are never made dense. Without `use_graph` it is an MLP. x is `[N, F]`, dense or sparse
+    CSR; the graph is `edge_index` `[2, E]`, or :func:`.adjacency` of it, to build it only once.
     """
 
     def __init__(

@@ -1,7 +1,6 @@
 r"""Long short-term memory from scratch: the cell and the (stacked, bidirectional) layer.
 
-The cell is the one of PyTorch's documentation, which is Hochreiter & Schmidhuber (1997) with the
-forget gate of Gers et al. (2000) and without peepholes:
+The cell is Hochreiter & Schmidhuber's (1997) with the forget gate of Gers et al. (2000):
 
 .. math::
 
@@ -13,7 +12,7 @@ forget gate of Gers et al. (2000) and without peepholes:
     h_t &= o_t \odot \tanh(c_t)                                  \quad\text{(6) hidden state}
 
 The four matrices are the row blocks **i, f, g, o** of one matrix, under PyTorch's names: a
-`state_dict` moves between these modules and `nn.LSTMCell` / `nn.LSTM` in both directions.
+`state_dict` moves between these modules and `nn.LSTMCell` / `nn.LSTM`.
 
 Letters: `B` batch, `T` time steps, `I` input size, `H` hidden size, `L` layers, `D` directions
 (1 or 2), `R` rows of a packed sequence (the sum of all lengths).
@@ -100,9 +99,8 @@ class LSTM(nn.Module):
 
     There is no `proj_size`, and under autocast the states stay in float32 where PyTorch rounds them.
     The products :math:`W_{i\cdot} x_t` do not wait for the recurrence, so each layer computes them for
-    many steps at once, and a step only adds :math:`W_{h\cdot} h_{t-1}`. A plain tensor is the packed
-    sequence whose batch never shrinks, so one loop (:func:`scan`) serves both; where it does not
-    shrink, :mod:`.lstm_backward` runs the same steps faster, with the backward pass written by hand.
+    many steps at once. A plain tensor is the packed sequence whose batch never shrinks, so one loop
+    (:func:`scan`) serves both; where it does not shrink, :mod:`.lstm_backward` is faster.
 
     The input is `[T, B, I]`, `[B, T, I]` if `batch_first`, `[T, I]`, or a `PackedSequence`, the output
     `[T, B, D*H]` in its layout. States are pairs of `[L*D, B, H]` (or `[L*D, H]`), ordered layer by layer,

@@ -33,9 +33,8 @@ def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
 def run(inputs: Inputs, reverse: bool, keep: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Equations (1) to (6) of :mod:`.lstm` for sequences of one length, in preallocated memory.
 
-    Hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`. With `keep`
-    they stay for the backward pass. Without, a span writes over the gates of the one before, and a
-    step over the cell state (of which `[1, B, H]` is left), so both stay in the cache.
+    Hidden states `[T, B, H]`, gates `[T, B, 4H]`, cell states and their tanh `[T, B, H]`. Without `keep`
+    a span writes over the gates of the one before, and a step over the cell state: both stay in the cache.
     """
     x, weight_ih, weight_hh, bias, h, c = inputs
     (steps, batch), size = x.shape[:2], weight_hh.shape[1]
@@ -78,9 +77,8 @@ def through_time(scan: Scan, reverse: bool, *inputs: Any) -> tuple[Tensor, Tenso
 class ThroughTime(torch.autograd.Function):
     r"""One layer in one direction, with backpropagation through time written out.
 
-    Let :math:`\bar v` be the derivative of the loss by :math:`v`, :math:`y_t` the output, and
-    :math:`a_t = [a^i_t, a^f_t, a^g_t, a^o_t]` what stands inside the activations. From the last step to
-    the first (the full gradient of Graves & Schmidhuber, 2005; the paper of 1997 truncates it):
+    Let :math:`\bar v` be the derivative of the loss by :math:`v`, :math:`y_t` the output, and :math:`a_t`
+    what stands inside the activations. From the last step to the first (the paper of 1997 truncates this):
 
     .. math::
 

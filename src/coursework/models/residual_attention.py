@@ -1,9 +1,8 @@
 """Regression on a graph from labelled look-alikes, without a way for a label to reach itself.
 
-A network that is fed labels learns to copy its own. Two usual remedies hide a random part of them in every
-step (UniMP, Shi et al. 2021, https://arxiv.org/abs/2009.03509) or propagate residuals after training (Huang
-et al. 2021, https://arxiv.org/abs/2010.13993). Here labels enter **in the last step alone**, along a list
-of candidates in which no node is its own: every known one may be shown in every step.
+A network that is fed labels learns to copy its own (UniMP, https://arxiv.org/abs/2009.03509, hides some in
+every step). Here labels enter **in the last step alone**, along a list of candidates in which no node is
+its own: every known one may be shown in every step.
 
 Letters: `N` nodes, `B` nodes asked for, `E` pairs (node, candidate), `F` features of a node, `D` features
 of a pair, `H` hidden width, `d_k` width of queries and keys.
@@ -70,8 +69,7 @@ class ResidualAttention(nn.Module):
 
     :math:`\alpha_{i0}`, the weight of nobody, leaves the guess as it is. With :math:`\lambda_i = 1` the
     *residuals* of the look-alikes are added, as in kriging; with 0 (always, without `residual`) the
-    prediction moves towards their labels, which is right for copies. Without `query` the pair features
-    alone decide.
+    prediction moves towards their labels. Without `query` the pair features alone decide.
     """
 
     def __init__(

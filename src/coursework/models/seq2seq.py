@@ -22,8 +22,8 @@ class GRUEncoder(nn.Module):
 
     .. math:: h_t = \mathrm{GRU}(\mathrm{Dropout}(E_{w_t}), h_{t-1})
 
-    Padding, at the right, is packed away: states there are zero, and the last state is that of the last
-    word. Bahdanau et al. also read backwards (section 3.2), the tutorial only forwards.
+    Padding is packed away: states there are zero, and the last state is that of the last word. Bahdanau et
+    al. also read backwards (section 3.2), the tutorial only forwards.
     """
 
     def __init__(

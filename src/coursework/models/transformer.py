@@ -63,9 +63,7 @@ class PositionalEncoding(nn.Module):
 class FeedForward(nn.Module):
     r"""The same small network at every position (section 3.3, equation 2).
 
-    .. math:: \mathrm{FFN}(x) = W_2\, \sigma(W_1 x + b_1) + b_2
-
-    with :math:`\sigma` the ReLU (the paper) or the GELU, and dropout on the hidden units.
+    .. math:: \mathrm{FFN}(x) = W_2\, \mathrm{Dropout}(\sigma(W_1 x + b_1)) + b_2
     """
 
     def __init__(
@@ -165,10 +163,7 @@ Cache = tuple[KeyValueCache | None, KeyValueCache | None]
 
 
 class DecoderLayer(EncoderLayer):
-    """Causal self-attention, attention to the encoder's output (the memory), feed-forward network.
-
-    Section 3.1 and figure 1 (right). Masks without `memory` in their names are for the target.
-    """
+    """Causal self-attention, attention to the encoder's output (the memory), feed-forward network."""
 
     reads_memory = True
 
@@ -279,11 +274,9 @@ class Transformer(TorchWeights):
         self.d_model, self.pad_idx = d_model, pad_idx
         std = d_model**-0.5
         self.src_embedding = WordEmbedding(src_vocab, d_model, pad_idx, src_pretrained, std=std)
-        self.tgt_embedding = (
-            self.src_embedding
-            if share_embeddings
-            else WordEmbedding(tgt_vocab, d_model, pad_idx, tgt_pretrained, std=std)
-        )
+        self.tgt_embedding = self.src_embedding
+        if not share_embeddings:
+            self.tgt_embedding = WordEmbedding(tgt_vocab, d_model, pad_idx, tgt_pretrained, std)
         self.position = PositionalEncoding(d_model, dropout, max_length)
         sizes = (d_model, n_heads, d_ff, dropout, activation, norm_first)
         self.encoder = Encoder(n_encoder_layers, *sizes, fused=fused)

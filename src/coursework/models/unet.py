@@ -100,11 +100,9 @@ class Up(nn.Module):
 class UNet(nn.Module):
     """Contract, then expand with skip connections: one score for each class at each pixel.
 
-    The default is the network of the assignment, with 252,875 parameters. `down` lists the channels from
-    the top, `up` from the bottom. `disable_skip_connections` sets all skips to zero.
-
-    An image whose sides are not multiples of `2^levels` is padded at the right and bottom by repeating its
-    last column and row (batch normalisation sees no artificial edge), and the scores are cut back.
+    The default is the network of the assignment. `down` lists the channels from the top, `up` from the
+    bottom. `disable_skip_connections` sets all skips to zero. An image whose sides are not multiples of
+    `2^levels` is padded by repeating its last column and row, and the scores are cut back.
     """
 
     def __init__(

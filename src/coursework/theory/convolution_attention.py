@@ -118,7 +118,6 @@ def check_general(*, signed: bool, candidate: Convolution = signed_convolution) 
 @claim("1.4.1", "sign", "whatever the scores are, the weights of one head all have one sign")
 @wrong("scores", "without softmax too", attention=lambda scores: scores)
 def check_one_sign(attention: Callable[[Tensor], Tensor] = lambda s: s.softmax(dim=0)) -> Check:
-    """Why mixed signs need two heads: no product of two weights of a row is negative."""
     drawn = [gaussian(seed)(8) for seed in range(200)]
     rows = (attention(3.0 * numbers[:7]) * numbers[7] for numbers in drawn)  # times a w_v
     return at_most((-float(torch.outer(row, row).min()) for row in rows), 0.0, rounding=0.0)
@@ -132,7 +131,6 @@ def end_errors(x: Tensor) -> Tensor:
 @claim("1.4.1", "boundary", "unpadded: off by 2x₂ and xₙ₋₁ at the ends, exact inside")
 @wrong("none", "unpadded: exact everywhere", errors=lambda x: torch.zeros_like(x))
 def check_boundary(errors: Callable[[Tensor], Tensor] = end_errors) -> Check:
-    """One token is left at each end and has the whole weight: 3 x_2 for x_2, 3 x_{n-1} for 2 x_{n-1}."""
     sequences = [gaussian(seed)(64) for seed in range(20)]
     return equal(gap(attend(x, ASSIGNMENT)[0] - convolution(x), errors(x)) for x in sequences)
 
@@ -159,6 +157,5 @@ def check_finite_bias(rate: int = 1) -> Check:
 @claim("1.4.1", "limit", "biases 2M and M lead to the kernel [3, 0, 0]")
 @wrong("kernel", "they lead to [2, 0, 1]", target=(2.0, 0.0, 1.0))
 def check_large_bias_limit(target: tuple[float, float, float] = (3.0, 0.0, 0.0)) -> Check:
-    """Softmax sees differences only: between 2M and M (= 50) the ratio of the weights is e^M, not 2."""
     head = HeadParameters(w_v=3.0, bias={1: 100.0, -1: 50.0})
     return check_kernel(head, torch.tensor(target, dtype=torch.float64))

@@ -46,16 +46,14 @@ class _Tensors(TorchDispatchMode):
         made, given = _with_memory(result), _with_memory((args, kwargs))
         for address in made.keys() - given.keys():
             self.largest = max(self.largest, made[address].numel())
-            self._hold(made[address].untyped_storage())
+            storage = made[address].untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key not in self._alive:
+                self._alive.add(key)
+                self._held += size
+                self.peak = max(self.peak, self._held)
+                weakref.finalize(storage, self._release, key, size)
         return result
-
-    def _hold(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._alive:
-            self._alive.add(key)
-            self._held += size
-            self.peak = max(self.peak, self._held)
-            weakref.finalize(storage, self._release, key, size)
 
     def _release(self, key: int, size: int) -> None:
         self._alive.discard(key)

@@ -66,7 +66,6 @@ def growth(attention: Attention, sizes: Sequence[int]) -> list[Cost]:
 @wrong("definition", "the definition costs O(n)", attention=quadratic)
 @wrong("bracket", "so does the factored form, multiplied from the left", attention=from_the_left)
 def check_exponent(attention: Attention = linear, exponent: float = 1.0) -> Check:
-    """The counted multiply-adds *and* the largest tensor grow like n to the power ``exponent``."""
     sizes = [256, 512, 1024, 2048]
     costs = growth(attention, sizes)
     counts = [[c.multiply_adds for c in costs], [c.largest for c in costs]]
@@ -81,7 +80,6 @@ def factored_similarities(q: Tensor, k: Tensor) -> Tensor:
 @claim("1.3.1", "rank", "m features give similarities of rank at most m")
 @wrong("softmax", "so does softmax attention", similarities=lambda q, k: torch.exp(q @ k.T / 2.0))
 def check_finite_rank(similarities: Callable[..., Tensor] = factored_similarities) -> Check:
-    """With m = d = 4 features the 64 x 64 matrix of similarities has rank at most 4."""
     draws = [random_inputs(64, 4, 1, seed) for seed in range(5)]
     ranks = [float(torch.linalg.matrix_rank(similarities(q, k))) for q, k, _ in draws]
     return at_most(ranks, 4.0, rounding=0.0)

@@ -109,13 +109,11 @@ def check_projected(choose: Projections = row_space) -> Check:
 
 
 def svd_cost(product: SVDProduct) -> Cost:
-    """What a product with the thin SVD of an attention matrix costs."""
     q, k, v = clustered_inputs()
     return measure(product, thin_svd(softmax_matrix(q, k)), v)
 
 
 def projected_cost(product: Callable[..., Tensor]) -> Cost:
-    """What attention with C = D = W^T costs."""
     q, k, v = low_rank_scores()
     return measure(product, q, k, v, *row_space(thin_svd(q @ k.T)))
 
