@@ -24,8 +24,7 @@ LOCK_TIMEOUT = 4 * 3600.0  # seconds; the language model of the tweets takes mor
 def unwritable(path: Path, error: OSError) -> DataError:
     """The error for a cache that cannot be written (no permission, disk full)."""
     what = f"The cache {path} cannot be written ({error.strerror or error})"
-    remedy = "free some space or point COURSEWORK_CACHE to a folder that can be written"
-    return DataError(f"{what}; {remedy}.")
+    return DataError(f"{what}; free some space or point COURSEWORK_CACHE to another folder.")
 
 
 @contextlib.contextmanager
@@ -80,10 +79,10 @@ def _read(folder: Path) -> Arrays | None:
 def arrays(name: str, key: str, build: Callable[[], Arrays]) -> Arrays:
     """Arrays from the cache (``.npy`` files, mapped), or built and stored there; see :func:`key_of`."""
     folder = settings.cache_dir() / "parsed" / f"{name}-{key}"
-    if (found := _read(folder)) is not None:
+    if found := _read(folder):
         return found
     with lock(f"parsed-{name}-{key}"):
-        if (found := _read(folder)) is not None:  # another process has built it meanwhile
+        if found := _read(folder):  # another process has built it meanwhile
             return found
         built = build()
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")

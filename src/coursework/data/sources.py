@@ -99,8 +99,6 @@ def info(name: str) -> DatasetInfo:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data of a loader come from; stored with every result."""
-
     dataset: str
     kind: Kind
     sha256: str  # of the file, of the list of checksums of several files, or of generated content
@@ -193,9 +191,8 @@ def find(name: str, *, real: bool = False) -> Source:
         if source.kind == "data root":
             remedy = f"put the official file there ({bad[0].url or entry.homepage})"
             raise DataError(f"{problem}; {remedy}, or unset COURSEWORK_DATA.")
-        if source.kind == "package" and entry.package is not None:
-            remedy = f"pip install --force-reinstall {entry.package.install}"
-            raise DataError(f"{problem}; run: {remedy}")
+        if source.kind == "package" and (package := entry.package):
+            raise DataError(f"{problem}; run: pip install --force-reinstall {package.install}")
         damaged = damaged or next((result for result in bad if result.path.exists()), None)
     reason, first = "is not available", ""
     if entry.files and settings.offline():

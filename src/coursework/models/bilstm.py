@@ -1,6 +1,6 @@
 """A bidirectional LSTM that classifies sentences."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from coursework.models.checks import expect, expect_words, require
 from coursework.models.embedding import WordEmbedding
 from coursework.models.lstm import LSTM
+
+
+def run_padded(rnn: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
+    """States of padded sentences `[B, T, E]`, zeros behind the end, and the last states of each."""
+    if bool((lengths == x.shape[1]).all()):
+        return rnn(x)
+    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    states, last = rnn(packed)
+    return pad_packed_sequence(states, batch_first=True, total_length=x.shape[1])[0], last
 
 
 class BiLSTMClassifier(nn.Module):
@@ -56,19 +65,11 @@ class BiLSTMClassifier(nn.Module):
         within = bool(((lengths >= 0) & (lengths <= steps)).all())
         require(within, f"lengths must be from 0 to {steps}, but are {lengths.tolist()}.")
         # A sentence without a single word is read as one padding word: a zero vector.
-        lengths = lengths.cpu().clamp(min=1)  # [B]
-        if bool((lengths == steps).all()):
-            states, (h_n, _) = self.lstm(embedded)  # [B, T, 2H], [2L, B, H]
-            highest, mean = states.amax(dim=1), states.mean(dim=1)  # 2 x [B, 2H]
-        else:
-            packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-            packed_states, (h_n, _) = self.lstm(packed)  # [2L, B, H]
-            # [B, T, 2H], zeros behind the end
-            states, _ = pad_packed_sequence(packed_states, batch_first=True, total_length=steps)
-            lengths = lengths.to(embedded.device)
-            padded = torch.arange(steps, device=embedded.device) >= lengths.unsqueeze(1)  # [B, T]
-            highest = states.masked_fill(padded.unsqueeze(2), -torch.inf).amax(dim=1)  # [B, 2H]
-            mean = states.sum(dim=1) / lengths.unsqueeze(1)  # [B, 2H]
+        lengths = lengths.to(embedded.device).clamp(min=1)  # [B]
+        states, (h_n, _) = run_padded(self.lstm, embedded, lengths)  # [B, T, 2H], [2L, B, H]
+        padded = torch.arange(steps, device=embedded.device) >= lengths.unsqueeze(1)  # [B, T]
+        highest = states.masked_fill(padded.unsqueeze(2), -torch.inf).amax(dim=1)  # [B, 2H]
+        mean = states.sum(dim=1) / lengths.unsqueeze(1)  # [B, 2H]
         return torch.cat([highest, mean, h_n[-2], h_n[-1]], dim=1)  # [B, 6H]
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:

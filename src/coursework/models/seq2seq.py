@@ -9,9 +9,9 @@ width of the encoder's states (`H`, or `2H` if bidirectional), `V` vocabulary.
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from coursework.models.attention import masked_softmax
+from coursework.models.bilstm import run_padded
 from coursework.models.checks import expect, expect_words, require
 from coursework.models.dropout import Dropout
 from coursework.models.embedding import WordEmbedding
@@ -37,14 +37,9 @@ class GRUEncoder(nn.Module):
 
     def forward(self, src: Tensor) -> tuple[Tensor, Tensor]:
         """States and the start of the decoder: `[B, S]` -> `[B, S, H_e]`, `[B, H]`."""
-        lengths = expect_words("src", src, "B S", self.pad_idx).cpu().clamp(min=1)  # [B]
+        lengths = expect_words("src", src, "B S", self.pad_idx).clamp(min=1)  # [B]
         embedded = self.dropout(self.embedding(src))  # [B, S, E]
-        if bool((lengths == src.shape[1]).all()):
-            states, last = self.gru(embedded)  # [B, S, H_e], [D, B, H]
-        else:
-            packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-            states, last = self.gru(packed)
-            states, _ = pad_packed_sequence(states, batch_first=True, total_length=src.shape[1])
+        states, last = run_padded(self.gru, embedded, lengths)  # [B, S, H_e], [D, B, H]
         if self.bridge is None:
             return states, last[-1]
         return states, torch.tanh(self.bridge(torch.cat([last[0], last[1]], dim=1)))

@@ -34,11 +34,8 @@ def options_of(module: nn.Module) -> dict[str, Any]:
     """The arguments that make a module of ours compute what one of PyTorch's does, or ValueError."""
     if isinstance(module, nn.MultiheadAttention):
         one_width = isinstance(module.in_proj_weight, Tensor)
-        require(
-            one_width and module.bias_k is None and not module.add_zero_attn,
-            "A nn.MultiheadAttention with kdim, vdim, add_bias_kv or add_zero_attn cannot be "
-            "copied; ours has one width and no extra key.",
-        )
+        plain = one_width and module.bias_k is None and not module.add_zero_attn
+        require(plain, "Weights with kdim, vdim, add_bias_kv or add_zero_attn cannot be copied.")
         sizes = {"d_model": module.embed_dim, "n_heads": module.num_heads}
         return sizes | {"dropout": module.dropout, "bias": module.in_proj_bias is not None}
     layer: Any = module
@@ -49,11 +46,9 @@ def options_of(module: nn.Module) -> dict[str, Any]:
     dropouts = {part.p for part in parts if isinstance(part, nn.Dropout)}
     dropouts |= {part.dropout for part in parts if isinstance(part, nn.MultiheadAttention)}
     constants = {part.eps for part in parts if isinstance(part, nn.LayerNorm)}
-    require(
-        len(dropouts) == len(constants) == 1,
-        f"Our layer has one dropout and one eps for all its parts, but this one has dropouts "
-        f"{sorted(dropouts)} and eps {sorted(constants)}.",
-    )
+    found = f"this one has dropouts {sorted(dropouts)} and eps {sorted(constants)}"
+    one = len(dropouts) == len(constants) == 1
+    require(one, f"Our layer has one dropout and one eps for all its parts, but {found}.")
     heads = [options_of(part) for part in parts if isinstance(part, nn.MultiheadAttention)]
     sizes = {"d_ff": layer.linear1.out_features, "layer_norm_eps": constants.pop()}
     return heads[0] | sizes | {"activation": same[0], "norm_first": layer.norm_first}
@@ -99,11 +94,9 @@ class TorchWeights(nn.Module):
             mine = {k: v for k, v in mine.items() if k.startswith(("encoder.", "decoder."))}
         shapes = [{(k, v.shape) for k, v in state.items()} for state in (mine, theirs)]
         apart = sorted(name for name, _ in shapes[0] ^ shapes[1])
-        require(
-            not apart,
-            f"Weights can be copied only between modules of the same depth and shape, with the "
-            f"same biases and normalisations, but {apart[0] if apart else ''} differs.",
-        )
+        modules = "modules of the same depth and shape, with the same biases and normalisations"
+        first = apart[0] if apart else ""
+        require(not apart, f"Weights can be copied only between {modules}, but {first} differs.")
         ours = [m for m in self.modules() if isinstance(m, TorchWeights) and m.options]
         others = [options_of(part) for part in module.modules() if isinstance(part, _LAYERS)]
         eps, their_eps = (
@@ -114,8 +107,7 @@ class TorchWeights(nn.Module):
         for own, other in zip(ours, others, strict=True):
             pairs += [(key, getattr(own, key), other[key]) for key in own.options]
         for key, here, there in pairs:
+            found = f"{key} is {here} here and {there} there"
             require(
-                here == there,
-                f"Weights can be copied only between modules with the same options, but "
-                f"{key} is {here} here and {there} there.",
+                here == there, f"Weights can be copied only with the same options, but {found}."
             )
