@@ -81,12 +81,10 @@ class LSTMCell(nn.Module):
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """Advance one time step: `(x_t, (h_{t-1}, c_{t-1})) -> (h_t, c_t)`."""
         sizes = expect("input", input, "B I", "I", I=self.input_size)
-        if hx is None:
-            h = c = input.new_zeros(*input.shape[:-1], self.hidden_size)  # [B, H]
-        else:
-            h, c = hx
-            for name, state in (("h", h), ("c", c)):
-                expect(name, state, "B H" if input.ndim == 2 else "H", **sizes, H=self.hidden_size)
+        zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
+        h, c = (zeros, zeros) if hx is None else hx  # [B, H]
+        for name, state in (("h", h), ("c", c)):
+            expect(name, state, "B H" if input.ndim == 2 else "H", **sizes, H=self.hidden_size)
         # solution:begin the sums inside the gates, then one step | use lstm_update
         gates = F.linear(input, self.weight_ih, self.bias_ih)  # [B, 4H]
         gates = gates + F.linear(h, self.weight_hh, self.bias_hh)  # [B, 4H]
