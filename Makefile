@@ -63,8 +63,14 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia --preset baselines-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset baselines-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia --preset sign --seeds 10
+	$(BIN)/coursework train wikipedia --preset stacked --seeds 10
+	$(BIN)/coursework train wikipedia --preset strict --seeds 10
 	$(BIN)/coursework train wikipedia --preset sign-squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset stacked-squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset strict-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset sign-crocodile --seeds 10
+	$(BIN)/coursework train wikipedia --preset stacked-crocodile --seeds 10
+	$(BIN)/coursework train wikipedia --preset strict-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
 	$(BIN)/coursework train wikipedia_study --preset strict --seeds 10
 	$(BIN)/coursework train wikipedia_study --preset strict-squirrel --seeds 10
@@ -75,7 +81,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train cora --preset best --seeds 20
 	$(BIN)/coursework train cora --preset planetoid --seeds 100
 	$(BIN)/coursework train cora --preset grand --seeds 20
-	$(BIN)/coursework train cora --preset gcnii --seeds 6
+	$(BIN)/coursework train cora --preset gcnii --seeds 20
 	$(BIN)/coursework train cora --preset citeseer --seeds 10
 	$(BIN)/coursework train cora_study --preset full --seeds 3
 	$(BIN)/coursework train segmentation --preset full --seeds 5

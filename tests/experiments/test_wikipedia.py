@@ -384,6 +384,17 @@ def test_the_propagation_network_is_not_shown_to_be_better_than_boosting(ending:
     assert (difference["low"] > 0) == (ending == "-crocodile")
 
 
+@pytest.mark.parametrize("ending", ["", "-squirrel", "-crocodile"])
+def test_the_stacked_network_is_better_than_boosting_and_than_its_trees(ending: str) -> None:
+    stacked, trees = (
+        values(f"wikipedia-stacked{ending}", "strict", m) for m in ("stacked_ensemble", "trees")
+    )
+    boosting = values(f"wikipedia-baselines{ending}", "strict", "boosting")
+    assert len(stacked) == 10
+    for peer in (boosting, trees):
+        assert summarise([*(stacked - peer)])["high"] < 0
+
+
 # ------------------------------------------------------------------------------------------ the study
 
 
