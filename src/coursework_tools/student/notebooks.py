@@ -124,7 +124,10 @@ def runnable(cells: list[Any], defined: set[str]) -> list[Any]:
 
 def _names(table: symtable.SymbolTable) -> tuple[set[str], set[str]]:
     """Global names that a cell reads, in its functions too, and those that it binds."""
-    top, symbols = table.get_type() == "module", table.get_symbols()
-    used = {s.get_name() for s in symbols if s.is_referenced() and (top or s.is_global())}
-    bound = {s.get_name() for s in symbols if top and (s.is_assigned() or s.is_imported())}
-    return used.union(*(_names(inner)[0] for inner in table.get_children())), bound
+    top = table.get_type() == "module"
+    symbols = [s for s in table.get_symbols() if top or s.is_global()]
+    used = {s.get_name() for s in symbols if s.is_referenced()}
+    bound = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}  # by :=, too
+    for more_used, more_bound in map(_names, table.get_children()):
+        used, bound = used | more_used, bound | more_bound
+    return used, bound
