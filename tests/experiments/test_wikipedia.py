@@ -393,6 +393,10 @@ def test_the_stacked_network_is_better_than_boosting_and_than_its_trees(ending: 
     assert len(stacked) == 10
     for peer in (boosting, trees):
         assert summarise([*(stacked - peer)])["high"] < 0
+    words, *mixed = (
+        values(f"wikipedia-strict{ending}", "strict", m).mean() for m in ("mlp", "gcn", "gat")
+    )
+    assert words < min(mixed)
 
 
 # ------------------------------------------------------------------------------------------ the study
