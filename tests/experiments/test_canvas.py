@@ -1,4 +1,3 @@
-import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +23,6 @@ OPAQUE = np.concatenate([COLOUR, np.full((9, 13, 1), 255, np.uint8)], axis=2)
 PICTURE = Image.fromarray(GREY)
 DIGIT = np.zeros((64, 84), np.uint8)
 DIGIT[20:40, 30:36] = 255
-
-
-def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    Image.fromarray(image).save(file := io.BytesIO(), "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
 
 
 def tagged(path: Path) -> None:
@@ -137,7 +131,6 @@ def test_what_is_as_dark_as_the_surroundings_becomes_black(floor: int, kept: int
 
 @pytest.mark.real_data
 def test_the_kept_network_marks_compressed_canvases_as_well() -> None:
-    """Without the cleaning of canvases the digit IoU is 0.55, 0.47 and 0.12."""
     kept, pools = settings.checkpoints_dir() / "segmentation.pt", m2nist.digit_pools()
     if not kept.is_file() or pools.source.is_standin:
         pytest.skip("needs the kept checkpoint and the real digits")
@@ -149,8 +142,8 @@ def test_the_kept_network_marks_compressed_canvases_as_well() -> None:
     forms = {
         0.99: test.images,
         0.985: np.maximum(test.images, 1),
-        0.96: [through_jpeg(image, 95) for image in test.images],
-        0.89: [through_jpeg(image, 75) for image in test.images],
+        0.97: [canvas.through_jpeg(image, 95) for image in test.images],
+        0.95: [canvas.through_jpeg(image, 75) for image in test.images],
     }
     for least, images in forms.items():
         masks = np.stack([network.predict(image) for image in images])
@@ -169,7 +162,7 @@ def test_the_kept_network_marks_compressed_canvases_as_well() -> None:
         (DIGIT[::4, ::4], "5 pixels high"),
         (DIGIT, None),
         (DIGIT * 0, None),
-        (through_jpeg(DIGIT, 75), None),
+        (canvas.through_jpeg(DIGIT, 75), None),
     ],
 )
 def test_what_is_not_as_in_training_is_said(image: np.ndarray, said: str | None) -> None:
