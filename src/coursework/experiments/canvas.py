@@ -1,5 +1,6 @@
 """Images and masks: reading and cleaning images, cutting large ones into tiles, masks in colour."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -79,6 +80,13 @@ def read_image(path: Path | str) -> np.ndarray:
     except UNREADABLE as error:
         what = f"{path} is neither an image nor an array file that can be read"
         raise DataError(f"{what}; give a whole PNG, JPEG, .npy or .npz.") from error
+
+
+def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """What is left of a grey image uint8 ``[H, W]`` in a JPEG file of this quality."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 def _largest(pixels: Tensor, side: int) -> Tensor:

@@ -65,6 +65,7 @@ class Config:
     shift: Annotated[int, Field(ge=0, le=SIDE)] = 4  # largest move of a digit, in pixels
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # largest turn, in degrees
     zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # largest relative change of height and width
+    jpeg: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of canvases from JPEG files, not turned
     validation_canvases: Enough = 500
     test_canvases: Enough = 2000
     batch_size: Count = 16  # canvases
@@ -91,7 +92,7 @@ PRESETS = presets(
         # Three levels, two convolutions a block: every pixel of a digit sees the whole digit.
         "deep": (
             "down=24,48,96; bottleneck=128; up=96,48,24; convolutions=2; skips=true; "
-            "canvases=8000; rotation=8; zoom=0.08"
+            "canvases=8000; rotation=8; zoom=0.08; jpeg=0.6; background_weight=1; plan.epochs=16"
         ),
     },
 )
@@ -109,11 +110,23 @@ class Data:
     def epoch(self, config: Config, seed: int, epoch: int) -> Canvases:
         """The training canvases of an epoch, a function of the config, the seed and the epoch alone."""
         rng = seeds.numpy_generator(seed, "canvases", epoch)
-        return m2nist.compose(
-            self.digits.images, self.digits.labels, config.canvases, rng, height=config.height,
-            width=config.width, min_digits=config.fewest_digits, rotation=config.rotation,
-            zoom=config.zoom, shift=config.shift,
-        )  # fmt: skip
+        through = round(config.jpeg * config.canvases)
+
+        def composed(n: int, rotation: float = 0.0, zoom: float = 0.0) -> Canvases:
+            return m2nist.compose(
+                self.digits.images, self.digits.labels, n, rng, height=config.height,
+                width=config.width, min_digits=config.fewest_digits, rotation=rotation, zoom=zoom,
+                shift=config.shift,
+            )  # fmt: skip
+
+        plain = composed(config.canvases - through, config.rotation, config.zoom)
+        if not through:
+            return plain
+        scanned = composed(through)
+        files = [canvas.through_jpeg(image, int(rng.integers(60, 96))) for image in scanned.images]
+        order = rng.permutation(config.canvases)
+        images, masks = (plain.images, np.stack(files)), (plain.masks, scanned.masks)
+        return Canvases(np.concatenate(images)[order], np.concatenate(masks)[order])
 
 
 def prepare(config: Config) -> Data:
