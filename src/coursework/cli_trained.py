@@ -92,7 +92,8 @@ def _texts(words: list[str] | None, file: Path | None) -> list[str]:
     if words and file is None:
         return words
     if words or file is None:
-        raise ConfigError("Give texts in quotes or a file with --file, not both.")
+        both = ", not both" if words else ""
+        raise ConfigError(f"Give a text in quotes, or a file with --file{both}.")
     return read_lines(file, functools.partial(typer.echo, err=True))
 
 

@@ -251,7 +251,7 @@ FILES = [
     row("headline of a broken result", "cannot be read as JSON",
         lambda f: headline.condense(written(f, "bench.json", b"{").parent), ResultsError),
     row("no notebook", "There is no notebook '7'", lambda _: questions.select(["7"]), ConfigError),
-    row("no answers", "left no answers", lambda f: notebook.read("6_theory", f), ResultsError),
+    row("no answers", "left no answers", lambda f: notebook.read("nobody"), ResultsError),
     row("backend", "backend is 'pvm'; choose from loky, dask",
         lambda _: [*parallel.map_seeds(abs, [1], 1, backend="pvm")], ConfigError),  # type: ignore[arg-type]
     row("no experiment", "There is no experiment 'poetry'", lambda _: base.get("poetry"), ConfigError),

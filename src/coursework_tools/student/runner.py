@@ -114,7 +114,7 @@ def _work(pipe: Connection, folder: Path, tasks: Sequence[Task]) -> None:
     for task in tasks:
         verify(task)  # also imports what takes long: that is not the student's time
     pipe.send(Report("ready", 0, 0, ()))
-    with open(os.devnull, "w") as nowhere:  # for what the student's code prints
+    with open(os.devnull, "wb") as nowhere:  # for what the student's code prints
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     for task in tasks:
