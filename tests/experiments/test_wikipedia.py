@@ -436,7 +436,7 @@ def test_every_variant_has_an_error_and_a_difference_on_other_splits_than_the_re
 def test_every_variant_changes_one_thing_of_a_base_trained_like_the_reported_network() -> None:
     base, full = wikipedia_study.BASE, wikipedia.Config()
     assert (base.plan, base.hidden, base.graph) == (full.plan, full.hidden, full.graph)
-    for name, (network, _, changes) in wikipedia_study.VARIANTS.items():
+    for name, (network, _, *changes) in wikipedia_study.VARIANTS.items():
         assert study.key_of(name).replace("_", "").isalnum()
         is_base = name == wikipedia_study.base_of(name)
         assert (override(base, changes) == base) == (is_base or network in ("mlp", "gcn"))

@@ -9,12 +9,7 @@ import torch
 from coursework.data import wikipedia as pages
 from coursework.data.wikipedia import WikipediaGraph
 from coursework.experiments import wikipedia_candidates
-from coursework.experiments.wikipedia_candidates import (
-    Inputs,
-    links_of,
-    neighbour_labels,
-    shuffled,
-)
+from coursework.experiments.wikipedia_candidates import Inputs, neighbour_labels, shuffled
 
 TOP = 4
 
@@ -111,7 +106,7 @@ def test_columns_are_standardised(graph: WikipediaGraph) -> None:
 def test_neighbours_with_the_fewest_links_come_first(graph: WikipediaGraph) -> None:
     # 0 is linked with 1, 2, 3; 1 has three links, 2 has two, 3 has one
     small = linked(graph, (0, 1), (0, 2), (0, 3), (1, 2), (1, 4))
-    kept = wikipedia_candidates._least_linked(links_of(small), 2)
+    kept = wikipedia_candidates._least_linked(Inputs(small).links, 2)
     assert set(kept[0].indices) == {3, 2}
     assert set(kept[1].indices) == {4, 2}
     assert kept[5].nnz == 0

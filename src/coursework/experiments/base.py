@@ -113,10 +113,10 @@ def changes(lists: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return {name: of(text) for name, text in lists.items() if name[0] != "_"}
 
 
-def presets(default: C, lists: str | Mapping[str, str]) -> dict[str, C]:
-    """Presets by what they change of the default; those of an experiment are in ``experiments.toml``."""
-    lists = TABLES[lists]["presets"] if isinstance(lists, str) else lists
-    return {name: override(default, found) for name, found in changes(lists).items()}
+def presets(default: C, experiment: str, table: str = "presets") -> dict[str, C]:
+    """Presets, as ``experiments.toml`` has them, by what they change of the default."""
+    lists = changes(TABLES[experiment][table])
+    return {name: override(default, found) for name, found in lists.items()}
 
 
 def run_folder(job: Job) -> Path:

@@ -13,7 +13,7 @@ from coursework.experiments.base import Job, Run, parameters
 
 TABLES = base.TABLES["sentiment_study"]
 VARIANTS, LABELS = base.changes(TABLES["variants"]), base.changes(TABLES["labels"])
-BASE, SMALL = base.presets(sentiment.PRESETS["full"], TABLES["bases"]).values()
+BASE, SMALL = base.presets(sentiment.PRESETS["full"], "sentiment_study", "bases").values()
 
 
 def _base_of(variant: str) -> str:

@@ -12,22 +12,24 @@ Letters: `N` pages, `E` directed edges, `F` features, `S` statistics, `B` pages 
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import Field
+from scipy import sparse
 from torch import Tensor, nn
 
 from coursework.config import Count, Dropout, Weight, config
 from coursework.data import wikipedia as pages
 from coursework.experiments import wikipedia_candidates
 from coursework.experiments import wikipedia_splits as splits
-from coursework.experiments.base import Job, Run, parameters, presets, restore
-from coursework.experiments.wikipedia_candidates import Inputs, words_of
+from coursework.experiments.base import TABLES, Job, Run, named, parameters, presets, restore
+from coursework.experiments.wikipedia_candidates import Inputs
 from coursework.experiments.wikipedia_splits import SPLITS, SplitKind, Task, measures
 from coursework.experiments.wikipedia_trees import boosted
 from coursework.models.gat import GAT
@@ -40,21 +42,21 @@ from coursework.training.parallel import limited_threads
 
 NetworkName = Literal["mlp", "gcn", "gat", "gnn", "sign", "attention", "stacked"]
 
-TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-MODELS: dict[str, str] = TEXTS["models"]  # name in the metrics -> words for a table
+MODELS: dict[str, str] = TABLES["wikipedia"]["models"]  # name in the metrics -> words for a table
 ENSEMBLES = {"attention": "ensemble", "sign": "sign_ensemble", "stacked": "stacked_ensemble"}
 CARRIED = ("sign", "stacked")  # networks whose input was carried along the links beforehand
 Aggregations = tuple[Literal["mean", "sum"], ...]
+PLAN = Plan(
+    epochs=20, learning_rate=5e-3, weight_decay=1e-2, schedule="cosine", monitor=None,
+    precision="32-true",  # sparse products
+)  # fmt: skip
 
 
 @config
 class Config:
     """Every number of a run but its seed."""
 
-    plan: Plan = Plan(
-        epochs=20, learning_rate=5e-3, weight_decay=1e-2, schedule="cosine", monitor=None,
-        precision="32-true",  # sparse products
-    )  # fmt: skip
+    plan: Plan = PLAN
     graph: pages.Name = "chameleon"  # which page network
     splits: Annotated[tuple[SplitKind, ...], Field(min_length=1)] = SPLITS
     networks: tuple[NetworkName, ...] = get_args(NetworkName)[:-1]  # none: the other models alone
@@ -76,19 +78,15 @@ class Config:
     steps_per_epoch: Count = 10  # gradient steps, each on the whole graph
     # the propagation network: an MLP on what was carried along the links beforehand; the stacked network
     # is the same with the predictions of boosted trees, which it corrects
-    sign_plan: Plan = Plan(
-        epochs=30, learning_rate=5e-3, weight_decay=1e-2, schedule="one-cycle", warmup=0.25,
-        monitor=None, precision="32-true",
-    )  # fmt: skip
+    sign_plan: Plan = replace(PLAN, epochs=30, schedule="one-cycle", warmup=0.25)
     sign_batch: Count = 256  # pages of a step
     sign_members: Count = 3  # networks of the ensemble
     neighbour_labels: bool = True  # its input has the known targets of the neighbours
     shuffled: Literal["no", "links", "pages"] = "no"  # for all networks; an ablation
     # residual attention; its numbers were chosen on validation pages of seeds 100 to 109
-    attention_plan: Plan = Plan(
-        epochs=40, learning_rate=1e-2, weight_decay=1e-2, schedule="one-cycle", warmup=0.3,
-        clip_norm=1.0, monitor=None, precision="32-true",
-    )  # fmt: skip
+    attention_plan: Plan = replace(
+        PLAN, epochs=40, learning_rate=1e-2, schedule="one-cycle", warmup=0.3, clip_norm=1.0
+    )
     attention_batch: Count = 512  # pages of a step
     members: Count = 3  # networks of the ensemble
     candidates: Count = 30  # look-alikes of each kind on the list of a page
@@ -102,46 +100,14 @@ class Config:
         if {plan.precision for plan in plans} != {"32-true"}:
             raise ValueError("plan.precision must be 32-true: sparse products need it.")
 
+    def training(self, name: NetworkName) -> tuple[Plan, int, int]:
+        """Plan, pages of a step (0: the whole graph), and how many networks of this kind."""
+        carried = dict.fromkeys(CARRIED, (self.sign_plan, self.sign_batch, self.sign_members))
+        attention = self.attention_plan, self.attention_batch, self.members
+        return {"attention": attention, **carried}.get(name, (self.plan, 0, 1))
 
-PRESETS = presets(
-    Config(),
-    {
-        "full": "",
-        "quick": (
-            "splits=random,strict; plan.epochs=10; plan.learning_rate=0.01; steps_per_epoch=8; "
-            "hidden=48; refit=false; trees=100; members=1; candidates=10; "
-            "attention_plan.epochs=12; sign_members=1"
-        ),
-        "squirrel": "_squirrel; _larger; _designed",
-        "crocodile": "_crocodile; _designed",
-        # the networks that take longest there and are worst: fewer seeds
-        "squirrel-plain": "_squirrel; _larger; _plain",
-        "crocodile-plain": "_crocodile; _plain",
-        # without copies between training and test
-        "strict": "splits=strict; networks=mlp,gcn,gat,gnn,attention; others=false",
-        "strict-squirrel": "strict; _squirrel; _larger",
-        "strict-crocodile": "strict; _crocodile",
-        # the propagation network: half a minute per seed
-        "sign": "splits=random,strict; networks=sign; others=false",
-        "sign-squirrel": "sign; splits=strict; _squirrel",
-        "sign-crocodile": "sign; splits=strict; graph=crocodile; sign_plan.epochs=15",
-        "stacked": "sign; networks=stacked; sign_members=6",  # a minute per seed, six on crocodile
-        "stacked-squirrel": "sign-squirrel; networks=stacked; sign_members=6",
-        "stacked-crocodile": "sign-crocodile; networks=stacked; sign_members=6",
-        # the models that are no networks on the strict split, and the copies of all splits: minutes
-        "baselines": "splits=strict; networks=",
-        "baselines-squirrel": "baselines; _squirrel",
-        "baselines-crocodile": "baselines; graph=crocodile",
-        "_designed": "networks=gnn,attention",
-        "_plain": "networks=mlp,gcn,gat",
-        "_squirrel": "graph=squirrel",
-        # larger graphs: fewer and longer steps, so that a seed stays within three minutes
-        "_larger": "steps_per_epoch=5; plan.learning_rate=0.01",
-        "_crocodile": (
-            "graph=crocodile; plan.epochs=12; attention_plan.epochs=16; members=2; _larger"
-        ),
-    },
-)
+
+PRESETS = presets(Config(), "wikipedia")
 
 
 def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
@@ -160,12 +126,8 @@ def twin_lookup(y: np.ndarray, group: np.ndarray, rows: np.ndarray) -> np.ndarra
 
     Only ``y[rows]`` is known, for a known page its own target included.
     """
-    known: dict[int, list[float]] = {}
-    for key, value in zip(group[rows].tolist(), y[rows].tolist(), strict=True):
-        known.setdefault(key, []).append(value)
-    medians = {key: float(np.median(values)) for key, values in known.items()}
-    otherwise = float(np.median(y[rows]))
-    return np.array([medians.get(key, otherwise) for key in group.tolist()])
+    medians = pd.Series(y[rows]).groupby(group[rows]).median()
+    return medians.reindex(group, fill_value=np.median(y[rows])).to_numpy()
 
 
 def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np.ndarray:
@@ -186,47 +148,35 @@ def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np
     return values.numpy()
 
 
-Error = Callable[[np.ndarray], float]  # of predictions for all pages, on the validation part
+def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
+    """Predictions `[N]` of the models that are no networks.
 
-
-def _ridge(task: Task, y: np.ndarray, error: Error) -> np.ndarray:
-    """Linear regression on the words with the penalty that is best on the validation part."""
+    The strength of the penalty and the number of trees are those that are best on the validation part.
+    """
     from sklearn.linear_model import Ridge
 
-    x, rows = words_of(task.graph), task.split.train
-
-    def fitted(penalty: float, rows: np.ndarray) -> np.ndarray:
-        model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-3)
-        return model.fit(x[rows], y[rows]).predict(x)
-
-    penalties = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-    return fitted(min(penalties, key=lambda penalty: error(fitted(penalty, rows))), task.rows)
-
-
-def _boosting(task: Task, y: np.ndarray, error: Error, trees: int) -> np.ndarray:
-    """Boosted trees for the absolute error, as many as are best on the validation part."""
-    x, rows = task.inputs.dense.numpy().astype(np.float64), task.split.train
-    errors = [error(predicted) for predicted in boosted(x, y, rows, trees).staged_predict(x)]
-    predicted: np.ndarray = boosted(x, y, task.rows, int(np.argmin(errors)) + 1).predict(x)
-    return predicted
-
-
-def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
-    """Predictions `[N]` of the models that are no networks."""
     y, check = task.graph.y.numpy().astype(np.float64), task.split.validation
     # where groups stay together, each of them has one vote in a choice
     weights = None if task.groups is None else splits.one_per_group(task.groups, check)
+    words, x = task.inputs.words, task.inputs.dense.numpy().astype(np.float64)
 
     def error(predicted: np.ndarray) -> float:
         return float(np.average(np.abs(predicted[check] - y[check]), weights=weights))
 
+    def ridge(penalty: float, rows: np.ndarray) -> np.ndarray:
+        model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-3)
+        return model.fit(words[rows], y[rows]).predict(words)
+
+    penalties = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+    penalty = min(penalties, key=lambda penalty: error(ridge(penalty, task.split.train)))
+    staged = boosted(x, y, task.split.train, trees).staged_predict(x)
     return {
         "mean": np.full(len(y), y[task.rows].mean()),
         "median": np.full(len(y), np.median(y[task.rows])),
         "twin": twin_lookup(y, task.graph.twin_group.numpy(), task.rows),
-        "ridge": _ridge(task, y, error),
+        "ridge": ridge(penalty, task.rows),
         "propagation": propagate(task.inputs.adjacency, y, task.rows),
-        "boosting": _boosting(task, y, error, trees),
+        "boosting": boosted(x, y, task.rows, int(np.argmin([*map(error, staged)])) + 1).predict(x),
     }
 
 
@@ -261,36 +211,28 @@ def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
     )  # fmt: skip
 
 
-def words_and_links(graph: pages.WikipediaGraph) -> Tensor:
-    """The words and, behind them, the rows of the adjacency matrix: `[N, F + N]`, sparse."""
-    (n, words), (source, target) = graph.x.shape, graph.edge_index.numpy()
-    page = np.repeat(np.arange(n), graph.x.crow_indices().diff().numpy())
-    columns = np.concatenate([graph.x.col_indices().numpy(), source + words])
-    return pages.sparse_rows(np.concatenate([page, target]), columns, (n, words + n))
-
-
 Given = Callable[[nn.Module], list[Any]]
 
 
 def inputs_of(name: NetworkName, task: Task, config: Config) -> Given:
     """What a network is called with, on its device: model -> arguments."""
+    graph, inputs, given = task.graph, task.inputs, list[Any]([task.graph.x])
+    if name == "attention":
+        given = [inputs.dense, inputs.candidates, task.groups]
+    elif name in CARRIED:
+        columns = [inputs.propagated, *[task.neighbour_labels] * config.neighbour_labels]
+        given = [torch.cat([*columns, *[task.boosted] * (name == "stacked")], dim=1)]
+    elif name == "gnn":
+        both = sparse.hstack([inputs.words, inputs.links])  # [N, F + N]
+        rows, columns = both.nonzero()
+        x = pages.sparse_rows(rows, columns, both.shape) if config.links else graph.x
+        given = [x, inputs.adjacency, task.statistics if config.statistics else None]
+    elif name != "mlp":
+        structure = normalise_adjacency if name == "gcn" else add_self_loops
+        given.append(structure(graph.edge_index, graph.num_nodes))
 
     @functools.cache
     def on(device: torch.device) -> list[Any]:
-        graph, inputs, given = task.graph, task.inputs, list[Any]()
-        edges = graph.edge_index, graph.num_nodes
-        if name == "attention":
-            given = [inputs.dense, inputs.candidates, task.groups]
-        elif name in CARRIED:
-            columns = [inputs.propagated, *[task.neighbour_labels] * config.neighbour_labels]
-            columns += [task.boosted] * (name == "stacked")
-            given = [torch.cat(columns, dim=1)]
-        elif name == "gnn":
-            x = words_and_links(graph) if config.links else graph.x
-            given = [x, inputs.adjacency, task.statistics if config.statistics else None]
-        else:
-            structure = {"gcn": normalise_adjacency, "gat": add_self_loops}.get(name)
-            given = [graph.x] if structure is None else [graph.x, structure(*edges)]
         return [x if x is None else x.to(device) for x in given]
 
     return lambda model: on(engine.device_of(model))
@@ -323,57 +265,50 @@ def predict(name: NetworkName, model: nn.Module, given: Given, task: Task) -> np
 def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fitted:
     """Train one network; nothing is chosen on the way, the last epoch counts.
 
-    Residual attention and the networks on carried columns take steps on some pages, the others on the
-    whole graph.
+    Those that make ensembles take steps on some pages, the others on the whole graph.
     """
-    config, attends, known = job.config, name == "attention", task.known
-    batched = attends or name in CARRIED
+    config, batched = job.config, name in ENSEMBLES
+    plan, size, _ = config.training(name)
     rows, y = torch.from_numpy(task.rows), task.graph.y.numpy()
     given = inputs_of(name, task, config)
     random = (f"{name}-{member}",) if batched else (name, "refit" if config.refit else "search")
     stream = seeds.derive(job.seed, task.kind, *random)
     seeds.seed_everything(stream % 2**32)
     model = build(name, task.inputs, config)
+    distance = torch.abs if config.loss == "l1" else torch.square
 
     def batches(epoch: int) -> list[Tensor]:
         if not batched:
             return [rows] * config.steps_per_epoch
         order = torch.randperm(len(rows), generator=seeds.generator(stream, "order", epoch))
-        return list(rows[order].split(config.attention_batch if attends else config.sign_batch))
+        return list(rows[order].split(size))
 
     def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int]:
         target = task.target.to(batch.device)[batch]  # [B]
-        if attends:
-            shown = known & (torch.rand(len(known)) >= config.hide)  # [N]
+        if name == "attention":
+            shown = task.known & (torch.rand(len(task.known)) >= config.hide)  # [N]
             predicted, guess = look(network, given, task.target, shown, batch)  # [B], [B]
             errors = (predicted - target).abs() + config.guess * (guess - target).abs()
-            return errors.sum(), len(batch)
-        if name in CARRIED:
-            output = network(given(network)[0][batch])  # [B]
+        elif name in CARRIED:
+            weights = task.weights.to(batch.device)[batch]  # [B]
+            errors = distance(network(given(network)[0][batch]) - target) * weights
         else:
-            output = network(*given(network)).flatten()[batch]
-        errors = (output - target).abs()
-        errors = errors if config.loss == "l1" else errors**2
-        if name in CARRIED:
-            errors = errors * task.weights.to(batch.device)[batch]
+            errors = distance(network(*given(network)).flatten()[batch] - target)
         return errors.sum(), len(batch)
 
     def validate(network: nn.Module) -> dict[str, float]:
         if batched and config.refit:
             return {}  # predicting all pages would take a quarter of the epoch
-        checked = {} if config.refit else {"validation": task.split.validation}
-        parts = {"train": task.rows, **checked}
+        parts = {"train": task.rows}
+        if not config.refit:
+            parts["validation"] = task.split.validation
         p = predict(name, network, given, task)
         return {f"{k}_mae_ln": float(np.abs(p[r] - y[r]).mean()) for k, r in parts.items()}
 
-    carried = dict.fromkeys(CARRIED, config.sign_plan)
-    plan = {"attention": config.attention_plan, **carried}.get(name, config.plan)
-    folder = random[0] if batched else name
-    job.say(f"{task.kind} split, {folder}:")
+    job.say(f"{task.kind} split, {random[0]}:")
     fit = engine.fit(
         model, plan, batches=batches, loss=loss, validate=validate, shard=False,
-        log_every=max(1, plan.epochs // 4),
-        **job.part(folder).loop(split=task.kind, network=name),
+        log_every=max(1, plan.epochs // 4), **job.part(random[0]).loop(split=task.kind, network=name),
     )  # fmt: skip
     return Fitted(predict(name, model, given, task), model, fit.history)
 
@@ -384,11 +319,11 @@ def fit_all(job: Job, task: Task) -> dict[str, Fitted]:
     config = job.config
     plain = baselines(task, config.trees) if config.others else {}
     fitted = {name: Fitted(p) for name, p in plain.items()}
-    sizes = {"attention": config.members, **dict.fromkeys(CARRIED, config.sign_members)}
     for name in config.networks:
-        members = [fit_network(job, task, name, member) for member in range(sizes.get(name, 1))]
+        *_, count = config.training(name)
+        members = [fit_network(job, task, name, member) for member in range(count)]
         fitted[name] = members[0]
-        if name in sizes:
+        if name in ENSEMBLES:
             together = np.mean([member.predicted for member in members], axis=0)
             fitted[ENSEMBLES[name]] = Fitted(together)
         if name == "stacked":  # what it begins with
@@ -409,7 +344,7 @@ def scores(task: Task, fitted: dict[str, Fitted]) -> dict[str, float]:
                 values[f"{part}_mae_ln"] = float(np.abs(model.predicted[rows] - y[rows]).mean())
         if model.model is None and name not in ENSEMBLES.values():
             del values["mae_visits"], values["medae_visits"]
-        found |= {f"{task.kind}.{name}.test_{key}": value for key, value in values.items()}
+        found |= named(f"{task.kind}.{name}.test_", values)
     return found
 
 
@@ -417,8 +352,8 @@ def train(job: Job) -> Run:
     """Fit and test every model on every split; artefacts by split: ``tasks`` and ``fitted``."""
     config, graph = job.config, pages.load(job.config.graph)
     inputs = Inputs(graph, config.candidates, config.alike)
-    tasks = {kind: task_of(inputs, kind, config, job.seed) for kind in config.splits}
-    results = {kind: fit_all(job.part(kind), task) for kind, task in tasks.items()}
+    tasks: dict[SplitKind, Task] = {}
+    results: dict[SplitKind, dict[str, Fitted]] = {}
     metrics: dict[str, float] = {}
     curves: dict[str, list[dict[str, float]]] = {}
     notes: dict[str, Any] = {
@@ -428,18 +363,20 @@ def train(job: Job) -> Run:
         "largest_degree": int(degrees(graph.edge_index, graph.num_nodes).max()),
         "fitted_on": "training and validation part" if config.refit else "training part",
     }
-    for kind, fitted in results.items():
-        task, split = tasks[kind], tasks[kind].split
+    for kind in config.splits:
+        tasks[kind] = task = task_of(inputs, kind, config, job.seed)
+        results[kind] = fitted = fit_all(job.part(kind), task)
         metrics |= scores(task, fitted) | splits.copies(task)
-        notes[f"{kind}.sizes"] = list(split.sizes)
+        notes[f"{kind}.sizes"] = list(task.split.sizes)
         if "ensemble" in fitted:  # of the first seed alone in a recorded result
-            predicted = fitted["ensemble"].predicted[split.test].round(3).tolist()
-            notes[f"{kind}.test"] = {"rows": split.test.tolist(), "ensemble": predicted}
+            test = task.split.test
+            predicted = fitted["ensemble"].predicted[test].round(3).tolist()
+            notes[f"{kind}.test"] = {"rows": test.tolist(), "ensemble": predicted}
         for name in config.networks:
             predicted, model, curves[f"{kind}.{name}"] = fitted[name]
             notes[f"{name}.parameters"] = parameters(model)
             if not config.refit:
-                error = measures(graph, predicted, split.validation)["mae_ln"]
+                error = measures(graph, predicted, task.split.validation)["mae_ln"]
                 metrics[f"{kind}.{name}.validation_mae_ln"] = error
     if not config.networks:  # then the other splits cost little
         for kind in splits.KINDS:
@@ -459,5 +396,4 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     with checkpoints.fitting(checkpoint, "wikipedia"):
         model.load_state_dict(weights)
     predicted = predict(name, model.eval(), inputs_of(name, task, config), task)
-    values = measures(task.graph, predicted, task.split.test)
-    return {f"{kind}.{name}.test_{key}": value for key, value in values.items()}
+    return named(f"{kind}.{name}.test_", measures(task.graph, predicted, task.split.test))

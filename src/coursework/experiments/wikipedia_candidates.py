@@ -21,6 +21,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from coursework.data.planetoid import symmetric_edges
 from coursework.data.wikipedia import WikipediaGraph, twin_groups
 from coursework.models.residual_attention import Candidates
 from coursework.models.sparse import adjacency
@@ -29,31 +30,21 @@ from coursework.training import seeds
 FEWEST_LINKS = 3  # that two pages need before their links count as nearly equal
 
 
-def links_of(graph: WikipediaGraph) -> Any:
-    """The adjacency matrix for SciPy, float32 `[N, N]`."""
-    source, target = graph.edge_index.numpy()
-    ones = np.ones(len(source), np.float32)
-    return sparse.csr_matrix((ones, (target, source)), shape=(graph.num_nodes, graph.num_nodes))
-
-
-def words_of(graph: WikipediaGraph) -> Any:
-    """The words of the pages for SciPy, float32 `[N, F]`."""
-    parts = (graph.x.values(), graph.x.col_indices(), graph.x.crow_indices())
-    return sparse.csr_matrix(tuple(part.numpy() for part in parts), shape=tuple(graph.x.shape))
+def _weighted(m: Any) -> Any:
+    """A matrix of ones `[N, F]` whose columns count ln(rows / rows that have the column)."""
+    return m @ sparse.diags(_idf(m))
 
 
 def _idf(m: Any) -> np.ndarray:
-    """ln(rows / rows that have the column), `[F]`."""
     having = np.asarray((m != 0).sum(0)).ravel()
     return np.log(m.shape[0] / np.maximum(having, 1)).astype(np.float32)
 
 
-def _degrees(links: Any) -> np.ndarray:
-    return np.diff(links.indptr).astype(np.float32)
-
-
-def _row_mean(links: Any) -> Any:
-    return sparse.diags(1 / np.maximum(_degrees(links), 1)) @ links
+def _equal(keys: np.ndarray) -> Any:
+    """Pairs of pages with the same key, each page with itself: CSR `[N, N]`."""
+    _, group = np.unique(keys, return_inverse=True)
+    member = sparse.csr_matrix((np.ones(len(keys), bool), (np.arange(len(keys)), group)))
+    return member @ member.T
 
 
 def _reduced(m: Any, width: int) -> np.ndarray:
@@ -108,10 +99,9 @@ def shuffled(graph: WikipediaGraph, what: Literal["links", "pages"], seed: int) 
     else:
         place = torch.randperm(graph.num_nodes, generator=random)
         source, target = place[source], place[target]
-    edges = torch.cat([torch.stack([source, target]), torch.stack([target, source])], dim=1)
-    edges = edges[:, edges[0] != edges[1]].unique(dim=1)
-    twins = torch.from_numpy(twin_groups(edges.numpy(), graph.num_nodes))
-    return dataclasses.replace(graph, edge_index=edges, twin_group=twins)
+    edges = symmetric_edges(torch.stack([source, target], dim=1).numpy(), graph.num_nodes)
+    twins = torch.from_numpy(twin_groups(edges, graph.num_nodes))
+    return dataclasses.replace(graph, edge_index=torch.from_numpy(edges), twin_group=twins)
 
 
 def _nearest(m: Any, k: int) -> Any:
@@ -131,8 +121,7 @@ def _nearest(m: Any, k: int) -> Any:
 
 def _least_linked(links: Any, k: int) -> Any:
     """Ones at the ``k`` neighbours with the fewest links of their own: CSR `[N, N]`."""
-    degree = _degrees(links)
-    rows, columns = links.nonzero()
+    degree, (rows, columns) = np.diff(links.indptr), links.nonzero()
     order = np.lexsort((columns, degree[columns], rows))
     rows, columns = rows[order], columns[order]
     kept = np.arange(len(rows)) - np.searchsorted(rows, np.arange(links.shape[0]))[rows] < k
@@ -163,12 +152,33 @@ class Inputs:
         return adjacency(self.graph.edge_index, self.graph.num_nodes)
 
     @cached_property
+    def links(self) -> Any:
+        """The adjacency matrix for SciPy, float32 `[N, N]`."""
+        n, (source, target) = self.graph.num_nodes, self.graph.edge_index.numpy()
+        return sparse.csr_matrix((np.ones(len(source), np.float32), (target, source)), shape=(n, n))
+
+    @cached_property
+    def words(self) -> Any:
+        """The words of the pages for SciPy, float32 `[N, F]`."""
+        x = self.graph.x
+        parts = x.values(), x.col_indices(), x.crow_indices()
+        return sparse.csr_matrix(tuple(map(Tensor.numpy, parts)), shape=tuple(x.shape))
+
+    @cached_property
+    def degree(self) -> np.ndarray:
+        """Number of links, float32 `[N]`."""
+        return np.diff(self.links.indptr).astype(np.float32)
+
+    @cached_property
+    def row_mean(self) -> Any:
+        """The matrix that takes the mean over the neighbours, `[N, N]`."""
+        return sparse.diags(1 / np.maximum(self.degree, 1)) @ self.links
+
+    @cached_property
     def statistics(self) -> np.ndarray:
         """What can be said of a page from the links alone: float64 `[N, S]`."""
-        graph = self.graph
-        a, n = links_of(graph).astype(np.float64), graph.num_nodes
-        source, target = graph.edge_index.numpy()
-        degree = np.diff(a.indptr).astype(np.float64)  # [N]
+        n, (source, target) = self.graph.num_nodes, self.graph.edge_index.numpy()
+        a, degree = self.links.astype(np.float64), self.degree.astype(np.float64)  # [N, N], [N]
         log_degree, at_least_one = np.log1p(degree), np.maximum(degree, 1)
         largest = np.zeros(n)
         np.maximum.at(largest, target, log_degree[source])
@@ -178,7 +188,7 @@ class Inputs:
         rank = np.full(n, 1 / n)
         for _ in range(50):  # power iteration; the error falls by 0.85 a step
             rank = 0.15 / n + 0.85 * (a @ (rank / at_least_one) + rank[degree == 0].sum() / n)
-        group = graph.twin_group.numpy()
+        group = self.graph.twin_group.numpy()
         columns = [
             log_degree,
             a @ log_degree / at_least_one,  # mean over the neighbours
@@ -192,10 +202,9 @@ class Inputs:
     @cached_property
     def dense(self) -> Tensor:
         """Singular vectors of words, neighbours' words and links, and statistics: float32 `[N, F]`."""
-        links, words = links_of(self.graph), words_of(self.graph)
-        own = _reduced(words @ sparse.diags(_idf(words)), 64)
-        by_root = _reduced(links @ sparse.diags(1 / np.sqrt(np.maximum(_degrees(links), 1))), 32)
-        return _standardised(np.hstack([own, _row_mean(links) @ own, by_root, self.statistics]))
+        own = _reduced(_weighted(self.words), 64)
+        by_root = _reduced(self.links @ sparse.diags(1 / np.sqrt(np.maximum(self.degree, 1))), 32)
+        return _standardised(np.hstack([own, self.row_mean @ own, by_root, self.statistics]))
 
     @cached_property
     def propagated(self) -> Tensor:
@@ -208,31 +217,30 @@ class Inputs:
         import networkx as nx
         from sklearn.preprocessing import QuantileTransformer
 
-        graph, statistics = self.graph, self.statistics
-        links, mean = links_of(graph), _row_mean(links_of(graph))
+        links, mean = self.links, self.row_mean
+        blocks = (links[i : i + 1000] for i in range(0, links.shape[0], 1000))
         core = nx.core_number(nx.from_scipy_sparse_array(links))
-        blocks = (links[i : i + 1000] for i in range(0, graph.num_nodes, 1000))
         more = (
-            [core[page] for page in range(graph.num_nodes)],
+            [core[page] for page in range(len(core))],
             self.near.sum(1).A1,  # pages with nearly the same links
             np.concatenate([(block @ links).getnnz(1) for block in blocks]),  # two links away
-            words_of(graph).getnnz(1),
+            self.words.getnnz(1),
         )
         logs = [np.log1p(np.asarray(column, float)) for column in more]
-        own = np.column_stack([statistics, *logs])
+        own = np.column_stack([self.statistics, *logs])
         average = mean @ own
         spread = np.sqrt(np.maximum(mean @ own**2 - average**2, 0))
-        source, target = graph.edge_index
+        source, target = self.graph.edge_index
         values, none = torch.from_numpy(own)[source], torch.zeros(own.shape, dtype=torch.float64)
         place = target[:, None].expand_as(values)
         extreme = partial(none.scatter_reduce, 0, place, values, include_self=False)
         scale = QuantileTransformer(
-            n_quantiles=min(500, graph.num_nodes), output_distribution="normal", random_state=0
+            n_quantiles=min(500, len(own)), output_distribution="normal", random_state=0
         )
         # rounded, so that what is equal but for the order of a sum has equal quantiles
         columns = [own, average, spread, extreme("amax").numpy(), extreme("amin").numpy()]
         quantiles = scale.fit_transform(np.hstack(columns).round(6)).clip(-3, 3)
-        others = self.dense[:, : -statistics.shape[1]]
+        others = self.dense[:, : -self.statistics.shape[1]]
         return torch.cat([others, torch.from_numpy(quantiles).float()], dim=1)
 
     @cached_property
@@ -241,40 +249,30 @@ class Inputs:
 
         Sets of fewer than :data:`FEWEST_LINKS` links are left out: they are similar by chance.
         """
-        links, n = links_of(self.graph), self.graph.num_nodes
-        degree, first, second = np.diff(links.indptr), [], []
-        for begin in range(0, n, 1000):  # in blocks: the common links of all pairs are nearly dense
+        links, degree, pairs = self.links, np.diff(self.links.indptr), list[np.ndarray]()
+        for begin in range(0, len(degree), 1000):  # the common links of all pairs are nearly dense
             common = (links[begin : begin + 1000] @ links).tocoo()
             a, b = common.row + begin, common.col
             union = degree[a] + degree[b] - common.data
             near = (common.data >= self.alike * union - 1e-6) & (a != b)
             near &= np.minimum(degree[a], degree[b]) >= FEWEST_LINKS
-            first.append(a[near])
-            second.append(b[near])
-        place = np.concatenate(first), np.concatenate(second)
-        return sparse.csr_matrix((np.ones(len(place[0]), bool), place), shape=(n, n))
+            pairs.append(np.stack([a[near], b[near]]))
+        place = np.hstack(pairs)
+        return sparse.csr_matrix((np.ones(place.shape[1], bool), place), shape=links.shape)
 
     @cached_property
     def alike_pages(self) -> Any:
         """The mean of a page and those with nearly its links: CSR `[N, N]`."""
-        n, group = self.graph.num_nodes, self.graph.twin_group.numpy()
-        member = sparse.csr_matrix((np.ones(n, bool), (np.arange(n), group)))
-        alike = (self.near + member @ member.T).astype(bool).astype(np.float64)
+        alike = (self.near + _equal(self.graph.twin_group.numpy())).astype(np.float64)
         return sparse.diags(1 / alike.getnnz(1)) @ alike
 
     @cached_property
     def strict(self) -> Tensor:
         """Group of each page `[N]`: equal or nearly equal links, equal traffic, or a chain of such pairs."""
-        graph = self.graph
-        pairs = [np.stack(self.near.nonzero())]
+        graph, pairs = self.graph, self.near
         for key in (graph.twin_group.numpy(), graph.traffic.numpy()):
-            order = np.argsort(key, kind="stable")
-            equal = key[order[1:]] == key[order[:-1]]
-            pairs.append(np.stack([order[1:][equal], order[:-1][equal]]))
-        first, second = np.hstack(pairs)
-        shape = (graph.num_nodes, graph.num_nodes)
-        matrix = sparse.coo_matrix((np.ones(len(first)), (first, second)), shape=shape)
-        return torch.from_numpy(connected_components(matrix, directed=False)[1].astype(np.int64))
+            pairs = pairs + _equal(key)
+        return torch.from_numpy(connected_components(pairs, directed=False)[1].astype(np.int64))
 
     def groups(self, kind: str) -> Tensor | None:
         """Group of each page `[N]`, if the split keeps groups together."""
@@ -287,23 +285,20 @@ class Inputs:
         """The list of every page, ``top`` pages of each kind, with 13 standardised features of each pair."""
         from sklearn.preprocessing import normalize
 
-        graph, top = self.graph, self.top
-        links, words = links_of(graph), words_of(graph)
-        neighbour_words = _row_mean(links) @ (words @ sparse.diags(_idf(words)))
-        itself = sparse.eye(graph.num_nodes, format="csr", dtype=np.float32)
+        top, links, degree, group = self.top, self.links, self.degree, self.graph.twin_group.numpy()
+        words, itself = _weighted(self.words), sparse.eye(len(degree), dtype=np.float32)
         spaces = [
             normalize(links @ sparse.diags(np.sqrt(_idf(links)) + 1e-3)),
             normalize((links + itself).tocsr()),
-            normalize(words @ sparse.diags(_idf(words))),
-            normalize(_reduced(neighbour_words, 64).astype(np.float32)),
+            normalize(words),
+            normalize(_reduced(self.row_mean @ words, 64).astype(np.float32)),
         ]
         union = (sum(_nearest(space, top) for space in spaces) + _least_linked(links, top)).tocsr()
         union.setdiag(0)
         union.eliminate_zeros()
         union.sort_indices()
-        page, other = np.repeat(np.arange(graph.num_nodes), np.diff(union.indptr)), union.indices
-        degree, common = _degrees(links), _products(links, page, other)
-        mine, theirs, group = degree[page], degree[other], graph.twin_group.numpy()
+        page, other = np.repeat(np.arange(len(degree)), np.diff(union.indptr)), union.indices
+        common, mine, theirs = _products(links, page, other), degree[page], degree[other]
         own, its = np.log1p(mine), np.log1p(theirs)
         columns = [
             *(_products(space, page, other) for space in spaces),  # four cosines

@@ -40,11 +40,10 @@ def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0)
 
 def _beside(large: np.ndarray, groups: Tensor, seed: int) -> Split:
     """Split the other pages; those of ``large`` groups train."""
-    rest = np.flatnonzero(~large)
-    shares = [share * len(large) / len(rest) for share in (VALIDATION, TEST)]
-    found = group_split(groups.numpy()[rest], (1 - sum(shares), shares[0], shares[1]), seed)
-    train = np.concatenate([rest[found.train], np.flatnonzero(large)])
-    train = np.random.default_rng(seed).permutation(train)
+    rest, chains = np.flatnonzero(~large), np.flatnonzero(large)
+    held, test = (share * len(large) / len(rest) for share in (VALIDATION, TEST))
+    found = group_split(groups.numpy()[rest], (1 - (held + test), held, test), seed)
+    train = np.random.default_rng(seed).permutation([*rest[found.train], *chains])
     return Split(train, rest[found.validation], rest[found.test])
 
 
@@ -105,12 +104,10 @@ class Task:
 
         One reads the page and its neighbours, the other also what was carried along the links.
         """
-        y, groups = self.target.double().numpy(), self.groups
+        y, rows, groups = self.target.double().numpy(), self.rows, self.groups
         carried = torch.cat([self.inputs.propagated, self.neighbour_labels], dim=1)
-        columns = [
-            out_of_fold(x.double().numpy(), y, self.rows, groups)
-            for x in (self.inputs.dense, carried)
-        ]
+        read = self.inputs.dense.double().numpy(), carried.double().numpy()
+        columns = [out_of_fold(x, y, rows, groups) for x in read]
         return torch.from_numpy(np.stack(columns, axis=1)).float()
 
     @cached_property

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 from coursework.config import config, override
 from coursework.data import wikipedia as pages
 from coursework.experiments import study, wikipedia
-from coursework.experiments.base import Job, Run, parameters, presets
+from coursework.experiments.base import TABLES, Job, Run, parameters, presets
 from coursework.experiments.wikipedia_candidates import Inputs
 from coursework.experiments.wikipedia_splits import measures
 from coursework.training.parallel import limited_threads
 
 BASE = override(wikipedia.Config(), ("refit=false", "members=1", "networks=gnn,attention"))
 FIRST_SEED = 100  # seed 0 takes the splits of this seed: the reported ones stay unseen
-VARIANTS: dict[str, tuple[wikipedia.NetworkName, str, tuple[str, ...]]] = {
-    name: (network, words, tuple(changes))
-    for name, (network, words, *changes) in wikipedia.TEXTS["variants"].items()
-}
-"""Name -> network, in words, and what it changes of the base, as ``key=value``."""
+# Name -> network, in words, and what it changes of the base, as ``key=value``.
+VARIANTS: dict[str, list[Any]] = TABLES["wikipedia_study"]["variants"]
 
 
 def base_of(variant: str) -> str:
@@ -42,24 +40,7 @@ class Config:
         study.check(self.variants, VARIANTS, base_of)
 
 
-PRESETS = presets(
-    Config(),
-    {
-        "full": "",
-        # does the graph help where no page has a copy?
-        "strict": (
-            "base.splits=strict; variants=propagation network,no targets,shuffled links,mixed pages"
-        ),
-        "strict-squirrel": "strict; base.graph=squirrel",
-        "quick": (
-            "base.splits=random; base.networks=mlp,gcn,gat,gnn,sign,attention; "
-            "base.plan.epochs=3; base.plan.learning_rate=0.01; base.steps_per_epoch=8; "
-            "base.hidden=48; base.trees=100; base.candidates=10; base.attention_plan.epochs=4; "
-            "base.sign_members=1; variants=graph network,mean alone,residual attention,labels "
-            "alone"
-        ),
-    },
-)
+PRESETS = presets(Config(), "wikipedia_study")
 
 
 def train(job: Job) -> Run:
@@ -69,7 +50,7 @@ def train(job: Job) -> Run:
 
     @limited_threads(1)
     def fit(name: str, part: Job) -> study.Trained:
-        network, words, _ = VARIANTS[name]
+        network, words, *_ = VARIANTS[name]
         config, begin, metrics = part.config, time.perf_counter(), {}
         given = inputs.setdefault(config.candidates, Inputs(graph, config.candidates))
         for kind in config.splits:
@@ -82,7 +63,7 @@ def train(job: Job) -> Run:
         row = {"what": words, "parameters": parameters(fitted.model), "seconds": seconds}
         return study.Trained(metrics, row)
 
-    chosen = {name: VARIANTS[name][2] for name in job.config.variants}
+    chosen = {name: VARIANTS[name][2:] for name in job.config.variants}
     shifted = dataclasses.replace(job, seed=job.seed + FIRST_SEED)
     found = study.run(shifted, job.config.base, chosen, fit, base_of)
     return job.run(source=graph.source, **found)
