@@ -279,12 +279,7 @@ class Batches:
 def word_vectors(corpus: Corpus, width: int, seed: int) -> tuple[list[Tensor], dict[str, Any]]:
     """Vectors ``[V, w]`` of words (GloVe, spaCy) or subwords (word2vec), and what is recorded of them."""
     if isinstance(corpus.source, Pieces):
-        encoded = map(corpus.source.encode, corpus.part("train"))
-        sentences = [[str(i) for i in ids] for side in encoded for ids in side]
-        every = list(map(str, range(len(corpus.source))))
-        table = word2vec.skip_gram(sentences, every, word2vec.Config(dim=width, seed=seed))
-        vectors = torch.from_numpy(table)  # of both languages
-        vectors = fill(vectors, vectors.any(dim=1), seeds.generator(seed, "vectors"))
+        vectors = subword_vectors(corpus, width, seed)
         return [vectors, vectors], {}
     spelling = accented_forms(corpus.data, corpus.part("train")[0])
     french = embeddings.french([spelling.get(word, word) for word in corpus.source.stored()])
@@ -295,9 +290,20 @@ def word_vectors(corpus: Corpus, width: int, seed: int) -> tuple[list[Tensor], d
         found[: len(SPECIALS)] = False
         table = torch.tensor(known.vectors, dtype=torch.float32)  # [V, w]
         filled.append(fill(table, found, seeds.generator(seed, "vectors", name)))
-        share = float(known.found[len(SPECIALS) :].mean())
-        notes[name] = {"coverage": share} | known.source.as_record()
+        coverage = {"coverage": float(known.found[len(SPECIALS) :].mean())}
+        notes[name] = coverage | known.source.as_record()
     return filled, notes
+
+
+def subword_vectors(corpus: Corpus, width: int, seed: int) -> Tensor:
+    """word2vec vectors ``[V, w]`` of the subwords, one space for both languages."""
+    sentences = [
+        [str(i) for i in ids] for side in corpus.part("train") for ids in corpus.source.encode(side)
+    ]
+    ids = list(map(str, range(len(corpus.source))))
+    options = word2vec.Config(dim=width, seed=seed)
+    table = torch.from_numpy(word2vec.skip_gram(sentences, ids, options))
+    return fill(table, table.any(dim=1), seeds.generator(seed, "vectors"))
 
 
 def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:
@@ -314,8 +320,9 @@ def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dic
     counts: dict[str, Counter[str]] = {}
     for english, raw in zip(data.english, data.french, strict=True):
         # the English side decides what belongs to the subset
-        subset = eng_fra.normalise(english).startswith(eng_fra.PREFIXES)
-        if not subset or (normal := eng_fra.normalise(raw)) not in wanted:
+        if not eng_fra.normalise(english).startswith(eng_fra.PREFIXES):
+            continue
+        if (normal := eng_fra.normalise(raw)) not in wanted:
             continue
         # composed letters: a letter and its accent are one character, as in the vectors
         composed = unicodedata.normalize("NFC", raw.lower().strip())
