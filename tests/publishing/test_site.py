@@ -80,6 +80,7 @@ def test_reference_has_every_public_module() -> None:
 def test_sources_are_laid_out_with_described_pictures(tmp_path: Path) -> None:
     target = tmp_path / "source"
     site.prepare(target)
+    assert not any("](../" in page.read_text("utf-8") for page in target.rglob("*.md"))
     for name in NOTEBOOKS:
         document = nbformat.read(target / "notebooks" / f"{name}.ipynb", as_version=4)
         stored = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)

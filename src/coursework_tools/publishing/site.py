@@ -86,6 +86,10 @@ def prepare(target: Path) -> None:
     root = docs.parent
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(docs, target)
+    for page in target.glob("*.md"):  # of the repository's files the site has the notebooks alone
+        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"\(\.\./(notebooks/\w+\.ipynb)[^)]*\)", r"(\1)", text)
+        page.write_text(re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", text), encoding="utf-8")
     for folder in ("notebooks", "extra", "api"):
         (target / folder).mkdir()
     for name in NOTEBOOKS:
