@@ -90,7 +90,7 @@ def _largest(pixels: Tensor, side: int) -> Tensor:
 def _background(pixels: Tensor) -> Tensor:
     """What is more than ten pixels from bright ink, where a JPEG file is exact; ``[k]``, none without ink.
 
-    It is black on a canvas and noise on a scan. An image that ends before has what is beside the ink.
+    It is black on a canvas and noise on a scan. If no pixel is that far away, what is beside the ink counts.
     """
     beside, around = (_largest(pixels, side) >= INK for side in (3, 21))
     return pixels[~around] if beside.any() and not around.all() else pixels[around & ~beside]

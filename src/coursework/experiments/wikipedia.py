@@ -326,7 +326,7 @@ def fit_all(job: Job, task: Task) -> dict[str, Fitted]:
         if name in ENSEMBLES:
             together = np.mean([member.predicted for member in members], axis=0)
             fitted[ENSEMBLES[name]] = Fitted(together)
-        if name == "stacked":  # what it begins with
+        if name == "stacked":  # what it corrects
             mean, spread = task.target_scale
             fitted["trees"] = Fitted(task.boosted.double().mean(1).numpy() * spread + mean)
     return fitted

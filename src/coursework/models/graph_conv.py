@@ -211,7 +211,8 @@ class ColumnRegressor(nn.Module):
 
     With :math:`h = \mathrm{ReLU}(W_1 x)` it is :math:`w^\top (h + \mathrm{ReLU}(W_2 h))`, with dropout on x
     and after each ReLU. All of the graph is in the columns: a step costs no sum over links. If the last
-    ``guesses`` columns are predictions, their mean is added: the network learns to correct it, from 0.
+    ``guesses`` columns are predictions, their mean is added: the network learns to correct it. With weights
+    w of zero the correction is at first the same for all rows.
     """
 
     def __init__(

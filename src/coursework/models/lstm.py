@@ -78,6 +78,10 @@ class LSTMCell(nn.Module):
             self.bias_ih = self.bias_hh = None
         register_weights(self, "", input_size, hidden_size, bias, **kind)
 
+    def extra_repr(self) -> str:
+        """The sizes, for `print(cell)`."""
+        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
+
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """Advance one time step: `(x_t, (h_{t-1}, c_{t-1})) -> (h_t, c_t)`."""
         sizes = expect("input", input, "B I", "I", I=self.input_size)
@@ -127,9 +131,25 @@ class LSTM(nn.Module):
             for suffix in self._suffixes(layer):
                 register_weights(self, suffix, width, hidden_size, bias, **kind)
 
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer and direction, as `nn.LSTM` lists them."""
+        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
+        named = dict(self.named_parameters())
+        return [[named[k] for k in named if k.partition("_l")[2] == s[2:]] for s in suffixes]
+
+    def flatten_parameters(self) -> None:
+        """Nothing: `nn.LSTM` moves its weights together for a kernel that is not used here."""
+
     def _suffixes(self, layer: int) -> list[str]:
         """Endings of the parameter names of one layer, one for each direction."""
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
+
+    def extra_repr(self) -> str:
+        """The sizes, for `print(lstm)`."""
+        names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"{self.input_size}, {self.hidden_size}, {options}"
 
     def forward(
         self, input: Tensor | PackedSequence, hx: State | None = None
