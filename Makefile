@@ -57,8 +57,8 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia --preset full --seeds 10
 	$(BIN)/coursework train wikipedia --preset squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset crocodile --seeds 10
-	$(BIN)/coursework train wikipedia --preset squirrel-plain --seeds 3
-	$(BIN)/coursework train wikipedia --preset crocodile-plain --seeds 3
+	$(BIN)/coursework train wikipedia --preset squirrel-plain --seeds 10
+	$(BIN)/coursework train wikipedia --preset crocodile-plain --seeds 10
 	$(BIN)/coursework train wikipedia --preset baselines --seeds 10
 	$(BIN)/coursework train wikipedia --preset baselines-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset baselines-crocodile --seeds 10
@@ -67,9 +67,11 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train wikipedia --preset strict --seeds 10
 	$(BIN)/coursework train wikipedia --preset sign-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset stacked-squirrel --seeds 10
+	$(BIN)/coursework train wikipedia --preset carried-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset strict-squirrel --seeds 10
 	$(BIN)/coursework train wikipedia --preset sign-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia --preset stacked-crocodile --seeds 10
+	$(BIN)/coursework train wikipedia --preset carried-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia --preset strict-crocodile --seeds 10
 	$(BIN)/coursework train wikipedia_study --preset full --seeds 3
 	$(BIN)/coursework train wikipedia_study --preset strict --seeds 10
