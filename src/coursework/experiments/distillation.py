@@ -1,0 +1,128 @@
+"""Problem 1(c), going further: a small network learns from larger ones (Hinton, Vinyals & Dean 2015).
+
+The teachers are networks of :mod:`.sentiment` and the Transformer of :mod:`.minilm`, trained on the same
+training tweets. Their logits are added with weights that are fitted on validation tweets. The student, a
+network of :mod:`.sentiment`, learns ``weight`` times the resulting probability plus the rest times the label.
+"""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from coursework.config import Count, Weight, config
+from coursework.data import cache
+from coursework.experiments import base, minilm, ngrams, sentiment
+from coursework.experiments.base import Job, Run, named
+from coursework.experiments.sentiment import scores
+from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits
+
+PARTS = ("training", "validation", "test")
+BLOCK = 40_000  # tweets whose logits are stored at a time: two minutes of the Transformer
+
+
+@config
+class Config:
+    student: sentiment.Config = sentiment.PRESETS["pretrained"]
+    network: sentiment.Config = sentiment.PRESETS["pretrained"]  # the smaller teachers
+    members: Count = 3  # how many of them, seeds one after the other
+    transformer: minilm.Config | None = minilm.PRESETS["half"]  # the larger teacher
+    weight: Weight = 0.7  # of the teachers' probability; the label has the rest
+
+    def __post_init__(self) -> None:
+        if self.weight > 1:
+            raise ValueError("weight must be at most 1: it is a share.")
+
+
+PRESETS = base.presets(Config(), "distillation")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained model, and the tweets as it reads them."""
+
+    model: nn.Module
+    parts: Parts
+    reading: dict[str, Any]  # options of :func:`.outputs`
+
+    def logits(self, part: str) -> np.ndarray:
+        """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
+        data: Encoded = getattr(self.parts, part)
+        digest = hashlib.sha256(data.tokens.tobytes() + data.lengths.tobytes())
+        for value in self.model.state_dict().values():
+            digest.update(value.numpy().tobytes())
+        found = [np.empty(0, np.float32)]
+        for start in range(0, len(data), BLOCK):
+            rows = slice(start, start + BLOCK)
+            block = Encoded(data.tokens, data.starts[rows], data.lengths[rows], data.labels[rows])
+            key = cache.key_of(digest.hexdigest(), start, self.reading)
+
+            def build(block: Encoded = block) -> cache.Arrays:
+                return {"logits": final_logits(self.model, block, **self.reading)}
+
+            found.append(cache.arrays("sentiment140-logits", key, build)["logits"])
+        return np.concatenate(found)
+
+
+def teachers(job: Job, corpus: sentiment.Corpus) -> list[Teacher]:
+    """The trained teachers; those of earlier runs are not trained again."""
+    config, kept = job.config, dataclasses.replace(job, resume=True)
+    found = []
+    for member in kept.members("sentiment", config.network):
+        job.say(f"teacher: network with seed {member.seed}")
+        found.append(Teacher(sentiment.fit_network(member, corpus)[0], corpus, {}))
+    if (large := config.transformer) is not None:
+        job.say("teacher: MiniLM")
+        alone = dataclasses.replace(config, members=1)
+        (member,) = dataclasses.replace(kept, config=alone).members("minilm", large)
+        model, _ = minilm.fine_tune(member, minilm.prepare(large))
+        same = dataclasses.replace(large, train_tweets=config.student.train_tweets)
+        found.append(Teacher(model, minilm.prepare(same), minilm.reading(large)))
+    return found
+
+
+def train(job: Job) -> Run:
+    """Teach the student, then look at the test tweets once: with it, and with it and its teachers."""
+    config = job.config
+    corpus = sentiment.prepare(config.student)
+    known = teachers(job, corpus)
+    some = min(len(teacher.parts.validation) for teacher in known)
+    labels = corpus.validation.labels
+    logits = {part: [teacher.logits(part) for teacher in known] for part in PARTS}
+
+    def mixed(part: str) -> tuple[np.ndarray, list[float]]:
+        """Logits of a part, added with the weights that fit the validation tweets best."""
+        columns = np.stack([found[:some] for found in logits["validation"]], axis=1)
+        weights = ngrams.mix(columns, labels[:some])
+        return np.stack(logits[part], axis=1) @ weights, weights.tolist()
+
+    taught, teacher_weights = mixed("training")
+    targets = config.weight / (1 + np.exp(-taught))
+    targets += (1 - config.weight) * corpus.training.labels
+    training = dataclasses.replace(corpus.training, labels=targets.astype(np.float32))
+    student_job = job.part("student", experiment="sentiment", config=config.student)
+    taught_corpus = dataclasses.replace(corpus, training=training)
+    student, fit, _ = sentiment.fit_network(student_job, taught_corpus)
+
+    test = final_logits(student, corpus.test)
+    metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
+    metrics |= named("test_", scores(test, corpus.test.labels))
+    found = {"validation": final_logits(student, corpus.validation), "test": test}
+    for part, values in found.items():
+        logits[part].append(values)
+    best, weights = mixed("test")
+    metrics |= named("best.test_", scores(best, corpus.test.labels))
+    notes = {
+        "teacher_weights": teacher_weights,
+        "weights": weights,  # of the teachers and the student
+        "parameters": base.parameters(student),
+        "best_epoch": fit.best_epoch,
+        "training_seconds": fit.seconds,
+    }
+    run = sentiment.run_of(job, corpus, metrics, test, {"student": fit}, notes)
+    made = student, corpus.vocabulary, config.student, corpus.data
+    run.artefacts["classifier"] = sentiment.Classifier(*made)
+    return run
