@@ -9,8 +9,9 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from coursework import settings
@@ -21,6 +22,7 @@ from coursework.training import checkpoints, engine
 
 C = TypeVar("C")
 Log = Callable[[str], None]
+SCALE = ".scale of a row"  # ends the name of the scales of a matrix of integers
 
 _TOML = Path(__file__).with_name("experiments.toml")
 TABLES: dict[str, Any] = tomllib.loads(_TOML.read_text(encoding="utf-8"))
@@ -158,14 +160,29 @@ def restore(
         what = f"Checkpoint {path} belongs to {bundle['experiment']}, not to {experiment}"
         raise TrainingError(f"{what}; name another.")
     with checkpoints.fitting(path, experiment):
-        weights = {k: v.float() if v.is_floating_point() else v for k, v in state["model"].items()}
+        stored = state["model"]
+        scales = {k.removesuffix(SCALE): stored[k] for k in stored if k.endswith(SCALE)}
+        weights = {
+            k: v.float() * scales.get(k, 1) if v.is_floating_point() or k in scales else v
+            for k, v in stored.items()
+            if not k.endswith(SCALE)
+        }
         return config_type(**bundle["config"]), bundle, weights
 
 
-def shrink(checkpoint: Path | str, path: Path | str) -> Path:
-    """Write a checkpoint without optimiser and in half precision, small enough to keep."""
-    state = checkpoints.load(Path(checkpoint))
-    weights = {k: v.half() if v.is_floating_point() else v for k, v in state["model"].items()}
+def shrink(checkpoint: Path | str, path: Path | str, bits: Literal[8, 16] = 16) -> Path:
+    """Write a checkpoint without optimiser, small enough to keep.
+
+    Weights become half-precision numbers; with 8 bits those of matrices become integers of -127 to 127,
+    with a scale for each row.
+    """
+    state, weights = checkpoints.load(Path(checkpoint)), {}
+    for name, value in state["model"].items():
+        weights[name] = value.half() if value.is_floating_point() else value
+        if bits == 8 and value.is_floating_point() and value.dim() == 2:
+            scale = (value.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-6).half()
+            weights[name] = (value / scale).round().clamp(-127, 127).to(torch.int8)
+            weights[name + SCALE] = scale
     return checkpoints.save({"model": weights, "bundle": state["bundle"]}, Path(path))
 
 

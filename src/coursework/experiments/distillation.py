@@ -20,7 +20,6 @@ from coursework.experiments.base import Job, Run, named
 from coursework.experiments.sentiment import scores
 from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits
 
-PARTS = ("training", "validation", "test")
 BLOCK = 40_000  # tweets whose logits are stored at a time: two minutes of the Transformer
 
 
@@ -41,7 +40,7 @@ PRESETS = base.presets(Config(), "distillation")
 
 
 @dataclass(frozen=True)
-class Teacher:
+class Member:
     """A trained model, and the tweets as it reads them."""
 
     model: nn.Module
@@ -67,21 +66,29 @@ class Teacher:
         return np.concatenate(found)
 
 
-def teachers(job: Job, corpus: sentiment.Corpus) -> list[Teacher]:
+def teachers(job: Job, corpus: sentiment.Corpus) -> list[Member]:
     """The trained teachers; those of earlier runs are not trained again."""
     config, kept = job.config, dataclasses.replace(job, resume=True)
     found = []
     for member in kept.members("sentiment", config.network):
         job.say(f"teacher: network with seed {member.seed}")
-        found.append(Teacher(sentiment.fit_network(member, corpus)[0], corpus, {}))
+        found.append(Member(sentiment.fit_network(member, corpus)[0], corpus, {}))
     if (large := config.transformer) is not None:
         job.say("teacher: MiniLM")
         alone = dataclasses.replace(config, members=1)
         (member,) = dataclasses.replace(kept, config=alone).members("minilm", large)
         model, _ = minilm.fine_tune(member, minilm.prepare(large))
         same = dataclasses.replace(large, train_tweets=config.student.train_tweets)
-        found.append(Teacher(model, minilm.prepare(same), minilm.reading(large)))
+        found.append(Member(model, minilm.prepare(same), minilm.reading(large)))
     return found
+
+
+def mixed(members: list[Member], part: str) -> tuple[np.ndarray, list[float]]:
+    """Logits ``[n]`` of a part, added with the weights that fit the validation tweets best."""
+    some = min(len(member.parts.validation) for member in members)
+    fitted = np.stack([member.logits("validation")[:some] for member in members], axis=1)
+    weights = ngrams.mix(fitted, members[0].parts.validation.labels[:some])
+    return np.stack([member.logits(part) for member in members], axis=1) @ weights, weights.tolist()
 
 
 def train(job: Job) -> Run:
@@ -89,32 +96,19 @@ def train(job: Job) -> Run:
     config = job.config
     corpus = sentiment.prepare(config.student)
     known = teachers(job, corpus)
-    some = min(len(teacher.parts.validation) for teacher in known)
-    labels = corpus.validation.labels
-    logits = {part: [teacher.logits(part) for teacher in known] for part in PARTS}
-
-    def mixed(part: str) -> tuple[np.ndarray, list[float]]:
-        """Logits of a part, added with the weights that fit the validation tweets best."""
-        columns = np.stack([found[:some] for found in logits["validation"]], axis=1)
-        weights = ngrams.mix(columns, labels[:some])
-        return np.stack(logits[part], axis=1) @ weights, weights.tolist()
-
-    taught, teacher_weights = mixed("training")
+    taught, teacher_weights = mixed(known, "training")
     targets = config.weight / (1 + np.exp(-taught))
     targets += (1 - config.weight) * corpus.training.labels
     training = dataclasses.replace(corpus.training, labels=targets.astype(np.float32))
-    student_job = job.part("student", experiment="sentiment", config=config.student)
+    alone = job.part("student", experiment="sentiment", config=config.student)
     taught_corpus = dataclasses.replace(corpus, training=training)
-    student, fit, _ = sentiment.fit_network(student_job, taught_corpus)
+    student, fit, _ = sentiment.fit_network(alone, taught_corpus)
 
-    test = final_logits(student, corpus.test)
+    own = Member(student, corpus, {})
+    logits, (best, weights) = own.logits("test"), mixed([*known, own], "test")
     metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
-    metrics |= named("test_", scores(test, corpus.test.labels))
-    found = {"validation": final_logits(student, corpus.validation), "test": test}
-    for part, values in found.items():
-        logits[part].append(values)
-    best, weights = mixed("test")
-    metrics |= named("best.test_", scores(best, corpus.test.labels))
+    for prefix, odds in (("test_", logits), ("best.test_", best)):
+        metrics |= named(prefix, scores(odds, corpus.test.labels))
     notes = {
         "teacher_weights": teacher_weights,
         "weights": weights,  # of the teachers and the student
@@ -122,7 +116,7 @@ def train(job: Job) -> Run:
         "best_epoch": fit.best_epoch,
         "training_seconds": fit.seconds,
     }
-    run = sentiment.run_of(job, corpus, metrics, test, {"student": fit}, notes)
+    run = sentiment.run_of(job, corpus, metrics, logits, {"student": fit}, notes)
     made = student, corpus.vocabulary, config.student, corpus.data
     run.artefacts["classifier"] = sentiment.Classifier(*made)
     return run
