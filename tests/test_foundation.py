@@ -127,6 +127,24 @@ def test_a_shrunk_checkpoint_is_restored_and_another_experiments_is_refused(tmp_
         base.restore(small, "sentiment", Config)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_shrunk_matrix_is_off_by_half_a_step_of_its_row(
+    bits: Literal[8, 16], tmp_path: Path
+) -> None:
+    matrix = torch.randn(40, 30) * torch.logspace(-3, 3, 40)[:, None]
+    matrix[0] = 0
+    weights = {"m": matrix, "bias": torch.randn(9), "n": torch.tensor(3)}
+    bundle = {"experiment": "cora", "config": as_record(Config()), "seed": 0}
+    best = checkpoints.save({"model": weights, "bundle": bundle}, tmp_path / "best.pt")
+    small = base.shrink(best, tmp_path / "small.pt", bits)
+    assert small.stat().st_size < best.stat().st_size
+    state = base.restore(small, "cora", Config)[2]
+    assert state.keys() == weights.keys()
+    step = matrix.abs().amax(dim=1, keepdim=True) * (1 / 127 if bits == 8 else 1e-3)
+    assert ((state["m"] - matrix).abs() <= 0.51 * step + 1e-6).all()
+    torch.testing.assert_close(state["bias"], weights["bias"], rtol=1e-3, atol=1e-6)
+
+
 def test_a_study_compares_variants_with_their_base() -> None:
     job = base.Job("sentiment_study", None, log=None)
     items = {3: np.array([1, 0, 1, 0]), 5: np.array([1, 1, 1, 0])}

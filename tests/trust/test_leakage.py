@@ -242,6 +242,10 @@ CASES = {
     "sentiment_study": Case(
         training("sentiment_study"), _other_tweets(given.config_of("sentiment_study").base), SPLITS_OF_TWEETS,
     ),
+    "distillation": Case(
+        training("distillation", kept=_classifier),
+        _other_tweets(given.config_of("distillation").student), SPLITS_OF_TWEETS,
+    ),
     "tweets": Case(training("tweets"), _poison_tweets, of_kinds(sentiment140, "split")),
     **{name: _translation(name) for name in ("translation", "translation_ensemble", "translation_all")},
     "wikipedia": Case(training("wikipedia", kept=_predicted), _other_pages(0), PAGES),

@@ -8,12 +8,13 @@ network of :mod:`.sentiment`, learns ``weight`` times the resulting probability 
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from torch import nn
 
-from coursework.config import Count, Weight, config
+from coursework.config import Count, config
 from coursework.data import cache
 from coursework.experiments import base, minilm, ngrams, sentiment
 from coursework.experiments.base import Job, Run, named
@@ -29,11 +30,7 @@ class Config:
     network: sentiment.Config = sentiment.PRESETS["pretrained"]  # the smaller teachers
     members: Count = 3  # how many of them, seeds one after the other
     transformer: minilm.Config | None = minilm.PRESETS["half"]  # the larger teacher
-    weight: Weight = 0.7  # of the teachers' probability; the label has the rest
-
-    def __post_init__(self) -> None:
-        if self.weight > 1:
-            raise ValueError("weight must be at most 1: it is a share.")
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.7  # of the teachers' probability, not the label
 
 
 PRESETS = base.presets(Config(), "distillation")
@@ -57,7 +54,7 @@ class Member:
         for start in range(0, len(data), BLOCK):
             rows = slice(start, start + BLOCK)
             block = Encoded(data.tokens, data.starts[rows], data.lengths[rows], data.labels[rows])
-            key = cache.key_of(digest.hexdigest(), start, self.reading)
+            key = cache.key_of(digest.hexdigest(), start, len(block), self.reading)
 
             def build(block: Encoded = block) -> cache.Arrays:
                 return {"logits": final_logits(self.model, block, **self.reading)}
