@@ -151,10 +151,10 @@ def test_all_tweets(real: Need) -> None:
     assert tweets.offsets[-1] == len(tweets.tokens)
     assert tweets.tokens[::1000].max() < len(tweets.types)
     data = sentiment140.load()
-    assert data.texts[0].startswith("@switchfoot http://twitpic.com/2y1zl - Awww")
+    assert data.texts[0].as_py().startswith("@switchfoot http://twitpic.com/2y1zl - Awww")
     for i in np.random.default_rng(0).integers(0, 1_600_000, 2000).tolist():
         row = tweets.tokens[tweets.offsets[i] : tweets.offsets[i + 1]]
-        assert [tweets.types[t] for t in row] == tokenise(clean_tweet(data.texts[i]))
+        assert [tweets.types[t] for t in row] == tokenise(clean_tweet(data.texts[i].as_py()))
 
 
 @pytest.mark.parametrize("name", list(sources.REGISTRY))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from coursework.data import sentiment140, sources
-from coursework.data.sentiment140 import MEMBER, Texts, read_csv
+from coursework.data.sentiment140 import MEMBER, read_csv
 from coursework.data.sources import FileCheck, Source
 from coursework.data.text import clean_tweet, tokenise
 from coursework.errors import DataError
@@ -112,7 +112,7 @@ def small(monkeypatch: pytest.MonkeyPatch, standin: Path, tmp_path: Path) -> Pat
 
 def test_load_and_tokens_from_the_cache(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = sentiment140.load()
-    assert list(data.texts) == TEXTS[:4]
+    assert data.texts.to_pylist() == TEXTS[:4]
     assert data.labels.tolist() == LABELS[:4]
     first = sentiment140.load_tokens()
     monkeypatch.setattr(sentiment140, "read_csv", None)  # what is cached is not read again
@@ -123,7 +123,7 @@ def test_load_and_tokens_from_the_cache(small: Path, monkeypatch: pytest.MonkeyP
         assert found == [tokenise(clean_tweet(text)) for text in TEXTS[:4]]
         assert tweets.tokens.dtype == np.int32
         assert tweets.labels.tolist() == LABELS[:4]
-    assert list(sentiment140.load().texts) == TEXTS[:4]
+    assert sentiment140.load().texts.to_pylist() == TEXTS[:4]
     names = {path.name.rpartition("-")[0] for path in (small / "parsed").iterdir()}
     assert names == {"sentiment140-texts", "sentiment140-tokens"}
 
@@ -175,20 +175,6 @@ def test_without_hand_labelled_tweets_a_sentence_says_where_they_go(standin: Pat
     written(standin / "sentiment140" / "trainingandtestdata.zip", official())
     with pytest.raises(DataError, match="bytes instead of 81,363,704"):
         sentiment140.hand_labelled()
-
-
-def test_texts_behave_like_a_list() -> None:
-    strings = ["", "a", "é€😀", "long " * 10, ""]
-    raw = [s.encode() for s in strings]
-    texts = Texts(np.frombuffer(b"".join(raw), np.uint8), np.cumsum([0, *map(len, raw)]))
-    assert list(texts) == strings
-    assert len(texts) == 5
-    assert (texts[2], texts[-2], texts[1:4]) == (strings[2], strings[-2], strings[1:4])
-    assert texts[np.array([3, 1])] == [strings[3], strings[1]]
-    assert texts.array.to_pylist() == strings
-    assert "é€😀" in texts
-    with pytest.raises(IndexError):
-        texts[5]
 
 
 def test_split_is_60_20_20() -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy.sparse import csr_matrix
 from some_tweets import turned, tweets_of
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("standin")
     ],
 )
 def test_patterns_find_what_they_name(pattern: str, yes: str, no: str) -> None:
-    assert tweets.has(tweets.as_arrow([yes, no]), pattern).tolist() == [True, False]
+    assert tweets.has(pa.array([yes, no]), pattern).tolist() == [True, False]
 
 
 def test_variants_are_named_once_and_change_something() -> None:

@@ -7,11 +7,10 @@ once; a data root may have two of them (label, text) in UTF-8. Id, date and user
 import csv
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,29 +29,9 @@ FRACTIONS = (0.6, 0.2, 0.2)
 _VERSION = 1  # raise it when the reading, the cleaning or the tokenising changes
 
 
-class Texts(Sequence[str]):
-    """Strings that are decoded when they are read; text i is ``raw[offsets[i]:offsets[i + 1]]``, in UTF-8."""
-
-    def __init__(self, raw: np.ndarray, offsets: np.ndarray) -> None:
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(raw)]  # no copy
-        self.array = pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, int | np.integer):
-            return str(self.array[int(index)])
-        return self.array.take(np.arange(len(self))[index]).to_pylist()
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), 50_000):
-            yield from self.array.slice(start, 50_000).to_pylist()
-
-
 @dataclass(frozen=True)
 class Sentiment140:
-    texts: Sequence[str]  # as they were written
+    texts: pa.Array  # of strings, as they were written
     labels: np.ndarray  # int8 [N]: 0 negative, 1 positive
     source: Source
 
@@ -123,11 +102,15 @@ def load() -> Sentiment140:
     """All 1,600,000 tweets in the official order, negative ones first; 4,000 generated as a stand-in."""
     source = sources.find("sentiment140")
     if source.is_standin:
-        return Sentiment140(*standins.tweets(), source)
+        written, labels = standins.tweets()
+        return Sentiment140(pa.array(written, pa.large_string()), labels, source)
     key = cache.key_of(source.sha256, _VERSION)
-    arrays = cache.arrays("sentiment140-texts", key, lambda: _parsed(source))
-    texts = Texts(arrays["bytes"], arrays["offsets"])
-    return Sentiment140(texts, np.asarray(arrays["labels"]), source)
+    stored = cache.arrays("sentiment140-texts", key, lambda: _parsed(source))
+    labels, *buffers = (np.asarray(stored[name]) for name in ("labels", "offsets", "bytes"))
+    whole = [None, *map(pa.py_buffer, buffers)]  # mapped, not copied
+    return Sentiment140(
+        pa.Array.from_buffers(pa.large_string(), len(labels), whole), labels, source
+    )
 
 
 def hand_labelled() -> tuple[list[str], np.ndarray]:
@@ -158,8 +141,7 @@ def load_tokens() -> TokenisedTweets:
 
     def build() -> cache.Arrays:
         data = load()
-        texts = data.texts.array if isinstance(data.texts, Texts) else data.texts
-        tokens, offsets, types = text.tokenise_many(texts)
+        tokens, offsets, types = text.tokenise_many(data.texts)
         table = np.frombuffer("\n".join(types).encode("utf-8"), np.uint8)
         return {"tokens": tokens, "offsets": offsets, "types": table, "labels": data.labels}
 

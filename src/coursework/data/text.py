@@ -6,7 +6,6 @@ elongated words. A step looks at one space-delimited piece, so each distinct pie
 """
 
 import html
-import itertools
 import re
 import tomllib
 from collections import Counter
@@ -140,35 +139,19 @@ def tokenise(clean: str) -> list[str]:
     return [match[0] for match in _TOKEN.finditer(clean)]
 
 
-# pieces that need little cleaning: ASCII words and user names with a run of one sign behind them, links
-_WORD_PIECE = re.compile(r"([A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*)((?:([.,!?])\3*)?)")
-_USER_PIECE = re.compile(r"@[A-Za-z0-9_]+(?<![Ww]{3})((?:([.,!?])\2*|:)?)")
-_URL_PIECE = re.compile(r"https?://[!-%'-~]+")
+# user names, links, and ASCII words with a run of one sign behind them: little is to be cleaned
+_PLAIN = re.compile(
+    r"(?:(@[A-Za-z0-9_]+(?<![Ww]{3}))|(https?://[!-%'-~]+)|([A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*))"
+    r"((?:([.,!?])\5*)?)"
+)
 
 
-def _piece_tokeniser(steps: Sequence[CleaningStep]) -> Callable[[str], list[str]]:
-    """``tokenise(clean_tweet(piece, steps))`` of a text without spaces; plain ones by a short cut."""
-    used = {step.name for step in steps if step in CLEANING_STEPS}
-    others = [step.function for step in steps if step not in CLEANING_STEPS]
-    in_order = [step for step in steps if step.name in used]
-    ours = in_order == [step for step in CLEANING_STEPS if step.name in used]
-    lower, users, urls = (ours and name in used for name in ("lower case", "users", "urls"))
-    most = 3 if "elongations" in used else None  # signs in a row
-
-    def tokens(piece: str) -> list[str]:
-        if others and any(f(t) != t for f in others for t in (piece, piece.lower())):
-            return tokenise(clean_tweet(piece, steps))
-        if word := ours and _WORD_PIECE.fullmatch(piece):
-            text, sign = word[1].lower() if lower else word[1], word[2][:most]
-            if not _THREE.search(text.lower()):
-                return [text, sign] if sign else [text]
-        elif user := users and _USER_PIECE.fullmatch(piece):
-            return [USER, user[1][:most]] if user[1] else [USER]
-        elif urls and _URL_PIECE.fullmatch(piece):
-            return [URL]
-        return tokenise(clean_tweet(piece, steps))
-
-    return tokens
+def _tokens_of(piece: str) -> list[str]:
+    """``tokenise(clean_tweet(piece))`` of a text without spaces; most take the short cut."""
+    if (found := _PLAIN.fullmatch(piece)) and not (found[3] and _THREE.search(found[3].lower())):
+        first = found[3].lower() if found[3] else USER if found[1] else URL
+        return [first, found[4][:3]] if found[4] else [first]
+    return tokenise(clean_tweet(piece))
 
 
 # tokens of all texts end to end, int32 indices into types; text i has those from offsets[i] to
@@ -181,39 +164,31 @@ class Pieces:
     """Texts as sequences of space-delimited pieces, ready to be cleaned in one way or another."""
 
     distinct: list[str]  # each piece once
-    codes: list[np.ndarray]  # the pieces as indices into ``distinct``, one array per block of texts
-    ends: list[np.ndarray]  # where each text ends within its block of ``codes``
+    codes: np.ndarray  # the pieces of all texts as indices into ``distinct``
+    offsets: np.ndarray  # text i has the pieces from offsets[i] to offsets[i + 1]
 
     @classmethod
     def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Self:
         """Split texts at their spaces, ``chunk`` texts at a time."""
         array = _as_arrow(texts)
         index: dict[str, int] = {}
-        codes, ends = [], []
+        codes, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int32)]
         for start in range(0, len(array), chunk):
             split = pc.split_pattern(array.slice(start, chunk), " ")
             coded = split.flatten().dictionary_encode()
             known = [index.setdefault(piece, len(index)) for piece in coded.dictionary.to_pylist()]
             codes.append(np.array(known, np.int32)[coded.indices.to_numpy()])
-            ends.append(np.cumsum(split.value_lengths().to_numpy()))
-        return cls(list(index), codes, ends)
+            lengths.append(split.value_lengths().to_numpy())
+        return cls(list(index), np.concatenate(codes), np.cumsum(np.concatenate(lengths)))
 
     def tokenise(self, steps: Sequence[CleaningStep] = CLEANING_STEPS) -> Tokens:
         """Clean and tokenise; every step must look at one piece at a time, as ours do."""
-        ids: dict[str, int] = {}
-        tokens_of = _piece_tokeniser(steps)
-        table: list[int] = []  # the tokens of all distinct pieces end to end
-        starts = np.zeros(len(self.distinct) + 1, np.int32)
-        for i, piece in enumerate(self.distinct, start=1):
-            table.extend([ids.setdefault(token, len(ids)) for token in tokens_of(piece)])
-            starts[i] = len(table)
-        lists = pa.ListArray.from_arrays(pa.array(starts), pa.array(np.asarray(table, np.int32)))
-        tokens, ends = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
-        for codes, last in zip(self.codes, self.ends, strict=True):
-            tokens.append(lists.take(pa.array(codes)).flatten().to_numpy())
-            done = np.concatenate(([0], np.cumsum(np.diff(starts)[codes])))
-            ends.append(ends[-1][-1] + done[last])
-        return _join([(np.concatenate(tokens), np.concatenate(ends), list(ids))])
+        usual, ids = steps == CLEANING_STEPS, dict[str, int]()
+        cut = _tokens_of if usual else lambda piece: tokenise(clean_tweet(piece, steps))
+        rows = [[ids.setdefault(t, len(ids)) for t in cut(piece)] for piece in self.distinct]
+        found = pa.array(rows, pa.list_(pa.int32())).take(self.codes)
+        offsets = found.offsets.to_numpy()[self.offsets].astype(np.int64)
+        return _join([(found.flatten().to_numpy(), offsets, list(ids))])
 
 
 def _join(parts: Sequence[Tokens]) -> Tokens:
@@ -230,24 +205,18 @@ def _join(parts: Sequence[Tokens]) -> Tokens:
     return np.concatenate(joined), np.concatenate(([0], np.cumsum(lengths))), types
 
 
-def tokenise_many(
-    texts: Iterable[str] | pa.Array, *, chunk: int = 200_000, processes: int | None = None
-) -> Tokens:
+def tokenise_many(texts: Iterable[str] | pa.Array, *, processes: int | None = None) -> Tokens:
     """Clean and tokenise many texts, each distinct piece once, in several processes if there are many."""
     import joblib
 
     array = _as_arrow(texts)
     if processes is None:
         processes = max(1, min(joblib.cpu_count(), 4, len(array) // 100_000))
-    cuts = [round(len(array) * i / processes) for i in range(processes + 1)]
-    parts = [array.slice(a, b - a) for a, b in itertools.pairwise(cuts)]
-    if processes > 1:  # a slice would be sent with all of its array
-        parts = [pa.concat_arrays([array.slice(0, 0), part]) for part in parts]
-    return _join(joblib.Parallel(processes)(joblib.delayed(_part)(part, chunk) for part in parts))
-
-
-def _part(array: pa.Array, chunk: int) -> Tokens:
-    return Pieces.of(array, chunk=chunk).tokenise()
+    if processes == 1:
+        return Pieces.of(array).tokenise()
+    parts = (array.take(rows) for rows in np.array_split(np.arange(len(array)), processes))
+    one = joblib.delayed(partial(tokenise_many, processes=1))
+    return _join(joblib.Parallel(processes)(one(part) for part in parts))
 
 
 def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:

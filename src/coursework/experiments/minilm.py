@@ -25,7 +25,6 @@ from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.experiments.sentiment import Some, scores
 from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits, outputs
-from coursework.experiments.tweets import as_arrow
 from coursework.models.bert import Bert, BertClassifier
 from coursework.training import checkpoints, engine, seeds
 
@@ -71,7 +70,7 @@ def encode(
     """Some tweets as WordPieces, from the cache where they have been cut before."""
 
     def build() -> cache.Arrays:
-        pieces, lengths = pretrained.encode(as_arrow(tweets.texts, rows).to_pylist(), most)
+        pieces, lengths = pretrained.encode(tweets.texts.take(rows).to_pylist(), most)
         return {"pieces": pieces, "lengths": lengths}
 
     which = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()
@@ -159,7 +158,7 @@ def lexicon(corpus: Corpus) -> dict[str, float]:
     found = {}
     for part in ("train", "validation", "test"):
         rows = getattr(split, part)
-        features = vader(as_arrow(corpus.tweets.texts, rows).to_pylist())  # [n, 2]
+        features = vader(corpus.tweets.texts.take(rows).to_pylist())  # [n, 2]
         if part == "train":
             weights, bias = logistic(features, labels[rows])
         result = scores(features @ weights + bias, labels[rows])

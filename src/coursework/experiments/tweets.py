@@ -40,13 +40,6 @@ class Config:
 PRESETS = presets(Config(), "tweets")
 
 
-def as_arrow(texts: Sequence[str], rows: np.ndarray | None = None) -> pa.Array:
-    """Texts, or some of them, as an Arrow array of strings."""
-    own = isinstance(texts, sentiment140.Texts)
-    array = texts.array if own else pa.array(list(texts), pa.large_string())  # type: ignore[attr-defined]
-    return array if rows is None else array.take(pa.array(rows))
-
-
 def has(array: pa.Array, pattern: str) -> np.ndarray:
     """Which texts a regular expression (RE2) finds something in, bool ``[n]``."""
     return pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False)
@@ -146,7 +139,7 @@ def ablate_cleaning(
     A token has the same number in all variants, so equal n-grams are hashed to equal columns.
     """
     rows, cut = np.concatenate([split.train, split.validation]), len(split.train)
-    array, labels = as_arrow(data.texts, rows), data.labels[rows]
+    array, labels = data.texts.take(rows), data.labels[rows]
     pieces = Pieces.of(array)
     whole = pieces.tokenise()
     numbers: dict[str, int] = {}  # of each token, in all variants

@@ -19,7 +19,6 @@ from coursework import settings
 from coursework.data import embeddings, eng_fra, karate, m2nist, planetoid, sentiment140, wikipedia
 from coursework.data.text import tokenise_many
 from coursework.experiments import base, segmentation
-from coursework.experiments.tweets import as_arrow
 from coursework.theory.cost import log_log_slope
 from coursework.training.engine import Fit
 from coursework_tools.bench import harness, layers
@@ -41,9 +40,8 @@ def work(config: BenchConfig) -> Iterator[Gauge]:
         what = "length from which linear attention (4 heads of 64) is faster than softmax"
         yield Gauge("attention.crossover_tokens", what, where, "tokens")
     if config.all_tweets and not (tweets := sentiment140.load()).source.is_standin:
-        array = as_arrow(tweets.texts)
-        what = f"cleaning and tokenising all {len(array):,} tweets, all cores"
-        seconds = harness.timed(lambda: tokenise_many(array))
+        what = f"cleaning and tokenising all {len(tweets.texts):,} tweets, all cores"
+        seconds = harness.timed(lambda: tokenise_many(tweets.texts))
         yield Gauge("tokens.all_tweets_seconds", what, seconds, "s")
 
 

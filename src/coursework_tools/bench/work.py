@@ -4,6 +4,7 @@ import functools
 import itertools
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from coursework.data import m2nist, sentiment140, text
 from coursework.experiments import sentiment
-from coursework.experiments.tweets import as_arrow
 from coursework.models.attention import attention as softmax_attention
 from coursework.models.attention import linear_attention
 from coursework.models.gat import GAT
@@ -98,11 +98,11 @@ def attention_steps(n: int, device: str) -> tuple[Step, Step]:
     )
 
 
-def raw_tweets(count: int) -> tuple[list[str], str]:
+def raw_tweets(count: int) -> tuple[Any, str]:
     """Raw tweets and what they are; the real ones where they are available."""
     data = sentiment140.load()
-    texts = itertools.islice(itertools.cycle(data.texts), count)  # a stand-in has fewer
-    return list(texts), "stand-in tweets" if data.source.is_standin else "tweets"
+    texts = data.texts.take(np.arange(count) % len(data.texts))  # a stand-in has fewer
+    return texts, "stand-in tweets" if data.source.is_standin else "tweets"
 
 
 def tokens(config: BenchConfig) -> list[Pair]:
@@ -110,12 +110,12 @@ def tokens(config: BenchConfig) -> list[Pair]:
     import pandas as pd
 
     texts, what = raw_tweets(config.tweets)
-    series, array = pd.Series(texts), as_arrow(texts)
+    series = pd.Series(texts.to_pylist())
     what = f"cleaning and tokenising {len(texts):,} {what} on all cores, against pandas apply"
     return [
-        Pair("tokens.vs_apply", what, lambda: text.tokenise_many(array),
+        Pair("tokens.vs_apply", what, lambda: text.tokenise_many(texts),
              lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
-             most_rounds=3, bytes=float(array.nbytes),
+             most_rounds=3, bytes=float(texts.nbytes),
              memory="none")  # most of it is Arrow's and in other processes
     ]  # fmt: skip
 
