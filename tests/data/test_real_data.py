@@ -57,7 +57,7 @@ def test_digits_of_2a_are_as_the_answers_say(real: Need) -> None:
 def test_english_french(real: Need) -> None:
     real("eng-fra")
     data = eng_fra.load()
-    sizes = [len(data), len(set(data.english)), len(set(data.french))]
+    sizes = [len(data.english), len(set(data.english)), len(set(data.french))]
     assert sizes == [135_842, 93_549, 129_323]
     assert (data.english[0], data.french[0]) == ("Go.", "Va !")
     pairs = eng_fra.tutorial_pairs(data)
@@ -65,7 +65,7 @@ def test_english_french(real: Need) -> None:
     # the tutorial counts SOS and EOS among its words
     words = [len(set(" ".join(side).split())) + 2 for side in zip(*pairs, strict=True)]
     assert words == [4_601, 2_991]
-    split = eng_fra.split_by_component(pairs)
+    split = eng_fra.split(pairs)
     assert sum(split.sizes) == 11_445
     for side in zip(*pairs, strict=True):
         train = {side[i] for i in split.train}
@@ -144,7 +144,7 @@ def test_all_tweets(real: Need) -> None:
     begun = time.perf_counter()
     tweets = sentiment140.load_tokens()
     assert time.perf_counter() - begun < 2
-    assert len(tweets) == 1_600_000
+    assert len(tweets.labels) == 1_600_000
     assert tweets.labels[:800_000].sum() == 0
     assert tweets.labels[800_000:].sum() == 800_000
     assert tweets.tokens[-1] == first.tokens[-1]

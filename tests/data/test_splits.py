@@ -23,13 +23,15 @@ def test_random_split_is_a_partition(n: int, shares: Shares, seed: int) -> None:
     sizes = round(n * shares[1]), round(n * shares[2])
     if sum(sizes) > n:
         return  # both halves of an odd row are rounded up
-    split = random_split(n, shares, seed)
+    split = random_split(n, seed, fractions=shares)
     assert_whole(split, n)
     assert split.sizes[1:] == sizes
 
 
 def test_random_split_is_seeded() -> None:
-    split, again, other = (random_split(9000, (0.6, 0.2, 0.2), seed) for seed in (0, 0, 1))
+    split, again, other = (
+        random_split(9000, seed, fractions=(0.6, 0.2, 0.2)) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(split.test, again.test)
     assert (split.test != other.test).mean() > 0.99
 
@@ -37,7 +39,7 @@ def test_random_split_is_seeded() -> None:
 @given(st.lists(st.integers(0, 20), max_size=80), SHARES, st.integers(0, 5))
 def test_groups_stay_together(groups: list[int], shares: Shares, seed: int) -> None:
     ids = np.array(groups, dtype=np.int64)
-    split = group_split(ids, shares, seed)
+    split = group_split(ids, seed, fractions=shares)
     assert_whole(split, len(ids))
     sides = [set(ids[rows].tolist()) for rows in (split.train, split.validation, split.test)]
     assert len(set.union(*sides)) == sum(map(len, sides))

@@ -438,6 +438,8 @@ def test_study_does_not_see_the_test_part(monkeypatch: Patch) -> None:
     assert honest.metrics["base.difference"] == 0
     assert not any("test" in key for key in honest.metrics)
     tweets = sentiment140.load_tokens()
-    replace_tweets(monkeypatch, turned(tweets, sentiment.split_rows(len(tweets), small.base).test))
+    replace_tweets(
+        monkeypatch, turned(tweets, sentiment.split_rows(len(tweets.labels), small.base).test)
+    )
     assert sentiment_study.train(job).metrics == honest.metrics
     store.validate(store.make_record("sentiment_study-tiny", [honest]), "sentiment_study-tiny")

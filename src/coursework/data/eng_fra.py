@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from coursework.data import archives, sources, standins
 from coursework.data.sources import Source
@@ -27,9 +28,6 @@ class EnglishFrench:
     english: list[str]
     french: list[str]
     source: Source
-
-    def __len__(self) -> int:
-        return len(self.english)
 
 
 def parse(text: str, where: str) -> tuple[list[str], list[str]]:
@@ -78,11 +76,9 @@ def tutorial_pairs(data: EnglishFrench) -> list[Pair]:
     ]
 
 
-def split_by_component(pairs: Sequence[Pair]) -> Split:
-    """Keep all pairs that share a sentence, French or English, directly or through others, on one side."""
-    return group_split(shared_key_groups(pairs), FRACTIONS, 0)
-
-
-def split_random(pairs: Sequence[Pair]) -> Split:
-    """Split pair by pair, so that half of the test sentences also stand in the training part."""
-    return random_split(len(pairs), FRACTIONS, 0)
+def split(pairs: Sequence[Pair], kind: Literal["component", "random"] = "component") -> Split:
+    """Pairs that share a sentence, directly or through others, on one side; random puts half of the test
+    sentences also into the training part."""
+    if kind == "component":
+        return group_split(shared_key_groups(pairs), fractions=FRACTIONS)
+    return random_split(len(pairs), fractions=FRACTIONS)

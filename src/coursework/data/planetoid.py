@@ -106,7 +106,11 @@ def load(name: Name = "Cora") -> CitationGraph:
         raise ConfigError(f"There is no citation graph {name!r}; choose Cora or CiteSeer.")
     source = sources.find(name.lower())
     if source.is_standin:
-        x, edges, y, parts = _standin(name)
+        x, edges, y = standins.citations(name.lower())
+        order = np.random.default_rng(0).permutation(len(y))
+        train = np.concatenate([order[y[order] == c][:20] for c in range(y.max() + 1)])
+        rest = order[~np.isin(order, train)]
+        parts = train, rest[:150], rest[150:]
     else:
         files = {path.name.split(".", 2)[2]: path for path in source.files}
         x, edges, y, train, test = _read(name, files)
@@ -115,14 +119,6 @@ def load(name: Name = "Cora") -> CitationGraph:
     masks = torch.zeros(3, n, dtype=torch.bool)
     for mask, part in zip(masks, parts, strict=True):
         mask[torch.from_numpy(part)] = True
-    arrays = x, symmetric_edges(edges, n, by="column"), y
+    arrays = x.astype(np.float32), symmetric_edges(edges, n, by="column"), y
     (words, links, labels), (train, validation, test) = map(torch.from_numpy, arrays), masks
     return CitationGraph(name, words, links, labels, train, validation, test, classes, source)
-
-
-def _standin(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
-    x, edges, y = standins.citations(name.lower())
-    order = np.random.default_rng(0).permutation(len(y))
-    train = np.concatenate([order[y[order] == c][:20] for c in range(y.max() + 1)])
-    rest = order[~np.isin(order, train)]
-    return x.astype(np.float32), edges, y, (train, rest[:150], rest[150:])

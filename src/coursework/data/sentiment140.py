@@ -46,9 +46,6 @@ class TokenisedTweets:
     labels: np.ndarray  # int8 [N]: 0 negative, 1 positive
     source: Source
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
 
 def _table(path: Path, member: str) -> tuple[bool, pa.Table]:
     """Whether it is the official file with six columns; its first and last column as strings."""

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Fractions = tuple[float, float, float]  # they sum to 1
 
@@ -21,7 +22,7 @@ class Split:
         return len(self.train), len(self.validation), len(self.test)
 
 
-def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
+def random_split(n: int, seed: int = 0, *, fractions: Fractions) -> Split:
     """Split ``n`` rows at random; the last two parts have ``round(n * fraction)`` rows."""
     order = np.random.default_rng(seed).permutation(n).astype(np.int64)
     n_validation, n_test = round(n * fractions[1]), round(n * fractions[2])
@@ -29,7 +30,7 @@ def random_split(n: int, fractions: Fractions, seed: int = 0) -> Split:
     return Split(order[:n_train], order[n_train : n_train + n_validation], order[n - n_test :])
 
 
-def group_split(groups: np.ndarray, fractions: Fractions, seed: int = 0) -> Split:
+def group_split(groups: ArrayLike, seed: int = 0, *, fractions: Fractions) -> Split:
     """Split rows so that rows of one group (equal ids in ``groups``) stay together.
 
     The groups are laid out on a line in random order and go to the part that their middle falls into, so
@@ -55,8 +56,6 @@ def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
 
     rows = list(rows)
-    if not rows:
-        return np.zeros(0, np.int64)
     # a graph of rows and keys: each row is linked with its keys
     keys: dict[tuple[int, Hashable], int] = {}
     links = [

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+_PARTS = tomllib.loads(Path(__file__).with_name("standins.toml").read_text(encoding="utf-8"))
 Make = TypeVar("Make", bound=Callable[..., tuple[Any, ...]])
 
 
@@ -43,12 +44,7 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return images[order], labels[order], images[test], labels[test]
 
 
-@lru_cache(maxsize=1)
-def _parts() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("standins.toml").read_text(encoding="utf-8"))
-
-
-def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, Any]) -> str:
+def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, str]) -> str:
     def one(words: Sequence[str]) -> str:
         return words[int(rng.integers(len(words)))]
 
@@ -89,16 +85,14 @@ def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
     """Texts from templates, and labels int8: first the negative half (0), then the positive (1)."""
     rng = np.random.default_rng(140)
     labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
-    texts = [
-        _tweet(rng, bool(label) != (rng.random() < 0.05), _parts()["tweets"]) for label in labels
-    ]
-    return texts, labels
+    turned = (bool(label) != (rng.random() < 0.05) for label in labels)
+    return [_tweet(rng, positive, _PARTS["tweets"]) for positive in turned], labels
 
 
 @_kept
 def sentence_pairs() -> tuple[list[str], list[str]]:
     """English sentences like "She is very happy." and their French translations, in a random order."""
-    parts, pairs = _parts()["french"], dict[tuple[str, str], None]()
+    parts, pairs = _PARTS["french"], dict[tuple[str, str], None]()
 
     def add(french: str, *english: str) -> None:
         for sentence in english:

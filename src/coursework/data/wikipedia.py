@@ -9,6 +9,7 @@ import itertools
 import json
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from coursework.data import archives, sources, standins
 from coursework.data.planetoid import distinct, symmetric_edges
 from coursework.data.sources import Source
-from coursework.data.splits import Split, group_split, random_split
+from coursework.data.splits import group_split, random_split
 from coursework.errors import ConfigError
 
 Name = Literal["chameleon", "squirrel", "crocodile"]
@@ -116,11 +117,5 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     return WikipediaGraph(name, x, links, visits, target, twins, source)
 
 
-def split_random(n: int, seed: int = 0) -> Split:
-    """72 : 8 : 20 at random."""
-    return random_split(n, FRACTIONS, seed)
-
-
-def split_grouped(groups: np.ndarray | Tensor, seed: int = 0) -> Split:
-    """The same, but pages of one group (``twin_group``) stay together: no twin in another part."""
-    return group_split(np.asarray(groups), FRACTIONS, seed)
+split_random = partial(random_split, fractions=FRACTIONS)
+split_grouped = partial(group_split, fractions=FRACTIONS)  # no twin in another part

@@ -169,11 +169,8 @@ def prepare(
     raw = zip(data.french, data.english, strict=True)
     chosen = eng_fra.tutorial_pairs(data) if subset else list(raw)
     french, english = ([pair[side] for pair in chosen] for side in (0, 1))
-    if split == "component":
-        keys = zip(letters_only(french), letters_only(english), strict=True)
-        parts = eng_fra.split_by_component(list(keys))
-    else:
-        parts = eng_fra.split_random(chosen)
+    keys = zip(letters_only(french), letters_only(english), strict=True)
+    parts = eng_fra.split(list(keys), split)
     parts = dataclasses.replace(parts, train=parts.train[:pairs])
     if not all(parts.sizes):
         raise DataError(f"A part of the sentence pairs is empty {parts.sizes}; use more pairs.")

@@ -42,7 +42,8 @@ def _beside(large: np.ndarray, groups: Tensor, seed: int) -> Split:
     """Split the other pages; those of ``large`` groups train."""
     rest, chains = np.flatnonzero(~large), np.flatnonzero(large)
     held, test = (share * len(large) / len(rest) for share in (VALIDATION, TEST))
-    found = group_split(groups.numpy()[rest], (1 - (held + test), held, test), seed)
+    shares = (1 - (held + test), held, test)
+    found = group_split(groups.numpy()[rest], seed, fractions=shares)
     train = np.random.default_rng(seed).permutation([*rest[found.train], *chains])
     return Split(train, rest[found.validation], rest[found.test])
 
