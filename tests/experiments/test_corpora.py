@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,26 @@ def test_vectors_of_subwords() -> None:
     assert torch.equal(one, corpora.word_vectors(unseen, 16, seed=0)[0][0])
     assert one[EOS_ID + 1 :].std() == pytest.approx(1, abs=0.05)
     assert one.abs().sum(dim=1).min() > 0
+
+
+def test_drawn_subwords_are_the_same_sentences_and_repeat(standin: Path) -> None:
+    corpus = corpora.prepare("all", vocabulary=200)
+    batches = corpus.batches("train", 600, seed=1, sampling=0.3)
+    french, english = corpus.part("train")
+
+    def ids(epoch: int, key: str) -> dict[int, list[int]]:
+        found = batches(epoch)
+        rows = [row for i in range(len(found)) for row in found.rows(i)]
+        return dict(zip(rows, [ids for b in found for ids in b[key].tolist()], strict=True))
+
+    for key, side, language in (
+        ("source", french, corpus.source),
+        ("write", english, corpus.target),
+    ):
+        first, again, other = ids(0, key), ids(0, key), ids(1, key)
+        assert first == again != other
+        usual = language.encode(side)
+        for row, drawn in first.items():
+            assert language.decode(drawn) == language.decode(usual[row])
+        kept = sum(len([i for i in drawn if i > EOS_ID]) for drawn in first.values())
+        assert 1.05 < kept / sum(map(len, usual)) < 2

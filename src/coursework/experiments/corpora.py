@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -141,12 +142,21 @@ class Corpus:
         rows = getattr(self.split, name)
         return [self.french[row] for row in rows], [self.english[row] for row in rows]
 
-    def batches(self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0) -> "Batches":
+    def batches(
+        self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0,
+        sampling: float | None = None,
+    ) -> "Batches":  # fmt: skip
         """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
         french, english = self.part(part)
+
+        def drawn(epoch: int) -> tuple[Rows, Rows]:
+            draw = partial(cast(Pieces, self.source).sample, alpha=cast(float, sampling))
+            one, two = (seeds.derive(seed, name, epoch) for name in ("french", "english"))
+            return draw(french, seed=one), draw(english, seed=two)
+
         ids = self.source.encode(french), self.target.encode(english)
         group = budget_of_tokens if self.several else equal_sources
-        return Batches(*ids, group, size, word_dropout, seed)
+        return Batches(*ids, group, size, word_dropout, seed, None if sampling is None else drawn)
 
     def references(self, name: Part) -> list[list[str]] | None:
         """All English sentences of the data for each French one, its own first; None for the subset."""
@@ -206,6 +216,7 @@ def shared_with_training(pairs: Sequence[Pair], split: Split) -> dict[str, float
 
 Batch = dict[str, Tensor]  # source [B, S], read [B, T] from the start word, write [B, T] to the end
 Groups = list[np.ndarray]  # rows of each batch
+Rows = Sequence[list[int]]  # ids of sentences
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
@@ -240,14 +251,20 @@ def budget_of_tokens(lengths: np.ndarray, size: int, rng: np.random.Generator) -
 class Batches:
     """The batches of an epoch, in random order: a function of (seed, epoch) only."""
 
-    sources: Sequence[list[int]]  # ids without marks of beginning and end
-    targets: Sequence[list[int]]
+    sources: Rows  # ids without marks of beginning and end
+    targets: Rows
     group: Callable[[np.ndarray, int, np.random.Generator], Groups]
     size: int
     word_dropout: float = 0.0  # share of words that are hidden from encoder and decoder
     seed: int = 0
+    drawn: Callable[[int], tuple[Rows, Rows]] | None = (
+        None  # other ids of the same pairs in each epoch
+    )
 
     def __call__(self, epoch: int) -> engine.Lazy:
+        if self.drawn is not None:
+            sources, targets = self.drawn(epoch)
+            return dataclasses.replace(self, sources=sources, targets=targets, drawn=None)(epoch)
         rng = seeds.numpy_generator(self.seed, "batches", epoch)
         pairs = zip(self.sources, self.targets, strict=True)
         lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in pairs]).reshape(-1, 2)  # [n, 2]
