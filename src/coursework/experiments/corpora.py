@@ -65,8 +65,7 @@ class Words:
         if text.strip() and not any(i > EOS_ID for ids in self.read(text) for i in ids):
             yield f"No word of {text!r} is known; it was not translated."
 
-    def stored(self) -> list[str]:
-        """What a checkpoint keeps (see :func:`language`): all words, the special ones first."""
+    def stored(self) -> list[str]:  # what a checkpoint keeps, see :func:`language`
         return self.vocabulary.to_list()
 
 
@@ -105,10 +104,8 @@ class Pieces(Subwords):
     def _cut(self, sentence: str) -> list[list[int]]:
         (ids,) = self.encode([sentence])
         words, most = sentence.split(), LONGEST_INPUT
-        if len(ids) <= most:
-            return [ids]
-        if len(words) < 2:
-            return [ids[i : i + most] for i in range(0, len(ids), most)]
+        if len(ids) <= most or len(words) < 2:
+            return [ids[i : i + most] for i in range(0, max(len(ids), 1), most)]
         middle = len(words) // 2
         return [*self._cut(" ".join(words[:middle])), *self._cut(" ".join(words[middle:]))]
 
@@ -208,8 +205,9 @@ def letters_only(sentences: Sequence[str]) -> list[str]:
 def shared_with_training(pairs: Sequence[Pair], split: Split) -> dict[str, float]:
     """Share of test pairs whose French, English, or either side also occurs in a training pair."""
     seen = [{pairs[row][side] for row in split.train} for side in (0, 1)]
-    test = [[pairs[row][side] in seen[side] for row in split.test] for side in (0, 1)]
-    french, english = np.array(test)
+    french, english = (
+        np.array([pairs[row][side] in seen[side] for row in split.test]) for side in (0, 1)
+    )
     shares = {"french": french, "english": english, "either": french | english}
     return {side: float(share.mean()) for side, share in shares.items()}
 
@@ -266,8 +264,8 @@ class Batches:
             sources, targets = self.drawn(epoch)
             return dataclasses.replace(self, sources=sources, targets=targets, drawn=None)(epoch)
         rng = seeds.numpy_generator(self.seed, "batches", epoch)
-        pairs = zip(self.sources, self.targets, strict=True)
-        lengths = np.array([(len(s) + 1, len(t) + 1) for s, t in pairs]).reshape(-1, 2)  # [n, 2]
+        sides = self.sources, self.targets
+        lengths = np.array([[len(ids) + 1 for ids in side] for side in sides]).T  # [n, 2]
         groups = self.group(lengths, self.size, rng)
         groups = [groups[i] for i in rng.permutation(len(groups))]
         if not self.word_dropout:
@@ -276,18 +274,16 @@ class Batches:
         return engine.Lazy(groups, lambda rows: made[rows[0]])
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> Batch:
-        """Tensors of these pairs; ``rng`` decides which words are hidden."""
+        """Tensors of these pairs; ``rng`` decides which words, not marks and padding, are hidden."""
         source = pad([[*self.sources[row], EOS_ID] for row in rows])  # [B, S]
         read = pad([[SOS_ID, *self.targets[row]] for row in rows])  # [B, T]
         write = pad([[*self.targets[row], EOS_ID] for row in rows])  # [B, T]
-        return {"source": self.hide(source, rng), "read": self.hide(read, rng), "write": write}
-
-    def hide(self, ids: Tensor, rng: np.random.Generator | None) -> Tensor:
-        """Replace random words, but no marks and no padding, by ``<unk>``."""
-        if rng is None:
-            return ids
-        hidden = torch.from_numpy(rng.random(ids.shape) < self.word_dropout)
-        return ids.masked_fill(hidden & (ids > EOS_ID), UNK_ID)
+        inputs = {"source": source, "read": read}
+        if rng is not None:
+            for name, ids in inputs.items():
+                hidden = torch.from_numpy(rng.random(ids.shape) < self.word_dropout)
+                inputs[name] = ids.masked_fill(hidden & (ids > EOS_ID), UNK_ID)
+        return inputs | {"write": write}
 
 
 def word_vectors(corpus: Corpus, width: int, seed: int) -> tuple[list[Tensor], dict[str, Any]]:

@@ -165,8 +165,7 @@ def translate(
 ) -> list[str]:
     """Translations of the French sentences of a part."""
     rows = corpus.source.encode(corpus.part(part)[0])
-    found = decode(model, rows, corpus.target, beam, alpha)
-    return [corpus.target.decode(ids) for ids in found]
+    return [corpus.target.decode(ids) for ids in decode(model, rows, corpus.target, beam, alpha)]
 
 
 def fit_network(
@@ -221,23 +220,21 @@ def train(job: Job) -> Run:
     # Everything is chosen; from here on the test pairs are looked at, once.
     judge = score_networks if single else score_ensembles
     metrics, translations = judge(config, corpus, networks)
-    facts: dict[Kind, dict[str, Any]] = {}
-    for kind, (fit, *_) in fits.items():
-        found = {k: getattr(fit, k) for k in ("seconds", "best_epoch", "precision", "device")}
-        found["tokens_per_second"] = fit.samples_per_second
-        facts[kind] = {"parameters": parameters(networks[kind][0])} | found
     seconds = sum(fit.seconds for of_kind in fits.values() for fit in of_kind)
-    notes = describe(corpus, translations) | {"training_seconds": seconds, "models": facts}
+    notes = describe(corpus, translations) | {"training_seconds": seconds, "models": {}}
+    artefacts: dict[str, Any] = {"corpus": corpus, "networks": networks}
+    artefacts |= {"translations": translations, "translators": {}}
+    for kind, (fit, *_) in fits.items():
+        told = {k: getattr(fit, k) for k in ("seconds", "best_epoch", "precision", "device")}
+        told["tokens_per_second"] = fit.samples_per_second
+        notes["models"][kind] = {"parameters": parameters(networks[kind][0])} | told
+        made = Translator(kind, config, networks[kind][0], corpus.source, corpus.target)
+        artefacts["translators"][kind] = made
     if known:
         notes["pretrained"] = known
     if config.corpus == "all":
-        notes |= next(iter(facts.values()))
+        notes |= notes["models"][kind]
     curves = {kind: fit.history for kind, (fit, *_) in fits.items()}
-    artefacts = {"corpus": corpus, "networks": networks, "translations": translations}
-    artefacts["translators"] = {
-        kind: Translator(kind, config, models[0], corpus.source, corpus.target)
-        for kind, models in networks.items()
-    }
     return job.run(metrics, corpus.data.source, curves=curves, notes=notes, artefacts=artefacts)
 
 

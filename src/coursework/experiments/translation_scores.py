@@ -17,17 +17,17 @@ def score(
     hypotheses: Texts, references: Texts, several: Sequence[Texts] | None = None
 ) -> dict[str, float]:
     """BLEU, chrF2 and the share of exact matches, also against ``several`` references of each."""
-    pairs = list(zip(hypotheses, references, strict=True))
-    scored = {k: m().corpus_score(hypotheses, [references]) for k, m in METRICS.items()}
-    scores = {k: float(found.score) for k, found in scored.items()}
-    scores["exact_match"] = float(np.mean([found == wanted for found, wanted in pairs]))
-    if several is not None:
+    scores: dict[str, float] = {}
+    alone = [[own] for own in references]
+    for ending, match, known in (("", "exact_match", alone), ("_multi", "match_multi", several)):
+        if known is None:
+            continue
         # sacreBLEU takes the first, the second, ... references; None where there is none.
-        streams = list(itertools.zip_longest(*several))
+        streams = list(itertools.zip_longest(*known))
         for name, metric in METRICS.items():
-            scores[f"{name}_multi"] = float(metric().corpus_score(hypotheses, streams).score)
-        matches = [found in wanted for found, wanted in zip(hypotheses, several, strict=True)]
-        scores["match_multi"] = float(np.mean(matches))
+            scores[name + ending] = float(metric().corpus_score(hypotheses, streams).score)
+        hits = [found in wanted for found, wanted in zip(hypotheses, known, strict=True)]
+        scores[match] = float(np.mean(hits))
     return scores
 
 
@@ -69,14 +69,10 @@ def nearest_in_memory(train: Sequence[Pair], sentences: Texts) -> list[str]:
     """Baseline: the translation of the training sentence with the largest Jaccard index of words."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    def sizes(texts: Texts) -> np.ndarray:
-        return np.array([len(set(text.split())) for text in texts], dtype=np.float32)
-
-    bags = CountVectorizer(analyzer=str.split, binary=True, dtype=np.float32)
-    known = [french for french, _ in train]
-    memory = bags.fit_transform(known)  # [train, words]
-    wanted = bags.transform(sentences)  # [n, words]
-    of_memory, of_wanted = sizes(known), sizes(sentences)
+    known, bags = [french for french, _ in train], CountVectorizer(analyzer=str.split, binary=True)
+    words = bags.fit_transform([*known, *sentences]).astype(np.float32)
+    memory, wanted = words[: len(known)], words[len(known) :]  # [train, words], [n, words]
+    of_memory, of_wanted = (np.asarray(bag.sum(axis=1)).ravel() for bag in (memory, wanted))
     nearest: list[int] = []
     for start in range(0, len(sentences), 256):  # a block at a time: the whole does not fit
         block = slice(start, start + 256)
