@@ -72,7 +72,7 @@ def test_learned_twice_the_same(model: Subwords, sentences: list[str]) -> None:
 
 
 def test_stored_in_a_tensor(model: Subwords) -> None:
-    stored = model.to_tensor()
+    stored = model.stored()
     assert stored.dtype == torch.uint8
     assert Subwords.from_tensor(stored) == model
 

@@ -200,7 +200,7 @@ def translator(folder: Path, **spoiled: Any) -> Path:
     bundle = {
         "experiment": "translation",
         "model": "transformer",
-        "languages": [pieces.to_tensor()],
+        "languages": [pieces.stored()],
     }
     return untrained(folder, network, small, **bundle | {"widths": None} | spoiled)
 

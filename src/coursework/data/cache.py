@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from coursework import files, settings
 from coursework.data.archives import BROKEN
 from coursework.errors import DataError
 
 Arrays = dict[str, np.ndarray]
-LOCK_TIMEOUT = 4 * 3600.0  # seconds; the language model of the tweets takes more than an hour
 
 
 def unwritable(path: Path, error: OSError) -> DataError:
@@ -29,14 +28,11 @@ def unwritable(path: Path, error: OSError) -> DataError:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the lock ``name`` against other processes and threads, for four hours at most."""
+    """Hold the lock ``name`` against other processes and threads."""
     path = settings.cache_dir() / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(path, timeout=LOCK_TIMEOUT).acquire()
-    except Timeout as error:
-        what = f"Another process has held {name} for more than {LOCK_TIMEOUT / 3600:.0f} hours"
-        raise DataError(f"{what}; wait for it, or end it.") from error
+        held = FileLock(path).acquire()
     except OSError as error:
         raise unwritable(path, error) from error
     with held:
@@ -65,15 +61,12 @@ def key_of(*parts: Any) -> str:
 
 
 def _read(folder: Path) -> Arrays | None:
-    arrays = {}
+    sizes, arrays = read_json(folder / "index.json"), {}
     with contextlib.suppress(*BROKEN):
-        for name, size in read_json(folder / "index.json").items():
-            file = folder / f"{name}.npy"
-            if file.stat().st_size != size:
-                return None
-            arrays[name] = np.load(file, mmap_mode="r" if size > 4096 else None)
-        return arrays or None
-    return None
+        for name, size in sizes.items():
+            if (file := folder / f"{name}.npy").stat().st_size == size:
+                arrays[name] = np.load(file, mmap_mode="r" if size > 4096 else None)
+    return arrays if sizes and len(arrays) == len(sizes) else None
 
 
 def arrays(name: str, key: str, build: Callable[[], Arrays]) -> Arrays:

@@ -2,8 +2,7 @@
 
 import functools
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from coursework import settings
@@ -15,8 +14,7 @@ SLOWEST = 50_000  # bytes per second; a slower download is given up
 RETRIES = 2  # after a failed download, one and two seconds later
 
 
-@dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """A raw file, relative to the data root, the cache or the package; no ``url``: no download."""
 
     path: str
@@ -43,10 +41,9 @@ def _receive(url: str, path: str, pooch: Any, *, size: int, title: str) -> None:
         open(path, "wb") as file,
         tqdm(desc=title, total=size, unit="B", unit_scale=True, leave=False, disable=hidden) as bar,
     ):
-        status = response.status_code
-        if 400 <= status < 500 and status not in (408, 425, 429):
-            raise Unreachable(f"answered {status}")  # asking again does not help
-        response.raise_for_status()
+        if (status := response.status_code) >= 400:
+            final = status < 500 and status not in (408, 425, 429)  # asking again does not help
+            raise (Unreachable if final else ValueError)(f"answered {status}")
         try:
             # read1 gives what has arrived; iter_content waits for a whole block, however slow
             while block := response.raw.read1(1 << 16, decode_content=True):
@@ -63,26 +60,23 @@ def _receive(url: str, path: str, pooch: Any, *, size: int, title: str) -> None:
         raise ValueError(f"sent only {received:,} of {size:,} bytes")
 
 
+# kinds of errors of urllib3 and requests, the special ones first
+REASONS = {
+    "ReadTimeoutError": "timed out",
+    "ProtocolError": "broke off",
+    "Timeout": "did not answer in time",
+    "ConnectionError": "cannot be reached",
+    "HTTPError": "did not answer as a server of files",
+    "RequestException": "did not answer as a server of files",
+}
+
+
 def _reason(error: Exception) -> str:
     """Why a download failed, in a few words that follow the name of the host."""
-    import requests
-    import urllib3
-
-    match error:
-        case requests.HTTPError(response=requests.Response() as response):
-            return f"answered {response.status_code}"
-        case requests.Timeout():
-            return "did not answer in time"
-        case requests.ConnectionError():
-            return "cannot be reached"
-        case requests.RequestException(args=[urllib3.exceptions.ReadTimeoutError(), *_]):
-            return "timed out"
-        case requests.RequestException(args=[urllib3.exceptions.ProtocolError(), *_]):
-            return "broke off"
-        case requests.RequestException():
-            return "did not answer as a server of files"
-    wrong_sum = "does not match the known hash" in str(error)
-    return "sent a file with a wrong SHA-256" if wrong_sum else str(error)
+    if "does not match the known hash" in str(error):
+        return "sent a file with a wrong SHA-256"
+    kinds = {kind.__name__ for kind in type(error.__cause__ or error).__mro__}
+    return next((said for name, said in REASONS.items() if name in kinds), str(error))
 
 
 def fetch(file: RemoteFile, title: str) -> None:

@@ -1,7 +1,7 @@
 """Pre-trained word vectors that come as packages: GloVe for English, spaCy's for French."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,7 @@ from coursework.data import cache, sources
 from coursework.data.sources import Source
 
 
-@dataclass(frozen=True)
-class WordVectors:
+class WordVectors(NamedTuple):
     vectors: np.ndarray  # float32 [V, D], zeros for a word that has none
     found: np.ndarray  # bool [V]
     source: Source

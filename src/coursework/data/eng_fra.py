@@ -35,8 +35,9 @@ def parse(text: str, where: str) -> tuple[list[str], list[str]]:
     rows = [line.rstrip("\r").split("\t") for line in text.strip("\n").split("\n")]
     for number, row in enumerate(rows, start=1):
         if len(row) != 2 or not all(map(str.strip, row)):
-            what = f"Line {number} of {where} does not have two columns, English and French"
-            raise archives.wrong(what)
+            raise archives.wrong(
+                f"Line {number} of {where} lacks its two columns, English and French"
+            )
     return [row[0] for row in rows], [row[1] for row in rows]
 
 

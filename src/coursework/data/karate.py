@@ -1,7 +1,7 @@
 """Zachary's karate club: 34 members, 78 friendships, four communities; shipped with PyTorch Geometric."""
 
 import hashlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -10,8 +10,7 @@ from coursework.data.sources import Source
 from coursework.errors import DataError
 
 
-@dataclass(frozen=True)
-class KarateClub:
+class KarateClub(NamedTuple):
     x: Tensor  # the identity, float32 [34, 34]
     edge_index: Tensor  # both directions of each edge, int64 [2, 156]
     y: Tensor  # community 0..3, int64 [34]
@@ -26,8 +25,6 @@ def load() -> KarateClub:
     data = PyGKarateClub()[0]
     content = b"".join(part.numpy().astype("<i8").tobytes() for part in (data.edge_index, data.y))
     if hashlib.sha256(content).hexdigest() != source.sha256:
-        raise DataError(
-            "The karate club of the installed torch_geometric is not the known graph; "
-            "run: pip install torch-geometric==2.8.1"
-        )
+        what = "The karate club of the installed torch_geometric is not the known graph"
+        raise DataError(f"{what}; run: pip install torch-geometric==2.8.1")
     return KarateClub(data.x, data.edge_index, data.y, source)

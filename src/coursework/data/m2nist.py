@@ -5,7 +5,7 @@ pixels, and is left out where it does not fit; so the third digit of three is th
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,7 @@ class Canvases:
         return len(self.images)
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     images: np.ndarray  # uint8 [n, 28, 28]
     labels: np.ndarray  # uint8 [n]
 
@@ -103,12 +102,11 @@ def compose(
     rotation: float = 0.0,
     zoom: float = 0.0,
     shift: int = 0,
-    noise: float = 0.0,
+    noise: float = 0.0,  # standard deviation, in grey levels
 ) -> Canvases:
     """Compose ``n`` canvases from digits drawn with replacement; the defaults are those of M2NIST.
 
-    With ``overlap`` digits stand anywhere, later ones on top; ``noise`` is in grey levels (std).
-    What goes beyond M2NIST draws random numbers only where it is used: plain canvases never change.
+    With ``overlap`` digits stand anywhere, later ones on top. Only what is used draws random numbers.
     """
     if min(height, width) < SIDE or min(max_digits, len(images)) < 1:
         what = f"A canvas of {height}x{width} with up to {max_digits} of {len(images)} digits"

@@ -1,26 +1,19 @@
-"""all-MiniLM-L6-v2: the published weights of a small BERT, and its WordPiece tokeniser.
-
-It was trained by others on pairs of public sentences, without tweets and labels of sentiment.
-"""
-
-from __future__ import annotations
+"""all-MiniLM-L6-v2, a small BERT that others trained without tweets and labels, and its tokeniser."""
 
 import html
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
+from tokenizers import Tokenizer
 
 from coursework.data import archives, sources
 from coursework.data.sources import Source
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 _USER, _LINK = re.compile(r"(?<!\w)@\w+"), re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 
@@ -51,8 +44,6 @@ class MiniLM:
 
 
 def load() -> MiniLM:
-    from tokenizers import Tokenizer
-
     source = sources.find("minilm")
     files = {path.name: path for path in source.files}
     with archives.reading(files["model.safetensors"], SafetensorError):

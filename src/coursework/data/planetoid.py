@@ -1,7 +1,4 @@
-"""Cora and CiteSeer in the Planetoid form: citation graphs with words as features and a fixed split.
-
-Pickles can run code, so the unpickler knows nothing but arrays, sparse matrices, lists and dictionaries.
-"""
+"""Cora and CiteSeer in the Planetoid form: citation graphs with words as features and a fixed split."""
 
 import io
 import pickle
@@ -36,7 +33,7 @@ class CitationGraph:
     source: Source
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle.Unpickler):  # pickles can run code: nothing but arrays is known here
     def find_class(self, module: str, name: str) -> Any:
         from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 

@@ -47,33 +47,30 @@ class TokenisedTweets:
     source: Source
 
 
-def _table(path: Path, member: str) -> tuple[bool, pa.Table]:
-    """Whether it is the official file with six columns; its first and last column as strings."""
-    from pyarrow import csv as arrow_csv
-
-    readers = {".zip": lambda: archives.member(path, member), ".gz": lambda: archives.gunzip(path)}
-    raw = readers.get(path.suffix, path.read_bytes)()
-    lines = io.TextIOWrapper(io.BytesIO(raw), "latin-1", newline="")
-    names = [f"f{i}" for i in range(len(next(csv.reader(lines), [])))]
-    official = len(names) == 6
-    if not official and len(names) != 2:
-        what = f"{path} has {len(names)} columns; Sentiment140 has six (the official file) or two"
-        raise DataError(f"{what} (label, text): put the official file there.")
-    encoding, types = "latin-1" if official else "utf-8", dict.fromkeys(names, pa.large_string())
-    return official, arrow_csv.read_csv(
-        pa.BufferReader(raw),
-        arrow_csv.ReadOptions(column_names=names, encoding=encoding, block_size=1 << 24),
-        arrow_csv.ParseOptions(newlines_in_values=True),
-        arrow_csv.ConvertOptions(include_columns=[names[0], names[-1]], column_types=types),
-    )
-
-
 def read_csv(
     path: Path, member: str = MEMBER, known: Sequence[str] = ("0", "4")
 ) -> tuple[pa.Array, np.ndarray]:
     """Texts and places of their labels among the ``known`` ones (int8), from six columns or two."""
+    from pyarrow import csv as arrow_csv
+
+    readers = {".zip": lambda: archives.member(path, member), ".gz": lambda: archives.gunzip(path)}
     with archives.reading(path, csv.Error, pa.ArrowException):
-        official, table = _table(path, member)
+        raw = readers.get(path.suffix, path.read_bytes)()
+        lines = io.TextIOWrapper(io.BytesIO(raw), "latin-1", newline="")
+        names = [f"f{i}" for i in range(len(next(csv.reader(lines), [])))]
+        if len(names) not in (2, 6):
+            what = (
+                f"{path} has {len(names)} columns; Sentiment140 has six (the official file) or two"
+            )
+            raise DataError(f"{what} (label, text): put the official file there.")
+        official, types = len(names) == 6, dict.fromkeys(names, pa.large_string())
+        encoding = "latin-1" if official else "utf-8"
+        table = arrow_csv.read_csv(
+            pa.BufferReader(raw),
+            arrow_csv.ReadOptions(column_names=names, encoding=encoding, block_size=1 << 24),
+            arrow_csv.ParseOptions(newlines_in_values=True),
+            arrow_csv.ConvertOptions(include_columns=[names[0], names[-1]], column_types=types),
+        )
     column, texts = (part.combine_chunks() for part in table.columns)
     labels = pc.index_in(column, value_set=pa.array(known, column.type))
     if labels.null_count:

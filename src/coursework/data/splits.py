@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Fractions = tuple[float, float, float]  # they sum to 1
 
@@ -33,8 +35,7 @@ def random_split(n: int, seed: int = 0, *, fractions: Fractions) -> Split:
 def group_split(groups: ArrayLike, seed: int = 0, *, fractions: Fractions) -> Split:
     """Split rows so that rows of one group (equal ids in ``groups``) stay together.
 
-    The groups are laid out on a line in random order and go to the part that their middle falls into, so
-    every group has the same chance, and a part misses its share by less than one.
+    Groups on a line, in random order, go to the part that their middle falls into: all have the same chance.
     """
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
@@ -52,9 +53,6 @@ def group_split(groups: ArrayLike, seed: int = 0, *, fractions: Fractions) -> Sp
 
 def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
     """Numbers of groups: rows that share a key in a column, directly or by a chain; by first appearance."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     rows = list(rows)
     # a graph of rows and keys: each row is linked with its keys
     keys: dict[tuple[int, Hashable], int] = {}

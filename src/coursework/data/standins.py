@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -17,12 +17,8 @@ Make = TypeVar("Make", bound=Callable[..., tuple[Any, ...]])
 def _kept(make: Make) -> Make:
     """Generated once; every caller gets arrays and lists of its own, to change as it likes."""
     generated = lru_cache(make)
-
-    @wraps(make)
-    def copies(*which: Any) -> tuple[Any, ...]:
-        return tuple(part.copy() for part in generated(*which))
-
-    return copies  # type: ignore[return-value]
+    copies = wraps(make)(lambda *which: tuple(part.copy() for part in generated(*which)))
+    return cast(Make, copies)
 
 
 @_kept

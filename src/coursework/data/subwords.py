@@ -1,7 +1,4 @@
-"""Subword units of a unigram language model (Kudo 2018, arXiv:1804.10959), by SentencePiece.
-
-Frequent words stay whole, rare ones come apart: ``mangerions`` into ``manger`` and ``ions``.
-"""
+"""Subwords of a unigram language model (Kudo 2018, arXiv:1804.10959): ``mangerions`` is ``manger ions``."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -54,7 +51,7 @@ class Subwords:
         """How the pieces are written; ``▁`` stands for a space before it."""
         return [str(self._model.id_to_piece(int(i))) for i in ids]
 
-    def to_tensor(self) -> Tensor:
+    def stored(self) -> Tensor:
         """The model as bytes in a tensor, for a checkpoint."""
         return torch.from_numpy(np.frombuffer(self.proto, dtype=np.uint8).copy())
 

@@ -1,8 +1,7 @@
 """Cleaning and tokenising of tweets, and the vocabulary.
 
-Cleaning is a list of small steps that mend what the crawl broke and replace what cannot generalise by a
-placeholder. What carries sentiment stays: stop words (``not``), punctuation, emoticons, a mark for
-elongated words. A step looks at one space-delimited piece, so each distinct piece is cleaned once.
+Cleaning is a list of small steps that mend what the crawl broke and replace what cannot generalise. What
+carries sentiment stays: stop words, punctuation, emoticons, a mark for elongated words.
 """
 
 import html
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -95,8 +94,7 @@ def shorten_elongations(text: str) -> str:
     return _LONG_SIGN.sub(r"\1\1\1", _WORD.sub(_shorten_word, text))
 
 
-@dataclass(frozen=True)
-class CleaningStep:
+class CleaningStep(NamedTuple):
     name: str
     function: Callable[[str], str]
     example: str  # a text that it changes

@@ -1,8 +1,7 @@
 """Wikipedia page networks (Rozemberczki, Allen and Sarkar, 2019): predict how often a page is visited.
 
-Nodes are pages, edges mutual links, features the informative nouns of a page, the target is
-``y = ln(1 + average monthly visits)``. Many pages are redirects: two pages with the same neighbours, mostly
-with the same traffic. A random split puts them on both sides; :func:`split_grouped` keeps them together.
+Nodes are pages, edges mutual links, features the informative nouns of a page. Many pages are redirects: two
+pages with the same neighbours and mostly the same traffic, which a random split puts on both sides.
 """
 
 import itertools
@@ -104,10 +103,8 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     if name not in NAMES:
         raise ConfigError(f"There is no page network {name!r}; choose one of {', '.join(NAMES)}.")
     source = sources.find("wikipedia")
-    if source.is_standin:
-        words, edges, traffic = standins.pages(name)
-    else:
-        words, edges, traffic = _read_archive(source.files[0], name)
+    real = not source.is_standin
+    words, edges, traffic = _read_archive(source.files[0], name) if real else standins.pages(name)
     n, width = len(traffic), int(words[:, 1].max()) + 1
     x = sparse_rows(words[:, 0], words[:, 1], (n, width))
     edge_index = symmetric_edges(edges, n)

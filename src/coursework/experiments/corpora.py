@@ -1,7 +1,6 @@
 """The two corpora of problem 2(e): sentence pairs, split, as ids of words or subwords.
 
-``subset``: the tutorial's short sentences in its normal form, as words. ``all``: all 135,842 pairs as people
-write them, in subwords that both languages share.
+``subset``: short sentences in the tutorial's normal form, as words; ``all``: all 135,842 pairs, in subwords.
 Letters: ``B`` batch, ``S`` source length, ``T`` target length, ``V`` vocabulary, ``w`` width of vectors.
 """
 
@@ -108,8 +107,6 @@ class Pieces(Subwords):
             return [ids[i : i + most] for i in range(0, max(len(ids), 1), most)]
         middle = len(words) // 2
         return [*self._cut(" ".join(words[:middle])), *self._cut(" ".join(words[middle:]))]
-
-    stored = Subwords.to_tensor
 
 
 Language = Words | Pieces
@@ -327,7 +324,7 @@ def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:
 def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dict[str, str]:
     """Word in normal form -> its most frequent spelling with accents: ``etes`` -> ``êtes``."""
     wanted = set(sentences)
-    counts: dict[str, Counter[str]] = {}
+    counts = Counter[tuple[str, str]]()
     for english, raw in zip(data.english, data.french, strict=True):
         # the English side decides what belongs to the subset
         if not eng_fra.normalise(english).startswith(eng_fra.PREFIXES):
@@ -338,6 +335,6 @@ def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dic
         composed = unicodedata.normalize("NFC", raw.lower().strip())
         words = re.sub(r"[^\w!?]+", " ", re.sub(r"([!?])", r" \1", composed)).split()
         if len(words) == len(normal.split()):
-            for plain, accented in zip(normal.split(), words, strict=True):
-                counts.setdefault(plain, Counter())[accented] += 1
-    return {plain: min(seen, key=lambda s: (-seen[s], s)) for plain, seen in sorted(counts.items())}
+            counts.update(zip(normal.split(), words, strict=True))
+    # of each word the last one stays: the most frequent, of equals the first in the alphabet
+    return dict(sorted(sorted(counts, reverse=True), key=counts.__getitem__))

@@ -1,7 +1,6 @@
-"""Problem 1, beyond the assignment: MiniLM's weights in our encoder of 2(d), fine-tuned on the same tweets.
+"""Problem 1, beyond the assignment: MiniLM in our encoder, fine-tuned on the tweets of :mod:`.sentiment`.
 
-The split is that of :mod:`.sentiment`, so the rows of a table compare; the texts are raw, in WordPieces. The
-preset ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a
+The preset ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a
 lexicon with rules (Hutto & Gilbert 2014).
 """
 
@@ -115,8 +114,8 @@ def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit]:
         logits = network(tokens).float()  # [B]
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), len(labels)
 
-    often = {"checkpoint_seconds": 300.0}
-    return model, sentiment.fit_on_tweets(job, corpus, model, loss, {}, read, **often)
+    fit = sentiment.fit_on_tweets(job, corpus, model, loss, {}, read, checkpoint_seconds=300.0)
+    return model, fit
 
 
 def logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
@@ -145,8 +144,7 @@ def vader(texts: Sequence[str]) -> np.ndarray:
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError as error:
-        remedy = "run `pip install vaderSentiment`"
-        raise ConfigError(f"The lexicon's package is not installed; {remedy}.") from error
+        raise ConfigError("VADER is not installed; run `pip install vaderSentiment`.") from error
     score = SentimentIntensityAnalyzer().polarity_scores
     found = np.array([score(text)["compound"] for text in texts], np.float32)
     return np.stack([found, found == 0], axis=1)

@@ -1,9 +1,11 @@
 """How far a sentiment classifier can be trusted: calibration, its surest errors, and what each word adds."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from coursework.errors import ConfigError
@@ -22,8 +24,6 @@ class Reliability:
 
 def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> Reliability:
     """Group predictions by their probability, in bins of equal width (Guo et al. 2017)."""
-    from scipy.special import expit
-
     p = expit(np.asarray(logits, dtype=np.float64))  # without overflow
     group = np.minimum((p * bins).astype(int), bins - 1)
     count = np.bincount(group, minlength=bins)
@@ -40,8 +40,7 @@ def confident_errors(logits: np.ndarray, labels: np.ndarray, n: int) -> np.ndarr
     return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:n]]
 
 
-@dataclass(frozen=True)
-class Saliency:
+class Saliency(NamedTuple):
     """What each word and each sign of a text adds to its log odds."""
 
     tokens: list[str]  # words as the network reads them, then emoticons and emoji, T of both

@@ -113,9 +113,9 @@ def pretrain(
             run_dir=settings.runs_dir() / f"sentiment-language-model-{key}", resume=True,
             identity={"key": key},
         )  # fmt: skip
-        weights = {name: value.numpy() for name, value in network.state_dict().items()}
         # a classifier's own output stays as it was drawn
-        learned = {k: v for k, v in weights.items() if not k.startswith("output.")}
+        state = network.state_dict().items()
+        learned = {k: v.numpy() for k, v in state if not k.startswith("output.")}
         return learned | {"history": np.array([[row[k] for k in COLUMNS] for row in fit.history])}
 
     arrays = {k: np.array(v) for k, v in cache.arrays("sentiment140-lm", key, build).items()}

@@ -1,4 +1,4 @@
-"""How a tweet that somebody types is read: emoticons and emoji, spellings, and what is said of it.
+"""How a tweet that somebody types is read: spellings, emoticons and emoji.
 
 The labels of Sentiment140 are faces that were cut out of its tweets. Prediction cuts them out as well and
 adds a weight for each to the network's logit; other emoticons stay among the words.
@@ -7,7 +7,6 @@ adds a weight for each to the network's logit; other emoticons stay among the wo
 import math
 import re
 import tomllib
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -40,8 +39,7 @@ _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")  # tones of the skin
 _RUN, _LETTER = re.compile(r"([^\W\d_])\1\1+"), re.compile(r"[^\W\d_]")
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """A text as it reaches the network, and beside it."""
 
     tokens: list[str]  # cleaned as the tweets were, in the forms that the vocabulary knows

@@ -1,7 +1,4 @@
-"""What helps on tweets? One change at a time on a part of the training tweets, read on validation.
-
-Every variant has the same seed and its own vocabulary and word vectors; no test tweet is looked at.
-"""
+"""What helps on tweets? One change at a time, same seed, read on validation; no test tweet is looked at."""
 
 import dataclasses
 from functools import partial

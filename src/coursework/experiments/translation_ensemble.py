@@ -1,7 +1,4 @@
-"""Problem 2(e) on the subset, three networks as one: presets of :mod:`.translation`.
-
-With ``--resume`` the members are those of ``coursework train translation --preset full-pretrained``.
-"""
+"""Problem 2(e) on the subset, the networks of :mod:`.translation`'s ``full-pretrained`` as one."""
 
 import dataclasses
 

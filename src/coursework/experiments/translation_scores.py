@@ -31,11 +31,6 @@ def score(
     return scores
 
 
-def sentence_chrf(hypothesis: str, reference: str) -> float:
-    """chrF2 of one sentence, 0 to 100."""
-    return float(CHRF().sentence_score(hypothesis, [reference]).score)
-
-
 def signatures() -> dict[str, str]:
     result = {}
     for name, kind in METRICS.items():

@@ -90,7 +90,7 @@ class Translator:
                 print(doubt, file=sys.stderr)
         rows = [ids for parts in texts for ids in parts]
         found = decode(self.model, rows, self.target, width, self.config.alpha)
-        translated = iter([self.target.decode(ids) for ids in found])
+        translated = map(self.target.decode, found)
         return [
             " ".join(next(translated) for _ in parts) if parts else typed(sentence)
             for sentence, parts in zip(sentences, texts, strict=True)

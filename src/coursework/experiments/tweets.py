@@ -1,12 +1,11 @@
 """Problem 1(b): what each cleaning step is worth, and what copies of tweets leak.
 
-One subset is cleaned in many ways, and the same logistic regression (:mod:`.ngrams`) fitted each time.
-Accuracies are of the same validation tweets, so differences have paired intervals; no test tweet is read.
+One subset is cleaned in many ways, and the same logistic regression (:mod:`.ngrams`) fitted each time and
+read on the same validation tweets, so differences have paired intervals. No test tweet is read.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -45,8 +44,7 @@ def has(array: pa.Array, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False)
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One way to clean."""
 
     name: str
@@ -82,14 +80,13 @@ def _stem(token: str) -> str | None:
 
 
 def _domain(link: re.Match[str]) -> str:
-    found = _HOST.match(link[0])
-    return f" {URL} {found[1]} " if found else f" {URL} "
+    return f" {URL} {found[1]} " if (found := _HOST.match(link[0])) else f" {URL} "
 
 
 def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]:
     """The pipeline with the function of one step replaced."""
-    changed: dict[str, Any] = {"name": f"{name}*", "function": function}
-    return tuple(replace(s, **changed) if s.name == name else s for s in CLEANING_STEPS)
+    changed = CleaningStep(f"{name}*", function, "")
+    return tuple(changed if step.name == name else step for step in CLEANING_STEPS)
 
 
 _NAMED = partial(text._USER.sub, lambda match: f" {USER} {match[0][1:]} ")
@@ -144,7 +141,7 @@ def ablate_cleaning(
     whole = pieces.tokenise()
     numbers: dict[str, int] = {}  # of each token, in all variants
     found: list[Ablation] = []
-    base: tuple[np.ndarray, np.ndarray] | None = None  # tokens, where the model is right
+    base: np.ndarray | None = None  # where the model of all steps is right
     for variant in (BASE, *variants):
         usual = variant.steps == CLEANING_STEPS
         tokens, offsets, types = whole if usual else pieces.tokenise(variant.steps)
@@ -153,18 +150,15 @@ def ablate_cleaning(
         tokens = np.array(ids, np.int32)[tokens]
         offsets = np.concatenate(([0], np.cumsum(tokens >= 0)))[offsets]
         tokens = tokens[tokens >= 0]
-        if base and not variant.patterns and np.array_equal(tokens, base[0]):
-            right = base[1]
-        else:
-            cleaned = TokenisedTweets(tokens, offsets, [], labels, data.source)
-            x = ngrams.features(cleaned, np.arange(len(rows)), job.config.bits)
-            if variant.patterns:
-                flags = np.stack([has(array, p) for p in variant.patterns], axis=1)
-                x = hstack([x, csr_matrix(flags, dtype=np.float32)], format="csr")
-            right = ngrams.Linear(x[:cut], labels[:cut], job.seed).predict(x[cut:]) == labels[cut:]
-        base = base or (tokens, right)
+        cleaned = TokenisedTweets(tokens, offsets, [], labels, data.source)
+        x = ngrams.features(cleaned, np.arange(len(rows)), job.config.bits)
+        if variant.patterns:
+            flags = np.stack([has(array, p) for p in variant.patterns], axis=1)
+            x = hstack([x, csr_matrix(flags, dtype=np.float32)], format="csr")
+        right = ngrams.Linear(x[:cut], labels[:cut], job.seed).predict(x[cut:]) == labels[cut:]
+        base = right if base is None else base
         words = len(np.unique(tokens[: offsets[cut]]))
-        accuracy, difference = float(right.mean()), paired(right, base[1])
+        accuracy, difference = float(right.mean()), paired(right, base)
         found.append(Ablation(variant.name, variant.kind, accuracy, *difference, words))
         job.say(f"{variant.kind}: {variant.name}: {accuracy:.4f} ({difference[0]:+.4f})")
     return found
@@ -213,15 +207,14 @@ def train(job: Job) -> Run:
         leakage(tweets, name, first(split, config.leakage, third), keys, bits, job.seed)
         for name, split in splits.items()
     ]
-    metrics: dict[str, float] = {}
+    metrics = {f"{BASE.name}.validation_accuracy": ablation[0].accuracy}
     intervals: dict[str, tuple[float, float, str]] = {}
-    for row in ablation:
-        key = row.name if row.kind == BASE.kind else f"{row.kind}: {row.name}"
+    how = f"paired, {len(some.validation):,} validation tweets"
+    for row in ablation[1:]:
+        key = f"{row.kind}: {row.name}"
         metrics[f"{key}.validation_accuracy"] = row.accuracy
-        if row.kind != BASE.kind:
-            metrics[f"{key}.difference"] = row.difference
-            how = f"paired, {len(some.validation):,} validation tweets"
-            intervals[f"{key}.difference"] = (row.low, row.high, how)
+        metrics[f"{key}.difference"] = row.difference
+        intervals[f"{key}.difference"] = (row.low, row.high, how)
     for leak in leaks:
         name = f"{leak.split} split.validation_accuracy"
         metrics |= {name: leak.accuracy, f"{name}_new_texts": leak.new}
@@ -234,5 +227,6 @@ def train(job: Job) -> Run:
         "sizes": {name: list(split.sizes) for name, split in splits.items()},
         "intervals": intervals,
     }
-    artefacts = {"leakage": leaks, "splits": splits}
-    return job.run(metrics, data.source, notes=notes, artefacts=artefacts)
+    return job.run(
+        metrics, data.source, notes=notes, artefacts={"leakage": leaks, "splits": splits}
+    )
