@@ -22,7 +22,6 @@ def notebook(name: str) -> Any:
     path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
     try:
         return nbformat.read(path, as_version=4)
-    except FileNotFoundError as error:
-        raise ResultsError(f"There is no notebook at {path}; restore it from git.") from error
-    except (ValueError, nbformat.ValidationError) as error:
-        raise ResultsError(f"{path} is not a readable notebook; restore it from git.") from error
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        what = f"There is no notebook at {path} that can be read"
+        raise ResultsError(f"{what}; restore it from git.") from error

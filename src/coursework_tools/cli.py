@@ -2,34 +2,31 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from coursework import settings
-from coursework.cli import app
-from coursework.console import failure, guarded, show, survive_any_encoding
+from coursework.cli import app, main
+from coursework.console import failure, guarded, show
 from coursework.errors import ConfigError
-
-
-def option(help: str, *names: str, **limits: Any) -> Any:
-    return typer.Option(*names, help=help, **limits)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(function.__name__)(guarded(function))
 
 
-Notebooks = Annotated[list[str] | None, typer.Argument(help="Names or numbers; all by default.")]
-Problem = Annotated[int | None, option("One problem, 1 to 6; all by default.")]
+Notebooks = Annotated[list[str] | None, Argument(help="Names or numbers; all by default.")]
+Problem = Annotated[int | None, Option(help="One problem, 1 to 6; all by default.")]
 
 
 @command
 def run(
     notebooks: Notebooks = None,
-    preset: Annotated[str | None, option("Preset that is trained live: quick or full.")] = None,
-    inplace: Annotated[bool, option("Store outputs (of real data only).", "--inplace")] = False,
-    jobs: Annotated[int | None, option("At a time; one a core by default.", min=1)] = None,
+    preset: Annotated[str | None, Option(help="What is trained live: quick or full.")] = None,
+    inplace: Annotated[bool, Option("--inplace", help="Store outputs of real data.")] = False,
+    jobs: Annotated[int | None, Option(help="At a time; one a core by default.", min=1)] = None,
 ) -> None:
     """Execute the notebooks and print the answer to every sub-question."""
     from coursework.report import questions
@@ -44,7 +41,7 @@ def run(
 
 @command
 def report(
-    check: Annotated[bool, option("Only exit with 1 if any is stale.", "--check")] = False,
+    check: Annotated[bool, Option("--check", help="Only exit with 1 if any is stale.")] = False,
 ) -> None:
     """Validate the results, condense them into the headline and the README, typeset the writeup."""
     from coursework.report import store
@@ -67,8 +64,8 @@ def report(
 
 @command
 def submit(
-    course: Annotated[str, typer.Argument(help="csci5527 or csc413.")],
-    to: Annotated[Path, option("A new folder.")],
+    course: Annotated[str, Argument(help="csci5527 or csc413.")],
+    to: Annotated[Path, Option(help="A new folder.")],
 ) -> None:
     """Write what is handed in for a course, and run its shortest notebook alone to see that it works."""
     from coursework.report import questions
@@ -84,8 +81,8 @@ def submit(
 @command
 def grade(
     notebooks: Notebooks = None,
-    run: Annotated[bool, option("Run the tests that are named as evidence.")] = True,
-    html: Annotated[Path | None, option("Also write the rubric as one HTML page.")] = None,
+    run: Annotated[bool, Option(help="Run the tests that are named as evidence.")] = True,
+    html: Annotated[Path | None, Option(help="Also write the rubric as one HTML page.")] = None,
 ) -> None:
     """The rubric of both homework sets: where each answer is, and what its evidence says now."""
     from coursework_tools.grading import grade
@@ -104,7 +101,7 @@ def grade(
 
 @command
 def site(
-    output: Annotated[Path | None, option("Folder of the pages; build/site by default.")] = None,
+    output: Annotated[Path | None, Option(help="Folder; build/site by default.")] = None,
 ) -> None:
     """Build the static site of notebooks, rubric, theory, benchmark and reference; check its links."""
     from coursework_tools.publishing import site
@@ -114,11 +111,11 @@ def site(
 
 @command
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Rows; a wrong one lists them.")] = None,
-    quick: Annotated[bool, option("Smaller sizes and fewer rounds.", "--quick")] = False,
-    record: Annotated[bool, option("Store it in writeup/results, its plots in figures.")] = False,
-    device: Annotated[str, option("cpu, cuda, or auto (the GPU if there is one).")] = "auto",
-    threads: Annotated[int | None, option("Threads; one by default.")] = None,
+    names: Annotated[list[str] | None, Argument(help="Rows; a wrong one lists them.")] = None,
+    quick: Annotated[bool, Option("--quick", help="Smaller sizes and fewer rounds.")] = False,
+    record: Annotated[bool, Option(help="Keep it in writeup/results.")] = False,
+    device: Annotated[str, Option(help="cpu, cuda, or auto (the GPU if there is one).")] = "auto",
+    threads: Annotated[int, Option(help="Threads.", min=1)] = 1,
 ) -> None:
     """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
     from coursework.report import store
@@ -126,7 +123,7 @@ def bench(
     from coursework_tools.publishing import speed
 
     preset = "quick" if quick else "full"
-    result = harness.run(names or [], preset, on_pair=typer.echo, device=device, threads=threads)
+    result = harness.run(names or [], preset, say=typer.echo, device=device, threads=threads)
     name = "bench" if result.config.device == "cpu" else "bench-gpu"
     written = store.make_record(name, [result])
     table = speed.table(written)
@@ -143,8 +140,8 @@ def bench(
 @command
 def student(
     problem: Problem = None,
-    folder: Annotated[Path, option("Where the edition goes.")] = Path("student"),
-    force: Annotated[bool, option("Start anew: your work there is lost.", "--force")] = False,
+    folder: Annotated[Path, Option(help="Where the edition goes.")] = Path("student"),
+    force: Annotated[bool, Option("--force", help="Start anew: your work there is lost.")] = False,
 ) -> None:
     """Write the student edition: skeletons and notebooks without the answers."""
     from coursework_tools.student import edition
@@ -158,20 +155,14 @@ def student(
 @command
 def check(
     problem: Problem = None,
-    folder: Annotated[Path | None, option("An edition; else this folder or ./student.")] = None,
-    seconds: Annotated[float, option("Time that one object may take.", min=1)] = 60.0,
+    folder: Annotated[Path | None, Option(help="Else this folder or ./student.")] = None,
+    seconds: Annotated[float, Option(help="Time that one object may take.", min=1)] = 60.0,
 ) -> None:
     """Check a student's versions; ends with 1 unless every object passes and every answer is there."""
     from coursework_tools.student import runner
 
     if not runner.show_all(folder, problem, seconds):
         raise typer.Exit(1)
-
-
-def main() -> None:
-    """Entry point of the ``coursework`` command."""
-    survive_any_encoding()
-    app()
 
 
 if __name__ == "__main__":

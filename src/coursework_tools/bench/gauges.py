@@ -1,5 +1,4 @@
-"""Numbers without a peer: rates, seconds to load and to start, where the time of a training goes, and
-how time and memory grow with the size of the input."""
+"""Numbers without a peer: rates, seconds, the shares of a training, how time and memory grow."""
 
 import json
 import subprocess
@@ -30,19 +29,19 @@ def work(config: BenchConfig) -> Iterator[Gauge]:
     """Canvases a second, the crossover of the two attentions, and the seconds for all tweets."""
     n = config.canvases
     low, middle, high = repeated(lambda: compose(n), config.rounds)
-    what = "canvases composed a second"
-    yield Gauge("canvases.per_second", what, n / middle, "1/s", (n / high, n / low))
+    spread = n / high, n / low
+    yield Gauge("canvases.per_second", "canvases composed a second", n / middle, "1/s", spread)
     sizes = (64, 128, 256, 512, 1024, 2048)
-    steps = [attention_steps(size, config.device) for size in sizes]
-    times = [[repeated(step, 3)[1] for step in pair] for pair in steps]
+    pairs = (attention_steps(size, config.device) for size in sizes)
+    times = [[repeated(step, 3)[1] for step in pair] for pair in pairs]
     where = crossover(sizes, *zip(*times, strict=True))
     if where is not None:
         what = "length from which linear attention (4 heads of 64) is faster than softmax"
         yield Gauge("attention.crossover_tokens", what, where, "tokens")
     if config.all_tweets and not (tweets := sentiment140.load()).source.is_standin:
         what = f"cleaning and tokenising all {len(tweets.texts):,} tweets, all cores"
-        seconds = harness.timed(lambda: tokenise_many(tweets.texts))
-        yield Gauge("tokens.all_tweets_seconds", what, seconds, "s")
+        took = harness.timed(lambda: tokenise_many(tweets.texts))
+        yield Gauge("tokens.all_tweets_seconds", what, took, "s")
 
 
 def crossover(sizes: Sequence[int], ours: Sequence[float], peer: Sequence[float]) -> float | None:
@@ -75,30 +74,26 @@ def load(config: BenchConfig) -> Iterator[Gauge]:
     """Median of three loads after one that fills the cache; data sets that are not available are left out."""
     for name, step in LOADERS.items():
         if not step().source.is_standin:
-            low, middle, high = repeated(step, 3, warmup=0)
             what = f"{name.replace('_', ' ')} loaded from the cache"
-            yield Gauge(f"load.{name}_seconds", what, middle, "s", (low, high))
+            yield seconds(f"load.{name}", what, repeated(step, 3, warmup=0))
 
 
-IMPORT = (
-    "from time import perf_counter as now; t = now(); import coursework_tools.cli; print(now() - t)"
-)
+def seconds(key: str, what: str, quartiles: tuple[float, float, float]) -> Gauge:
+    low, middle, high = quartiles
+    return Gauge(f"{key}_seconds", what, middle, "s", (low, high))
+
+
+IMPORT = "import time; t = time.time(); import coursework_tools.cli; print(time.time() - t)"
 
 
 def start(config: BenchConfig) -> Iterator[Gauge]:
     """Import of the command line and its help, in fresh interpreters; the last run of the notebooks."""
-
-    def python(*arguments: str) -> str:
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
-
-    seconds = [float(python("-c", IMPORT)) for _ in range(config.rounds + 1)]
-    for key, what, (low, middle, high) in (
-        ("import", "import of the command line", harness.quartiles(seconds[1:])),
-        ("help", "coursework --help",
-         repeated(lambda: python("-m", "coursework_tools.cli", "--help"), config.rounds)),
-    ):  # fmt: skip
-        yield Gauge(f"start.{key}_seconds", what, middle, "s", (low, high))
+    command = [sys.executable, "-c", IMPORT]
+    imports = [float(subprocess.check_output(command)) for _ in range(config.rounds + 1)]
+    yield seconds("start.import", "import of the command line", harness.quartiles(imports[1:]))
+    command = [sys.executable, "-m", "coursework_tools.cli", "--help"]
+    helped = repeated(lambda: subprocess.check_output(command), config.rounds)
+    yield seconds("start.help", "coursework --help", helped)
     yield from notebooks()
 
 
@@ -106,11 +101,11 @@ def notebooks() -> Iterator[Gauge]:
     """What ``coursework run`` took when it last ran all notebooks; none if it has not."""
     path = settings.build_dir() / "run.json"
     if path.is_file():
-        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-        for name, value in seconds.items():
+        took = json.loads(path.read_text(encoding="utf-8"))["seconds"]
+        for name, value in took.items():
             what = f"notebook {name}, run with its quick preset"
             yield Gauge(f"notebook.{name}_seconds", what, value, "s")
-        whole = sum(seconds.values())
+        whole = sum(took.values())
         yield Gauge("notebook.all_seconds", "all notebooks, one by one", whole, "s")
 
 
@@ -129,14 +124,9 @@ def shares(name: str, fits: list[Fit]) -> Iterator[Gauge]:
     """The trainings of an experiment taken together."""
     names = ("step_seconds", "seconds", "validation_seconds", "samples")
     steps, loop, evaluation, samples = (sum(getattr(f, name) for f in fits) for name in names)
-    for key, what, value, unit in (
-        ("per_second", "samples of the loss (tweets, tokens, nodes, canvases) a second",
-         samples / loop, "1/s"),
-        ("outside_share", "share of the training loop outside forward, backward and update",
-         1 - steps / loop, "share"),
-        ("evaluation_share", "share of evaluation between epochs",
-         evaluation / (loop + evaluation), "share"),
-    ):  # fmt: skip
+    values = samples / loop, 1 - steps / loop, evaluation / (loop + evaluation)
+    for (key, what), value in zip(harness.TOML["training"].items(), values, strict=True):
+        unit = "1/s" if key == "per_second" else "share"
         yield Gauge(f"training.{name}_{key}", f"{name}: {what}", value, unit)
 
 
@@ -145,30 +135,27 @@ TAIL = 3  # points to which the exponent is fitted; at the small end fixed costs
 
 def growth(config: BenchConfig) -> Iterator[Gauge | Curve]:
     """Edges, tokens, pixels, words and rows."""
-    device, tokens = config.device, config.growth_tokens
-    # the curves of the dense formulations end where a tensor would no longer fit
-    fits = [n for n in config.growth_edges if dense_bytes(n) <= config.growth_bytes]
-    dense = sorted({*fits, *(n // 3 for n in fits)})  # so that a short curve still has a slope
-    softmax = [n for n in tokens if 4 * 4 * n * n <= config.growth_bytes]
-    curves: dict[str, tuple[Sequence[int], Callable[[int], Step]]] = {
-        "gat_edges": (config.growth_edges, partial(graph_step, "gat", device)),
-        "gcn_edges": (config.growth_edges, partial(graph_step, "gcn", device)),
-        "dense_gat_edges": (dense, partial(graph_step, "dense", device)),
-        "linear_attention_tokens": (tokens, lambda n: attention_steps(n, device)[0]),
-        "softmax_attention_tokens": (softmax, lambda n: attention_steps(n, device)[1]),
-        "unet_pixels": ([side * side for side in config.growth_pixels], partial(_unet, device)),
-        "output_words": (config.growth_words, partial(_output, device)),
-        "cleaning_rows": (config.growth_rows, _cleaning),
+    device = config.device
+    curves: dict[str, Callable[[int], Step]] = {
+        "gat_edges": partial(graph_step, "gat", device),
+        "gcn_edges": partial(graph_step, "gcn", device),
+        "dense_gat_edges": partial(graph_step, "dense", device),
+        "linear_attention_tokens": lambda n: attention_steps(n, device)[0],
+        "softmax_attention_tokens": lambda n: attention_steps(n, device)[1],
+        "unet_pixels": partial(_unet, device),
+        "output_words": partial(_output, device),
+        "cleaning_rows": _cleaning,
     }
-    for name, (sizes, make) in curves.items():
+    for name, make in curves.items():
         what, of = harness.TOML["growth"][name]
+        sizes = config.growth.get(name, config.growth[of])
         points = []
         for size in sizes:
             step = make(size)
             low, middle, high = repeated(step, 3)
             peak = harness.peak_memory(step, "python" if make is _cleaning else "tensors") or 0.0
-            row = {"size": float(size), "seconds": middle, "low": low, "high": high}
-            points.append(row | {"bytes": peak})
+            times = {"seconds": middle, "low": low, "high": high}
+            points.append({"size": float(size), **times, "bytes": peak})
         yield name, points
         for kind, unit in (("seconds", "time"), ("bytes", "memory")):
             values = [point[kind] for point in points[-TAIL:]]
@@ -182,12 +169,7 @@ def _cleaning(rows: int) -> Step:
     return partial(tokenise_many, raw_tweets(rows)[0], processes=1)
 
 
-def dense_bytes(edges: int) -> int:
-    """Bytes of the N x N x 8 x 2F' pairs of the graph with that many edges, F' = 2."""
-    return 4 * (edges // 4) ** 2 * 8 * 4
-
-
-def graph_step(kind: str, device: str, edges: int) -> Step:
+def graph_step(kind: str, device: harness.Device, edges: int) -> Step:
     """Forward and backward of a layer (16 features to 16) on a graph of ``edges / 4`` nodes."""
     nodes = edges // 4
     sizes = BenchConfig(
@@ -195,7 +177,7 @@ def graph_step(kind: str, device: str, edges: int) -> Step:
         dense_nodes=nodes if kind == "dense" else 1,
     )  # fmt: skip
     if kind == "gcn":
-        return layers.gcn(sizes)[0].ours
+        return next(layers.gcn(sizes)).ours
     sparse, dense = layers.gat(sizes)
     return dense.peer if kind == "dense" else sparse.ours
 

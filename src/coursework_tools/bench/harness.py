@@ -8,7 +8,7 @@ import time
 import tomllib
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from coursework.theory.cost import peak_bytes
 from coursework.training.parallel import limited_threads
 
 Sizes = tuple[Count, ...]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @config
@@ -30,7 +31,7 @@ class BenchConfig:
     rounds: Count = 15  # timed rounds; each times both variants once
     warmup: Index = 3  # rounds before, not timed
     threads: Count = 1  # threads of every row that does not say otherwise
-    device: str = "auto"  # where the networks run: ``auto``, ``cpu`` or ``cuda``
+    device: Device = "auto"  # where the networks run
     nodes: Count = 2708  # of the generated graph; nodes, edges and features as Cora has
     edges: Count = 5278  # undirected
     features: Count = 1433
@@ -47,18 +48,12 @@ class BenchConfig:
     looped_canvases: Count = 500  # canvases that a loop over pixels composes
     buckets: Count = 8  # batches of a sentiment training with and without padding
     bucket_size: Count = 512  # most tweets of one
-    growth_edges: Sizes = (10_000, 100_000, 1_000_000, 10_000_000)  # curve of the graph layers
-    growth_bytes: Count = 2**31  # largest tensor of the dense curves; they end before it
-    growth_tokens: Sizes = (256, 512, 1024, 2048, 4096, 8192)  # curve of attention
-    growth_pixels: Sizes = (32, 64, 128, 256, 512)  # sides of the images: curve of the U-Net
-    growth_words: Sizes = (1000, 4000, 16_000, 64_000)  # curve of the output layer
-    growth_rows: Sizes = (1000, 10_000, 100_000, 1_000_000)  # tweets: curve of cleaning
-    # experiments whose training is taken apart
-    trainings: tuple[str, ...] = ("sentiment", "translation", "wikipedia", "cora", "segmentation")
+    growth: dict[str, Sizes] = field(default_factory=dict)  # sizes of the curves
+    trainings: tuple[str, ...] = ()  # experiments whose training is taken apart
 
 
 TOML = tomllib.loads(Path(__file__).with_name("bench.toml").read_text(encoding="utf-8"))
-PRESETS = {"full": BenchConfig(), "quick": BenchConfig(**TOML["quick"])}
+PRESETS = {name: BenchConfig(**TOML[name]) for name in ("full", "quick")}
 
 
 def judged(key: str, value: float) -> dict[str, Any]:
@@ -103,23 +98,17 @@ class Gauge(NamedTuple):
 Curve = tuple[str, list[dict[str, float]]]
 
 
-def device_of(name: str) -> str:
-    """``cpu`` or ``cuda``, with ``auto`` the GPU where there is one; ConfigError if it does not exist."""
+def device_of(name: Device) -> Device:
+    """``cpu`` or ``cuda``: with ``auto`` the GPU where there is one."""
     there = torch.cuda.is_available()
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"There is no device {name!r}; choose from auto, cpu, cuda.")
     if name == "cuda" and not there:
         raise ConfigError("This machine has no CUDA device; leave --device out, or use cpu.")
     return name if name != "auto" else "cuda" if there else "cpu"
 
 
-def _on_gpu() -> bool:
-    return torch.cuda.is_available() and torch.cuda.is_initialized()
-
-
 def timed(step: Step) -> float:
     """Seconds of one call, what it left to the GPU included."""
-    wait = torch.cuda.synchronize if _on_gpu() else lambda: None
+    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
     wait()
     started = time.perf_counter()
     step()
@@ -158,7 +147,7 @@ def peak_memory(step: Step, how: Memory) -> float | None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return float(peak)
-    if not _on_gpu():
+    if not torch.cuda.is_initialized():
         return float(peak_bytes(step))
     gc.collect()
     torch.cuda.reset_peak_memory_stats()

@@ -1,6 +1,6 @@
 """Our layers against the libraries', forward and backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -30,9 +30,9 @@ def _train_step(module: Callable[..., Any], *inputs: Any) -> Step:
     return step
 
 
-def _pair(key: str, what: str, ours: Any, peer: Any, *inputs: Any, **rest: Any) -> Pair:
-    """Training steps of two modules on the same inputs."""
-    return Pair(key, what, _train_step(ours, *inputs), _train_step(peer, *inputs), **rest)
+def _pair(key: str, what: str, ours: Sequence[Any], peer: Sequence[Any], **rest: Any) -> Pair:
+    """Training steps of two modules, each with its inputs behind it."""
+    return Pair(key, what, _train_step(*ours), _train_step(*peer), **rest)
 
 
 def graph(config: BenchConfig, nodes: int) -> tuple[Tensor, Tensor]:
@@ -47,9 +47,8 @@ def graph(config: BenchConfig, nodes: int) -> tuple[Tensor, Tensor]:
     return x.to(config.device), torch.unique(edge_index, dim=1).to(config.device)
 
 
-def lstm(config: BenchConfig) -> list[Pair]:
+def lstm(config: BenchConfig) -> Iterator[Pair]:
     """Our LSTM against ``nn.LSTM`` at several sizes, at H = 256 against slower versions of itself too."""
-    pairs: list[Pair] = []
     batch, steps, device = config.lstm_batch, config.lstm_steps, config.device
     for size in config.lstm_sizes:
         torch.manual_seed(0)
@@ -63,22 +62,18 @@ def lstm(config: BenchConfig) -> list[Pair]:
         moved = 4.0 * (steps * batch * (size // 2 + size) + weights)
         prefix = "lstm." if size == LSTM_SIZE else f"lstm.h{size}_"
         what = f"LSTM layer, H {size}, I {size // 2}, B {batch}, T {steps}, forward"
-        pairs += [
-            _pair(f"{prefix}vs_builtin", f"{what} and backward, against nn.LSTM",
-                  ours, peer, x, flops=forward + backward, bytes=3 * moved),
-            Pair(f"{prefix}forward_vs_builtin", f"{what}, against nn.LSTM",
-                 partial(torch.no_grad()(ours), x), partial(torch.no_grad()(peer), x),
-                 flops=forward, bytes=moved),
-        ]  # fmt: skip
+        cost = {"flops": forward + backward, "bytes": 3 * moved}
+        both = f"{what} and backward, against nn.LSTM"
+        yield _pair(f"{prefix}vs_builtin", both, (ours, x), (peer, x), **cost)
+        mine, theirs = (partial(torch.no_grad()(one), x) for one in (ours, peer))
+        key, said = f"{prefix}forward_vs_builtin", f"{what}, against nn.LSTM"
+        yield Pair(key, said, mine, theirs, flops=forward, bytes=moved)
         if size == LSTM_SIZE:
             against = "and backward, against a loop of LSTMCell"
             plain = what.replace("layer", "loop with hoisted inputs")
             naive, hoisted = _loops(ours, x)
-            pairs += [
-                _pair("lstm.hoisted_vs_naive", f"{plain} {against}", hoisted, naive, x),
-                _pair("lstm.vs_naive", f"{what} {against}", ours, naive, x),
-            ]
-    return pairs
+            yield _pair("lstm.hoisted_vs_naive", f"{plain} {against}", (hoisted, x), (naive, x))
+            yield _pair("lstm.vs_naive", f"{what} {against}", (ours, x), (naive, x))
 
 
 def _loops(ours: LSTM, x: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -103,16 +98,17 @@ def _loops(ours: LSTM, x: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
 
 def cores(config: BenchConfig) -> list[Pair]:
     """The layers whose kernels share work between threads, with all cores of the machine."""
+    # a list: torch is asked before the rows are measured, with fewer threads
     count = torch.get_num_threads() if config.threads == 1 else config.threads
     one_size = replace(config, lstm_sizes=config.lstm_sizes[-1:])
+    pairs = {"lstm": next(lstm(one_size)), "encoder": next(encoder(config))}
     return [
-        replace(pair, key=f"cores.{name}_vs_builtin", what=f"{pair.what}, {count} threads",
-                threads=count)
-        for name, pair in (("lstm", lstm(one_size)[0]), ("encoder", encoder(config)[0]))
-    ]  # fmt: skip
+        replace(p, key=f"cores.{name}_vs_builtin", what=f"{p.what}, {count} threads", threads=count)
+        for name, p in pairs.items()
+    ]
 
 
-def encoder(config: BenchConfig) -> list[Pair]:
+def encoder(config: BenchConfig) -> Iterator[Pair]:
     """Our encoder layer (fused) against PyTorch's: batch 64, 32 tokens, width 256, 8 heads, 1,024 hidden."""
     torch.manual_seed(0)
     device = config.device
@@ -123,10 +119,10 @@ def encoder(config: BenchConfig) -> list[Pair]:
     products = 2.0 * x.shape[0] * x.shape[1] * (weights + 2 * x.shape[1] * 256)
     what = "encoder layer (fused), forward and backward, against nn.TransformerEncoderLayer"
     cost = {"flops": 3 * products, "bytes": 3.0 * 4 * (weights + 2 * x.numel())}
-    return [_pair("encoder.vs_builtin", what, ours, peer, x, **cost)]
+    yield _pair("encoder.vs_builtin", what, (ours, x), (peer, x), **cost)
 
 
-def decode(config: BenchConfig) -> list[Pair]:
+def decode(config: BenchConfig) -> Iterator[Pair]:
     """Beam search with keys and values kept, against running the decoder over all words at each step."""
     sizes = translation_all.PRESETS["full"]
     torch.manual_seed(0)
@@ -141,17 +137,15 @@ def decode(config: BenchConfig) -> list[Pair]:
     # random weights; no word counts as the end, so that both variants do the same work
     search = partial(beam_search, src=src, max_length=words, sos=2, eos=-1)
     what = f"{words} words for {count} sentences, {{}}, against no key-value cache"
-    return [
-        Pair(f"decode.{name}_vs_uncached", what.format(how),
-             partial(search, model, width=width), partial(search, uncached, width=width),
-             most_rounds=3,  # each takes seconds
-             flops=2.0 * weights * words * count * width, bytes=4.0 * weights * words,
-             memory="none")
-        for name, how, width in (("greedy", "greedy", 1), ("beam5", "beam of 5", 5))
-    ]  # fmt: skip
+    for name, how, width in (("greedy", "greedy", 1), ("beam5", "beam of 5", 5)):
+        yield Pair(f"decode.{name}_vs_uncached", what.format(how),
+                   partial(search, model, width=width), partial(search, uncached, width=width),
+                   most_rounds=3,  # each takes seconds
+                   flops=2.0 * weights * words * count * width, bytes=4.0 * weights * words,
+                   memory="none")  # fmt: skip
 
 
-def gat(config: BenchConfig) -> list[Pair]:
+def gat(config: BenchConfig) -> Iterator[Pair]:
     """Our GAT layer against the dense formulation and against PyG's ``GATConv``."""
     from torch_geometric.nn import GATConv
 
@@ -167,14 +161,13 @@ def gat(config: BenchConfig) -> list[Pair]:
     what = f"GAT layer on {config.nodes:,} nodes, forward and backward, against PyG's GATConv"
     against = f"GAT layer on {small:,} nodes, against the N x N x heads x 2F' formulation"
     rounds = 3 if small > 1500 else None  # each takes tens of seconds
-    return [
-        _pair("gat.vs_pyg", what, ours, peer, x, edges, **_graph_cost(x, edges)),
-        Pair("gat.vs_dense", against, _train_step(ours, small_x, small_edges),
-             _train_step(literal, small_x, dense), rounds, **_graph_cost(small_x, small_edges)),
-    ]  # fmt: skip
+    yield _pair("gat.vs_pyg", what, (ours, x, edges), (peer, x, edges), **_graph_cost(x, edges))
+    cost = _graph_cost(small_x, small_edges) | {"most_rounds": rounds}
+    pairs = (ours, small_x, small_edges), (literal, small_x, dense)
+    yield _pair("gat.vs_dense", against, *pairs, **cost)
 
 
-def gcn(config: BenchConfig) -> list[Pair]:
+def gcn(config: BenchConfig) -> Iterator[Pair]:
     """Our graph convolutions against PyG's, which keep the normalised matrix too."""
     from torch_geometric.nn import GCN2Conv, GCNConv
 
@@ -183,19 +176,14 @@ def gcn(config: BenchConfig) -> list[Pair]:
     edges = edges[:, edges[0] != edges[1]]
     ours = SparseGraphConvolution(config.features, 16).to(x.device)
     peer = GCNConv(config.features, 16, cached=True).to(x.device)
-    deep, deep_peer = GCNIIConvolution(64, 1, 0.1, 0.5), GCN2Conv(64, 0.1, 0.5, 1, cached=True)
+    deep = GCNIIConvolution(64, 1, 0.1, 0.5).to(x.device)
+    deep_peer = GCN2Conv(64, 0.1, 0.5, 1, cached=True).to(x.device)
     h, adj = torch.rand(len(x), 64, device=x.device), normalise_adjacency(edges, config.nodes)
     what = f"{{}} on {config.nodes:,} nodes, forward and backward, against {{}}"
-    deep_steps = (
-        _train_step(deep.to(x.device), h, h, adj),
-        _train_step(deep_peer.to(x.device), h, h, edges),
-    )
-    return [
-        Pair("gcn.vs_pyg", what.format("graph convolution", "GCNConv"), _train_step(ours, x, adj),
-             _train_step(peer, x, edges), **_graph_cost(x, edges)),
-        Pair("gcnii.vs_pyg", what.format("GCNII layer", "GCN2Conv"), *deep_steps,
-             **_graph_cost(h, edges, 64)),
-    ]  # fmt: skip
+    plain, cost = what.format("graph convolution", "GCNConv"), _graph_cost(x, edges)
+    yield _pair("gcn.vs_pyg", plain, (ours, x, adj), (peer, x, edges), **cost)
+    what, cost = what.format("GCNII layer", "GCN2Conv"), _graph_cost(h, edges, 64)
+    yield _pair("gcnii.vs_pyg", what, (deep, h, h, adj), (deep_peer, h, h, edges), **cost)
 
 
 def _graph_cost(x: Tensor, edge_index: Tensor, width: int = 16) -> dict[str, Any]:
@@ -221,9 +209,8 @@ def captured(step: Step) -> Step:
     return recorded.replay
 
 
-def graphs(config: BenchConfig) -> list[Pair]:
+def graphs(config: BenchConfig) -> Iterator[Pair]:
     """Every layer that has a peer, its step recorded, against the peer's and against its own without."""
-    found: list[Pair] = []
     layers = (lstm, encoder, gat, gcn) if config.device == "cuda" else ()
     for pair in (p for rows in layers for p in rows(config)):
         name, _, peer = pair.key.rpartition("vs_")
@@ -242,5 +229,4 @@ def graphs(config: BenchConfig) -> list[Pair]:
             (f"{name}vs_eager", pair.ours, "the same step by step"),
         ):
             said = f"{what}, recorded as a CUDA graph, against {how}"
-            found.append(replace(recorded, key=f"graphs.{key}", what=said, peer=peer_step))
-    return found
+            yield replace(recorded, key=f"graphs.{key}", what=said, peer=peer_step)

@@ -1,7 +1,7 @@
 """Run the benchmark: rows with a peer as median ratios, gauges as numbers, with the machine's limit."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,58 +13,49 @@ from coursework_tools.bench import gauges, harness, layers, work
 from coursework_tools.bench.harness import PRESETS, BenchConfig, Curve, Gauge, Pair, judged
 
 # name of a row -> what measures it
-PAIRS: dict[str, Callable[[BenchConfig], list[Pair]]] = {
+ROWS: dict[str, Callable[[BenchConfig], Iterable[Pair | Gauge | Curve]]] = {
     make.__name__: make
     for make in (
         layers.lstm, layers.encoder, layers.decode, layers.gat, layers.gcn, work.cora, work.attention,
         work.tokens, work.canvases, work.buckets, layers.cores, layers.graphs,
+        gauges.work, gauges.growth, gauges.load, gauges.start, gauges.training,
     )
 }  # fmt: skip
-GAUGES: dict[str, Callable[[BenchConfig], Iterator[Gauge | Curve]]] = {
-    make.__name__: make
-    for make in (gauges.work, gauges.growth, gauges.load, gauges.start, gauges.training)
-}
 
 
 def run(
-    names: list[str],
+    names: Sequence[str],
     preset: str,  # of PRESETS
-    on_pair: Callable[[str], None] = lambda what: None,
-    *,
-    device: str | None = None,
-    threads: int | None = None,
+    say: Callable[[str], object] = lambda what: None,
+    **changes: Any,  # of its config
 ) -> Run:
     """Measure the named rows (all by default): median ratios and gauges are the metrics, the notes hold
     quartiles, seconds, peak memory, the limit of the machine and the share of it."""
-    known = [*PAIRS, *GAUGES]
-    if wrong := [name for name in names if name not in known]:
-        raise ConfigError(f"There is no benchmark {wrong[0]!r}; choose from {', '.join(known)}.")
-    config = PRESETS[preset]
-    where = harness.device_of(device or config.device)
-    config = replace(config, device=where, threads=config.threads if threads is None else threads)
+    if wrong := [name for name in names if name not in ROWS]:
+        raise ConfigError(f"There is no benchmark {wrong[0]!r}; choose from {', '.join(ROWS)}.")
+    config = replace(PRESETS[preset], **changes)
+    config = replace(config, device=harness.device_of(config.device))
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     curves: dict[str, list[dict[str, float]]] = {}
-    for name in names or known:
-        if name in PAIRS:
-            for pair in PAIRS[name](config):
-                on_pair(pair.what)
-                rows.append(_timed(pair, config))
-            continue
-        on_pair(f"{name} ...")
+    for name in names or ROWS:
+        say(f"{name} ...")
+        found = ROWS[name](config)
         with limited_threads(config.threads):
-            for one in GAUGES[name](config):
-                if isinstance(one, Gauge):
+            for one in found:
+                if isinstance(one, Pair):
+                    rows.append(_timed(one, config))
+                elif isinstance(one, Gauge):
                     rows.append(one._asdict())
                 else:
                     curves.update([one])
-    values = {
-        row["key"]: float(row["ratio"][1] if "ratio" in row else row["value"]) for row in rows
-    }
+    values: dict[str, float] = {}
     for row in rows:
+        key = row["key"]
+        values[key] = float(row["ratio"][1] if "ratio" in row else row["value"])
         # the goals are set for the sizes of the full preset
-        row |= judged(row["key"] if preset == "full" else "", values[row["key"]])
-    flops, moved = harness.limit(where, config.threads)
+        row |= judged(key if preset == "full" else "", values[key])
+    flops, moved = harness.limit(config.device, config.threads)
     gigas = {"matrix products, GFLOP/s": flops / 1e9, "memory, GB/s": moved / 1e9}
     source = Source("generated tensors", "package", "", (), "MIT")
     notes = {"rows": rows, "limit": gigas}

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from coursework_tools.bench.harness import BenchConfig, Pair, Step
 from coursework_tools.bench.layers import graph
 
 
-def cora(config: BenchConfig) -> list[Pair]:
+def cora(config: BenchConfig) -> Iterator[Pair]:
     """An epoch of the size of Cora, against networks of PyG's layers; ours reads the words as a sparse
     matrix, as in the experiment, PyG's layers the dense one, as in its examples."""
     from torch_geometric.nn import GATConv, GCNConv, Sequential
@@ -69,21 +70,19 @@ def cora(config: BenchConfig) -> list[Pair]:
     how = f"an epoch on {config.nodes:,} nodes (training and evaluation)"
     against = "against a network of PyG's layers"
     adjacency = normalise_adjacency(links, config.nodes).to(device)
-    return [
-        Pair("cora.gcn_epoch_vs_pyg", f"GCN, {how}, {against}",
-             epoch(gcn, sparse, adjacency), epoch(pyg(*convolutions, 0.5), dense, links)),
-        Pair("cora.gat_epoch_vs_pyg", f"GAT, {how}, {against}",
-             epoch(gat, sparse, edges), epoch(pyg(*attentions, 0.6), dense, edges)),
-    ]  # fmt: skip
+    steps = epoch(gcn, sparse, adjacency), epoch(pyg(*convolutions, 0.5), dense, links)
+    yield Pair("cora.gcn_epoch_vs_pyg", f"GCN, {how}, {against}", *steps)
+    steps = epoch(gat, sparse, edges), epoch(pyg(*attentions, 0.6), dense, edges)
+    yield Pair("cora.gat_epoch_vs_pyg", f"GAT, {how}, {against}", *steps)
 
 
-def attention(config: BenchConfig) -> list[Pair]:
+def attention(config: BenchConfig) -> Iterator[Pair]:
     """Linear against softmax attention: one sequence, 4 heads of 64, forward and backward."""
     n = config.attention_tokens
     what = f"linear attention, {n:,} tokens, 4 heads of 64, forward and backward, against softmax"
     flops, moved = 3 * 2 * 2.0 * 4 * n * 64 * 64, 3 * 4 * 4.0 * 4 * n * 64
-    linear, softmax = attention_steps(n, config.device)
-    return [Pair("attention.linear_vs_softmax", what, linear, softmax, 5, flops, moved)]
+    steps = attention_steps(n, config.device)
+    yield Pair("attention.linear_vs_softmax", what, *steps, 5, flops, moved)
 
 
 def attention_steps(n: int, device: str) -> tuple[Step, Step]:
@@ -105,31 +104,28 @@ def raw_tweets(count: int) -> tuple[Any, str]:
     return texts, "stand-in tweets" if data.source.is_standin else "tweets"
 
 
-def tokens(config: BenchConfig) -> list[Pair]:
+def tokens(config: BenchConfig) -> Iterator[Pair]:
     """Cleaning and tokenising against ``Series.apply`` of the same functions, tweet by tweet."""
     import pandas as pd
 
     texts, what = raw_tweets(config.tweets)
     series = pd.Series(texts.to_pylist())
     what = f"cleaning and tokenising {len(texts):,} {what} on all cores, against pandas apply"
-    return [
-        Pair("tokens.vs_apply", what, lambda: text.tokenise_many(texts),
-             lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
-             most_rounds=3, bytes=float(texts.nbytes),
-             memory="none")  # most of it is Arrow's and in other processes
-    ]  # fmt: skip
+    yield Pair("tokens.vs_apply", what, lambda: text.tokenise_many(texts),
+               lambda: series.apply(lambda tweet: text.tokenise(text.clean_tweet(tweet))),
+               most_rounds=3, bytes=float(texts.nbytes),
+               memory="none")  # fmt: skip  # most of it is Arrow's and in other processes
 
 
-def canvases(config: BenchConfig) -> list[Pair]:
+def canvases(config: BenchConfig) -> Iterator[Pair]:
     """Composing canvases against loops over their digits, and over the pixels of these."""
-    return [
-        Pair(f"canvases.vs_{key}_loop", f"{count:,} canvases, against a loop over digits{how}",
-             partial(compose, count), partial(compose_in_a_loop, *digits(), count, key == "pixel"),
-             most_rounds=5, bytes=count * 3 * 2 * 64 * 84.0,  # pixels and masks, read and written
-             memory="python")
-        for key, count, how in (("pixel", config.looped_canvases, " and their pixels"),
-                                ("digit", config.canvases, " (NumPy slices)"))
-    ]  # fmt: skip
+    for key, count, how in (("pixel", config.looped_canvases, " and their pixels"),
+                            ("digit", config.canvases, " (NumPy slices)")):  # fmt: skip
+        what = f"{count:,} canvases, against a loop over digits{how}"
+        ours, loop = partial(compose, count), partial(compose_in_a_loop, *digits(), count)
+        moved = count * 3 * 2 * 64 * 84.0  # pixels and masks, read and written
+        yield Pair(f"canvases.vs_{key}_loop", what, ours, partial(loop, key == "pixel"),
+                   most_rounds=5, bytes=moved, memory="python")  # fmt: skip
 
 
 @functools.cache
@@ -170,7 +166,7 @@ def compose_in_a_loop(
     return pixels, masks
 
 
-def buckets(config: BenchConfig) -> list[Pair]:
+def buckets(config: BenchConfig) -> Iterator[Pair]:
     """An epoch of the sentiment network in batches of equal length, in bfloat16 where the hardware has
     it, against what would be written first: padding to the longest that is allowed, float32."""
     sizes = replace(sentiment.PRESETS["full"], max_vocabulary=20_000, batch_size=config.bucket_size)
@@ -213,11 +209,10 @@ def buckets(config: BenchConfig) -> list[Pair]:
 
         return step
 
-    described = (
-        f"sentiment training, {len(tweets):,} {what} of {lengths[tweets].mean():.1f} tokens, equal "
-        f"lengths{' in bfloat16' if half else ''}, against padding to {most}, float32"
-    )
-    return [Pair("buckets.vs_padded", described, epoch(True), epoch(False), most_rounds=3)]
+    what = f"{len(tweets):,} {what} of {lengths[tweets].mean():.1f} tokens, equal lengths"
+    what = f"sentiment training, {what}{' in bfloat16' if half else ''}"
+    what = f"{what}, against padding to {most}, float32"
+    yield Pair("buckets.vs_padded", what, epoch(True), epoch(False), most_rounds=3)
 
 
 def _lengths(most: int, count: int = 200_000) -> tuple[np.ndarray, str]:

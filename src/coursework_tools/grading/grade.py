@@ -2,9 +2,7 @@
 
 import ast
 import functools
-import importlib.util
 import itertools
-import operator
 import os
 import re
 import subprocess
@@ -22,22 +20,22 @@ from coursework import files, settings
 from coursework.console import Cell
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import questions, store
-from coursework.report.questions import Measured, measure
+from coursework.report.questions import QUESTIONS, Measured, measure
 from coursework_tools import checkout
-from coursework_tools.grading import rubric
 from coursework_tools.grading.rubric import RUBRIC, Item
 
 Verdict = Literal["holds", "fails", "not run", "awaited"]  # awaited: a number is not recorded yet
-MARKS: dict[str, str] = {"holds": "✓", "fails": "✗", "not run": "○", "awaited": "…"}
-COLOURS = {"holds": "green", "fails": "red", "not run": "yellow", "awaited": "yellow"}
-# from the worst to the best: what is said of lines of this verdict
-REASONS: dict[Verdict, str] = {
-    "fails": "evidence fails for", "not run": "tests were skipped for",
-    "awaited": "a result is not recorded yet for", "holds": "",
-}  # fmt: skip
+# from the worst to the best: its mark, its colour, and what is said of lines that have it
+VERDICTS: dict[Verdict, tuple[str, str, str]] = {
+    "fails": ("✗", "red", "evidence fails for"),
+    "not run": ("○", "yellow", "tests were skipped for"),
+    "awaited": ("…", "yellow", "a result is not recorded yet for"),
+    "holds": ("✓", "green", ""),
+}
 COLUMNS = ("question", "points", "asks", "answer", "evidence now", "numbers", "for a person")
 TEMPLATE = "grade.html.j2"
 CLAIM_TESTS = "theory/test_claims.py"
+PYTEST = "-m pytest -q -p no:cacheprovider -p no:randomly"
 
 
 def tests_of(item: Item) -> list[str]:
@@ -47,10 +45,9 @@ def tests_of(item: Item) -> list[str]:
     ids = [*item.tests]
     for claim in claims.of_question(item.question.part) if item.claims else ():
         if not isinstance(item.claims, tuple) or claim.name in item.claims:
-            ids.append(f"{CLAIM_TESTS}::test_claim_holds[{claim.key}]")
-            ids += [
-                f"{CLAIM_TESTS}::test_mutation_is_refuted[{claim.key}-{x}]" for x in claim.wrong
-            ]
+            cases = [f"mutation_is_refuted[{claim.key}-{name}]" for name in claim.wrong]
+            cases.insert(0, f"claim_holds[{claim.key}]")
+            ids += [f"{CLAIM_TESTS}::test_{case}" for case in cases]
     return [f"tests/{name}" for name in ids]
 
 
@@ -83,7 +80,7 @@ def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
         if not tests_of(item):
             found.append(f"{item.key} names no test")
         try:
-            rubric.section(item.question)
+            _ = item.section
         except ResultsError as error:
             found.append(f"{item.key}: {error}")
     return found
@@ -97,35 +94,28 @@ def pages() -> dict[str, str]:
     path = settings.repo_root() / "writeup" / "solutions.pdf"
     if not path.is_file():
         return {}
-    found: dict[str, str] = {}
+    # the labels that writeup/lib.typ gives the headings: 2(a) -> q-2-a
+    parts = {q.part: "q-" + re.sub(r"[(.]", "-", q.part).replace(")", "") for q in QUESTIONS}
     try:
         reader = PdfReader(path)
         places = reader.named_destinations
-        for part in dict.fromkeys(item.question.part for item in RUBRIC):
-            # the labels that writeup/lib.typ gives the headings: 2(a) -> q-2-a
-            place = places.get("q-" + re.sub(r"[(.]", "-", part).replace(")", ""))
-            page = None if place is None else reader.get_destination_page_number(place)
-            if page is not None:
-                found[part] = str(page + 1)
+        page_of = reader.get_destination_page_number
+        found = {part: page_of(places[label]) for part, label in parts.items() if label in places}
     except (PyPdfError, OSError, ValueError) as error:
         remedy = "make it again with `coursework report`"
         raise ResultsError(f"{path} cannot be read as PDF; {remedy}.") from error
-    return found
+    return {part: str(page + 1) for part, page in found.items() if page is not None}
 
 
 class Outcome(NamedTuple):
-    """What pytest said about one test; a parametrised one counts once for each case."""
+    """What pytest said about a test, case by case; a skipped one says nothing."""
 
     passed: int = 0
     failed: int = 0
-    skipped: int = 0
 
     @property
     def verdict(self) -> Verdict:
-        """Holds if something passed and nothing failed; a skipped test says nothing."""
-        if self.failed:
-            return "fails"
-        return "holds" if self.passed else "not run"
+        return "fails" if self.failed else "holds" if self.passed else "not run"
 
 
 def read_junit(path: Path) -> dict[str, Outcome]:
@@ -133,44 +123,30 @@ def read_junit(path: Path) -> dict[str, Outcome]:
     try:
         cases = list(ElementTree.parse(path).getroot().iter("testcase"))
     except (OSError, ElementTree.ParseError) as error:
-        raise ResultsError("pytest left no report; run it by hand to see what is wrong.") from error
+        remedy = 'install it with `pip install -e ".[dev]"`, or list only with --no-run'
+        raise ResultsError(f"pytest left no report; {remedy}.") from error
     found: defaultdict[str, Outcome] = defaultdict(Outcome)
     for case in cases:
         ended = {child.tag for child in case}
         failed = bool(ended & {"failure", "error"})
-        skipped = not failed and "skipped" in ended
+        passed = not failed and "skipped" not in ended
         name = case.get("classname", "").replace(".", "/") + ".py::" + case.get("name", "")
         for key in {name, name.partition("[")[0]}:
-            here = Outcome(not failed and not skipped, failed, skipped)
-            found[key] = Outcome(*map(operator.add, found[key], here))
+            found[key] = Outcome(found[key].passed + passed, found[key].failed + failed)
     return dict(found)
 
 
 def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
     """Run tests by their ids; ResultsError if they cannot be run."""
     root = checkout.inside("tests", "coursework grade").parent
-    if importlib.util.find_spec("pytest") is None:
-        remedy = 'run `pip install -e ".[dev]"`, or list only with --no-run'
-        raise ResultsError(f"pytest is not installed; {remedy}.")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # The ids go in a file: on Windows a command line holds 32 kB only.
         arguments = Path(folder) / "tests.txt"
         arguments.write_text("\n".join(dict.fromkeys(ids)), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:randomly",
-        ]
-        done = subprocess.run(
-            [*command, f"--junitxml={report}", f"@{arguments}"], cwd=root, capture_output=True,
-            encoding="utf-8", errors="replace", check=False,
-        )  # fmt: skip
+        command = [sys.executable, *PYTEST.split(), f"--junitxml={report}", f"@{arguments}"]
+        said: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
+        done = subprocess.run(command, cwd=root, check=False, **said)
         if done.returncode not in (0, 1):
             last = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
             raise ResultsError(f"pytest could not run the evidence ({last[-1][:200]}).")
@@ -182,11 +158,9 @@ class Line:
     """A line of the rubric with everything that is known about it."""
 
     item: Item
-    section: str
-    link: str
     page: str | None
-    numbers: tuple[Measured, ...]
-    tests: tuple[str, ...]
+    numbers: Sequence[Measured]
+    tests: Sequence[str]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def outcome(self, test: str) -> Verdict:
@@ -199,7 +173,7 @@ class Line:
         # numbers that come on top of recorded ones (another graph, another split) may be awaited
         recorded = [number for number in self.numbers if number.verdict != "awaited"]
         verdicts += [number.verdict for number in recorded or self.numbers]
-        return min(verdicts, key=list(REASONS).index, default="holds")
+        return min(verdicts, key=list(VERDICTS).index, default="holds")
 
     @property
     def says(self) -> str:
@@ -225,11 +199,9 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
     return [
-        Line(item, rubric.plain(rubric.section(item.question)), rubric.link(item.question),
-             page.get(item.question.part), tuple(map(measure, item.numbers)),
-             tuple(tests_of(item)), outcomes)
-        for item in items
-    ]  # fmt: skip
+        Line(i, page.get(i.question.part), [*map(measure, i.numbers)], tests_of(i), outcomes)
+        for i in items
+    ]
 
 
 def grouped(lines: Sequence[Line]) -> list[tuple[str, list[Line]]]:
@@ -242,7 +214,7 @@ def problems(lines: Sequence[Line]) -> list[str]:
     run = any(line.outcomes for line in lines)  # else they are only listed
     found = [
         f"{words} {', '.join(keys)}"
-        for verdict, words in REASONS.items()
+        for verdict, (_, _, words) in VERDICTS.items()
         if (keys := [line.item.key for line in lines if line.verdict == verdict])
         if words and (run or verdict != "not run")
     ]
@@ -265,16 +237,12 @@ def summary(lines: Sequence[Line]) -> str:
 def row(line: Line) -> Sequence[Cell]:
     item = line.item
     page = f" (PDF page {line.page})" if line.page else ""
-    numbers = [
-        f"{n.number.label}: {n.value_text()}"
-        + (f"; bar {n.bar_text()}" if n.bar is not None else "")
-        for n in line.numbers
-    ]
+    numbers = [f"{n.number.label}: {n.value_text()}; bar {n.bar_text()}" for n in line.numbers]
     return (
         item.key, questions.worth(item.points), item.asks,
-        f"{item.question.notebook}: {line.section}{page}",
-        (f"{line.verdict}: {line.says}", COLOURS[line.verdict]),
-        "\n".join(numbers) or "–", item.judge,
+        f"{item.question.notebook}: {item.section}{page}",
+        (f"{line.verdict}: {line.says}", VERDICTS[line.verdict][1]),
+        "\n".join(n.removesuffix("; bar –") for n in numbers) or "–", item.judge,
     )  # fmt: skip
 
 
@@ -303,7 +271,8 @@ def write(lines: Sequence[Line], target: Path) -> Path:
         except ValueError:  # another drive of Windows
             return (root / to.partition("#")[0]).as_uri()
 
+    marks = {verdict: mark for verdict, (mark, *_) in VERDICTS.items()}
     when = time.strftime("%Y-%m-%d %H:%M")
-    shown = {"groups": grouped(lines), "summary": summary(lines), "marks": MARKS, "when": when}
+    shown = {"groups": grouped(lines), "summary": summary(lines), "marks": marks, "when": when}
     filters = {"points": questions.worth, "path": path}
     return files.write(target, filled(Path(__file__).with_name(TEMPLATE), filters, **shown))

@@ -33,6 +33,22 @@ class Item:
         """``2(a)i``: unique in the rubric."""
         return f"{self.question.part}{self.name}"
 
+    @property
+    def section(self) -> str:
+        """The heading under which it is answered; ResultsError if none has its number."""
+        part, notebook = self.question.part, self.question.notebook
+        number = re.compile(rf"(?<![\w.]){re.escape(part)}(?!\w|\.\d)")
+        if found := [*filter(number.search, headings(notebook))]:
+            return found[0]
+        what = f"Notebook {notebook} has no section for {part}"
+        raise ResultsError(f"{what}; add the number to its heading.")
+
+    @property
+    def link(self) -> str:
+        """Path of the section from the root, with the anchor that Jupyter gives it."""
+        anchor = quote(self.section.replace(" ", "-"), safe="-.,:§")
+        return f"notebooks/{self.question.notebook}.ipynb#{anchor}"
+
 
 def item(line: dict[str, Any]) -> Item:
     """A line of ``rubric.toml``."""
@@ -54,28 +70,8 @@ RUBRIC: tuple[Item, ...] = tuple(map(item, tomllib.loads(_TEXT)["line"]))  # in 
 
 @functools.cache
 def headings(notebook: str) -> list[str]:
-    """Headings of a notebook without their ``#`` signs, in order; ResultsError if it cannot be read."""
+    """Headings of a notebook as they are read, in order; ResultsError if it cannot be read."""
     cells = checkout.notebook(notebook).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    plain = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    plain = re.sub(r"^```.*?^```|[`*]", "", text, flags=re.M | re.S)
     return re.findall(r"^#{1,6}\s+(.*\S)", plain, flags=re.M)
-
-
-def section(question: Question) -> str:
-    """The heading under which a question is answered; ResultsError if none has its number."""
-    number = re.compile(rf"(?<![\w.]){re.escape(question.part)}(?!\w|\.\d)")
-    if found := [*filter(number.search, headings(question.notebook))]:
-        return found[0]
-    what = f"Notebook {question.notebook} has no section for {question.part}"
-    raise ResultsError(f"{what}; add the number to its heading.")
-
-
-def plain(heading: str) -> str:
-    """A heading as it is read: without the signs of Markdown."""
-    return re.sub(r"[`*]", "", heading)
-
-
-def link(question: Question) -> str:
-    """Path of the section from the root, with the anchor that Jupyter gives it."""
-    anchor = quote(plain(section(question)).replace(" ", "-"), safe="-.,:§")
-    return f"notebooks/{question.notebook}.ipynb#{anchor}"

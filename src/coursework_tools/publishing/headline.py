@@ -24,12 +24,11 @@ def condense(folder: Path | None = None) -> dict[str, dict[str, Any]]:
             continue
         if records[name]["data"]["standin"]:
             raise ResultsError(f"Result {name} is from stand-in data; remove it from the results.")
-        if metric not in records[name]["metrics"]:
+        found = records[name]["metrics"].get(metric)
+        if found is None:
             raise ResultsError(f"Result {name} has no {metric}; record it again.")
-        found = records[name]["metrics"][metric]
-        ends = {end: found.get(end) for end in ("low", "high")}
-        count = {"n": len(found["values"]), "result": f"{name}.json"}
-        headline[key] = {"value": found["mean"], **ends, **count}
+        shown = {"value": found["mean"], "low": found.get("low"), "high": found.get("high")}
+        headline[key] = shown | {"n": len(found["values"]), "result": f"{name}.json"}
     return headline
 
 

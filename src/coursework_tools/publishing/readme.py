@@ -10,7 +10,7 @@ from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import alt, questions
 from coursework.report.tables import Table
-from coursework_tools.grading import grade, rubric
+from coursework_tools.grading import grade
 from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import headline, speed
 
@@ -55,7 +55,7 @@ def answers(folder: Path | None = None) -> Table:
         said: tuple[str | int, ...] = (question.answer, "–", "–")
         if numbers:
             said = (numbers[0].number.label, numbers[0].value_text(), numbers[0].n or "–")
-        where = f"[notebook {question.notebook[0]}]({rubric.link(question)})"
+        where = f"[notebook {question.notebook[0]}]({items[0].link})"
         rows.append((f"{part} {question.asks}", *said, where))
     return Table(["question", "answer", "number [95 % interval]", "n", "where"], rows)
 
@@ -66,7 +66,6 @@ def by_question(folder: Path | None = None) -> Table:
     rows = []
     for item in RUBRIC:
         question = item.question
-        heading = rubric.plain(rubric.section(question))
         numbers = [grade.measure(n, folder) for n in item.numbers]
         # each recorded run once
         seconds = {n.number.result: n.seconds for n in numbers if n.seconds is not None}
@@ -75,7 +74,7 @@ def by_question(folder: Path | None = None) -> Table:
         results = [f"{n.number.label}: {n.value_text()}" for n in numbers]
         rows.append((
             f"[{question.notebook[0]}](../notebooks/{question.notebook}.ipynb)",
-            item.key, questions.worth(item.points), f"[{heading}](../{rubric.link(question)})",
+            item.key, questions.worth(item.points), f"[{item.section}](../{item.link})",
             "<br>".join(code), "<br>".join(results) or "shown by its tests",
             "<br>".join(n.bar_text() for n in numbers) or "–",
             f"{sum(seconds.values()):,.0f} ({machines})" if seconds else "–",

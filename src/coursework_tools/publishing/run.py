@@ -1,7 +1,4 @@
-"""Execute the notebooks side by side and collect their answers.
-
-Executed copies go to ``build/notebooks``; only ``inplace`` writes to ``notebooks/``, and only real data.
-"""
+"""Execute the notebooks side by side, as copies in ``build/notebooks``, and collect their answers."""
 
 import asyncio
 import json
@@ -106,11 +103,12 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
         outcome.done += 1
         tell(outcome)
 
-    # as many kernels as cores, so one thread for each
-    environment = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    environment |= {"COURSEWORK_PRESET": preset} if preset else {}
-    figures = str(settings.repo_root() / "figures")
-    environment |= {"COURSEWORK_FIGURES": figures} if inplace else {}
+    environment = {**os.environ, "COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0"}
+    environment["OMP_NUM_THREADS"] = "1"  # there are as many kernels as cores
+    if preset:
+        environment["COURSEWORK_PRESET"] = preset
+    if inplace:
+        environment["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
     client = NotebookClient(
         document, timeout=CELL_SECONDS, kernel_name="python3", on_cell_executed=count,
         resources={"metadata": {"path": str(source.parent)}}, record_timing=False,
@@ -118,7 +116,7 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
     problem = ""
     try:
         # the kernel's own log says nothing that a reader needs; errors of cells come back as such
-        await client.async_execute(stderr=subprocess.DEVNULL, env={**os.environ, **environment})
+        await client.async_execute(stderr=subprocess.DEVNULL, env=environment)
     except CellExecutionError as error:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}").strip()
         problem = f"cell {outcome.done} ends in {plain.splitlines()[0][:220]}"
@@ -126,9 +124,6 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
         problem = f"cell {outcome.done + 1} ran longer than {CELL_SECONDS} seconds"
     except DeadKernelError:
         problem = f"the kernel died in cell {outcome.done + 1} (out of memory?)"
-    # what a reader needs: no timing, a neutral kernel
-    for cell in document.cells:
-        cell.metadata.pop("execution", None)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     document.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
     text = nbformat.writes(document) + "\n"
@@ -136,13 +131,12 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
     if problem:
         raise ResultsError(problem)
     outcome.answers = notebook_page.read(name)
-    if not inplace:
-        return
     standins = {row.part for row in outcome.answers if row.source.startswith("STAND-IN")}
-    if standins:
+    if inplace and standins:
         parts = ", ".join(sorted(standins))
         raise ResultsError(f"parts {parts} used stand-in data, so its stored outputs were kept")
-    outcome.path = files.write(source, text)
+    if inplace:
+        outcome.path = files.write(source, text)
 
 
 def keep_seconds(outcomes: Sequence[Execution]) -> None:

@@ -1,8 +1,7 @@
-"""The site: notebooks with their stored outputs, rubric, theory, benchmark and reference as static pages
-that fetch nothing from elsewhere."""
+"""The site: notebooks, rubric, theory, benchmark and reference as pages that fetch nothing from elsewhere."""
 
-import ast
 import importlib.util
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from coursework.errors import ConfigError, ResultsError
 from coursework.report import alt, store
 from coursework.report.questions import NOTEBOOKS
 from coursework_tools import checkout
-from coursework_tools.grading import grade, rubric
+from coursework_tools.grading import grade
 from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import speed
 
@@ -35,12 +34,12 @@ def escape(text: str) -> str:
 
 def _slug(heading: str) -> str:
     """Anchor that MyST gives a heading, which is GitHub's."""
-    return re.sub(r"[^\w\- ]", "", rubric.plain(heading).strip().lower()).replace(" ", "-")
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _page(name: str, **values: Any) -> str:
+def _page(name: str, /, **values: Any) -> str:
     """A page from its template beside this module."""
-    filters = {"escape": escape, "slug": _slug, "plain": rubric.plain}
+    filters = {"escape": escape, "slug": _slug}
     return grade.filled(Path(__file__).with_name(f"{name}.j2"), filters, **values)
 
 
@@ -49,8 +48,7 @@ def own_pages() -> dict[str, str]:
     from coursework.theory import claims
 
     lines = [
-        (i, rubric.section(i.question), len(grade.tests_of(i)), [*map(grade.measure, i.numbers)])
-        for i in RUBRIC
+        (item, len(grade.tests_of(item)), [*map(grade.measure, item.numbers)]) for item in RUBRIC
     ]
     record = store.read("bench") if "bench" in store.names() else None
     return {
@@ -64,18 +62,12 @@ def api_pages() -> dict[str, str]:
     """Path -> page of the reference, one for each part of the packages, in a reader's order."""
     pages = {}
     for package in (coursework, coursework_tools):
-        folder = Path(str(package.__file__)).parent
-        parts = sorted(path.parent for path in folder.glob("*/__init__.py"))
-        for part in sorted(parts, key=lambda one: (*FIRST, one.name).index(one.name)):
-            init = ast.parse((part / "__init__.py").read_text(encoding="utf-8"))
-            words = (ast.get_docstring(init) or "").partition("\n\n")[0]
-            modules = sorted(path.stem for path in part.glob("[!_]*.py"))
-            pages[f"api/{part.name}.md"] = _page(
-                "api.md", part=f"{package.__name__}.{part.name}", title=part.name, words=words,
-                modules=modules, parts=(),
-            )  # fmt: skip
-    names = [Path(path).stem for path in pages]
-    return {"api/index.md": _page("api.md", parts=names, modules=()), **pages}
+        parts = [one.name for one in pkgutil.iter_modules(package.__path__) if one.ispkg]
+        for name in sorted(parts, key=lambda one: (*FIRST, one).index(one)):
+            part = importlib.import_module(f"{package.__name__}.{name}")
+            modules = [m.name for m in pkgutil.iter_modules(part.__path__) if m.name[0] != "_"]
+            pages[f"api/{name}.md"] = _page("api.md", part=part, name=name, modules=modules)
+    return {"api/index.md": _page("api.md", names=[Path(path).stem for path in pages]), **pages}
 
 
 def prepare(target: Path) -> None:

@@ -48,9 +48,8 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
         value = f"{row['value']:.3g} {row['unit']}"
         return (row["key"], row["what"], value, "–", "–", between, goal, "–", "–")
     low, middle, high = row["ratio"]
-    ours, peer = (
-        f"{s:.2f} s" if s >= 1 else f"{s * 1e3:.2f} ms" for s in (row["ours"][1], row["peer"][1])
-    )
+    medians = (row[who][1] for who in ("ours", "peer"))
+    ours, peer = (f"{s:.2f} s" if s >= 1 else f"{s * 1e3:.2f} ms" for s in medians)
     memory = [
         "–" if n is None else f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
         for n in row["memory"]

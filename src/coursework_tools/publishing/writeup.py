@@ -6,6 +6,7 @@ read while they are typeset. A digest of it in the document's keywords tells a s
 
 import ast
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import asdict
@@ -20,8 +21,6 @@ from coursework_tools.student.markers import Definition, regions
 
 # Documents by name: the homework set that each answers, or "" for both.
 DOCUMENTS = {"solutions": "", "csci5527": "CSCI5527 HW4", "csc413": "CSC413 A4"}
-
-_GUARDS = ("require", "expect", "probability", "check_")  # functions that only check arguments
 
 _RESULTS = re.compile(
     r"\b(result|with|known|cell|lines|rows-of|when|optional)\("
@@ -85,15 +84,15 @@ def _only_raises(node: ast.stmt) -> bool:
     """Whether a statement does nothing but check arguments and raise."""
     match node:
         case ast.Expr(ast.Call(ast.Name(called))):
-            return called.startswith(_GUARDS)
+            return called.startswith(("require", "expect", "probability", "check_"))
         case ast.If(orelse=[]) | ast.For():
             return all(map(_only_raises, node.body))
     return isinstance(node, ast.Raise)
 
 
-def _left_out(node: ast.AST) -> set[int]:
-    """Numbers of the lines that belong to docstrings or only check arguments below ``node``."""
-    parts = list(ast.walk(node))
+def _left_out(module: ast.Module) -> set[int]:
+    """Numbers of the lines that belong to docstrings or only check arguments."""
+    parts = list(ast.walk(module))
     gone = [part for part in parts if isinstance(part, ast.stmt) and _only_raises(part)]
     gone += [d.body[0] for d in parts if isinstance(d, Definition) and ast.get_docstring(d)]
     return {n for part in gone for n in range(part.lineno, (part.end_lineno or 0) + 1)}
@@ -105,28 +104,25 @@ def cut(listing: Listing) -> list[Line]:
     if not path.is_file():
         raise ResultsError(f"There is no {listing.path}; mend the #listing in writeup/*.typ.")
     content = path.read_text(encoding="utf-8")
-    module, lines, marked = ast.parse(content), content.splitlines(), regions(content)
-    inside = {n for region in marked for n in range(region.first + 1, region.last)}
-    solution = {n for n in inside if lines[n - 1].strip()}
+    module, lines, marked = ast.parse(content), ["", *content.splitlines()], regions(content)
+    solution = {n for one in marked for n in range(one.first + 1, one.last) if lines[n].strip()}
+    skip = _left_out(module) | {n for region in marked for n in (region.first, region.last)}
     chosen: list[int] = []
     for name in listing.objects:
         owner, _, method = name.partition(".")
         node = _find(module.body, owner, listing.path)
-        if chosen:
-            chosen.append(0)
+        chosen.append(0)
         if method:
             chosen += [node.lineno] * (node.lineno not in chosen)  # the class, once
             node = _find(node.body, method, listing.path)
         first = min(part.lineno for part in (node, *node.decorator_list))
-        skip = _left_out(node) | {n for region in marked for n in (region.first, region.last)}
         chosen += [n for n in range(first, (node.end_lineno or 0) + 1) if n not in skip]
-    gap = Line(0, "")
-    rows = [Line(n, lines[n - 1], n in solution) if n else gap for n in chosen]
     # one blank line in a row, none at the ends
-    pairs = zip([gap, *rows], rows, strict=False)
-    rows = [row for before, row in pairs if row.text.strip() or before.text.strip()]
-    while not rows[-1].text.strip():
-        rows.pop()
+    pairs = itertools.pairwise(chosen)
+    kept = [n for before, n in pairs if lines[n].strip() or lines[before].strip()]
+    while not lines[kept[-1]].strip():
+        kept.pop()
+    rows = [Line(n, lines[n], n in solution) for n in kept]
     if not any(row.marked for row in rows):
         raise ResultsError(f"No line of the listing {listing.title} is marked as `# solution:`.")
     return rows

@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -79,8 +79,7 @@ def _changes(how: str) -> Iterator[tuple[Change, ...]]:
                 yield ((line[1], line[1].replace(line[2], ", ".join(order), 1)),)
 
 
-_HERE = resources.files(__package__)
-_TOML = tomllib.loads(_HERE.joinpath("edition.toml").read_text("utf-8"))
+_TOML = tomllib.loads(Path(__file__).with_name("edition.toml").read_text("utf-8"))
 
 TASKS = tuple(
     Task(name, problem, one["question"], one["module"], tuple(one.get("names", [name])))
@@ -95,4 +94,4 @@ MODULES = {
 IN_WORDS, OBSERVED = set(_TOML["notebooks"]["in_words"]), set(_TOML["notebooks"]["observed"])
 LEFT_OUT: dict[str, list[str]] = _TOML["notebooks"]["left_out"]
 # of each object, those that are tried first in front
-MISTAKES = parse(_HERE.joinpath("mistakes.txt").read_text("utf-8"))
+MISTAKES = parse(Path(__file__).with_name("mistakes.txt").read_text("utf-8"))

@@ -25,9 +25,9 @@ def problems_of(wanted: int | None) -> list[int]:
     return list(MODULES) if wanted is None else [wanted]
 
 
-def path_of(module: str) -> Path:
+def path_of(module: str) -> str:
     """Where a module lies, in the package and in a student's folder: ``models/lstm.py``."""
-    return Path(*module.split(".")).with_suffix(".py")
+    return f"{module.replace('.', '/')}.py"
 
 
 def source_of(module: str) -> str:
@@ -44,7 +44,7 @@ def notebook_of(problem: int) -> str:
     return next(name for name in NOTEBOOKS if name.startswith(f"{problem}_"))
 
 
-def write(folder: Path, problem: int | None = None, force: bool = False) -> list[Path]:
+def write(folder: Path, problem: int | None = None, force: bool = False) -> list[str]:
     """Write one problem, or all, into a student's folder, beside what is there; the files, relative to it."""
     import nbformat  # not above: it takes longer to import than a check of an object
 
@@ -55,23 +55,20 @@ def write(folder: Path, problem: int | None = None, force: bool = False) -> list
     texts = {path_of(m): skeleton_of(m) for number in problems for m in MODULES[number]}
     for name in map(notebook_of, problems):
         document = notebooks.edition(checkout.notebook(name), name)
-        texts[Path("notebooks", f"{name}.ipynb")] = nbformat.writes(document) + "\n"
+        texts[f"notebooks/{name}.ipynb"] = nbformat.writes(document) + "\n"
     earlier = problems_in(folder) if (folder / MANIFEST).is_file() else []
     together, readme = sorted({*problems, *earlier}), folder / "README.md"
     there = [path for path in texts if (folder / path).exists()]
     if readme.exists() and not earlier:
-        there.append(Path("README.md"))
+        there.append(readme.name)
     if there and not (force and earlier):
-        many = f" and {len(there) - 1} more files" if len(there) > 1 else ""
-        what = f"{folder} holds {there[0].as_posix()}{many}, which would be overwritten"
-        anew = (
-            "or add --force to start anew and lose them" if earlier else "it is no student edition"
-        )
+        what = f"{folder} holds {', '.join(there)}, which would be overwritten"
+        anew = "or start anew with --force and lose them" if earlier else "it is no student edition"
         raise ConfigError(f"{what}; choose another --folder, {anew}.")
     said = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if force or not earlier or said == _readme(earlier):  # notes of the student's own stay
-        texts[Path("README.md")] = _readme(together)
-    texts[Path(MANIFEST)] = json.dumps({"problems": together}) + "\n"
+        texts[readme.name] = _readme(together)
+    texts[MANIFEST] = json.dumps({"problems": together}) + "\n"
     for path, text in texts.items():
         files.write(folder / path, text)
     return list(texts)
@@ -79,10 +76,10 @@ def write(folder: Path, problem: int | None = None, force: bool = False) -> list
 
 def find(folder: Path | None = None) -> Path:
     """The student's folder: the one named, else the working folder, else ``student`` in it."""
-    for candidate in [folder] if folder is not None else [Path(), Path("student")]:
+    for candidate in [folder] if folder else [Path(), Path("student")]:
         if (candidate / MANIFEST).is_file():
             return candidate.resolve()
-    where = f"{folder} is no" if folder is not None else "Neither this folder nor ./student is a"
+    where = f"{folder} is no" if folder else "Neither this folder nor ./student is a"
     remedy = "make one with `coursework student`, or name its folder with --folder"
     raise ConfigError(f"{where} student edition; {remedy}.")
 
@@ -106,21 +103,19 @@ def in_words(folder: Path, problems: Sequence[int]) -> Iterator[Report]:
 
     for problem in problems:
         name = notebook_of(problem)
-        path, asked = folder / "notebooks" / f"{name}.ipynb", len(notebooks.in_words(name))
-        if not asked:
-            continue
-        answered = 0
+        path, asked = folder / "notebooks" / f"{name}.ipynb", notebooks.in_words(name)
         try:
             unanswered, gone = notebooks.open_questions(nbformat.read(path, as_version=4), name)
+            states = {"no answer yet to": unanswered, "no cell with an answer to": gone}
+            said = [Remark("to do", f"{w} {', '.join(p)}.") for w, p in states.items() if p]
         except Exception:  # whatever may be in such a file
+            unanswered, gone = asked, []
             missing = "The notebook is missing; `coursework student --folder ...` writes another."
             words = "The file is no readable notebook." if path.exists() else missing
             said = [Remark("error", words)]
-        else:
-            answered = asked - len(unanswered) - len(gone)
-            states = {"no answer yet to": unanswered, "no cell with an answer to": gone}
-            said = [Remark("to do", f"{w} {', '.join(p)}.") for w, p in states.items() if p]
-        yield Report(str(problem), answered, asked, tuple(said))
+        if asked:
+            answered = len(asked) - len(unanswered) - len(gone)
+            yield Report(str(problem), answered, len(asked), tuple(said))
 
 
 def _readme(problems: Sequence[int]) -> str:
@@ -133,10 +128,8 @@ _used: dict[str, Path] = {}  # module -> file that is in use in its place
 
 
 def use(folder: str | Path) -> None:
-    """Run the modules of a student's folder on top of the package's, each in the namespace of its own.
-
-    What the student wrote replaces what was there, and what is not asked for is still there.
-    """
+    """Run the modules of a student's folder on top of the package's, each in the namespace of its own: what
+    the student wrote replaces what was there, and what is not asked for is still there."""
     root = find(Path(folder))
     # in the order of the problems: none of them is imported by one before it
     modules = [m for number in problems_in(root) for m in MODULES[number]]

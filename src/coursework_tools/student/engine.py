@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import itertools
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
@@ -44,12 +45,8 @@ class Result(NamedTuple):
 
     @property
     def shapes(self) -> list[tuple[str, list[int]]]:
-        """Sort and shape of each value."""
-        sort = {True: "floating point", False: "integer"}
-        return [
-            ("boolean" if x.dtype == torch.bool else sort[x.is_floating_point()], [*x.shape])
-            for x in self.values or ()
-        ]
+        """Sort (float, int, bool) and shape of each value."""
+        return [(re.sub(r"torch\.|\d", "", str(x.dtype)), [*x.shape]) for x in self.values or ()]
 
 
 def solution_of(task: Task) -> ModuleType:
@@ -125,10 +122,8 @@ def _recognised(task: Task, name: str, got: Result) -> Remark | None:
 
 
 class Factory:
-    """A module whose classes give their objects known weights, in the order in which they are built.
-
-    The solution's are scattered, so that equal defaults (zero biases) hide no mistake, and kept.
-    """
+    """A module whose classes give their objects known weights, in the order in which they are built. The
+    solution's are scattered, so that equal defaults (zero biases) hide no mistake, and kept."""
 
     def __init__(self, task: Task, module: ModuleType, weights: list[dict[str, Tensor]]) -> None:
         self.solution, self.module, self.weights = solution_of(task), module, weights

@@ -21,7 +21,6 @@ from coursework.errors import CourseworkError
 HERE = "##### Your code here #####"  # as in the assignments' starter code
 
 _MARKER = re.compile(r"( *)# solution:(?:begin (.+)|end)")
-_DEFINED = re.compile(r"( *)(?:class|def) (\w+)")
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -50,6 +49,7 @@ class Region:
 def regions(source: str) -> list[Region]:
     """The marked regions of a module, from its top to its bottom."""
     lines = source.splitlines()
+    defined = [node for node in ast.walk(ast.parse(source)) if isinstance(node, Definition)]
     markers = [(n, match) for n, line in enumerate(lines, 1) if (match := _MARKER.fullmatch(line))]
     found = []
     for (first, begin), (last, end) in itertools.zip_longest(
@@ -59,17 +59,11 @@ def regions(source: str) -> list[Region]:
             rule = "every `# solution:begin` needs its `# solution:end` before the next one"
             raise CourseworkError(f"The marker in line {first} has no partner; {rule}.")
         indent, text = begin.groups()
-        names: list[str] = []
-        depth = len(indent)
-        for line in reversed(lines[:first]):
-            above = _DEFINED.match(line)
-            if above and len(above[1]) < depth:
-                names, depth = [above[2], *names], len(above[1])
-        if not names:
+        where = ".".join(d.name for d in defined if d.lineno < first <= (d.end_lineno or 0))
+        if not where:
             raise CourseworkError(f"The marker in line {first} stands outside of a function.")
         asks, *hints = (part.strip() for part in text.split("|"))
-        code = lines[first : last - 1]
-        found.append(Region(first, last, ".".join(names), indent, asks, hints, code))
+        found.append(Region(first, last, where, indent, asks, hints, lines[first : last - 1]))
     return found
 
 
@@ -87,10 +81,8 @@ def skeleton(source: str, module: str) -> str:
     defined = re.compile(rf"^(?:class|def) (?:{'|'.join(asked)})\b", re.M)
     objects = [text for text in "\n".join(lines).split("\n\n\n") if defined.search(text)]
     # Of the same module only what the skeleton uses or hints at: the rest belongs to the solution.
-    hints = {
-        word for region in marked for hint in region.hints for word in re.findall(r"\w+", hint)
-    }
-    needed = _used(ast.parse("\n".join(objects))) | hints
+    hints = re.findall(r"\w+", " ".join(hint for region in marked for hint in region.hints))
+    needed = _used(ast.parse("\n".join(objects))) | {*hints}
     head = f'r"""{ast.get_docstring(tree, clean=False)}"""\n\n'
     head += _imports(tree, {name for node in kept for name in _used(node)}, needed)
     others = {name for node in tree.body if node not in kept for name in _defined(node)}
@@ -113,8 +105,7 @@ def _defined(node: ast.stmt) -> list[str]:
 
 
 def _imports(tree: ast.Module, used: set[str], needed: set[str]) -> str:
-    """The imports of a module: what the solution uses of libraries, and of the package what the
-    skeleton needs."""
+    """The imports of a module: what the solution uses of libraries, the skeleton of the package."""
     kept = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     groups: dict[tuple[bool, ...], str] = {}
     for node in kept:

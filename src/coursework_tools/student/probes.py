@@ -61,28 +61,23 @@ def both_ways(**masks: Any) -> Call:
     return lambda m, x=SEQUENCE: [heads(fused=f)(m)(x, **masks)[0] for f in (False, True)]
 
 
-def padding(model: Any) -> Tensor:
-    return model(SOURCE, TARGET)[1:] - model(SOURCE[1:, :3], TARGET[1:])
+def translating(call: Callable[[Any], Tensor]) -> Call:
+    return lambda m: call(transformer()(m))
 
 
-def word_by_word(model: Any) -> Tensor:
-    decoding = model.start(SOURCE)
-    return torch.stack([decoding.step(words) for words in TARGET.t()], 1)
+def near(**direction: Any) -> Call:
+    return lambda m: [m.neighbours(EDGES, node, **direction) for node in (2, 1, 6)]
 
 
-def changed(model: Any) -> Tensor:
-    return (model(SOURCE, CHANGED) - model(SOURCE, TARGET))[:, :2]
+def steps_up(m: Any) -> Tensor:
+    """Whether each number that is new is the next one: 0, 1, 2, ..."""
+    highest = m.components(PIECES, 7).cummax(0).values
+    return highest.diff(prepend=torch.tensor([-1])) < 2
 
 
 def joined(m: Any) -> Tensor:
     number = m.components(PIECES, 7)
     return number[:, None] == number[None, :]
-
-
-def ascending(m: Any) -> Tensor:
-    """Whether the numbers appear in the order 0, 1, 2, ..."""
-    met = list(dict.fromkeys(m.components(PIECES, 7).tolist()))
-    return torch.tensor(met == list(range(len(met))))
 
 
 def counted(edges: Tensor) -> Tensor:
@@ -205,9 +200,13 @@ CHANGED = torch.tensor([[1, 5, 3, 3], [1, 9, 3, 3]])
 
 PROBES["Transformer"] = {
     "the matrix of logits": lambda m: transformer()(m)(SOURCE, TARGET),
-    "masking: the difference that padding makes": lambda m: padding(transformer()(m)),
-    LATER: lambda m: changed(transformer()(m)),
-    "the logits of one word after the other": lambda m: word_by_word(transformer()(m)),
+    "masking: the difference that padding makes": translating(
+        lambda model: model(SOURCE, TARGET)[1:] - model(SOURCE[1:, :3], TARGET[1:])
+    ),
+    LATER: translating(lambda model: (model(SOURCE, CHANGED) - model(SOURCE, TARGET))[:, :2]),
+    "the logits of one word after the other": translating(
+        lambda model: torch.stack([*map(model.start(SOURCE).step, TARGET.t())], 1)
+    ),
 }
 
 # Directed, with a loop at 2, the edge 3 -> 2 twice, and node 6 without edges.
@@ -221,10 +220,8 @@ EQUAL = torch.tensor([[1, 0], [3, 2]])
 UNDIRECTED = torch.tensor([[0, 1, 3], [1, 2, 1]])
 
 PROBES["neighbours"] = {
-    "the list of neighbours": lambda m: [m.neighbours(EDGES, node) for node in (2, 1, 6)],
-    "the list of neighbours with direction='out'": lambda m: [
-        m.neighbours(EDGES, node, "out") for node in (2, 1, 6)
-    ],
+    "the list of neighbours": near(),
+    "the list of neighbours with direction='out'": near(direction="out"),
     "the list of neighbours with direction='both'": lambda m: m.neighbours(UNDIRECTED, 1, "both"),
     "whether the list is sorted": lambda m: (m.neighbours(EDGES, 2).diff() >= 0).all(),
     "the number of repetitions": lambda m: (m.neighbours(EDGES, 2).bincount() - 1).clamp(0).sum(),
@@ -233,7 +230,7 @@ PROBES["components"] = {
     "the list of components": lambda m: m.components(PIECES, 7),
     "whether nodes without a path are together": lambda m: joined(m)[~TOGETHER],
     "whether nodes with a path are together": lambda m: joined(m)[TOGETHER],
-    "whether the numbers ascend": ascending,
+    "whether the numbers ascend": steps_up,
     "the list without edges": lambda m: m.components(torch.empty(2, 0, dtype=torch.int64), 3),
     "the list of components of a long path": lambda m: m.components(LONG_PATH, 3000),
 }

@@ -1,21 +1,18 @@
-"""Run the checks in a process of their own, so that code that loops or crashes harms nobody.
-
-The worker examines one task after the other. If it is silent for too long, or dies, the task that it was
-at gets a remark, and a new worker goes on behind it.
-"""
+"""Run the checks in a process of their own, so that code that loops or crashes harms nobody: the object that
+it was at gets a remark, and a new process goes on behind it."""
 
 import ast
-import multiprocessing
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import ModuleType
 
 import typer
+from joblib.externals.loky import ProcessPoolExecutor
 
 from coursework.console import Cell, show, track
 from coursework.errors import ConfigError
@@ -42,7 +39,7 @@ def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
     rows = []
     for one in objects:
         task = tasks[one.task]
-        rows.append((task.question, task.name, file_of(task), *_verdict(one)))
+        rows.append((task.question, task.name, path_of(task.module), *_verdict(one)))
     for one in words:
         file = f"notebooks/{edition.notebook_of(int(one.task))}.ipynb"
         rows.append((one.task, "in words", file, *_verdict(one)))
@@ -56,10 +53,6 @@ def show_all(folder: Path | None, problem: int | None, seconds: float) -> bool:
     return bool(rows) and all(one.passed == one.total for one in objects + words)
 
 
-def file_of(task: Task) -> str:
-    return path_of(task.module).as_posix()
-
-
 def _verdict(report: Report) -> tuple[Cell, Cell]:
     colour = "green" if report.passed == report.total else "red"
     remarks = "\n".join(map(str, report.remarks))
@@ -68,57 +61,37 @@ def _verdict(report: Report) -> tuple[Cell, Cell]:
 
 def check(folder: Path, tasks: Sequence[Task], seconds: float = 60.0) -> Iterator[Report]:
     """Examine a student's versions, one report after the other; ``seconds`` for each object."""
-    waiting = [task for task in tasks if (folder / file_of(task)).is_file()]
+    waiting = [task for task in tasks if (folder / path_of(task.module)).is_file()]
     for task in tasks:
         if task not in waiting:
-            yield _nothing(task, f"{file_of(task)} is missing.")
+            yield _nothing(task, f"{path_of(task.module)} is missing.")
     while waiting:
-        yield from _reports(folder, waiting, seconds)
+        worker = ProcessPoolExecutor(1, initializer=_prepare, initargs=(tuple(waiting),))
+        begun: Task | None = None
+        try:
+            worker.submit(int).result(START_SECONDS)
+            while waiting:
+                begun = waiting.pop(0)
+                path = folder / path_of(begun.module)
+                yield worker.submit(judge, begun, path).result(seconds)
+        except (BrokenProcessPool, TimeoutError) as error:
+            if begun is None:
+                words = "The checks did not start; the lines above say why, if there are any."
+                yield from (_nothing(task, words) for task in waiting)
+                return
+            late = f"It took longer than {seconds:g} seconds: is there a loop that never ends?"
+            over = isinstance(error, TimeoutError)
+            yield _nothing(begun, late if over else "It ended the Python process.")
+        finally:
+            worker.shutdown(kill_workers=True)
 
 
-def _reports(folder: Path, waiting: list[Task], seconds: float) -> Iterator[Report]:
-    """Reports of one worker, as far as it comes; what is reported is taken out of ``waiting``."""
-    spawn = multiprocessing.get_context("spawn")
-    pipe, end = spawn.Pipe(duplex=False)
-    worker = spawn.Process(target=_work, args=(end, folder, tuple(waiting)))
-    worker.start()
-    end.close()
-    try:
-        if not isinstance(_next(pipe, START_SECONDS), Report):
-            words = "The checks did not start; the lines above say why, if there are any."
-            yield from (_nothing(task, words) for task in waiting)
-            waiting.clear()
-        while waiting:
-            task, said = waiting.pop(0), _next(pipe, seconds)
-            if not isinstance(said, Report):
-                yield _nothing(task, said)
-                break
-            yield said
-    finally:
-        worker.kill()
-        worker.join()
-
-
-def _next(pipe: Connection, seconds: float) -> Report | str:
-    """What a worker says next, or why it says nothing."""
-    try:
-        if pipe.poll(seconds):
-            report: Report = pipe.recv()
-            return report
-    except (EOFError, OSError):
-        return "It ended the Python process."
-    return f"It took longer than {seconds:g} seconds: is there a loop that never ends?"
-
-
-def _work(pipe: Connection, folder: Path, tasks: Sequence[Task]) -> None:
+def _prepare(tasks: Sequence[Task]) -> None:
     for task in tasks:
         verify(task)  # also imports what takes long: that is not the student's time
-    pipe.send(Report("ready", 0, 0, ()))
     with open(os.devnull, "wb") as nowhere:  # for what the student's code prints
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-    for task in tasks:
-        pipe.send(judge(task, folder / file_of(task)))
 
 
 def _nothing(task: Task, words: str) -> Report:
