@@ -7,24 +7,12 @@ torchvision::nms does not exist``). With the two schemas declared first, what is
 import contextlib
 import importlib.util
 import sys
-from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-SCHEMAS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
+SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 library: Any = None  # a torch.library.Library takes its schemas with it when it is collected
-
-
-class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing; declares the schemas when torchvision is imported for the first time."""
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-        if fullname == "torchvision":
-            sys.meta_path.remove(self)
-            declare_missing_operators()
 
 
 def declare_missing_operators() -> None:
@@ -41,12 +29,21 @@ def declare_missing_operators() -> None:
             torch.ops.load_library(str(binary))
             return
     library = torch.library.Library("torchvision", "DEF")
-    for schema in SCHEMAS:
-        library.define(schema)
+    for name in ("nms", "qnms"):
+        library.define(name + SCHEMA)
+
+
+def _find_spec(name: str, *_: Any) -> None:
+    """Finds nothing; declares the schemas when torchvision is imported for the first time."""
+    if name == "torchvision":
+        sys.meta_path.remove(FINDER)
+        declare_missing_operators()
+
+
+FINDER: Any = SimpleNamespace(find_spec=_find_spec)  # one of those that the import system asks
 
 
 def install() -> None:
     """Arrange for the declaration, unless torchvision is there already; may be called twice."""
-    arranged = any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path)
-    if "torchvision" not in sys.modules and not arranged:
-        sys.meta_path.insert(0, _BeforeTorchvision())
+    if "torchvision" not in sys.modules and FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, FINDER)

@@ -49,10 +49,9 @@ def guarded(command: F) -> F:
         except CourseworkError as error:
             raise failure(str(error), 2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as error:
-            what = (
-                "interrupted; nothing half-written was kept, and a training goes on from its last"
-            )
-            raise failure(f"{what} checkpoint with --resume.", 130) from error
+            what = "interrupted; nothing half-written was kept"
+            what += ", and a training goes on from its last checkpoint with --resume."
+            raise failure(what, 130) from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise failure(f"{error.strerror or error}{where}.") from error
@@ -61,10 +60,8 @@ def guarded(command: F) -> F:
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print a table as wide as the terminal (or ``COLUMNS``, or 80); in a pipe without lines and colours.
-
-    Where the words of a row do not fit beside each other, each row becomes a list of its cells.
-    """
+    """Print a table as wide as the terminal (or ``COLUMNS``, or 80), in a pipe without lines and colours.
+    Where the words of a row do not fit beside each other, each row becomes a list of its cells."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

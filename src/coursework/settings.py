@@ -16,6 +16,7 @@ COURSEWORK_THREADS     threads of one computation                               
 
 import os
 import sys
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Literal
 
@@ -24,23 +25,18 @@ from coursework.errors import ConfigError, DataError
 Preset = Literal["quick", "full"]
 PRESETS: tuple[Preset, ...] = ("quick", "full")
 
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"", "0", "false", "no", "off"}
-
 
 def _flag(name: str, default: str) -> bool:
     value = os.environ.get(name, default)
-    if value.strip().lower() not in _TRUE | _FALSE:
+    found = RawConfigParser.BOOLEAN_STATES.get(value.strip().lower() or "0")  # 1, yes, true, on
+    if found is None:
         raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
-    return value.strip().lower() in _TRUE
+    return found
 
 
 def limit_threads() -> None:
-    """Let torch and the libraries below it compute with ``COURSEWORK_THREADS`` threads, one by default.
-
-    Two threads that share their cores with other programs wait for each other in a busy loop: a notebook of
-    a minute takes eleven. Several threads sleep while they wait; an ``OMP_NUM_THREADS`` is respected.
-    """
+    """Let torch and the libraries below it compute with ``COURSEWORK_THREADS`` threads, one by default:
+    several that share their cores with other programs wait for each other, eleven times as long."""
     value = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
     if not value.isdecimal() or int(value) < 1:
         raise ConfigError(f"The number of threads is {value!r}; set it to 1 or more.")

@@ -98,4 +98,4 @@ def test_a_person_gets_a_box_that_answers(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_ipywidgets_there_is_no_box(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert not widgets.available()
+    assert "the cell above" in widgets.live(pytest.fail, "x", "your text").data

@@ -151,9 +151,8 @@ class DeepGCN(nn.Module):
         require(layers >= 2, f"layers must be at least 2, but is {layers}.")
         probability("initial", initial, open_end=True)
         self.first = SparseGraphConvolution(nfeat, n_hidden)
-        self.between = nn.ModuleList(
-            SparseGraphConvolution(n_hidden, n_hidden) for _ in range(layers - 2)
-        )
+        between = (SparseGraphConvolution(n_hidden, n_hidden) for _ in range(layers - 2))
+        self.between = nn.ModuleList(between)
         self.last = SparseGraphConvolution(n_hidden, n_classes)
         self.dropout = Dropout(dropout)
         self.initial = initial

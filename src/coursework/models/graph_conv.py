@@ -152,9 +152,8 @@ class GraphRegressor(nn.Module):
         dense = extra_features + (1 if use_graph else 0)
         self.features = FeatureLinear(in_features, terms * hidden)
         self.columns = nn.Linear(dense, terms * hidden, bias=False) if dense > 0 else None
-        self.layers = nn.ModuleList(
-            nn.Linear(hidden, terms * hidden) for _ in range(num_layers - 1)
-        )
+        layers = (nn.Linear(hidden, terms * hidden) for _ in range(num_layers - 1))
+        self.layers = nn.ModuleList(layers)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(num_layers))
         self.dropout = Dropout(dropout)
         width = hidden * num_layers if jumping_knowledge else hidden
@@ -196,8 +195,8 @@ class GraphRegressor(nn.Module):
 
     def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor, Tensor]:
         """Adjacency matrix `[N, N]` and degrees `[N, 1]`."""
-        require(graph is not None, "The graph is missing: pass edge_index [2, E] or adjacency.")
-        assert graph is not None
+        if graph is None:
+            raise ValueError("The graph is missing: pass edge_index [2, E] or adjacency.")
         dtype = self.features.weight.dtype
         if sparse.is_edge_index(graph):
             graph = adjacency(graph, num_nodes).to(dtype)

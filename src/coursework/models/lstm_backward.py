@@ -17,10 +17,8 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor]
 CHUNK = 2**17
 FEWEST = 8  # time steps that a span has at least: each adds to the gradients of all weights
 # A factor times the slope at a value, by the kernels of autograd.
-_SIGMOID, _TANH = (
-    torch.ops.aten.sigmoid_backward.grad_input,
-    torch.ops.aten.tanh_backward.grad_input,
-)
+_SIGMOID = torch.ops.aten.sigmoid_backward.grad_input
+_TANH = torch.ops.aten.tanh_backward.grad_input
 
 
 def spans(steps: int, numbers: int, backwards: bool) -> list[slice]:
@@ -174,9 +172,8 @@ def _gradients_of_scan(
     # Aliases: where one input was computed from another, each is to be varied with the other fixed.
     fixed: list[Any] = [None if value is None else value.view_as(value) for value in inputs]
     x, weight_ih, weight_hh, bias, h_0, c_0 = fixed
-    rows, (_, c) = scan(
-        x.flatten(0, 1), [x.shape[1]] * len(x), weight_ih, weight_hh, bias, (h_0, c_0), reverse
-    )
+    steps, sizes = x.flatten(0, 1), [x.shape[1]] * len(x)
+    rows, (_, c) = scan(steps, sizes, weight_ih, weight_hh, bias, (h_0, c_0), reverse)
     wanted = [k for k, is_needed in enumerate(needed) if is_needed]
     leaves, ends = [fixed[k] for k in wanted], (rows.view_as(gradients[0]), c)
     found = iter(torch.autograd.grad(ends, leaves, gradients, create_graph=True))

@@ -118,10 +118,8 @@ class ResidualAttention(nn.Module):
         *,
         group: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Prediction and guess `[B]` of some nodes (all by default), from labels that are `known` (boolean).
-
-        The own label is never used. With `group` `[N]`, candidates of the own group are left out too.
-        """
+        """Prediction and guess `[B]` of some nodes (all by default), from labels that are `known` (boolean),
+        never their own. With `group` `[N]`, candidates of the own group are left out too."""
         n = len(candidates.pointers) - 1
         expect("x", x, "N F", N=n, F=self.linear1.in_features)
         expect("labels", labels, "N", N=n)

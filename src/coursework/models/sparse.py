@@ -36,9 +36,7 @@ def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
     )
     if edge_index.numel() == 0 or num_nodes is None:
         return
-    low, high = _remembered(
-        edge_index, "_coursework_ends", lambda e: torch.stack(torch.aminmax(e)).tolist()
-    )
+    low, high = _remembered(edge_index, "_coursework_ends", lambda e: [*map(int, e.aminmax())])
     names = f"nodes {low} to {high}, but the graph has nodes 0 to {num_nodes - 1}"
     require(low >= 0 and high < num_nodes, f"edge_index names {names}.")
 
@@ -111,10 +109,8 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _ConstantTimes(torch.autograd.Function):
-    """A constant CSR matrix times a dense one; the backward pass remembers how to transpose it.
-
-    `torch.sparse.mm` sorts the entries in every backward pass, a quarter of a training step on 400,000 edges.
-    """
+    """A constant CSR matrix times a dense one; the backward pass remembers how to transpose it, where
+    `torch.sparse.mm` sorts the entries again: a quarter of a training step on 400,000 edges."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:

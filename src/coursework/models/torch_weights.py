@@ -61,9 +61,8 @@ _LAYERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDeco
 class TorchWeights(nn.Module):
     """A module that mirrors one of PyTorch's, so that weights can move both ways."""
 
-    options: tuple[
-        str, ...
-    ] = ()  # what the shapes of its weights do not say: attributes of a layer
+    # what the shapes of its weights do not say: attributes of a layer
+    options: tuple[str, ...] = ()
 
     @classmethod
     def from_torch(cls, module: nn.Module, **options: Any) -> Self:
@@ -107,7 +106,5 @@ class TorchWeights(nn.Module):
         for own, other in zip(ours, others, strict=True):
             pairs += [(key, getattr(own, key), other[key]) for key in own.options]
         for key, here, there in pairs:
-            found = f"{key} is {here} here and {there} there"
-            require(
-                here == there, f"Weights can be copied only with the same options, but {found}."
-            )
+            found = f"but {key} is {here} here and {there} there"
+            require(here == there, f"Weights can be copied only with the same options, {found}.")

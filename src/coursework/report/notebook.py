@@ -28,24 +28,17 @@ class Answer:
     source: str  # where the data came from, or ``exact``
 
 
-def code_of(*things: Any) -> list[tuple[str, bool]]:
-    """Lines of source code, and whether each was asked for: stands between marks of the student edition."""
-    lines, inside = list[tuple[str, bool]](), False
-    sources = [textwrap.dedent(inspect.getsource(thing)) for thing in things]
-    for line in "\n".join(DOCSTRING.sub("", source) for source in sources).splitlines():
-        if line.strip().startswith((BEGIN, END)):
-            inside = line.strip().startswith(BEGIN)
-        else:
-            lines.append((line, inside))
-    return lines
-
-
 class Code:
     """Source code that renders with the asked-for lines marked: green, and with ``+`` as text."""
 
     def __init__(self, *things: Any) -> None:
-        marked = code_of(*things)
-        self.lines = [f"{'+' if asked else ' '} {line}" for line, asked in marked]
+        self.lines, sign = list[str](), " "
+        sources = [textwrap.dedent(inspect.getsource(thing)) for thing in things]
+        for line in "\n".join(DOCSTRING.sub("", source) for source in sources).splitlines():
+            if line.strip().startswith((BEGIN, END)):
+                sign = "+" if line.strip().startswith(BEGIN) else " "
+            else:
+                self.lines.append(f"{sign} {line}")
 
     def __repr__(self) -> str:
         return "\n".join(map(str.rstrip, self.lines))

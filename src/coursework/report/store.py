@@ -90,10 +90,8 @@ def validate(record: Mapping[str, Any], where: str) -> None:
 
 
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
-    """Condense runs of one config with different seeds into a record.
-
-    A single run may bring intervals over test items: ``notes["intervals"][metric] = (low, high, how)``.
-    """
+    """Condense runs of one config with different seeds into a record. A single run may bring intervals over
+    test items: ``notes["intervals"][metric] = (low, high, how)``."""
     if not runs:
         raise ResultsError("There is no run to record; train at least one seed.")
     first = runs[0]

@@ -1,7 +1,5 @@
-"""Things to try with a text or a canvas of one's own: plain functions, and the same with a box to type in.
-
-Under a runner (``coursework run``, tests) nothing interactive is shown: a stored widget is a dead one.
-"""
+"""Things to try with a text or a canvas of one's own: plain functions, and the same with a box to type in,
+which a runner (``coursework run``, tests) does not show: a stored widget is a dead one."""
 
 import importlib.util
 import re
@@ -84,14 +82,9 @@ def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
     return fig
 
 
-def available() -> bool:
-    """Whether a box can be shown: ipywidgets is there, and output is meant for a person's eyes."""
-    return settings.progress() and importlib.util.find_spec("ipywidgets") is not None
-
-
 def live(make: Callable[[str], Figure], text: str, label: str) -> Any:
     """A box to type into, and below it what ``make`` returns; under a runner a sentence in its place."""
-    if not available():
+    if not settings.progress() or importlib.util.find_spec("ipywidgets") is None:
         place = "appears here in JupyterLab; the cell above does the same"
         return Markdown(f"*A box to type in ({label}) {place}.*")
     import ipywidgets

@@ -52,10 +52,8 @@ def largest_cosine(matrix: Tensor) -> float:
 
 
 def extreme_map(epsilon: float, sign: float = -1.0) -> Tensor:
-    """Two vectors in the plane at which the bounds of the proof are attained, ``[2, 2]``; eps <= 1/3.
-
-    Squared norms ``1 ± eps``, squared distance ``2(1 ∓ eps)``, inner product ``± 2 eps``.
-    """
+    """Two vectors in the plane at which the bounds of the proof are attained, ``[2, 2]``; eps <= 1/3:
+    squared norms ``1 ± eps``, squared distance ``2(1 ∓ eps)``, inner product ``± 2 eps``."""
     squared = 1.0 + sign * epsilon
     cosine = max(-1.0, min(1.0, sign * 2.0 * epsilon / squared))  # -1 at 1/3, up to rounding
     sine = math.sqrt(1.0 - cosine**2)

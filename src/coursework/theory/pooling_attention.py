@@ -40,10 +40,8 @@ def content_query_scores(x: Tensor, k: int, w_q: float = 1.0) -> Tensor:
 
 
 def hard_attention(scores: Tensor, values: Tensor, ties: TieRule = "first") -> Tensor:
-    """Attention with arg max, ``[n]``: each row puts its whole weight on its largest score.
-
-    ``ties`` says which of several largest scores counts; ``"mean"`` shares the weight equally.
-    """
+    """Attention with arg max, ``[n]``: each row puts its whole weight on its largest score. ``ties`` says
+    which of several counts; ``"mean"`` shares the weight equally."""
     winners = (scores == scores.max(dim=1, keepdim=True).values).to(values.dtype)  # [n, n]
     if ties == "mean":
         return (winners / winners.sum(dim=1, keepdim=True)) @ values

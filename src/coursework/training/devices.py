@@ -15,10 +15,8 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def choose_precision(wanted: str = "auto") -> str:
-    """``bf16-mixed`` where the hardware multiplies bfloat16: a GPU, or a CPU with the instructions.
-
-    oneDNN alone says yes where it emulates them, and is then four times slower than float32.
-    """
+    """``bf16-mixed`` where the hardware multiplies bfloat16: a GPU, or a CPU with the instructions (oneDNN
+    says yes where it emulates them, too, and is then four times slower than float32)."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():

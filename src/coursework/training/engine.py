@@ -121,10 +121,8 @@ def fit(
     log_every: int = 1,  # epochs; the last one is always printed
     **saving: Any,
 ) -> Fit:
-    """Train ``model``, seeded before it is built, in place; it ends with its best weights, in eval mode.
-
-    A loss or gradient that is not finite is a ``TrainingError``. ``saving``: fields of :class:`Saving`.
-    """
+    """Train ``model``, seeded before it is built, in place; it ends with its best weights, in eval mode. A
+    loss or gradient that is not finite is a ``TrainingError``. ``saving``: fields of :class:`Saving`."""
     groups = list(model.parameters() if parameters is None else parameters)
     now = _Training(model, plan, groups, shard, Saving(**saving))
     while not now.finished():
@@ -141,7 +139,10 @@ def fit(
         row = now.end_epoch(validate)
         if now.finished() or now.state.epoch % log_every == 0:
             now.say((line or epoch_line)(row, plan.epochs))
-    return now.end()
+    if now.best_weights is not None:
+        model.load_state_dict(now.best_weights)
+    model.eval().to("cpu")
+    return now.state
 
 
 @dataclass(frozen=True)
@@ -277,13 +278,6 @@ class _Training:
                 self.state.reached[monitor] = value
         self.state.waited = 0 if any(good) else self.state.waited + 1
         return all(good)
-
-    def end(self) -> Fit:
-        """Put the best weights into the model, in eval mode and on the CPU."""
-        if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
-        self.model.eval().to("cpu")
-        return self.state
 
     def stop_clock(self) -> None:
         elapsed = time.perf_counter() - self.started

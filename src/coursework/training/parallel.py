@@ -15,10 +15,8 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def limited_threads(count: int) -> Iterator[None]:
-    """Let torch, scikit-learn and the linear algebra below them compute with ``count`` threads inside.
-
-    Small matrices gain nothing from a second one, and one always sums in the same order.
-    """
+    """Let torch, scikit-learn and the linear algebra below them compute with ``count`` threads inside: one
+    always sums in the same order, and small matrices gain nothing from a second."""
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
