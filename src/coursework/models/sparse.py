@@ -36,7 +36,9 @@ def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
     )
     if edge_index.numel() == 0 or num_nodes is None:
         return
-    low, high = _remembered(edge_index, "_coursework_ends", lambda e: [*map(int, e.aminmax())])
+    low, high = _remembered(
+        edge_index, "_coursework_ends", lambda e: torch.stack(torch.aminmax(e)).tolist()
+    )
     names = f"nodes {low} to {high}, but the graph has nodes 0 to {num_nodes - 1}"
     require(low >= 0 and high < num_nodes, f"edge_index names {names}.")
 
