@@ -29,11 +29,9 @@ def check_edge_index(edge_index: Tensor, num_nodes: int | None = None) -> None:
     """Raise ValueError unless `edge_index` is `[2, E]` int64 with ids of nodes in it."""
     expect("edge_index", edge_index, "2 E")
     is_int64 = edge_index.dtype == torch.int64 and edge_index.layout == torch.strided
-    require(
-        is_int64 and not edge_index.is_meta,
-        f"edge_index must be a dense int64 tensor [2, E] (sources, targets) with its values in "
-        f"memory, but is {edge_index.dtype}, {edge_index.layout}, on {edge_index.device}.",
-    )
+    found = f"{edge_index.dtype}, {edge_index.layout}, on {edge_index.device}"
+    wanted = "a dense int64 tensor [2, E] (sources, targets) with its values in memory"
+    require(is_int64 and not edge_index.is_meta, f"edge_index must be {wanted}, but is {found}.")
     if edge_index.numel() == 0 or num_nodes is None:
         return
     low, high = _remembered(
@@ -62,11 +60,10 @@ def is_edge_index(graph: Tensor, num_nodes: int | None = None) -> bool:
 
 def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Edges `[2, E]` and weights `[E]`: the non-zero entries of a matrix `[N, N]`, dense or sparse."""
-    require(
-        adj.shape == (num_nodes, num_nodes) and not adj.is_meta,
-        f"adj must be a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E], "
-        f"but is {adj.dtype} with shape {list(adj.shape)} on {adj.device}.",
-    )
+    wanted = f"a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E]"
+    found = f"{adj.dtype} with shape {list(adj.shape)} on {adj.device}"
+    fits = adj.shape == (num_nodes, num_nodes) and not adj.is_meta
+    require(fits, f"adj must be {wanted}, but is {found}.")
     if not adj.is_floating_point():
         adj = adj.to(torch.get_default_dtype())
     if adj.layout == torch.strided:

@@ -54,11 +54,9 @@ def convolution(x: Tensor, kernel: Tensor = KERNEL) -> Tensor:
 
 
 def head_for_kernel(kernel: Tensor) -> HeadParameters:
-    """Parameters for a kernel without negative weights and with a positive one, ``[2r + 1]``.
-
-    The softmax weights have to be ``w / sum(w)``: the bias is their logarithm and the value weight restores
-    the sum. Weight ``kernel[t]`` belongs to token ``j = i + t - r``, that is to offset ``i - j = r - t``.
-    """
+    """Parameters for a kernel ``[2r + 1]`` without negative weights and with a positive one: the bias is the
+    logarithm of ``w / sum(w)``, and the value weight restores the sum. Weight ``kernel[t]`` belongs to token
+    ``j = i + t - r``, that is to offset ``i - j = r - t``."""
     radius, total = len(kernel) // 2, float(kernel.sum())
     logs = torch.log(kernel / total).tolist()
     return HeadParameters(total, {radius - place: value for place, value in enumerate(logs)})

@@ -257,11 +257,9 @@ class _Training:
         return row
 
     def judge(self, metrics: Mapping[str, float]) -> bool:
-        """Whether to keep this epoch's weights; counts what goes against the patience.
-
-        With a second monitor: where *neither* has been better before, and the patience counts epochs in
-        which neither is as good as ever (the rule of the authors of the graph attention network).
-        """
+        """Whether to keep this epoch's weights; counts what goes against the patience. With a second monitor:
+        where *neither* has been better before, and the patience counts epochs in which neither is as good as
+        ever (the rule of the authors of the graph attention network)."""
         if self.plan.monitor is None:
             return True
         good, monitors = [], {self.plan.monitor: self.plan.mode}
