@@ -94,7 +94,7 @@ def test_every_pair_is_in_one_batch_and_no_batch_is_too_large(
 ) -> None:
     sources, targets = ([[9] * pair[side] for pair in lengths] for side in (0, 1))
     batches = Batches(sources, targets, group, size, seed=1)(epoch)
-    rows = [batches.rows(i) for i in range(len(batches))]
+    rows = [batches.rows[i] for i in range(len(batches))]
     assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
     for chosen, batch in zip(rows, batches, strict=True):
         if group is corpora.equal_sources:
@@ -186,7 +186,7 @@ def test_drawn_subwords_are_the_same_sentences_and_repeat(standin: Path) -> None
 
     def ids(epoch: int, key: str) -> dict[int, list[int]]:
         found = batches(epoch)
-        rows = [row for i in range(len(found)) for row in found.rows(i)]
+        rows = [row for i in range(len(found)) for row in found.rows[i]]
         return dict(zip(rows, [ids for b in found for ids in b[key].tolist()], strict=True))
 
     for key, side, language in (

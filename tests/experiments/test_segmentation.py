@@ -93,7 +93,7 @@ def test_canvases_hold_digits_of_their_own_part(monkeypatch: pytest.MonkeyPatch)
 def test_batches_are_cut_in_order() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     batches = segmentation.batches_of(Canvases(images, images), 2)
-    assert [batches.rows(k).tolist() for k in range(len(batches))] == [[0, 1], [2, 3], [4]]
+    assert [batches.rows[k].tolist() for k in range(len(batches))] == [[0, 1], [2, 3], [4]]
     assert [len(pixels) for pixels, _ in batches] == [2, 2, 1]
     assert torch.cat([masks for _, masks in batches])[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert batches[2][0].max() == pytest.approx(4 / 255)

@@ -226,9 +226,9 @@ def test_loss_smooths_labels_and_drops_words_in_training_only(monkeypatch: Patch
     config = dataclasses.replace(TINY, word_dropout=0.5, label_smoothing=0.2)
     corpus = sentiment.prepare(config)
     sentiment.fit_network(Job("sentiment", config, seed=1, log=None), corpus)
-    other = options["batches"](0).rows(0).tolist()
+    other = options["batches"](0).rows[0].tolist()
     model, _, _ = sentiment.fit_network(Job("sentiment", config, log=None), corpus)
-    first, again, later = (options["batches"](epoch).rows(0).tolist() for epoch in (0, 0, 1))
+    first, again, later = (options["batches"](epoch).rows[0].tolist() for epoch in (0, 0, 1))
     assert first == again
     assert other != first != later
     trained = [p for group in options["parameters"] for p in group["params"]]

@@ -69,7 +69,7 @@ def test_it_stops_names_the_step_and_keeps_what_is_good(
     assert math.isfinite(kept["loss"]) == (where == "gradient")
     assert not math.isfinite(kept["gradient"])
     batches = fit(None, plan=plan)[2](1)
-    assert kept["rows"] == batches.rows(1).tolist()
+    assert kept["rows"] == batches.rows[1].tolist()
     assert torch.equal(kept["content"], batches[1])
 
 

@@ -88,19 +88,15 @@ class Lazy(Sequence[Any]):
     """Batches of an epoch, each made from its rows when it is asked for."""
 
     def __init__(self, rows: Sequence[Any], make: Callable[[Any], Any]) -> None:
-        self._rows, self._make = rows, make
+        self.rows, self._make = rows, make  # which samples each batch has
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Lazy(self._rows[index], self._make)
-        return self._make(self._rows[index])
-
-    def rows(self, index: int) -> Any:
-        """Which samples a batch has."""
-        return self._rows[index]
+            return Lazy(self.rows[index], self._make)
+        return self._make(self.rows[index])
 
 
 # (model, batch) -> loss *summed* over the samples, number of samples; and perhaps further sums, such as
@@ -336,7 +332,7 @@ class _Training:
         """Keep the batch that cannot be learned from, with its rows, and say where it was."""
         epoch, kept = self.state.epoch, ""
         if self.saving.run_dir is not None:
-            rows = torch.as_tensor(todo.rows(index)).tolist() if isinstance(todo, Lazy) else None
+            rows = torch.as_tensor(todo.rows[index]).tolist() if isinstance(todo, Lazy) else None
             content = on_tensors(todo[index], Tensor.cpu)
             where = {"epoch": epoch, "batch": index, "loss": loss, "gradient": gradient}
             self.store("bad_batch.pt", where | {"rows": rows, "content": content})
