@@ -33,11 +33,12 @@ def test_one_image_of_each_class_and_no_image_twice() -> None:
 def test_attention_is_softmax_of_scaled_dot_products_or_a_gaussian_kernel(
     drawn: digits.Draw,
 ) -> None:
-    T, S = drawn.targets.flatten(1).double(), drawn.sources.flatten(1).double()
-    _, weights = digits.attend_vectors(T, S, "scaled")
+    exact = drawn._replace(targets=drawn.targets.double(), sources=drawn.sources.double())
+    T, S = exact.targets.flatten(1), exact.sources.flatten(1)
+    weights = digits.attend(exact, "scaled").weights
     torch.testing.assert_close(weights, (T @ S.T / 28).softmax(dim=1))
     kernel = torch.exp(-torch.cdist(T, S).square() / (2 * 28))
-    _, weights = digits.attend_vectors(T, S, "RBF kernel")
+    weights = digits.attend(exact, "RBF kernel").weights
     torch.testing.assert_close(weights, kernel / kernel.sum(1, keepdim=True))
 
 
@@ -55,7 +56,7 @@ def test_outputs_are_convex_combinations_of_the_sources(drawn: digits.Draw, vari
 def test_a_longer_source_draws_the_dot_product_but_not_the_cosine(drawn: digits.Draw) -> None:
     louder = drawn.sources.clone()
     louder[1] *= 20
-    changed = replace(drawn, sources=louder)
+    changed = drawn._replace(sources=louder)
     assert digits.attend(changed, "unscaled").weights.argmax(1).eq(1).all()
     before, after = (digits.attend(one, "cosine").weights for one in (drawn, changed))
     torch.testing.assert_close(before, after)

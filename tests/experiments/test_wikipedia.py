@@ -199,7 +199,7 @@ def test_label_propagation_by_hand() -> None:
 def test_no_page_looks_at_its_own_group_in_the_grouped_split(graph: pages.WikipediaGraph) -> None:
     task = wikipedia.task_of(Inputs(graph, 5), "grouped", BRIEF, 0)
     model = wikipedia.fit_network(job(BRIEF), task, "attention").model
-    given = wikipedia.inputs_of("attention", task, BRIEF)
+    _, given = wikipedia.network_of("attention", task, BRIEF)
     y, group = torch.zeros(graph.num_nodes), graph.twin_group
     known = torch.ones_like(group, dtype=torch.bool)
     before, _ = wikipedia.look(model, given, y, known)
@@ -230,9 +230,9 @@ def test_the_stacked_network_begins_with_the_trees_and_a_constant(
     graph: pages.WikipediaGraph,
 ) -> None:
     task = wikipedia.task_of(Inputs(graph, 5), "strict", BRIEF, 0)
-    model = wikipedia.build("stacked", task.inputs, BRIEF).eval()
-    assert isinstance(model, ColumnRegressor)
-    (x,) = wikipedia.inputs_of("stacked", task, BRIEF)(model)
+    model, given = wikipedia.network_of("stacked", task, BRIEF)
+    assert isinstance(model.eval(), ColumnRegressor)
+    (x,) = given(model)
     corrected = task.boosted.mean(1) + model.w.bias
     torch.testing.assert_close(model(x), corrected)
 

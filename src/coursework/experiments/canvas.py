@@ -20,8 +20,7 @@ INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
 UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
 
-# Colour of every class, uint8 [C, 3]; the background is white. The ten are those of Petroff (2021),
-# which people who confuse colours can tell apart.
+# Colour of every class, uint8 [C, 3]: those of Petroff (2021), for people who confuse colours, and white.
 _HEX = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd ffffff"
 PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.uint8)
 
@@ -29,8 +28,7 @@ PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.
 def as_grey(image: np.ndarray) -> Tensor:
     """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; transparent is black."""
     array = np.asarray(image)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
+    array = array[:, :, 0] if array.shape[2:] == (1,) else array
     kind, shape = array.dtype.kind, array.shape
     if kind not in "buif" or array.size == 0 or len(shape) < 2 or shape[2:] not in ((), (3,), (4,)):
         what = f"The image is an array of {array.dtype} and has shape {shape}"
@@ -42,12 +40,11 @@ def as_grey(image: np.ndarray) -> Tensor:
     if not (low >= 0 and high <= max(white, 1.001)):  # also false for nan
         remedy = "give whole numbers in 0 to 255 or 65535, or fractions in 0 to 1"
         raise DataError(f"The image has values from {low:g} to {high:g}; {remedy}.")
-    numbers = torch.from_numpy(array.astype(np.float32))
-    pixels = numbers.div_(white).clamp_(max=1)  # [H, W(, 3 or 4)]
-    if pixels.ndim == 3:
-        grey = pixels[:, :, :3] @ torch.tensor([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
-        pixels = grey * pixels[:, :, 3] if pixels.shape[2] == 4 else grey  # [H, W]
-    return pixels
+    pixels = torch.from_numpy(array.astype(np.float32)).div_(white).clamp_(max=1)
+    if pixels.ndim == 2:
+        return pixels
+    grey = pixels[:, :, :3] @ torch.tensor([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
+    return grey * pixels[:, :, 3] if pixels.shape[2] == 4 else grey  # [H, W]
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -82,17 +79,11 @@ def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(file))
 
 
-def _largest(pixels: Tensor, side: int) -> Tensor:
-    """Largest value in the square of ``side`` pixels around every pixel."""
-    return F.max_pool2d(pixels[None, None], side, 1, side // 2)[0, 0]
-
-
 def _background(pixels: Tensor) -> Tensor:
-    """What is more than ten pixels from bright ink, where a JPEG file is exact; ``[k]``, none without ink.
-
-    It is black on a canvas and noise on a scan. If no pixel is that far away, what is beside the ink counts.
-    """
-    beside, around = (_largest(pixels, side) >= INK for side in (3, 21))
+    """What is more than ten pixels from bright ink, where a JPEG file is exact, else beside it: ``[k]``."""
+    beside, around = (
+        F.max_pool2d(pixels[None, None], side, 1, side // 2)[0, 0] >= INK for side in (3, 21)
+    )
     return pixels[~around] if beside.any() and not around.all() else pixels[around & ~beside]
 
 
@@ -158,9 +149,9 @@ def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
 def in_tiles(
     pixels: Tensor, step: int, margin: int, classes: Callable[[Tensor], Tensor]
 ) -> np.ndarray:
-    """Classes uint8 of an image ``[H, W]``; a large one is cut into tiles, which bounds the memory.
+    """Classes uint8 of an image ``[H, W]``, in tiles that bound the memory.
 
-    Tiles on the pooling grid (``step``) that read as far as a pixel sees (``margin``) give the whole's mask.
+    On the pooling grid (``step``), reading as far as a pixel sees (``margin``), they give the whole's mask.
     """
     margin = -(-margin // step) * step if max(pixels.shape) > TILE else 0
     side = -(-TILE // step) * step

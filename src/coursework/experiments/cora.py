@@ -1,13 +1,12 @@
 """Problem 3.1 to 3.6: topics of papers from their words and citations, with a GCN and a GAT.
 
 ``random140`` is the assignment's protocol: 140 random nodes, all others for test, nothing to choose with (its
-"val" are the test nodes), unless ``validation_nodes`` are set aside. ``planetoid`` is the public split, whose
-validation nodes decide when to stop. One run trains *all* the models on one split.
+"val" are the test nodes). ``planetoid`` is the public split, whose validation nodes decide when to stop.
 Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``C`` classes, ``n`` nodes of a part.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,8 @@ from coursework.data import planetoid
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
 from coursework.experiments import cora_models
-from coursework.experiments.base import TABLES, Job, Run, presets, restore
-from coursework.experiments.cora_models import MODELS, Batch, Model
+from coursework.experiments.base import TABLES, Job, Run, named, presets, restore
+from coursework.experiments.cora_models import Batch, Model
 from coursework.models.gcn import add_self_loops, normalise_adjacency
 from coursework.models.sparse import sparse_csr
 from coursework.stats import paired as paired_interval
@@ -67,23 +66,21 @@ class Config:
         """Whether there are nodes to choose an epoch with."""
         return self.protocol == "planetoid" or self.validation_nodes > 0
 
-    def numbers(self, name: Model) -> Any:
-        """The group of this config that a model is built and trained by."""
-        return getattr(self, MODELS[name][0])
+    def variants(self) -> list[str]:
+        """What one run trains: ``gcn``, ``gat``, ``gcn.long``, ..."""
+        long = [name for name in self.long_models if self.epochs_long and name in self.models]
+        return [*self.models, *(f"{name}.long" for name in long)]
 
-    def variants(self) -> Iterator[tuple[str, Model, Any]]:
-        """What one run trains: name (``gcn``, ``gcn.long``, ...), model, numbers."""
-        for name in self.models:
-            yield name, name, self.numbers(name)
-        for name in self.long_models if self.epochs_long else ():
-            if name in self.models:
-                numbers = self.numbers(name)
-                plan = replace(numbers.plan, epochs=self.epochs_long)
-                yield f"{name}.long", name, replace(numbers, plan=plan)
+    def numbers(self, variant: str) -> Any:
+        """The group of this config that a variant is built and trained by."""
+        name, _, long = variant.partition(".")
+        found = getattr(self, "gat" if name == "uniform" else name.split("_")[0])
+        return replace(found, plan=replace(found.plan, epochs=self.epochs_long)) if long else found
 
 
 PRESETS = presets(Config(), "cora")
 COMPARED: list[list[str]] = TABLES["cora"]["compared"]  # metric, of a variant, minus of another
+OPTIONS: dict[str, dict[str, bool]] = TABLES["cora"]["options"]  # of ``build``, by model
 
 
 class Inputs(NamedTuple):
@@ -121,27 +118,25 @@ def split_nodes(graph: planetoid.CitationGraph, config: Config, seed: int) -> Sp
     return Split(order[:first], order[first:second], order[second:])
 
 
-def build(name: Model, config: Config, inputs: Inputs) -> nn.Module:
+def build(variant: str, config: Config, inputs: Inputs) -> nn.Module:
     """A model with fresh weights; seed before."""
-    sizes = inputs.x.shape[1], inputs.num_classes
-    model: nn.Module = config.numbers(name).build(*sizes, **MODELS[name][1])
-    return model
+    sizes, options = (inputs.x.shape[1], inputs.num_classes), OPTIONS.get(variant.split(".")[0], {})
+    return config.numbers(variant).build(*sizes, **options)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def score(model: nn.Module, structure: Tensor, inputs: Inputs, nodes: np.ndarray) -> dict[str, Any]:
-    """Loss and accuracy on some nodes: ``loss``, ``accuracy`` and ``correct`` bool ``[len(nodes)]``."""
+def score(
+    model: nn.Module, structure: Tensor, inputs: Inputs, nodes: np.ndarray
+) -> tuple[dict[str, float], Tensor]:
+    """Loss and accuracy on some nodes, and which of them are correct, bool ``[n]``."""
     device = engine.device_of(model)
     where = torch.from_numpy(nodes).to(device)
     model.eval()
     logits = model(inputs.x.to(device), structure.to(device))[where]  # [n, C]
     target = inputs.y.to(device)[where]  # [n]
     correct = logits.argmax(dim=1) == target  # [n]
-    return {
-        "loss": float(F.cross_entropy(logits, target)),
-        "accuracy": float(correct.double().mean()),
-        "correct": correct.cpu(),
-    }
+    found = {"accuracy": correct.double().mean(), "loss": F.cross_entropy(logits, target)}
+    return {name: float(value) for name, value in found.items()}, correct.cpu()
 
 
 def fit_network(
@@ -174,8 +169,7 @@ def fit_network(
     def validate(network: nn.Module) -> dict[str, float]:
         started, found = time.perf_counter(), {}
         if epoch % every == 0 or epoch > plan.epochs - LAST:
-            result = score(network, structure, inputs, watched)
-            found = {f"validation_{key}": result[key] for key in ("loss", "accuracy")}
+            found = named("validation_", score(network, structure, inputs, watched)[0])
         return found | {"watching_seconds": time.perf_counter() - started}
 
     fit = engine.fit(
@@ -186,33 +180,31 @@ def fit_network(
     return model, fit
 
 
+@limited_threads(1)
 def train(job: Job) -> Run:
     """Train all models on one split: ``gcn.test_accuracy``, ``gat.long.test_loss``, ... and COMPARED."""
     config: Config = job.config
     graph = planetoid.load(config.dataset)
     inputs, split = prepare(graph), split_nodes(graph, config, job.seed)
-    models: dict[str, nn.Module] = {}
-    fits: dict[str, engine.Fit] = {}
-    correct: dict[str, Tensor] = {}
+    models, fits, correct, intervals = {}, {}, {}, {}
     metrics: dict[str, float] = {}
-    intervals: dict[str, tuple[float, float, str]] = {}
-    with limited_threads(1):
-        for variant, name, numbers in config.variants():
-            # A long training is there for its end; watching every tenth epoch is enough for its curve.
-            every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
-            make, structure = partial(build, name, config, inputs), getattr(inputs, numbers.graph)
-            given = variant, make, numbers, structure, inputs, split, every
-            model, fit = fit_network(job.part(variant), *given)
-            result = score(model, structure, inputs, split.test)
-            models[variant], fits[variant], correct[variant] = model, fit, result["correct"]
-            metrics |= {f"{variant}.test_{key}": result[key] for key in ("accuracy", "loss")}
-            metrics[f"{variant}.seconds_per_epoch"] = _seconds(*fit.history) / len(fit.history)
-            if config.validates:
-                for key in ("validation_accuracy", "validation_loss"):
-                    metrics[f"{variant}.{key}"] = fit.best[key]
-                metrics[f"{variant}.best_epoch"] = float(fit.best_epoch)
-            interval = wilson(int(result["correct"].sum()), len(split.test))
-            intervals[f"{variant}.test_accuracy"] = (*interval, "Wilson, test nodes")
+    for variant in config.variants():
+        numbers = config.numbers(variant)
+        # A long training is there for its end; watching every tenth epoch is enough for its curve.
+        every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
+        make, structure = partial(build, variant, config, inputs), getattr(inputs, numbers.graph)
+        given = variant, make, numbers, structure, inputs, split, every
+        models[variant], fits[variant] = model, fit = fit_network(job.part(variant), *given)
+        found, hits = score(model, structure, inputs, split.test)
+        correct[variant] = hits
+        metrics |= named(f"{variant}.test_", found)
+        metrics[f"{variant}.seconds_per_epoch"] = _seconds(*fit.history) / len(fit.history)
+        if config.validates:
+            for key in ("validation_accuracy", "validation_loss"):
+                metrics[f"{variant}.{key}"] = fit.best[key]
+            metrics[f"{variant}.best_epoch"] = float(fit.best_epoch)
+        interval = wilson(int(hits.sum()), len(split.test))
+        intervals[f"{variant}.test_accuracy"] = (*interval, "Wilson, test nodes")
     for title, one, other in COMPARED:
         if one in correct and other in correct:
             metrics[title] = metrics[f"{one}.test_accuracy"] - metrics[f"{other}.test_accuracy"]
@@ -234,8 +226,8 @@ def train(job: Job) -> Run:
         "threads": 1,
     }
     curves = {variant: _curve(fit.history) for variant, fit in fits.items()}
-    artefacts = {"models": models, "fits": fits, "correct": correct}
-    artefacts |= {"inputs": inputs, "split": split, "graph": graph}
+    artefacts = {"models": models, "fits": fits, "correct": correct, "inputs": inputs}
+    artefacts |= {"split": split, "graph": graph}
     return job.run(metrics, graph.source, notes=notes, curves=curves, artefacts=artefacts)
 
 
@@ -278,21 +270,17 @@ def training_log(run: Run, variant: str) -> str:
     return "\n".join([*epochs, "Optimization Finished!", end, results])
 
 
+@limited_threads(1)
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
     """Test metrics of a ``best.pt``; the folder of a run gives all its models."""
-    path = Path(checkpoint)
-    if path.is_dir() and (parts := sorted(path.glob("*/best.pt"))):
+    if parts := sorted(Path(checkpoint).glob("*/best.pt")):
         return {key: value for part in parts for key, value in evaluate(part).items()}
-    config, bundle, weights = restore(path, "cora", Config)
+    config, bundle, weights = restore(checkpoint, "cora", Config)
     graph = planetoid.load(config.dataset)
     inputs = prepare(graph)
-    with checkpoints.fitting(path, "cora"):  # the stand-in, for example, has other words
+    with checkpoints.fitting(checkpoint, "cora"):  # the stand-in, for example, has other words
         variant, seed = str(bundle["variant"]), int(bundle["seed"])
-        name: Any = variant.split(".")[0]
-        model = build(name, config, inputs)
+        model = build(variant, config, inputs)
         model.load_state_dict(weights)
-    split = split_nodes(graph, config, seed)
-    with limited_threads(1):
-        graph_of = getattr(inputs, config.numbers(name).graph)
-        result = score(model, graph_of, inputs, split.test)
-    return {f"{variant}.test_{key}": result[key] for key in ("accuracy", "loss")}
+    structure, test = config.numbers(variant).graph, split_nodes(graph, config, seed).test
+    return named(f"{variant}.test_", score(model, getattr(inputs, structure), inputs, test)[0])

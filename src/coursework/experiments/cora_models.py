@@ -78,8 +78,8 @@ class GATConfig(Network):
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
-            numbers = f"gat.hidden is {self.hidden}, which is not a multiple of gat.heads"
-            raise ConfigError(f"{numbers}, {self.heads}.")
+            sizes = f"gat.hidden is {self.hidden}"
+            raise ConfigError(f"{sizes}, which is not a multiple of gat.heads, {self.heads}.")
 
     def build(
         self, words: int, classes: int, learned: bool = True, linear: bool = False
@@ -153,19 +153,6 @@ class GCNIIConfig(Network):
         rest = [*network.first.parameters(), *network.last.parameters()]
         convolutions = list(network.convolutions.parameters())
         return [{"params": convolutions, "weight_decay": self.decay}, {"params": rest}]
-
-
-MODELS: dict[Model, tuple[str, dict[str, bool]]] = {  # the group of the config, options of build
-    "gcn": ("gcn", {}),
-    "gcn_glorot": ("gcn", {"glorot": True}),
-    "gcn_elu": ("gcn", {"elu": True}),
-    "gcn_both": ("gcn", {"elu": True, "glorot": True}),
-    "gat": ("gat", {}),
-    "gat_linear": ("gat", {"linear": True}),
-    "uniform": ("gat", {"learned": False}),
-    "grand": ("grand", {}),
-    "gcnii": ("gcnii", {}),
-}
 
 
 def class_weights(y: Tensor, num_classes: int, balance: float) -> Tensor | None:

@@ -7,7 +7,6 @@ Letters: `R` draws, `C` = 10 classes, `P` = 784 pixels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -42,19 +41,18 @@ VARIANTS: Mapping[str, Variant] = {  # the factor 20 spreads cosines, which lie 
 }
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """Ten sources and ten other images as targets; position i holds an image of the digit i."""
 
-    sources: Tensor  # [C, 28, 28], pixels in [0, 1]
+    sources: Tensor  # [..., C, 28, 28], pixels in [0, 1]
     targets: Tensor
-    source_rows: np.ndarray  # [C], among the training images
+    source_rows: np.ndarray  # [..., C], among the training images
     target_rows: np.ndarray
 
 
 class Attended(NamedTuple):
-    outputs: Tensor  # [C, 28, 28], the weighted sums of the sources as images
-    weights: Tensor  # [C targets, C sources]; rows sum to one
+    outputs: Tensor  # [..., C, 28, 28], the weighted sums of the sources
+    weights: Tensor  # [..., C targets, C sources]; rows sum to one
 
 
 class Measured(NamedTuple):
@@ -68,59 +66,50 @@ class Measured(NamedTuple):
     norm_correlation: float
 
 
-def _draw_rows(data: MNIST, rng: np.random.Generator, draws: int) -> np.ndarray:
-    """Rows of ten sources and of ten other images as targets: ``[R, 2, C]``."""
+def _draws(data: MNIST, rng: np.random.Generator, draws: int) -> Draw:
+    """So many draws as one, ``[R, C, ...]``."""
     by_class = [np.flatnonzero(data.train_labels == digit) for digit in range(CLASSES)]
     for digit, rows in enumerate(by_class):
         if len(rows) < 2:
             raise DataError(f"There are {len(rows)} images of the digit {digit}, but 2 are needed.")
     chosen = [[rng.choice(rows, 2, replace=False) for rows in by_class] for _ in range(draws)]
-    return np.array(chosen).swapaxes(1, 2)
-
-
-def _images(data: MNIST, rows: np.ndarray) -> Tensor:
-    return torch.from_numpy(data.train_images[rows].astype(np.float32) / 255.0)  # [..., 28, 28]
+    rows = np.array(chosen).transpose(2, 0, 1)  # [2, R, C]
+    images = torch.from_numpy(data.train_images[rows].astype(np.float32) / 255.0)
+    return Draw(*images, *rows)
 
 
 def draw(data: MNIST, seed: int = 0) -> Draw:
     """One image of each class as source, and one other image of each class as target."""
-    ((sources, targets),) = _draw_rows(data, seeds.numpy_generator(seed, "digits"), 1)
-    return Draw(_images(data, sources), _images(data, targets), sources, targets)
+    return Draw(*(part[0] for part in _draws(data, seeds.numpy_generator(seed, "digits"), 1)))
 
 
-def attend_vectors(targets: Tensor, sources: Tensor, variant: str) -> tuple[Tensor, Tensor]:
-    """Attention of vectorised targets to sources: twice `[..., C, P]` -> `[..., C, P]`, `[..., C, C]`."""
+def attend(images: Draw, variant: str = "scaled") -> Attended:
+    """Attention of the targets to the sources of each draw."""
     if variant not in VARIANTS:
         raise ConfigError(f"There is no similarity {variant!r}; choose from {', '.join(VARIANTS)}.")
-    chosen = VARIANTS[variant]
-    queries, keys = targets, sources
+    chosen, values = VARIANTS[variant], images.sources.flatten(-2)  # [..., C, P]
+    queries, keys = images.targets.flatten(-2), values
     if chosen.centred:
-        mean = sources.mean(dim=-2, keepdim=True)  # [..., 1, P]
-        queries, keys = targets - mean, sources - mean
+        mean = values.mean(dim=-2, keepdim=True)  # [..., 1, P]
+        queries, keys = queries - mean, keys - mean
     options = {"scale": chosen.scale, "similarity": chosen.similarity}
     if chosen.rbf:
         half = -0.5 * keys.shape[-1] ** -0.5
         options["mask"] = half * keys.square().sum(dim=-1).unsqueeze(-2)  # [..., 1, C]
-    return attention(queries, keys, sources, **options)  # the values stay the images themselves
-
-
-def attend(images: Draw, variant: str = "scaled") -> Attended:
-    """Attention of the ten targets to the ten sources of a draw."""
-    output, weights = attend_vectors(images.targets.flatten(1), images.sources.flatten(1), variant)
-    return Attended(output.reshape(images.sources.shape), weights)
+    output, weights = attention(queries, keys, values, **options)
+    return Attended(output.view_as(images.sources), weights)
 
 
 def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]:
     """Every variant on the same many draws."""
     if draws < 1:
         raise ConfigError(f"draws is {draws}; at least one draw is needed.")
-    rows = _draw_rows(data, seeds.numpy_generator(seed, "digits", "many"), draws)  # [R, 2, C]
-    S, T = (_images(data, rows[:, side]).flatten(2) for side in (0, 1))  # [R, C, P]
-    norms = S.norm(dim=2)  # [R, C]
+    drawn = _draws(data, seeds.numpy_generator(seed, "digits", "many"), draws)
+    norms = drawn.sources.flatten(2).norm(dim=2)  # [R, C]
     relative = (norms - norms.mean(1, keepdim=True)) / norms.std(1, keepdim=True)  # [R, C]
     result = {}
     for name in VARIANTS:
-        _, weights = attend_vectors(T, S, name)  # [R, C, C]
+        weights = attend(drawn, name).weights  # [R, C, C]
         picked = weights.argmax(dim=2)  # [R, C], source picked by each target
         # How often a source is picked by the targets of the nine other classes: [R, C].
         one_hot = torch.nn.functional.one_hot(picked, CLASSES).float()  # [R, C, C]

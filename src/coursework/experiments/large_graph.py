@@ -1,7 +1,7 @@
 """Problem 3(c) at scale: the plain networks on parts of a graph of a million nodes and ten million links.
 
-In this generated graph the target is a property of a node's community, within which most links stay, and the
-features are a noisy view of it. Measured are errors, seconds per epoch and peak memory.
+In the generated graph the target is a property of a node's community, within which most links stay, and the
+features are a noisy view of it.
 """
 
 import sys
@@ -14,9 +14,8 @@ import torch
 from pydantic import Field
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
-from torch_geometric import typing
 from torch_geometric.data import Data
-from torch_geometric.loader import NeighborLoader, RandomNodeLoader
+from torch_geometric.loader import RandomNodeLoader
 
 from coursework.config import Count, config
 from coursework.data.sources import Source
@@ -30,7 +29,6 @@ Parts = Callable[[int], engine.Lazy]  # of an epoch
 FEATURES = 16  # width of the features
 NOISE = 2.0  # standard deviation of what hides the community in the features
 LOYALTY = 0.8  # share of the links that stay within a community
-NEIGHBOURS = 10  # that NeighborLoader samples in each of the two layers
 TRAINING, VALIDATION, TEST = range(3)  # values of ``part``: 80, 10 and 10 % of the nodes
 
 
@@ -75,29 +73,12 @@ def generate(config: Config, seed: int) -> Any:
     )
 
 
-def can_sample_neighbours() -> bool:
-    """Whether pyg-lib or torch-sparse is installed."""
-    return bool(typing.WITH_PYG_LIB or typing.WITH_TORCH_SPARSE)
-
-
 def parts_of(data: Any, count: int, seed: int, epoch: int) -> engine.Lazy:
     """The parts of one epoch, each made when it is asked for, in an order that (seed, epoch) decide."""
-    order, sampled = seeds.generator(seed, "parts", epoch), can_sample_neighbours()
-    options = {"shuffle": True, "generator": order}
-    if sampled:
-        size = -(-data.num_nodes // count)
-        loader = NeighborLoader(data, [NEIGHBOURS] * 2, batch_size=size, **options)
-    else:
-        loader = RandomNodeLoader(data, count, **options)
+    order = seeds.generator(seed, "parts", epoch)
+    loader = RandomNodeLoader(data, count, shuffle=True, generator=order)
     torch.empty((), dtype=torch.int64).random_(generator=order)  # as if the loader were iterated
-
-    def make(rows: list[int]) -> dict[str, Tensor]:
-        part = loader(rows) if sampled else loader.collate_fn(rows)
-        n = getattr(part, "batch_size", part.num_nodes)  # sampled neighbours come behind these
-        chosen = {"x": part.x, "edge_index": part.edge_index}
-        return chosen | {"y": part.y[:n], "part": part.part[:n]}
-
-    return engine.Lazy(list(loader.batch_sampler), make)
+    return engine.Lazy(list(loader.batch_sampler), lambda rows: loader.collate_fn(rows).to_dict())
 
 
 def build(config: Config, name: ModelName) -> nn.Module:
@@ -110,7 +91,7 @@ def errors(name: ModelName, model: nn.Module, batch: dict[str, Tensor], part: in
     """Absolute errors of a network on those nodes of a batch that are in a part."""
     x, edges = batch["x"], batch["edge_index"]
     graph = (normalise_adjacency if name == "gcn" else add_self_loops)(edges, len(x))
-    output = model(x, graph)[: len(batch["y"]), 0]  # [n]
+    output = model(x, graph)[:, 0]  # [n]
     return (output - batch["y"])[batch["part"] == part].abs()
 
 
@@ -172,7 +153,6 @@ def train(job: Job) -> Run:
         "nodes": data.num_nodes,
         "directed_edges": data.num_edges,
         "edges_in_the_parts_of_an_epoch": sum(p["edge_index"].shape[1] for p in parts(0)),
-        "loader": "NeighborLoader" if can_sample_neighbours() else "RandomNodeLoader",
         "threads": torch.get_num_threads(),
     }
     source = Source("generated graph", "package", "", (), "MIT")

@@ -56,8 +56,8 @@ def road_task(
               \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam}
     """
     if num_sensors < 2 or num_times < 20:
-        given = f"num_sensors is {num_sensors} and num_times {num_times}"
-        raise ConfigError(f"{given}; there must be at least 2 sensors and 20 points in time.")
+        sizes = f"num_sensors is {num_sensors} and num_times {num_times}"
+        raise ConfigError(f"{sizes}; there must be at least 2 sensors and 20 points in time.")
     rng = seeds.numpy_generator(seed, "roads")
     positions, edge_index = roads(num_sensors, rng)
     matrix = adjacency(edge_index, num_sensors).to_dense().numpy()

@@ -1,13 +1,13 @@
 """Problem 4 of the second set: a U-Net that marks digits on canvases of MNIST, with and without skips.
 
-Canvases for validation (of held-back training digits) and test are the same in every run, those for training
-are new in every epoch. Without skips means that the skip features are zero; the first weights are the same.
+Without skips means that the skip features are zero; the first weights are the same.
 Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.
 """
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +33,6 @@ Side = Annotated[int, Field(ge=SIDE)]  # pixels; a digit needs 28
 Enough = Annotated[int, Field(ge=100)]  # canvases, so that every digit occurs among them
 Batch = tuple[Tensor, Tensor]
 
-DATA_SEED = 0  # of the validation and test canvases, which do not depend on the seed of the run
 VARIANTS = {"noskip": False, "skip": True}  # prefix of the metrics -> whether there are skips
 COMPARED: list[str] = TABLES["segmentation"]["compared"]  # with minus without skips
 PLAN = Plan(
@@ -79,7 +78,9 @@ PRESETS = presets(Config(), "segmentation")
 
 @dataclass(frozen=True)
 class Data:
-    digits: Pool  # training digits, from which each epoch composes its canvases
+    """Canvases for validation and test are the same in every run, those for training new in every epoch."""
+
+    digits: Pool  # of which the training canvases are composed
     validation: Canvases  # of held-back training digits
     test: Canvases  # of test digits
     source: Source
@@ -88,15 +89,11 @@ class Data:
         """The training canvases of an epoch, a function of the config, the seed and the epoch alone."""
         rng = seeds.numpy_generator(seed, "canvases", epoch)
         through = round(config.jpeg * config.canvases)
-
-        def composed(n: int, rotation: float = 0.0, zoom: float = 0.0) -> Canvases:
-            return m2nist.compose(
-                self.digits.images, self.digits.labels, n, rng, height=config.height,
-                width=config.width, min_digits=config.fewest_digits, rotation=rotation, zoom=zoom,
-                shift=config.shift,
-            )  # fmt: skip
-
-        plain = composed(config.canvases - through, config.rotation, config.zoom)
+        composed = partial(
+            m2nist.compose, self.digits.images, self.digits.labels, rng=rng, height=config.height,
+            width=config.width, min_digits=config.fewest_digits, shift=config.shift,
+        )  # fmt: skip
+        plain = composed(config.canvases - through, rotation=config.rotation, zoom=config.zoom)
         if not through:
             return plain
         scanned = composed(through)
@@ -108,10 +105,9 @@ class Data:
 
 def prepare(config: Config) -> Data:
     """Load the digits and compose the canvases for validation and test."""
-    pools = m2nist.digit_pools()
-    held_out = config.validation_canvases
-    validation = m2nist.vary(pools.validation, "plain", held_out, DATA_SEED, stream=1)
-    test = m2nist.vary(pools.test, "plain", config.test_canvases, DATA_SEED)
+    pools, held_out = m2nist.digit_pools(), config.validation_canvases
+    validation = m2nist.vary(pools.validation, "plain", held_out, stream=1)
+    test = m2nist.vary(pools.test, "plain", config.test_canvases)
     return Data(pools.train, validation, test, pools.source)
 
 
@@ -156,13 +152,10 @@ def canvas_losses(logits: Tensor, masks: Tensor, background_weight: float = 1.0)
     """
     batch, classes = logits.shape[:2]
     scores = logits.float().permute(0, 2, 3, 1).reshape(-1, classes)  # [B * H * W, C]
-    target = masks.reshape(-1)  # [B * H * W]
     weights = scores.new_ones(classes)  # [C]
     weights[BACKGROUND] = background_weight
-    pixel_weights = weights[target].view(batch, -1)  # [B, H * W]
-    log_q = F.log_softmax(scores, dim=1)  # [B * H * W, C]
-    entropy = F.nll_loss(log_q, target, reduction="none").view(batch, -1)  # [B, H * W]
-    return (pixel_weights * entropy).sum(1) / pixel_weights.sum(1)  # [B]
+    entropy = F.cross_entropy(scores, masks.reshape(-1), weights, reduction="none")  # [B * H * W]
+    return entropy.view(batch, -1).sum(1) / weights[masks].view(batch, -1).sum(1)  # [B]
 
 
 def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
@@ -183,8 +176,7 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
         return {"loss": plain_loss, **wanted}
 
     def line(row: Mapping[str, float], epochs: int) -> str:
-        shown = {k: v for k, v in row.items() if not k.startswith("iou_")}
-        text = engine.epoch_line(shown, epochs)
+        text = engine.epoch_line({k: row[k] for k in row if not k.startswith("iou_")}, epochs)
         return f"{name:<6}  {text.replace('  loss', '  validation loss')}"
 
     options = job.loop(skip=VARIANTS[name])
@@ -215,10 +207,7 @@ def predict_masks(model: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def train(job: Job) -> Run:
-    """Train the variants on the same canvases; metrics begin with ``skip.`` or ``noskip.``.
-
-    After ``test_`` is everything of :func:`.measure`, after ``voted_test_`` the same behind :func:`.vote`.
-    """
+    """Train the variants: ``skip.test_`` and all of :func:`.measure`, ``skip.voted_test_``, ``noskip...``."""
     config: Config = job.config
     data = prepare(config)
     # Without skips comes first, so that the newest checkpoint is the one with skips: the better tool.
@@ -320,10 +309,9 @@ def load(checkpoint: Path | str) -> Segmenter:
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
     """Test metrics, named as in :func:`train`; the folder of a run gives both variants."""
-    path = Path(checkpoint)
-    if path.is_dir() and (parts := sorted(path.glob("*/best.pt"), reverse=True)):
+    if parts := sorted(Path(checkpoint).glob("*/best.pt"), reverse=True):
         return {key: value for part in parts for key, value in evaluate(part).items()}
-    trained = load(path)
+    trained = load(checkpoint)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)
     name = "skip" if trained.skip else "noskip"

@@ -28,13 +28,14 @@ def confusion_matrices(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     if prediction.shape != truth.shape or truth.ndim != 3:
         shapes = f"{prediction.shape} and the truth {truth.shape}"
         raise DataError(f"The prediction has shape {shapes}; both must be (n, H, W).")
-    n = len(truth)
     if max(prediction.max(initial=0), truth.max(initial=0)) >= NUM_CLASSES:
         raise DataError(f"A mask has a class beyond {NUM_CLASSES - 1}; classes are 0 to 10.")
-    pairs = truth.astype(np.int64) * NUM_CLASSES + prediction  # [n, H, W]
-    pairs += np.arange(n)[:, None, None] * NUM_CLASSES**2
-    counts = np.bincount(pairs.reshape(-1), minlength=n * NUM_CLASSES**2)
-    return counts.reshape(n, NUM_CLASSES, NUM_CLASSES)
+    sizes = len(truth), NUM_CLASSES, NUM_CLASSES
+    canvas = np.arange(len(truth))[:, None, None]
+    places = np.ravel_multi_index(
+        np.broadcast_arrays(canvas, truth, prediction), sizes
+    )  # [n, H, W]
+    return np.bincount(places.ravel(), minlength=math.prod(sizes)).reshape(sizes)
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
@@ -44,26 +45,29 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
 
 
+def _mean(values: np.ndarray) -> float:
+    """The mean of those that are not nan; nan if all are."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else math.nan
+
+
 def digit_iou(confusion: np.ndarray) -> float:
     """Mean IoU of the digits that occur or were predicted."""
-    each = iou(confusion)[:BACKGROUND]
-    present = each[~np.isnan(each)]
-    return float(present.mean()) if len(present) else math.nan
+    return _mean(iou(confusion)[:BACKGROUND])
 
 
 def scores(confusion: np.ndarray) -> dict[str, float]:
     """Everything that one confusion matrix ``[C, C]`` over a whole set says."""
     each = iou(confusion)  # [C]
-    present = each[:BACKGROUND][~np.isnan(each[:BACKGROUND])]
-    dice = 2 * present / (1 + present)  # of one class: Dice = 2 IoU / (1 + IoU)
+    digits = each[:BACKGROUND]
     found = confusion[:BACKGROUND, :BACKGROUND]  # digits taken for digits
     missed, invented = confusion[:BACKGROUND, BACKGROUND], confusion[BACKGROUND, :BACKGROUND]
     total = float(found.sum())
     edge = total + float(missed.sum() + invented.sum())
     return {
-        "digit_iou": digit_iou(confusion),
-        "mean_iou": float(each[~np.isnan(each)].mean()),
-        "digit_dice": float(dice.mean()) if len(present) else math.nan,
+        "digit_iou": _mean(digits),
+        "mean_iou": _mean(each),
+        "digit_dice": _mean(2 * digits / (1 + digits)),
         # digit against background, whatever the digit: are the outlines right?
         "foreground_iou": total / edge if edge else math.nan,
         # right digit, of the digit pixels found as such: are the names right?
@@ -78,17 +82,16 @@ def digit_accuracy(matrices: np.ndarray) -> float:
     votes = matrices[:, :BACKGROUND, :BACKGROUND]  # [n, 10, 10]
     there = matrices[:, :BACKGROUND].sum(-1) > 0  # [n, 10]
     right = (votes.argmax(-1) == np.arange(BACKGROUND)) & (votes.sum(-1) > 0)  # [n, 10]
-    return float(right[there].mean()) if there.any() else math.nan
+    return _mean(np.where(there, right, np.nan))
 
 
-def boundary_f1(
-    prediction: np.ndarray, truth: np.ndarray, band: int = 2, chunk: int = 256
-) -> float:
+def boundary_f1(prediction: np.ndarray, truth: np.ndarray, band: int = 2, chunk: int = 32) -> float:
     """F1 of boundary pixels (Csurka et al. 2013), counted over the whole set, mean over the digits.
 
     One (beside another class) is met if the other mask has one of its class at most ``band`` pixels away.
     """
-    counts = np.zeros((BACKGROUND, 4))  # predicted, of these met, true, of these met
+    counts = torch.zeros(4, BACKGROUND, dtype=torch.float64)
+    digits = torch.arange(BACKGROUND)[:, None, None]
 
     def boundary(mask: Tensor) -> Tensor:
         # outside of the canvas there is no other class
@@ -98,32 +101,24 @@ def boundary_f1(
         return F.max_pool2d(edge.float(), 2 * band + 1, 1, band) > 0
 
     for start in range(0, len(truth), chunk):
-        pair = [torch.from_numpy(m[start : start + chunk]) for m in (prediction, truth)]
-        for c in range(BACKGROUND):
-            found, real = (boundary((masks == c).unsqueeze(1)) for masks in pair)  # [n, 1, H, W]
-            counts[c] += [
-                float(found.sum()), float((found & near(real)).sum()),
-                float(real.sum()), float((real & near(found)).sum()),
-            ]  # fmt: skip
-    there = counts[:, 0] + counts[:, 2] > 0
-    if not there.any():
-        return math.nan
-    predicted, right, true, met = counts[there].T
+        pair = (torch.from_numpy(m[start : start + chunk, None]) for m in (prediction, truth))
+        found, real = (boundary(masks == digits) for masks in pair)  # [n, 10, H, W]
+        each = found, found & near(real), real, real & near(found)
+        counts += torch.stack([edge.sum((0, 2, 3)) for edge in each])
+    predicted, right, true, met = counts.numpy()
     precision, recall = right / np.maximum(predicted, 1), met / np.maximum(true, 1)
-    both = np.maximum(precision + recall, 1e-12)
-    return float((2 * precision * recall / both).mean())
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    return _mean(np.where(predicted + true > 0, f1, np.nan))
 
 
 def bootstrap(
     matrices: Sequence[np.ndarray], measure: Callable[..., float], draws: int = 1000
 ) -> tuple[float, float]:
     """95 % interval of a measure of summed matrices (of each network ``[n, C, C]``), by drawing canvases."""
-    rng = np.random.default_rng(0)
     n = len(matrices[0])
-    flat = [m.reshape(n, -1).astype(float) for m in matrices]  # [n, C * C]
-    times = rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(float)  # [draws, n]
-    sums = [(times @ m).reshape(draws, NUM_CLASSES, NUM_CLASSES) for m in flat]
-    values = [measure(*(s[i] for s in sums)) for i in range(draws)]
+    times = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws)  # [draws, n]
+    sums = [np.tensordot(times.astype(float), m.astype(float), 1) for m in matrices]
+    values = [measure(*each) for each in zip(*sums, strict=True)]
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
@@ -139,8 +134,8 @@ def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
     neighbours[1] = 1  # the eight around a pixel, on the same canvas
     pieces, count = ndimage.label(masks < BACKGROUND, neighbours)  # [n, H, W], 0 is background
     pairs = pieces.astype(np.int64) * NUM_CLASSES + masks
-    votes = np.bincount(pairs.reshape(-1), minlength=(count + 1) * NUM_CLASSES)
-    votes = votes.reshape(count + 1, NUM_CLASSES)  # [pieces + 1, C]
+    size = (count + 1) * NUM_CLASSES
+    votes = np.bincount(pairs.ravel(), minlength=size).reshape(-1, NUM_CLASSES)  # [pieces + 1, C]
     clear = votes.max(1) >= least * votes.sum(1)  # [pieces + 1]
     clear[0] = False
     named = np.where(clear[pieces], votes.argmax(1)[pieces], masks)  # [n, H, W]

@@ -1,11 +1,8 @@
 r"""Problem 3(c): how often Wikipedia pages are visited, from their words and their links.
 
-The target of a page is :math:`y = \ln(1 + \text{visits})`; loss and measure are the mean absolute error. One
-run fits all :data:`MODELS` on all splits, each 80 : 20 for training and test, with one seed. A tenth of the
-training part is validation: it decides the number of trees and the strength of the penalty, but not the
-number of epochs, since a part that keeps groups together can be mostly one group. With ``refit`` every model
-is then fitted on both parts together. Targets of test pages are read once, at the end.
-
+The target of a page is :math:`y = \ln(1 + \text{visits})`; loss and measure are the mean absolute error. A
+tenth of the training part is validation: it decides the number of trees and the strength of the penalty, but
+not the number of epochs, since a part that keeps groups together can be mostly one group.
 Letters: `N` pages, `E` directed edges, `F` features, `S` statistics, `B` pages of a batch.
 """
 
@@ -36,6 +33,7 @@ from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.models.graph_conv import ColumnRegressor, GraphRegressor, degrees
 from coursework.models.residual_attention import ResidualAttention
+from coursework.models.sparse import adjacency
 from coursework.training import checkpoints, engine, seeds
 from coursework.training.engine import Plan
 from coursework.training.parallel import limited_threads
@@ -54,8 +52,6 @@ PLAN = Plan(
 
 @config
 class Config:
-    """Every number of a run but its seed."""
-
     plan: Plan = PLAN
     graph: pages.Name = "chameleon"  # which page network
     splits: Annotated[tuple[SplitKind, ...], Field(min_length=1)] = SPLITS
@@ -76,8 +72,7 @@ class Config:
     aggregations: Annotated[Aggregations, Field(min_length=1)] = ("mean", "sum")
     loss: Literal["l1", "l2"] = "l1"  # l1 aims at the median, l2 at the mean
     steps_per_epoch: Count = 10  # gradient steps, each on the whole graph
-    # the propagation network: an MLP on what was carried along the links beforehand; the stacked network
-    # is the same with the predictions of boosted trees, which it corrects
+    # an MLP on what was carried along the links beforehand, stacked also on the predictions of boosted trees
     sign_plan: Plan = replace(PLAN, epochs=30, schedule="one-cycle", warmup=0.25)
     sign_batch: Count = 256  # pages of a step
     sign_members: Count = 3  # networks of the ensemble
@@ -102,9 +97,10 @@ class Config:
 
     def training(self, name: NetworkName) -> tuple[Plan, int, int]:
         """Plan, pages of a step (0: the whole graph), and how many networks of this kind."""
-        carried = dict.fromkeys(CARRIED, (self.sign_plan, self.sign_batch, self.sign_members))
-        attention = self.attention_plan, self.attention_batch, self.members
-        return {"attention": attention, **carried}.get(name, (self.plan, 0, 1))
+        if name == "attention":
+            return self.attention_plan, self.attention_batch, self.members
+        carried = self.sign_plan, self.sign_batch, self.sign_members
+        return carried if name in CARRIED else (self.plan, 0, 1)
 
 
 PRESETS = presets(Config(), "wikipedia")
@@ -122,19 +118,15 @@ def task_of(inputs: Inputs, kind: SplitKind, config: Config, seed: int) -> Task:
 
 
 def twin_lookup(y: np.ndarray, group: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Median of the known twins of each page `[N]`, of all known pages where it has none.
-
-    Only ``y[rows]`` is known, for a known page its own target included.
-    """
+    """Median of the known twins of each page `[N]`, itself included; of all known ones where it has none."""
     medians = pd.Series(y[rows]).groupby(group[rows]).median()
     return medians.reindex(group, fill_value=np.median(y[rows])).to_numpy()
 
 
 def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np.ndarray:
-    r"""Label propagation: every page takes the mean of its neighbours, known pages keep their target.
+    r"""Label propagation (Zhu and Ghahramani 2002): :math:`\hat y \leftarrow D^{-1} A \hat y` on other pages.
 
-    Zhu and Ghahramani 2002, with :math:`\hat y \leftarrow D^{-1} A \hat y` on the unknown pages; these
-    begin with the mean of the known ones, and pages without a link stay there.
+    These begin with the mean of the known ones, and without a link they stay there.
     """
     known = torch.from_numpy(y[rows])
     values = torch.full((len(y),), float(known.mean()), dtype=torch.float64)
@@ -149,10 +141,7 @@ def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np
 
 
 def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
-    """Predictions `[N]` of the models that are no networks.
-
-    The strength of the penalty and the number of trees are those that are best on the validation part.
-    """
+    """Predictions `[N]` of the models that are no networks."""
     from sklearn.linear_model import Ridge
 
     y, check = task.graph.y.numpy().astype(np.float64), task.split.validation
@@ -169,13 +158,14 @@ def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
 
     penalties = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
     penalty = min(penalties, key=lambda penalty: error(ridge(penalty, task.split.train)))
+    a = adjacency(task.graph.edge_index, len(y))
     staged = boosted(x, y, task.split.train, trees).staged_predict(x)
     return {
         "mean": np.full(len(y), y[task.rows].mean()),
         "median": np.full(len(y), np.median(y[task.rows])),
         "twin": twin_lookup(y, task.graph.twin_group.numpy(), task.rows),
         "ridge": ridge(penalty, task.rows),
-        "propagation": propagate(task.inputs.adjacency, y, task.rows),
+        "propagation": propagate(a, y, task.rows),
         "boosting": boosted(x, y, task.rows, int(np.argmin([*map(error, staged)])) + 1).predict(x),
     }
 
@@ -188,63 +178,50 @@ class Fitted(NamedTuple):
     history: list[dict[str, float]] = []  # noqa: RUF012 - never written to
 
 
-def build(name: NetworkName, inputs: Inputs, config: Config) -> nn.Module:
-    """An untrained network; seed before."""
-    graph, width, p = inputs.graph, config.hidden, config.dropout
-    words = graph.x.shape[1]
-    if name == "attention":
-        columns = inputs.dense.shape[1], inputs.candidates.features.shape[1]
-        return ResidualAttention(*columns, residual=config.residual, query=config.query)
-    if name == "gcn":
-        return sparse_kernels(GCN(words, width, 1, p))
-    if name == "gat":
-        return GAT(words, width, 1, p, alpha=0.2, n_heads=4)
-    if name in CARRIED:  # the links are in their input
-        size, trees = inputs.propagated.shape[1] + 6 * config.neighbour_labels, 2 * (name != "sign")
-        return ColumnRegressor(size + trees, width, dropout=0.5, input_dropout=0.4, guesses=trees)
-    linked, described = (name == "gnn" and use for use in (config.links, config.statistics))
-    return GraphRegressor(
-        words + graph.num_nodes if linked else words, width, config.layers, dropout=p,
-        input_dropout=config.input_dropout, use_graph=name == "gnn",
-        extra_features=inputs.statistics.shape[1] if described else 0,
-        jumping_knowledge=config.jumping_knowledge, aggregations=config.aggregations,
-    )  # fmt: skip
+Given = Callable[[nn.Module], list[Any]]  # model -> what it is called with, on its device
 
 
-Given = Callable[[nn.Module], list[Any]]
-
-
-def inputs_of(name: NetworkName, task: Task, config: Config) -> Given:
-    """What a network is called with, on its device: model -> arguments."""
-    graph, inputs, given = task.graph, task.inputs, list[Any]([task.graph.x])
+def network_of(name: NetworkName, task: Task, config: Config) -> tuple[nn.Module, Given]:
+    """An untrained network, and what it is called with; seed before."""
+    graph, inputs, width, p = task.graph, task.inputs, config.hidden, config.dropout
+    n, words = graph.x.shape
+    model: nn.Module
     if name == "attention":
         given = [inputs.dense, inputs.candidates, task.groups]
-    elif name in CARRIED:
-        columns = [inputs.propagated, *[task.neighbour_labels] * config.neighbour_labels]
-        given = [torch.cat([*columns, *[task.boosted] * (name == "stacked")], dim=1)]
-    elif name == "gnn":
-        both = sparse.hstack([inputs.words, inputs.links])  # [N, F + N]
-        rows, columns = both.nonzero()
-        x = pages.sparse_rows(rows, columns, both.shape) if config.links else graph.x
-        given = [x, inputs.adjacency, task.statistics if config.statistics else None]
-    elif name != "mlp":
-        structure = normalise_adjacency if name == "gcn" else add_self_loops
-        given.append(structure(graph.edge_index, graph.num_nodes))
-
-    @functools.cache
-    def on(device: torch.device) -> list[Any]:
-        return [x if x is None else x.to(device) for x in given]
-
-    return lambda model: on(engine.device_of(model))
+        columns = inputs.dense.shape[1], inputs.candidates.features.shape[1]
+        model = ResidualAttention(*columns, residual=config.residual, query=config.query)
+    elif name == "gcn":
+        given = [graph.x, normalise_adjacency(graph.edge_index, n)]
+        model = sparse_kernels(GCN(words, width, 1, p))
+    elif name == "gat":
+        given = [graph.x, add_self_loops(graph.edge_index, n)]
+        model = GAT(words, width, 1, p, alpha=0.2, n_heads=4)
+    elif name in CARRIED:  # the links are in their input
+        labels, trees = [task.neighbour_labels] * config.neighbour_labels, 2 * (name != "sign")
+        x = torch.cat([inputs.propagated, *labels, *[task.boosted] * (trees > 0)], dim=1)
+        given = [x]
+        model = ColumnRegressor(x.shape[1], width, dropout=0.5, input_dropout=0.4, guesses=trees)
+    else:
+        x, a, extra = graph.x, None, None
+        if name == "gnn":
+            a = adjacency(graph.edge_index, n)
+            extra = task.statistics if config.statistics else None
+            both = sparse.hstack([inputs.words, inputs.links])  # [N, F + N]
+            x = pages.sparse_rows(*both.nonzero(), both.shape) if config.links else x
+        given = [x, a, extra]
+        model = GraphRegressor(
+            x.shape[1], width, config.layers, dropout=p, input_dropout=config.input_dropout,
+            use_graph=name == "gnn", extra_features=0 if extra is None else extra.shape[1],
+            jumping_knowledge=config.jumping_knowledge, aggregations=config.aggregations,
+        )  # fmt: skip
+    on = functools.cache(lambda device: [x if x is None else x.to(device) for x in given])
+    return model, lambda model: on(engine.device_of(model))
 
 
 def look(
     model: nn.Module, given: Given, labels: Tensor, known: Tensor, rows: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Standardised prediction and guess of residual attention for some pages: twice `[B]`.
-
-    Only known labels `[N]` are read, and none of the own group where the split keeps groups together.
-    """
+    """Standardised prediction and guess of residual attention, by known labels `[N]`: twice `[B]`."""
     dense, candidates, groups = given(model)
     labels, known = labels.to(dense.device), known.to(dense.device)
     return model(dense, candidates, labels, known, rows, group=groups)  # type: ignore[no-any-return]
@@ -263,18 +240,14 @@ def predict(name: NetworkName, model: nn.Module, given: Given, task: Task) -> np
 
 
 def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fitted:
-    """Train one network; nothing is chosen on the way, the last epoch counts.
-
-    Those that make ensembles take steps on some pages, the others on the whole graph.
-    """
+    """Train one network: nothing is chosen on the way, the last epoch counts."""
     config, batched = job.config, name in ENSEMBLES
     plan, size, _ = config.training(name)
     rows, y = torch.from_numpy(task.rows), task.graph.y.numpy()
-    given = inputs_of(name, task, config)
     random = (f"{name}-{member}",) if batched else (name, "refit" if config.refit else "search")
     stream = seeds.derive(job.seed, task.kind, *random)
     seeds.seed_everything(stream % 2**32)
-    model = build(name, task.inputs, config)
+    model, given = network_of(name, task, config)
     distance = torch.abs if config.loss == "l1" else torch.square
 
     def batches(epoch: int) -> list[Tensor]:
@@ -302,8 +275,8 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
         parts = {"train": task.rows}
         if not config.refit:
             parts["validation"] = task.split.validation
-        p = predict(name, network, given, task)
-        return {f"{k}_mae_ln": float(np.abs(p[r] - y[r]).mean()) for k, r in parts.items()}
+        error = np.abs(predict(name, network, given, task) - y)
+        return {f"{part}_mae_ln": float(error[rows].mean()) for part, rows in parts.items()}
 
     job.say(f"{task.kind} split, {random[0]}:")
     fit = engine.fit(
@@ -352,10 +325,8 @@ def train(job: Job) -> Run:
     """Fit and test every model on every split; artefacts by split: ``tasks`` and ``fitted``."""
     config, graph = job.config, pages.load(job.config.graph)
     inputs = Inputs(graph, config.candidates, config.alike)
-    tasks: dict[SplitKind, Task] = {}
-    results: dict[SplitKind, dict[str, Fitted]] = {}
+    tasks, results, curves = {}, {}, {}
     metrics: dict[str, float] = {}
-    curves: dict[str, list[dict[str, float]]] = {}
     notes: dict[str, Any] = {
         "nodes": graph.num_nodes,
         "directed_edges": graph.edge_index.shape[1],
@@ -381,8 +352,8 @@ def train(job: Job) -> Run:
     if not config.networks:  # then the other splits cost little
         for kind in splits.KINDS:
             metrics |= splits.copies(task_of(inputs, kind, config, job.seed))
-    artefacts = {"tasks": tasks, "fitted": results}
-    return job.run(metrics, graph.source, curves=curves, notes=notes, artefacts=artefacts)
+    made = {"tasks": tasks, "fitted": results}
+    return job.run(metrics, graph.source, curves=curves, notes=notes, artefacts=made)
 
 
 @limited_threads(1)
@@ -392,8 +363,8 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     kind, name = bundle["split"], bundle["network"]
     inputs = Inputs(pages.load(config.graph), config.candidates, config.alike)
     task = task_of(inputs, kind, config, bundle["seed"])
-    model = build(name, inputs, config)
+    model, given = network_of(name, task, config)
     with checkpoints.fitting(checkpoint, "wikipedia"):
         model.load_state_dict(weights)
-    predicted = predict(name, model.eval(), inputs_of(name, task, config), task)
+    predicted = predict(name, model.eval(), given, task)
     return named(f"{kind}.{name}.test_", measures(task.graph, predicted, task.split.test))

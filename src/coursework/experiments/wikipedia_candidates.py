@@ -1,10 +1,5 @@
 """Problem 3(c): what the links and words of a page say, and which pages are similar to it.
 
-Residual attention looks at a short list of pages, made from links and words alone, never from targets: the
-nearest by cosine similarity of the **links**, of the **links and the page itself**, of the **words** (rare
-ones count more) and of the **neighbours' words** (in the space of their largest singular vectors), and the
-**neighbours** with the fewest links.
-
 Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 """
 
@@ -24,20 +19,14 @@ from torch import Tensor
 from coursework.data.planetoid import symmetric_edges
 from coursework.data.wikipedia import WikipediaGraph, twin_groups
 from coursework.models.residual_attention import Candidates
-from coursework.models.sparse import adjacency
 from coursework.training import seeds
 
-FEWEST_LINKS = 3  # that two pages need before their links count as nearly equal
-
-
-def _weighted(m: Any) -> Any:
-    """A matrix of ones `[N, F]` whose columns count ln(rows / rows that have the column)."""
-    return m @ sparse.diags(_idf(m))
+FEWEST_LINKS = 3  # that two pages need: sets of fewer are similar by chance
 
 
 def _idf(m: Any) -> np.ndarray:
-    having = np.asarray((m != 0).sum(0)).ravel()
-    return np.log(m.shape[0] / np.maximum(having, 1)).astype(np.float32)
+    """ln(rows / rows that have the column), `[F]`."""
+    return np.log(m.shape[0] / np.maximum(m.getnnz(0), 1)).astype(np.float32)
 
 
 def _equal(keys: np.ndarray) -> Any:
@@ -65,11 +54,10 @@ def _standardised(columns: np.ndarray) -> Tensor:
 def neighbour_labels(
     graph: WikipediaGraph, target: Tensor, known: Tensor, groups: Tensor | None
 ) -> Tensor:
-    """What the known targets of a page's neighbours say: float32 `[N, 6]`.
+    """Mean (drawn to 0 where there are few) and number of the known targets of a page's neighbours: `[N, 6]`.
 
-    Their mean, drawn to 0 where there are few, and their number, with three weights of a neighbour of
-    degree d: 1, 1/sqrt(d), 1/d. Own target and, where a split keeps groups together, own group are not
-    read.
+    With three weights of a neighbour of degree d: 1, 1/sqrt(d), 1/d. Own target and, where a split keeps
+    groups together, own group are not read.
     """
     source, to = graph.edge_index
     degree = torch.bincount(to, minlength=graph.num_nodes).clamp(min=1).double()
@@ -88,10 +76,7 @@ def neighbour_labels(
 
 
 def shuffled(graph: WikipediaGraph, what: Literal["links", "pages"], seed: int) -> WikipediaGraph:
-    """The graph with links that lead elsewhere, about as many for each page, or with its pages mixed up.
-
-    Words and targets stay where they are. Mixed pages know nothing by their links, not even how many.
-    """
+    """The graph with links that lead elsewhere, about as many of each page, or with those of another page."""
     random, (source, target) = seeds.generator(seed, "shuffled"), graph.edge_index
     if what == "links":
         source, target = source[source < target], target[source < target]
@@ -111,8 +96,7 @@ def _nearest(m: Any, k: int) -> Any:
     for begin in range(0, n, 512):  # these rows of the similarities are dense at a time
         block = m[begin : begin + 512] @ other
         similar = torch.from_numpy(block.toarray() if sparse.issparse(block) else block)
-        rows = torch.arange(len(similar))
-        similar[rows, rows + begin] = -1
+        similar[:, begin:].fill_diagonal_(-1)
         found.append(similar.topk(min(k, n - 1), dim=1).indices)
     near = torch.cat(found).numpy()  # [N, k]
     pointers = np.arange(n + 1) * near.shape[1]
@@ -147,11 +131,6 @@ class Inputs:
     alike: float = 0.8  # Jaccard index of nearly equal links
 
     @cached_property
-    def adjacency(self) -> Tensor:
-        """The adjacency matrix for the networks, sparse `[N, N]`."""
-        return adjacency(self.graph.edge_index, self.graph.num_nodes)
-
-    @cached_property
     def links(self) -> Any:
         """The adjacency matrix for SciPy, float32 `[N, N]`."""
         n, (source, target) = self.graph.num_nodes, self.graph.edge_index.numpy()
@@ -163,6 +142,11 @@ class Inputs:
         x = self.graph.x
         parts = x.values(), x.col_indices(), x.crow_indices()
         return sparse.csr_matrix(tuple(map(Tensor.numpy, parts)), shape=tuple(x.shape))
+
+    @cached_property
+    def weighted_words(self) -> Any:
+        """The words, rare ones count more, `[N, F]`."""
+        return self.words @ sparse.diags(_idf(self.words))
 
     @cached_property
     def degree(self) -> np.ndarray:
@@ -182,9 +166,8 @@ class Inputs:
         log_degree, at_least_one = np.log1p(degree), np.maximum(degree, 1)
         largest = np.zeros(n)
         np.maximum.at(largest, target, log_degree[source])
-        blocks = (a[i : i + 1000] for i in range(0, n, 1000))  # A^2 is nearly dense
-        # ordered pairs of linked neighbours
-        closed = np.concatenate([(block @ a).multiply(block).sum(1).A1 for block in blocks])
+        common = _products(self.links, target, source)  # neighbours of both ends of a link
+        closed = np.bincount(target, common, n)  # ordered pairs of linked neighbours
         rank = np.full(n, 1 / n)
         for _ in range(50):  # power iteration; the error falls by 0.85 a step
             rank = 0.15 / n + 0.85 * (a @ (rank / at_least_one) + rank[degree == 0].sum() / n)
@@ -202,7 +185,7 @@ class Inputs:
     @cached_property
     def dense(self) -> Tensor:
         """Singular vectors of words, neighbours' words and links, and statistics: float32 `[N, F]`."""
-        own = _reduced(_weighted(self.words), 64)
+        own = _reduced(self.weighted_words, 64)
         by_root = _reduced(self.links @ sparse.diags(1 / np.sqrt(np.maximum(self.degree, 1))), 32)
         return _standardised(np.hstack([own, self.row_mean @ own, by_root, self.statistics]))
 
@@ -210,9 +193,8 @@ class Inputs:
     def propagated(self) -> Tensor:
         """What is known of a page and of its neighbours without a target: float32 `[N, F']`.
 
-        Carried along the links once, before any training, as in SGC (Wu et al. 2019,
-        https://arxiv.org/abs/1902.07153) and SIGN (Frasca et al. 2020, https://arxiv.org/abs/2004.11198):
-        words and links, and as normal quantiles the statistics and four more, of page and neighbours.
+        Carried along the links once, before any training, as in SGC (https://arxiv.org/abs/1902.07153) and
+        SIGN (https://arxiv.org/abs/2004.11198); statistics of page and neighbours as normal quantiles.
         """
         import networkx as nx
         from sklearn.preprocessing import QuantileTransformer
@@ -245,10 +227,7 @@ class Inputs:
 
     @cached_property
     def near(self) -> Any:
-        """Pairs of pages whose links have a Jaccard index of at least ``alike``: CSR `[N, N]`.
-
-        Sets of fewer than :data:`FEWEST_LINKS` links are left out: they are similar by chance.
-        """
+        """Pairs of pages whose links, if not few, have a Jaccard index of at least ``alike``: `[N, N]`."""
         links, degree, pairs = self.links, np.diff(self.links.indptr), list[np.ndarray]()
         for begin in range(0, len(degree), 1000):  # the common links of all pairs are nearly dense
             common = (links[begin : begin + 1000] @ links).tocoo()
@@ -282,12 +261,12 @@ class Inputs:
 
     @cached_property
     def candidates(self) -> Candidates:
-        """The list of every page, ``top`` pages of each kind, with 13 standardised features of each pair."""
+        """What residual attention looks at: ``top`` pages of each kind, and 13 features of each pair."""
         from sklearn.preprocessing import normalize
 
         top, links, degree, group = self.top, self.links, self.degree, self.graph.twin_group.numpy()
-        words, itself = _weighted(self.words), sparse.eye(len(degree), dtype=np.float32)
-        spaces = [
+        words, itself = self.weighted_words, sparse.eye(len(degree), dtype=np.float32)
+        spaces = [  # of links, links and the page itself, words, neighbours' words
             normalize(links @ sparse.diags(np.sqrt(_idf(links)) + 1e-3)),
             normalize((links + itself).tocsr()),
             normalize(words),

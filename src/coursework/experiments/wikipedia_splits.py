@@ -105,10 +105,9 @@ class Task:
 
         One reads the page and its neighbours, the other also what was carried along the links.
         """
-        y, rows, groups = self.target.double().numpy(), self.rows, self.groups
         carried = torch.cat([self.inputs.propagated, self.neighbour_labels], dim=1)
-        read = self.inputs.dense.double().numpy(), carried.double().numpy()
-        columns = [out_of_fold(x, y, rows, groups) for x in read]
+        y, *read = (x.double().numpy() for x in (self.target, self.inputs.dense, carried))
+        columns = [out_of_fold(x, y, self.rows, self.groups) for x in read]
         return torch.from_numpy(np.stack(columns, axis=1)).float()
 
     @cached_property
