@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from coursework.errors import ConfigError, DataError
 TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
-UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
 
 # Colour of every class, uint8 [C, 3]: those of Petroff (2021), for people who confuse colours, and white.
 _HEX = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd ffffff"
@@ -54,11 +52,11 @@ def read_image(path: Path | str) -> np.ndarray:
         raise DataError(f"There is no file {path}; name a picture or an array file.")
     try:
         if path.suffix.lower() in (".npy", ".npz"):
-            found = np.load(path)
-            arrays = [found] if isinstance(found, np.ndarray) else list(found.values())
+            read = np.load(path)
+            arrays: list[np.ndarray] = [read] if isinstance(read, np.ndarray) else [*read.values()]
             if len(arrays) != 1:
                 raise DataError(f"{path} holds {len(arrays)} arrays; give one.")
-            return cast(np.ndarray, arrays[0])
+            return arrays[0]
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I;16"):
@@ -67,7 +65,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.array(picture.convert("RGBA"))
             plain = picture.mode in ("L", "RGB", "I", "F")
             return np.array(picture if plain else picture.convert("RGB"))
-    except UNREADABLE as error:
+    except (*archives.BROKEN, Image.DecompressionBombError) as error:
         what = f"{path} is neither an image nor an array file that can be read"
         raise DataError(f"{what}; give a whole PNG, JPEG, .npy or .npz.") from error
 
@@ -81,9 +79,8 @@ def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 def _background(pixels: Tensor) -> Tensor:
     """What is more than ten pixels from bright ink, where a JPEG file is exact, else beside it: ``[k]``."""
-    beside, around = (
-        F.max_pool2d(pixels[None, None], side, 1, side // 2)[0, 0] >= INK for side in (3, 21)
-    )
+    image = pixels[None, None]
+    beside, around = (F.max_pool2d(image, side, 1, side // 2)[0, 0] >= INK for side in (3, 21))
     return pixels[~around] if beside.any() and not around.all() else pixels[around & ~beside]
 
 

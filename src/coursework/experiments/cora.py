@@ -2,7 +2,7 @@
 
 ``random140`` is the assignment's protocol: 140 random nodes, all others for test, nothing to choose with (its
 "val" are the test nodes). ``planetoid`` is the public split, whose validation nodes decide when to stop.
-Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``C`` classes, ``n`` nodes of a part.
+Letters: ``N`` nodes, ``E`` edges with self-loops, ``F`` words, ``C`` classes, ``n`` of a part, ``S`` views.
 """
 
 import time
@@ -18,21 +18,162 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Index, config
+from coursework.config import Count, Dropout, Index, Positive, Weight, config
 from coursework.data import planetoid
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
-from coursework.experiments import cora_models
 from coursework.experiments.base import TABLES, Job, Run, named, presets, restore
-from coursework.experiments.cora_models import Batch, Model
-from coursework.models.gcn import add_self_loops, normalise_adjacency
-from coursework.models.sparse import sparse_csr
+from coursework.models.gat import GAT
+from coursework.models.gcn import GCN, GCNII, add_self_loops, normalise_adjacency, sparse_kernels
+from coursework.models.grand import GRAND, consistency_loss
+from coursework.models.sparse import feature_dropout, sparse_csr
 from coursework.stats import paired as paired_interval
 from coursework.stats import wilson
 from coursework.training import checkpoints, engine, seeds
+from coursework.training.engine import Plan
 from coursework.training.parallel import limited_threads
 
 LAST = 10  # epochs that the assignment wants to see
+Model = Literal[
+    "gcn", "gcn_glorot", "gcn_elu", "gcn_both", "gat", "gat_linear", "uniform", "grand", "gcnii"
+]
+Batch = dict[str, Tensor]
+ASSIGNMENT = Plan(
+    epochs=100, learning_rate=0.01, weight_decay=5e-4, optimizer="adam", precision="32-true",
+    monitor=None,  # the last epoch is kept: nothing is chosen on the test nodes
+)  # fmt: skip
+
+
+class Network:
+    """What the networks below have in common, beside the numbers of each."""
+
+    graph = "adj"  # what it takes of :class:`.cora.Inputs`
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross entropy, summed over the training nodes, and their logits ``[n, C]``."""
+        dropped = getattr(self, "input_dropout", 0.0)  # the GAT drops words itself
+        x = feature_dropout(batch["x"], dropped, training=True)  # [N, F]
+        logits = network(x, batch["graph"])[batch["nodes"]]  # [n, C]
+        return F.cross_entropy(logits, batch["y"][batch["nodes"]], reduction="sum"), logits
+
+    def parameters(self, network: Any) -> Any:
+        return network.parameters()
+
+
+@config
+class GCNConfig(Network):
+    """The graph convolutional network; the defaults are the assignment's."""
+
+    hidden: Count = 16
+    dropout: Dropout = 0.5  # of the hidden units
+    input_dropout: Dropout = 0.0  # of the words; Kipf & Welling drop them, the assignment does not
+    plan: Plan = ASSIGNMENT
+
+    def build(self, words: int, classes: int, elu: bool = False, glorot: bool = False) -> nn.Module:
+        """The GCN, if wanted with two things of the GAT: its activation, its first weights."""
+        network = GCN(words, self.hidden, classes, self.dropout)
+        if elu:
+            network.relu = nn.ELU()  # type: ignore[assignment]
+        for layer in (network.gc1, network.gc2) if glorot else ():
+            nn.init.xavier_uniform_(layer.linear.weight)
+        return sparse_kernels(network)
+
+
+@config
+class GATConfig(Network):
+    """The graph attention network; the defaults are the assignment's."""
+
+    hidden: Count = 16  # units of all heads together
+    heads: Count = 8  # of the first layer; the second has one
+    alpha: float = 0.2  # slope of the leaky ReLU below zero
+    dropout: Dropout = 0.5  # of the words, the hidden units and the attention weights
+    share_attention: bool = True  # one vector for all heads, as the assignment has it
+    bias: bool = False  # as in the authors' code; the equations have none
+    drop_messages: bool = False  # also drop what is summed, as in the authors' code
+    plan: Plan = ASSIGNMENT
+    graph = "edge_index"
+
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads:
+            sizes = f"gat.hidden is {self.hidden}"
+            raise ConfigError(f"{sizes}, which is not a multiple of gat.heads, {self.heads}.")
+
+    def build(self, words: int, classes: int, learned: bool = True, linear: bool = False) -> GAT:
+        """The GAT; if wanted with equal weights, or starting like ``nn.Linear``, as the assignment's does."""
+        network = GAT(
+            words, self.hidden, classes, self.dropout, self.alpha, self.heads,
+            self.share_attention, self.bias, self.drop_messages,
+        )  # fmt: skip
+        for layer in (network.layer1, network.layer2):
+            if linear:
+                layer.W.reset_parameters()
+            for vector in (layer.a_l, layer.a_r):
+                if not learned:
+                    nn.init.zeros_(vector).requires_grad_(False)
+                elif linear:
+                    bound = (2 * layer.n_hidden) ** -0.5
+                    nn.init.uniform_(vector, -bound, bound)
+        return network
+
+
+@config
+class GRANDConfig(Network):
+    """The graph random neural network of Feng et al.; the defaults are the paper's for Cora."""
+
+    hidden: Count = 32
+    order: Index = 8  # steps over which the signal is averaged
+    dropnode: Dropout = 0.5  # share of the nodes that a view drops
+    input_dropout: Dropout = 0.5  # of the words
+    dropout: Dropout = 0.5  # of the hidden units
+    samples: Count = 4  # views in a step
+    temperature: Positive = 0.5  # of the sharpened mean that the views should agree with
+    consistency: Weight = 1.0  # of their disagreement in the loss
+    balance: Weight = 0.0  # labelled nodes weigh 1 / frequency of their class to this power
+    plan: Plan = ASSIGNMENT
+
+    def build(self, words: int, classes: int) -> nn.Module:
+        dropouts = (self.dropnode, self.input_dropout, self.dropout)
+        return GRAND(words, self.hidden, classes, self.order, *dropouts)
+
+    def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The mean of the views' cross entropies, and how much the views of all nodes disagree."""
+        target = batch["y"][batch["nodes"]]  # [n]
+        views = network(batch["x"], batch["graph"], self.samples)  # [S, N, C]
+        labelled = views[:, batch["nodes"]]  # [S, n, C]
+        weight = class_weights(target, views.shape[2], self.balance)  # [C]
+        given = labelled.flatten(0, 1), target.repeat(len(views)), weight
+        total = F.cross_entropy(*given, reduction="sum") / len(views)
+        disagreement = consistency_loss(views, self.temperature)
+        return total + self.consistency * len(target) * disagreement, labelled.mean(dim=0)
+
+
+@config
+class GCNIIConfig(Network):
+    """The deep network of Chen et al.; the defaults are the paper's for Cora."""
+
+    hidden: Count = 64
+    layers: Count = 64
+    alpha: Dropout = 0.1  # weight of the first layer in each later one
+    strength: Positive = 0.5  # lambda: layer l has the identity with weight 1 - log(1 + lambda / l)
+    dropout: Dropout = 0.6  # of the hidden units
+    input_dropout: Dropout = 0.6  # of the words
+    decay: Weight = 0.01  # weight decay of the convolutions; that of the plan is for the rest
+    plan: Plan = ASSIGNMENT
+
+    def build(self, words: int, classes: int) -> nn.Module:
+        rest = (self.layers, self.dropout, self.alpha, self.strength)
+        return GCNII(words, self.hidden, classes, *rest)
+
+    def parameters(self, network: Any) -> list[Any]:
+        rest = [*network.first.parameters(), *network.last.parameters()]
+        convolutions = list(network.convolutions.parameters())
+        return [{"params": convolutions, "weight_decay": self.decay}, {"params": rest}]
+
+
+def class_weights(y: Tensor, num_classes: int, balance: float) -> Tensor:
+    """Inverse frequencies ``[num_classes]`` of labels ``[n]`` to a power, with mean one over the nodes."""
+    weight = torch.bincount(y, minlength=num_classes).clamp(min=1).float() ** -balance  # [C]
+    return weight / weight[y].mean()
 
 
 @config
@@ -46,10 +187,10 @@ class Config:
     long_models: tuple[Model, ...] = ("gcn", "gat")
     watch: Count = 1  # epochs from one look at the watched nodes to the next, besides the last ten
     splits: Count = 1  # paired splits of :func:`paired`
-    gcn: cora_models.GCNConfig = cora_models.GCNConfig()
-    gat: cora_models.GATConfig = cora_models.GATConfig()
-    grand: cora_models.GRANDConfig = cora_models.GRANDConfig()
-    gcnii: cora_models.GCNIIConfig = cora_models.GCNIIConfig()
+    gcn: GCNConfig = GCNConfig()
+    gat: GATConfig = GATConfig()
+    grand: GRANDConfig = GRANDConfig()
+    gcnii: GCNIIConfig = GCNIIConfig()
 
     def __post_init__(self) -> None:
         if len(set(self.models)) < len(self.models):
@@ -214,9 +355,8 @@ def train(job: Job) -> Run:
     notes = {
         "intervals": intervals,
         "parameters": {
-            variant: sum(p.numel() for p in model.parameters() if p.requires_grad)
-            for variant, model in models.items()
-            if "." not in variant
+            name: sum(p.numel() for p in models[name].parameters() if p.requires_grad)
+            for name in config.models
         },
         "nodes": dict(zip(("train", "validation", "test"), split.sizes, strict=True)),
         "curves_show": f"{watched} nodes as validation_loss and validation_accuracy",
@@ -226,16 +366,14 @@ def train(job: Job) -> Run:
         "threads": 1,
     }
     curves = {variant: _curve(fit.history) for variant, fit in fits.items()}
-    artefacts = {"models": models, "fits": fits, "correct": correct, "inputs": inputs}
-    artefacts |= {"split": split, "graph": graph}
-    return job.run(metrics, graph.source, notes=notes, curves=curves, artefacts=artefacts)
+    made = {"models": models, "fits": fits, "correct": correct, "inputs": inputs, "split": split}
+    return job.run(metrics, graph.source, notes=notes, curves=curves, artefacts=made)
 
 
 def paired(job: Job, first: Run | None = None) -> list[Run]:
     """Runs on ``splits`` splits with all models on each, those after ``first`` without ``epochs_long``."""
     first = first if first is not None else train(job)
-    watch = 1 if job.config.validates else LAST
-    short = replace(job.config, epochs_long=None, watch=watch)
+    short = replace(job.config, epochs_long=None, watch=1 if job.config.validates else LAST)
     later = range(first.seed + 1, first.seed + job.config.splits)
     return [first, *(train(Job(job.experiment, short, job.preset, s, log=job.log)) for s in later)]
 
@@ -266,8 +404,7 @@ def training_log(run: Run, variant: str) -> str:
     loss, accuracy = (run.metrics[f"{variant}.test_{key}"] for key in ("loss", "accuracy"))
     end = f"Total time elapsed: {run.notes['training_seconds'][variant]:.4f}s"
     results = f"Test set results: loss= {loss:.4f} accuracy= {accuracy:.4f}"
-    epochs = run.notes["last_epochs"][variant]
-    return "\n".join([*epochs, "Optimization Finished!", end, results])
+    return "\n".join([*run.notes["last_epochs"][variant], "Optimization Finished!", end, results])
 
 
 @limited_threads(1)

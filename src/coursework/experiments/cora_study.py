@@ -14,15 +14,11 @@ from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import cora
 from coursework.experiments.base import Job, Run, presets
-from coursework.experiments.cora_models import ASSIGNMENT, GCNConfig
 from coursework.models import gcn
 from coursework.models.gat import GAT
-from coursework.models.gcn import GCNII
 from coursework.training import seeds
 from coursework.training.engine import Plan
 from coursework.training.parallel import limited_threads
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @config
@@ -31,11 +27,11 @@ class Config:
     depths: tuple[Annotated[int, Field(ge=2)], ...] = (2, 4, 8, 16, 32, 64)  # numbers of layers
     initial: Annotated[float, Field(gt=0, lt=1)] = 0.2  # weight of the first layer in later ones
     strength: Positive = 0.5  # lambda of GCNII
-    removed: tuple[Share, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of the links
+    removed: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # links
     hidden: Count = 64  # width of all networks
     heads: Count = 8  # of the GAT
     dropout: Dropout = 0.5  # of words and hidden units
-    plan: Plan = replace(ASSIGNMENT, epochs=300, patience=100, monitor="validation_loss")
+    plan: Plan = replace(cora.ASSIGNMENT, epochs=300, patience=100, monitor="validation_loss")
 
     def __post_init__(self) -> None:
         if self.hidden % self.heads:
@@ -54,6 +50,7 @@ def without_links(edge_index: Tensor, share: float, seed: int) -> Tensor:
     return torch.cat([kept, kept.flip(0)], dim=1)
 
 
+@limited_threads(1)
 def train(job: Job) -> Run:
     """Train every network: ``depth.L.KIND.validation_accuracy``, ``.spread``, ``removed.PERCENT.gcn...``."""
     config: Config = job.config
@@ -62,8 +59,7 @@ def train(job: Job) -> Run:
     split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
     sizes = (inputs.x.shape[1], config.hidden, inputs.num_classes)
     metrics: dict[str, float] = {}
-    drops = {"dropout": config.dropout, "input_dropout": config.dropout}
-    numbers = GCNConfig(config.hidden, **drops, plan=config.plan)  # all have its loss and plan
+    numbers = cora.GCNConfig(config.hidden, config.dropout, config.dropout, config.plan)  # of all
 
     def fit(name: str, make: Callable[[], nn.Module], structure: Tensor) -> Any:
         part = job.part(name, seed=seeds.derive(job.seed, name) % 2**32, log=None)
@@ -74,21 +70,20 @@ def train(job: Job) -> Run:
 
     plain = partial(numbers.build, sizes[0], sizes[2])
     gat = partial(GAT, *sizes, config.dropout, 0.2, config.heads)
-    with limited_threads(1):
-        for depth in config.depths:
-            deep = (*sizes, depth, config.dropout)
-            for kind, make in (
-                ("plain", partial(gcn.DeepGCN, *deep, 0.0)),
-                ("initial", partial(gcn.DeepGCN, *deep, config.initial)),
-                ("gcnii", partial(GCNII, *deep, config.initial, config.strength)),
-            ):
-                model = fit(f"depth.{depth}.{kind}", make, inputs.adj)
-                with torch.no_grad():
-                    rows = model.hidden(inputs.x, inputs.adj)
-                    metrics[f"depth.{depth}.{kind}.spread"] = float(gcn.spread(rows))
-        for share in config.removed:
-            rest = without_links(graph.edge_index, share, job.seed)
-            name = f"removed.{100 * share:.0f}"
-            fit(f"{name}.gcn", plain, gcn.normalise_adjacency(rest, len(graph.y)))
-            fit(f"{name}.gat", gat, gcn.add_self_loops(rest, len(graph.y)))
+    for depth in config.depths:
+        deep = (*sizes, depth, config.dropout)
+        for kind, make in (
+            ("plain", partial(gcn.DeepGCN, *deep, 0.0)),
+            ("initial", partial(gcn.DeepGCN, *deep, config.initial)),
+            ("gcnii", partial(gcn.GCNII, *deep, config.initial, config.strength)),
+        ):
+            model = fit(f"depth.{depth}.{kind}", make, inputs.adj)
+            with torch.no_grad():
+                rows = model.hidden(inputs.x, inputs.adj)
+                metrics[f"depth.{depth}.{kind}.spread"] = float(gcn.spread(rows))
+    for share in config.removed:
+        rest = without_links(graph.edge_index, share, job.seed)
+        name = f"removed.{100 * share:.0f}"
+        fit(f"{name}.gcn", plain, gcn.normalise_adjacency(rest, len(graph.y)))
+        fit(f"{name}.gat", gat, gcn.add_self_loops(rest, len(graph.y)))
     return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})

@@ -111,7 +111,6 @@ def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]
     for name in VARIANTS:
         weights = attend(drawn, name).weights  # [R, C, C]
         picked = weights.argmax(dim=2)  # [R, C], source picked by each target
-        # How often a source is picked by the targets of the nine other classes: [R, C].
         one_hot = torch.nn.functional.one_hot(picked, CLASSES).float()  # [R, C, C]
         by_others = one_hot.sum(1) - one_hot.diagonal(dim1=1, dim2=2)  # [R, C]
         pair = torch.stack([by_others, relative]).flatten(1).double()  # [2, R * C]

@@ -140,9 +140,7 @@ def train(job: Job) -> Run:
         "mean.test_mae": float(np.abs(y[test] - y[training].mean()).mean()),
         "features.test_mae": float(np.abs(y[test] - alone).mean()),
     }
-    curves: dict[str, list[dict[str, float]]] = {}
-
-    parts = partial(parts_of, data, job.config.parts, job.seed)
+    curves, parts = {}, partial(parts_of, data, job.config.parts, job.seed)
     for name in job.config.models:
         job.say(f"{name}: {data.num_nodes:,} nodes, {data.num_edges:,} directed edges")
         metrics[f"{name}.test_mae"], fit = fit_network(job.part(name), name, parts)

@@ -48,8 +48,7 @@ class Config:
     bottleneck: Count = 64  # channels at the bottom
     up: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 32)  # channels, from the bottom
     convolutions: Count = 1  # in every block
-    # the variants that are trained: with (True) and without (False) skip connections
-    skips: Annotated[tuple[bool, ...], Field(min_length=1)] = (True, False)
+    skips: Annotated[tuple[bool, ...], Field(min_length=1)] = (True, False)  # what is trained
     canvases: Count = 1000  # training canvases of one epoch
     # Three digits on 32 x 96 pixels are two and a half times as many in the same time as on 64 x 84. Moved
     # by up to their margin of four pixels, they come to lie at all places on the pooling grid.
@@ -78,11 +77,9 @@ PRESETS = presets(Config(), "segmentation")
 
 @dataclass(frozen=True)
 class Data:
-    """Canvases for validation and test are the same in every run, those for training new in every epoch."""
-
-    digits: Pool  # of which the training canvases are composed
-    validation: Canvases  # of held-back training digits
-    test: Canvases  # of test digits
+    digits: Pool  # of which the training canvases are composed, new ones in every epoch
+    validation: Canvases  # of held-back training digits, the same in every run
+    test: Canvases  # of test digits, the same in every run
     source: Source
 
     def epoch(self, config: Config, seed: int, epoch: int) -> Canvases:
@@ -292,9 +289,8 @@ class Segmenter:
             batch = pixels[None, None].contiguous(memory_format=torch.channels_last)
             return self.model(batch).argmax(dim=1)[0]  # [H, W]
 
-        pixels = canvas.clean(grey)
         step, sees = 2 ** len(self.config.down), receptive_field(self.config)
-        return canvas.in_tiles(pixels, step, sees, classes)
+        return canvas.in_tiles(canvas.clean(grey), step, sees, classes)
 
 
 def load(checkpoint: Path | str) -> Segmenter:

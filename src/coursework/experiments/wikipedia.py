@@ -129,15 +129,13 @@ def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np
     These begin with the mean of the known ones, and without a link they stay there.
     """
     known = torch.from_numpy(y[rows])
-    values = torch.full((len(y),), float(known.mean()), dtype=torch.float64)
-    values[rows] = known
-    a = a.double()
-    degree = a @ torch.ones(len(y), 1, dtype=torch.float64)  # [N, 1]
+    values = torch.full((len(y), 1), float(known.mean()), dtype=torch.float64)
+    values[rows, 0], a = known, a.double()
+    degree = a @ torch.ones_like(values)  # [N, 1]
     for _ in range(steps):
-        mean = (a @ values.unsqueeze(1) / degree.clamp(min=1)).squeeze(1)
-        values = torch.where(degree.squeeze(1) > 0, mean, values)
-        values[rows] = known
-    return values.numpy()
+        values = torch.where(degree > 0, a @ values / degree.clamp(min=1), values)
+        values[rows, 0] = known
+    return values[:, 0].numpy()
 
 
 def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
@@ -158,21 +156,18 @@ def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
 
     penalties = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
     penalty = min(penalties, key=lambda penalty: error(ridge(penalty, task.split.train)))
-    a = adjacency(task.graph.edge_index, len(y))
     staged = boosted(x, y, task.split.train, trees).staged_predict(x)
     return {
         "mean": np.full(len(y), y[task.rows].mean()),
         "median": np.full(len(y), np.median(y[task.rows])),
         "twin": twin_lookup(y, task.graph.twin_group.numpy(), task.rows),
         "ridge": ridge(penalty, task.rows),
-        "propagation": propagate(a, y, task.rows),
+        "propagation": propagate(adjacency(task.graph.edge_index, len(y)), y, task.rows),
         "boosting": boosted(x, y, task.rows, int(np.argmin([*map(error, staged)])) + 1).predict(x),
     }
 
 
 class Fitted(NamedTuple):
-    """A fitted model."""
-
     predicted: np.ndarray  # for all pages, `[N]`
     model: Any = None
     history: list[dict[str, float]] = []  # noqa: RUF012 - never written to

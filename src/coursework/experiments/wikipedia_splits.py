@@ -101,10 +101,7 @@ class Task:
 
     @cached_property
     def boosted(self) -> Tensor:
-        """Standardised out-of-fold predictions of two kinds of boosted trees, float32 `[N, 2]`.
-
-        One reads the page and its neighbours, the other also what was carried along the links.
-        """
+        """Out-of-fold predictions of trees, by page and neighbours, and by all that was carried: `[N, 2]`."""
         carried = torch.cat([self.inputs.propagated, self.neighbour_labels], dim=1)
         y, *read = (x.double().numpy() for x in (self.target, self.inputs.dense, carried))
         columns = [out_of_fold(x, y, self.rows, self.groups) for x in read]
@@ -134,11 +131,9 @@ def copies(task: Task) -> dict[str, float]:
         "test_share_with_near_twin": twin | (task.inputs.near[asked][:, known].getnnz(1) > 0),
         "test_share_with_equal_traffic": np.isin(traffic[asked], traffic[known]),
     }
-    found = {f"{task.kind}.{name}": float(share.mean()) for name, share in shares.items()}
     if task.groups is not None:
-        largest = int(torch.bincount(task.groups).max()) / graph.num_nodes
-        found[f"{task.kind}.share_of_largest_group"] = largest
-    return found
+        shares["share_of_largest_group"] = (task.groups == task.groups.mode().values).numpy()
+    return {f"{task.kind}.{name}": float(share.mean()) for name, share in shares.items()}
 
 
 def one_per_group(groups: Tensor, rows: np.ndarray) -> np.ndarray:
@@ -148,11 +143,9 @@ def one_per_group(groups: Tensor, rows: np.ndarray) -> np.ndarray:
 
 
 def measures(graph: WikipediaGraph, predicted: np.ndarray, rows: np.ndarray) -> dict[str, float]:
-    r"""Errors of predictions `[N]` of :math:`\ln(1 + \text{visits})` on the pages ``rows``.
+    r"""Errors of predictions `[N]` on the pages ``rows``; in ``group_mae_ln`` a group of twins counts once.
 
-    In ``group_mae_ln`` every group of twins counts once. A prediction that minimises the absolute error is
-    a median, and the median of the visits is :math:`e^{\hat y} - 1`, which ``mae_visits`` and
-    ``medae_visits`` use.
+    What minimises the absolute error is a median, and the median of the visits is :math:`e^{\hat y} - 1`.
     """
     y, p = graph.y.numpy()[rows].astype(np.float64), predicted[rows].astype(np.float64)
     errors, visits = np.abs(p - y), np.abs(np.expm1(p) - graph.traffic.numpy()[rows])

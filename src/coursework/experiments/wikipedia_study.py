@@ -1,7 +1,4 @@
-"""Problem 3(c): what each part of the networks is worth, one change at a time, on validation pages.
-
-Test pages are not looked at, and the splits are none of those that are reported.
-"""
+"""Problem 3(c): what each part of the networks is worth, one change at a time, on validation pages."""
 
 from __future__ import annotations
 
@@ -31,8 +28,6 @@ def base_of(variant: str) -> str:
 
 @config
 class Config:
-    """The base, and which variants of it are trained."""
-
     base: wikipedia.Config = BASE
     variants: tuple[str, ...] = tuple(name for name in VARIANTS if VARIANTS[name][0] != "sign")
 
