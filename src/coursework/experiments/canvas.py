@@ -17,6 +17,7 @@ from coursework.errors import ConfigError, DataError
 TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
+UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
 
 # Colour of every class, uint8 [C, 3]: those of Petroff (2021), for people who confuse colours, and white.
 _HEX = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd ffffff"
@@ -65,7 +66,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.array(picture.convert("RGBA"))
             plain = picture.mode in ("L", "RGB", "I", "F")
             return np.array(picture if plain else picture.convert("RGB"))
-    except (*archives.BROKEN, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         what = f"{path} is neither an image nor an array file that can be read"
         raise DataError(f"{what}; give a whole PNG, JPEG, .npy or .npz.") from error
 

@@ -336,15 +336,14 @@ def train(job: Job) -> Run:
         make, structure = partial(build, variant, config, inputs), getattr(inputs, numbers.graph)
         given = variant, make, numbers, structure, inputs, split, every
         models[variant], fits[variant] = model, fit = fit_network(job.part(variant), *given)
-        found, hits = score(model, structure, inputs, split.test)
-        correct[variant] = hits
+        found, correct[variant] = score(model, structure, inputs, split.test)
         metrics |= named(f"{variant}.test_", found)
         metrics[f"{variant}.seconds_per_epoch"] = _seconds(*fit.history) / len(fit.history)
         if config.validates:
             for key in ("validation_accuracy", "validation_loss"):
                 metrics[f"{variant}.{key}"] = fit.best[key]
             metrics[f"{variant}.best_epoch"] = float(fit.best_epoch)
-        interval = wilson(int(hits.sum()), len(split.test))
+        interval = wilson(int(correct[variant].sum()), len(split.test))
         intervals[f"{variant}.test_accuracy"] = (*interval, "Wilson, test nodes")
     for title, one, other in COMPARED:
         if one in correct and other in correct:

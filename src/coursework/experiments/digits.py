@@ -80,7 +80,8 @@ def _draws(data: MNIST, rng: np.random.Generator, draws: int) -> Draw:
 
 def draw(data: MNIST, seed: int = 0) -> Draw:
     """One image of each class as source, and one other image of each class as target."""
-    return Draw(*(part[0] for part in _draws(data, seeds.numpy_generator(seed, "digits"), 1)))
+    many = _draws(data, seeds.numpy_generator(seed, "digits"), 1)
+    return Draw(many.sources[0], many.targets[0], many.source_rows[0], many.target_rows[0])
 
 
 def attend(images: Draw, variant: str = "scaled") -> Attended:
@@ -113,8 +114,7 @@ def measure(data: MNIST, draws: int = 500, seed: int = 0) -> dict[str, Measured]
         picked = weights.argmax(dim=2)  # [R, C], source picked by each target
         one_hot = torch.nn.functional.one_hot(picked, CLASSES).float()  # [R, C, C]
         by_others = one_hot.sum(1) - one_hot.diagonal(dim1=1, dim2=2)  # [R, C]
-        pair = torch.stack([by_others, relative]).flatten(1).double()  # [2, R * C]
-        correlation = torch.corrcoef(pair)[0, 1]
+        correlation = torch.corrcoef(torch.stack([by_others, relative]).flatten(1).double())[0, 1]
         result[name] = Measured(
             own_class=float((picked == torch.arange(CLASSES)).float().mean()),
             largest_weight=float(weights.amax(dim=2).mean()),

@@ -182,9 +182,9 @@ def network_of(name: NetworkName, task: Task, config: Config) -> tuple[nn.Module
     n, words = graph.x.shape
     model: nn.Module
     if name == "attention":
-        given = [inputs.dense, inputs.candidates, task.groups]
-        columns = inputs.dense.shape[1], inputs.candidates.features.shape[1]
-        model = ResidualAttention(*columns, residual=config.residual, query=config.query)
+        given: list[Any] = [inputs.dense, inputs.candidates, task.groups]
+        widths = inputs.dense.shape[1], inputs.candidates.features.shape[1]
+        model = ResidualAttention(*widths, residual=config.residual, query=config.query)
     elif name == "gcn":
         given = [graph.x, normalise_adjacency(graph.edge_index, n)]
         model = sparse_kernels(GCN(words, width, 1, p))
@@ -202,7 +202,8 @@ def network_of(name: NetworkName, task: Task, config: Config) -> tuple[nn.Module
             a = adjacency(graph.edge_index, n)
             extra = task.statistics if config.statistics else None
             both = sparse.hstack([inputs.words, inputs.links])  # [N, F + N]
-            x = pages.sparse_rows(*both.nonzero(), both.shape) if config.links else x
+            rows, columns = both.nonzero()
+            x = pages.sparse_rows(rows, columns, both.shape) if config.links else x
         given = [x, a, extra]
         model = GraphRegressor(
             x.shape[1], width, config.layers, dropout=p, input_dropout=config.input_dropout,
