@@ -50,9 +50,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def note(path: Path, key: str, value: Any) -> None:
     """Add one entry to a small JSON file. A note that cannot be written is only work done twice."""
-    entries = read_json(path) | {key: value}
     with contextlib.suppress(OSError):
-        files.write(path, json.dumps(entries, indent=0, sort_keys=True))
+        files.write(path, json.dumps(read_json(path) | {key: value}, indent=0, sort_keys=True))
 
 
 def key_of(*parts: Any) -> str:

@@ -14,9 +14,7 @@ SLOWEST = 50_000  # bytes per second; a slower download is given up
 RETRIES = 2  # after a failed download, one and two seconds later
 
 
-class RemoteFile(NamedTuple):
-    """A raw file, relative to the data root, the cache or the package; no ``url``: no download."""
-
+class RemoteFile(NamedTuple):  # relative to data root, cache or package; no url: no download
     path: str
     url: str
     sha256: str

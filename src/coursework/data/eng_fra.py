@@ -22,9 +22,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class EnglishFrench:
-    """Sentence pairs as they stand in the file: ``english[i]`` and ``french[i]`` translate each other."""
-
+class EnglishFrench:  # as they stand in the file: english[i] and french[i] translate each other
     english: list[str]
     french: list[str]
     source: Source

@@ -4,8 +4,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -23,10 +22,7 @@ def plain(text: str) -> str:
     return _LINK.sub("http", _USER.sub("@user", html.unescape(text)))
 
 
-@dataclass(frozen=True)
-class MiniLM:
-    """The pre-trained model as it is published."""
-
+class MiniLM(NamedTuple):  # as it is published
     weights: dict[str, np.ndarray]  # under the names of the file
     config: dict[str, Any]  # its sizes, from config.json
     tokenizer: Tokenizer

@@ -11,9 +11,7 @@ from coursework.data.sources import Source
 
 
 @dataclass(frozen=True)
-class MNIST:
-    """Images are uint8 ``[n, 28, 28]`` (0 is background), labels uint8 ``[n]`` in 0..9."""
-
+class MNIST:  # uint8: images [n, 28, 28], 0 is background, and labels [n], 0 to 9
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray

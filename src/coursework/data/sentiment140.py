@@ -37,9 +37,7 @@ class Sentiment140:
 
 
 @dataclass(frozen=True)
-class TokenisedTweets:
-    """Cleaned and tokenised tweets: tweet i has ``tokens[offsets[i]:offsets[i + 1]]``."""
-
+class TokenisedTweets:  # cleaned tweets: tweet i has tokens[offsets[i]:offsets[i + 1]]
     tokens: np.ndarray  # of all tweets as indices into ``types``, int32, mapped into memory
     offsets: np.ndarray  # int64 [N + 1]
     types: list[str]  # distinct tokens, the most frequent first: not a learned vocabulary
@@ -84,27 +82,25 @@ def read_csv(
     return texts, labels.to_numpy().astype(np.int8)
 
 
-def _parsed(source: Source) -> cache.Arrays:
-    texts, labels = read_csv(source.files[0])
-    _, offsets, raw = texts.buffers()
-    starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    content = np.frombuffer(raw, np.uint8)[starts[0] : starts[-1]]
-    return {"bytes": content, "offsets": starts - starts[0], "labels": labels}
-
-
 def load() -> Sentiment140:
     """All 1,600,000 tweets in the official order, negative ones first; 4,000 generated as a stand-in."""
     source = sources.find("sentiment140")
     if source.is_standin:
         written, labels = standins.tweets()
         return Sentiment140(pa.array(written, pa.large_string()), labels, source)
-    key = cache.key_of(source.sha256, _VERSION)
-    stored = cache.arrays("sentiment140-texts", key, lambda: _parsed(source))
+
+    def build() -> cache.Arrays:
+        texts, labels = read_csv(source.files[0])
+        _, offsets, raw = texts.buffers()
+        starts = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        content = np.frombuffer(raw, np.uint8)[starts[0] : starts[-1]]
+        return {"bytes": content, "offsets": starts - starts[0], "labels": labels}
+
+    stored = cache.arrays("sentiment140-texts", cache.key_of(source.sha256, _VERSION), build)
     labels, *buffers = (np.asarray(stored[name]) for name in ("labels", "offsets", "bytes"))
     whole = [None, *map(pa.py_buffer, buffers)]  # mapped, not copied
-    return Sentiment140(
-        pa.Array.from_buffers(pa.large_string(), len(labels), whole), labels, source
-    )
+    texts = pa.Array.from_buffers(pa.large_string(), len(labels), whole)
+    return Sentiment140(texts, labels, source)
 
 
 def hand_labelled() -> tuple[list[str], np.ndarray]:
@@ -114,10 +110,8 @@ def hand_labelled() -> tuple[list[str], np.ndarray]:
     wholes = [folder / archive.path for folder in folders]
     places = [place for w in wholes for place in (w.with_name(HAND_LABELLED), w) if place.is_file()]
     if not places:
-        what = f"put {HAND_LABELLED} or the archive that holds it ({archive.url})"
-        raise DataError(
-            f"The hand-labelled tweets are not available; {what} into {wholes[-1].parent}."
-        )
+        what = f"put {HAND_LABELLED} or the archive that holds it ({archive.url}) into"
+        raise DataError(f"Hand-labelled tweets are not available; {what} {wholes[-1].parent}.")
     path = places[0]
     if path in wholes and (problem := sources.check(path, archive).problem):
         raise archives.wrong(f"{path} {problem}")

@@ -23,9 +23,7 @@ Files = tuple[RemoteFile, ...]
 
 
 @dataclass(frozen=True)
-class Package:
-    """A package that carries data; ``sha256`` is of the data, where files differ between its versions."""
-
+class Package:  # that carries data; sha256 is of the data, where files differ between its versions
     module: str
     install: str
     files: Files = ()

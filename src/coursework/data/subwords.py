@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
     if size < 16:
         raise ConfigError(f"A vocabulary of {size} subwords is too small; take at least 16.")
     written = io.BytesIO()
+    ids: dict[str, Any] = {"pad_id": PAD_ID, "unk_id": UNK_ID, "bos_id": SOS_ID, "eos_id": EOS_ID}
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
@@ -78,12 +79,9 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
             character_coverage=1.0,
             hard_vocab_limit=False,
             normalization_rule_name="nfkc",
-            pad_id=PAD_ID,
-            unk_id=UNK_ID,
-            bos_id=SOS_ID,
-            eos_id=EOS_ID,
             num_threads=1,
             minloglevel=2,
+            **ids,
         )
     except RuntimeError as error:
         what = f"{size} subwords cannot be learned from {len(sentences):,} sentences"

@@ -157,8 +157,7 @@ def _tokens_of(piece: str) -> list[str]:
 Tokens = tuple[np.ndarray, np.ndarray, list[str]]
 
 
-@dataclass(frozen=True)
-class Pieces:
+class Pieces(NamedTuple):
     """Texts as sequences of space-delimited pieces, ready to be cleaned in one way or another."""
 
     distinct: list[str]  # each piece once

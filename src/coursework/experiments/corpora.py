@@ -120,9 +120,7 @@ def language(stored: list[str] | Tensor) -> Language:
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """Sentence pairs with their split, and the languages as the training pairs define them."""
-
+class Corpus:  # pairs with their split, and the languages as the training pairs define them
     data: eng_fra.EnglishFrench  # the raw sentences
     french: Sequence[str]  # sentences as they are encoded, translated and scored
     english: Sequence[str]
@@ -252,9 +250,7 @@ class Batches:
     size: int
     word_dropout: float = 0.0  # share of words that are hidden from encoder and decoder
     seed: int = 0
-    drawn: Callable[[int], tuple[Rows, Rows]] | None = (
-        None  # other ids of the same pairs in each epoch
-    )
+    drawn: Callable[[int], tuple[Rows, Rows]] | None = None  # other ids of the pairs, by epoch
 
     def __call__(self, epoch: int) -> engine.Lazy:
         if self.drawn is not None:

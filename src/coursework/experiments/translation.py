@@ -42,9 +42,7 @@ PLAN = engine.Plan(
 
 
 @config
-class RecurrentConfig:
-    """A GRU encoder and a GRU decoder with additive attention."""
-
+class RecurrentConfig:  # GRU encoder, GRU decoder with additive attention
     width: Count = 256  # of the embeddings
     hidden: Count = 256  # width of the states
     dropout: Dropout = 0.3  # on the embedded words
@@ -54,9 +52,7 @@ class RecurrentConfig:
 
 
 @config
-class TransformerConfig:
-    """A Transformer that normalises before each sub-layer; target embeddings are its output layer."""
-
+class TransformerConfig:  # normalises before each sub-layer; target embeddings are its output layer
     width: Count = 256  # of the embeddings and of all layers, d_model in the paper
     heads: Count = 4
     encoder_layers: Count = 3
