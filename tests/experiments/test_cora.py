@@ -265,8 +265,8 @@ def test_answer_to_the_comparison_is_what_the_records_say() -> None:
         "mainly the activation": elu["low"] > 0 and elu["mean"] > 1.5 * glorot["mean"],
         "with ELU in place of ReLU the GCN makes up most of the gap": elu["mean"]
         > 0.7 * whole["mean"],
-        "with Glorot weights as well all but about one point": both["mean"] > elu["mean"]
-        and 0.005 < rest["mean"] < 0.015,
+        "with Glorot weights as well all but 0.8 points": both["mean"] > elu["mean"]
+        and round(100 * rest["mean"], 1) == 0.8,
         "the GCN as given is within half a point": abs(later["mean"]) < 0.005,
     }
     notebook = json.loads((settings.repo_root() / "notebooks/4_gcn_gat_cora.ipynb").read_text())

@@ -57,7 +57,7 @@ def test_code_that_was_changed_is_not_that_of_the_commit(monkeypatch: pytest.Mon
 
 
 def test_a_recorded_standin_is_called_one() -> None:
-    for source, words in ((STANDIN, "STAND-IN data"), (REAL, "real data")):
+    for source, words in ((STANDIN, "data: cora (STAND-IN)"), (REAL, "data: cora")):
         made = store.make_record("cora-full", [run(source=source)])
         assert recorded.provenance(made).startswith(f"recorded, {words}; 1 seed;")
 
@@ -178,7 +178,7 @@ def test_answer_sheet_round_trip() -> None:
     assert len(page.answers().rows) == 6
     rows = notebook.read("4_gcn_gat_cora")
     assert [row.part for row in rows] == [*parts, "3.6"]
-    assert rows[-1].source == "real (data root)"
+    assert rows[-1].source == "original data (cora)"
 
 
 def test_points_of_the_first_set_add_up_to_fifteen() -> None:

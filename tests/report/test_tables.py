@@ -23,7 +23,7 @@ RECORD: dict[str, Any] = {
     "notes": {"rows": [{"variant": "plain a", "changes": ["x=1", "y=2"], "train": 9}]},
     "curves": {"a": [CURVE, CURVE[2:]]},
     "seeds": [0, 1],
-    "data": {"standin": False},
+    "data": {"name": "cora", "standin": False},
     "machine": {"processor": "CPU", "cores": 2, "device": "cpu"},
     "commit": "c0ffee12",
 }
@@ -74,7 +74,7 @@ def test_table_of_measures_by_variants(plan: dict[str, Any]) -> None:
         ["accuracy", "0.6000 ± 0.1414 (n = 2)", "0.15", "-0.45", 1, "0.55"],
         ["loss", "1.5", None, None, 2, "0.55"],
     ]
-    said = "recorded, real data; 2 seeds; one.json, 2-core CPU, commit c0ffee1"
+    said = "recorded, data: cora; 2 seeds; one.json, 2-core CPU, commit c0ffee1"
     assert table.caption == f"Two ({said})"
 
 
@@ -82,7 +82,7 @@ def test_tables_of_several_records(plan: dict[str, Any]) -> None:
     plan |= {"rows": [["A", "a"], ["B", "b", "oth{}"]], "columns": [["%", "{}.accuracy", ".0%"]]}
     plan |= {"each": {"first": "er", "second": "er"}, "caption": "{} of two"}
     tables = recorded.tables("made")
-    said = "2 seeds, real data, CPU, c0ffee1"
+    said = "2 seeds, data: cora, CPU, c0ffee1"
     assert tables[1].rows == [["A", "60%", said], ["B", "90%", said]]
     assert [table.caption for table in tables] == [f"{x} of two (recorded)" for x in plan["each"]]
     assert repr(tables).count("of two") == tables._repr_html_().count("<table>") == 2

@@ -108,6 +108,11 @@ class Source:
     def label(self) -> str:
         return "STAND-IN (generated)" if self.is_standin else f"real ({self.kind})"
 
+    @property
+    def origin(self) -> str:
+        """The label for a reader, to whom it is the same where the files lie."""
+        return self.label if self.is_standin else f"original data ({self.dataset})"
+
     def as_record(self) -> dict[str, str | bool]:
         name, standin = self.dataset, self.is_standin
         return {"name": name, "source": self.label, "sha256": self.sha256, "standin": standin}

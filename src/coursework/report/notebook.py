@@ -83,7 +83,7 @@ class Page:
         if part not in parts:
             known = f"it has {', '.join(parts)}"
             raise ConfigError(f"Notebook {self.notebook} has no question {part!r}; {known}.")
-        label = source if isinstance(source, str) else source.label
+        label = source if isinstance(source, str) else source.origin
         # A cell that is run a second time replaces its row instead of adding it again.
         self._live = [a for a in self._live if (a.part, a.result) != (part, result)]
         self._live.append(Answer(part, result, value, label))

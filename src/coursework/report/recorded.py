@@ -76,7 +76,7 @@ def metric_of(record: Record, name: str) -> Metric | None:
 def provenance(record: Record, brief: bool = False) -> str:
     """Seeds, data, machine and commit of a record, for a caption or a cell."""
     seeds, data = len(record["seeds"]), record["data"]
-    kind = "STAND-IN data" if data["standin"] else "real data"
+    kind = f"data: {data['name']}{' (STAND-IN)' if data['standin'] else ''}"
     count, commit = f"{seeds} seed{'s' if seeds > 1 else ''}", record["commit"][:7]
     if brief:
         return f"{count}, {kind}, {record['machine']['processor']}, {commit}"

@@ -102,11 +102,15 @@ def check_symmetric(gram: Gram = rbf_kernel) -> Check:
 @claim(
     "2(b)",
     "exponential",
-    "exp(xᵀy) on one shared space is positive semidefinite",
+    "exp(xᵀy) on one shared space is positive semidefinite (measured likewise)",
     gram=exponential_kernel,
 )
 @wrong("attention", "so are the scores for any W_Q and W_K", gram=attention_scores)
-@claim("2(b)", "semidefinite", "RBF Gram matrices have no negative eigenvalue")
+@claim(
+    "2(b)",
+    "semidefinite",
+    "RBF Gram matrices have no negative eigenvalue (measured: −1 × the smallest)",
+)
 @wrong("attention", "attention scores have none for any W_Q and W_K", gram=attention_scores)
 def check_semidefinite(gram: Gram = rbf_kernel) -> Check:
     spectra = [torch.linalg.eigvalsh((m + m.T) / 2.0) for m in map(gram, _points())]

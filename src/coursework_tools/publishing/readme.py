@@ -46,7 +46,7 @@ def badges(url: str | None) -> str:
 
 
 def answers(folder: Path | None = None) -> Table:
-    """One short row for each sub-question: its answer or first number, seeds, and where it is."""
+    """One short row for each sub-question: its answer and first number, seeds, and where it is."""
     rows = []
     for part, lines in itertools.groupby(RUBRIC, lambda item: item.question.part):
         items = list(lines)
@@ -54,7 +54,8 @@ def answers(folder: Path | None = None) -> Table:
         numbers = [grade.measure(n, folder) for item in items for n in item.numbers]
         said: tuple[str | int, ...] = (question.answer, "–", "–")
         if numbers:
-            said = (numbers[0].number.label, numbers[0].value_text(), numbers[0].n or "–")
+            words = "; ".join(filter(None, (question.answer, numbers[0].number.label)))
+            said = (words, numbers[0].value_text(), numbers[0].n or "–")
         where = f"[notebook {question.notebook[0]}]({items[0].link})"
         rows.append((f"{part} {question.asks}", *said, where))
     return Table(["question", "answer", "number [95 % interval]", "n", "where"], rows)
