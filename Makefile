@@ -40,8 +40,8 @@ lint: $(STAMP)       ## style and types
 full: $(STAMP)       ## the reported results, on the real data (hours on a laptop)
 	$(BIN)/coursework train sentiment --preset full --seeds 3
 	$(BIN)/coursework train sentiment --preset pretrained --seeds 3
-	$(BIN)/coursework train sentiment --preset best --resume
 	$(BIN)/coursework train minilm --preset half
+	$(BIN)/coursework train distillation --preset full --resume
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train tweets --preset full
 	$(BIN)/coursework train translation --preset full --seeds 3

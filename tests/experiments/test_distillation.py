@@ -1,5 +1,6 @@
 import dataclasses
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -66,6 +67,19 @@ def test_what_a_teacher_says_reaches_the_student() -> None:
         patch.setattr(distillation, "mixed", wrong)
         run = train(dataclasses.replace(SMALL, weight=1.0))
     assert run.metrics["test_accuracy"] < 0.4
+
+
+def test_the_teachers_are_the_runs_of_their_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = MagicMock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(sentiment, "fit_network", fit)
+    monkeypatch.setattr(sentiment, "prepare", lambda config: MagicMock())
+    for experiment, preset in (("distillation", "full"), ("sentiment", "pretrained")):
+        config = base.preset_of(experiment, preset)
+        with pytest.raises(KeyboardInterrupt):
+            base.train_seed(experiment, config, preset, 0, log=None)
+    teacher, alone = (call.args[0] for call in fit.call_args_list)
+    assert (teacher.folder, teacher.config) == (alone.folder, alone.config)
+    assert (teacher.resume, alone.resume) == (True, False)
 
 
 class Lookup(nn.Module):

@@ -167,7 +167,7 @@ def test_baselines_do_not_see_test_labels(monkeypatch: Patch) -> None:
     monkeypatch.setattr(ngrams, "BITS", 16)
     honest = sentiment.prepare(TINY)
     changed = dataclasses.replace(honest, tweets=turned(honest.tweets, honest.split.test))
-    before, after = (sentiment.linear_odds(corpus, "test")["test"] for corpus in (honest, changed))
+    before, after = (sentiment.linear_odds(corpus) for corpus in (honest, changed))
     assert before.keys() == after.keys() == {"naive_bayes", "linear"}
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -298,7 +298,7 @@ def test_texts_with_equal_keys_are_equal() -> None:
     assert np.array_equal(ngrams.text_keys(tweets, some), keys[some])
 
 
-# ------------------------------------------------------------------------------ word vectors, ensemble
+# ---------------------------------------------------------------------------------------- word vectors
 
 
 def test_word_vectors_start_from_glove() -> None:
@@ -331,37 +331,6 @@ def test_own_word_vectors_repeat_and_know_training_words_only(
     unseen = dataclasses.replace(corpus, validation=corpus.training, test=corpus.training)
     monkeypatch.setenv("COURSEWORK_CACHE", str(standin / "a third"))  # so they are learned again
     assert torch.equal(matrix, sentiment.word_vectors(config, unseen, 0)[0])
-
-
-def test_ensemble_mixes_on_validation_and_resumes(tmp_path: Path, monkeypatch: Patch) -> None:
-    config = dataclasses.replace(TINY, tweets=600, hidden_size=6, members=2)
-    lines: list[str] = []
-    run = train(config, folder=tmp_path, log=lines.append)
-    assert run.notes["members"] == 2
-    assert sum("epoch" in line for line in lines) == 4
-    assert set(run.notes["intervals"]) == {"mean_of_members.test_accuracy", "test_accuracy"}
-    one, other = ([row["train_loss"] for row in run.curves[f"seed {k}"]] for k in (0, 1))
-    assert one != other
-    lines.clear()
-    again = train(config, folder=tmp_path, resume=True, log=lines.append)
-    assert not any(line.startswith("epoch") for line in lines)  # nothing was trained again
-    assert again.metrics == run.metrics
-    alone = train(dataclasses.replace(config, members=1)).metrics["validation_accuracy"]
-    assert run.notes["member_validation_accuracy"][0] == pytest.approx(alone)
-    test = run.artefacts["split"].test
-    replace_tweets(monkeypatch, turned(sentiment140.load_tokens(), test))
-    assert train(config, folder=tmp_path, resume=True).notes["weights"] == run.notes["weights"]
-
-
-def test_members_of_the_best_preset_are_the_pretrained_runs(monkeypatch: Patch) -> None:
-    fit = MagicMock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr(sentiment, "fit_network", fit)
-    monkeypatch.setattr(sentiment, "prepare", lambda config: MagicMock())
-    for preset in ("best", "pretrained"):
-        with pytest.raises(KeyboardInterrupt):
-            base.train_seed("sentiment", sentiment.PRESETS[preset], preset, 0, resume=True)
-    first, alone = (call.args[0] for call in fit.call_args_list)
-    assert (first.folder, first.config) == (alone.folder, alone.config)
 
 
 # ------------------------------------------------------------------- calibration, errors and saliency

@@ -1,8 +1,7 @@
 """Problem 1(b) to (d): is a tweet positive or negative? A bidirectional LSTM on Sentiment140.
 
 All 1.6 million tweets come tokenised as one flat array; a seeded 60/20/20 split picks rows; the vocabulary is
-counted on training rows; batches are rows of *exactly* equal length. With ``members`` > 1 some networks are
-averaged, and mixed with the linear model (:mod:`.ngrams`) by weights that are fitted on validation tweets.
+counted on training rows; batches are rows of *exactly* equal length.
 Letters: ``B`` batch, ``T`` tokens of a tweet, ``V`` vocabulary.
 """
 
@@ -69,7 +68,6 @@ class Config:
     embedding_rate: Positive = 1.0  # learning rate of the word vectors, as a share of the others'
     batch_size: Count = 512
     baselines: bool = True  # also fit the linear baselines
-    members: Count = 1  # networks of an ensemble, seeds one after the other
     plan: Plan = PLAN
 
 
@@ -235,10 +233,8 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
 
 
 def train(job: Job) -> Run:
-    """Train the network (or all ``members``), then look at the test tweets once."""
+    """Train the network, then look at the test tweets once."""
     config, corpus = job.config, prepare(job.config)
-    if config.members > 1:
-        return train_ensemble(job, corpus)
     training, test = corpus.training, corpus.test
     model, fit, start_notes = fit_network(job, corpus)
     logits = final_logits(model, test)
@@ -253,7 +249,7 @@ def train(job: Job) -> Run:
     majority = training.labels.mean() >= 0.5
     metrics["majority.test_accuracy"] = float((test.labels == majority).mean())
     if config.baselines:
-        for name, odds in linear_odds(corpus, "test")["test"].items():
+        for name, odds in linear_odds(corpus).items():
             metrics[f"{name}.test_accuracy"] = scores(odds, test.labels)["accuracy"]
     notes = {
         "parameters": parameters(model),
@@ -272,41 +268,11 @@ def train(job: Job) -> Run:
     return run
 
 
-def train_ensemble(job: Job, corpus: Corpus) -> Run:
-    """Average the members (``--resume`` takes them from earlier runs) and mix in the linear model."""
-    parts = {"validation": corpus.validation, "test": corpus.test}
-    logits: dict[str, list[np.ndarray]] = {part: [] for part in parts}
-    fits: dict[str, engine.Fit] = {}
-    for member in job.members("sentiment", dataclasses.replace(job.config, members=1)):
-        job.say(f"member with seed {member.seed}")
-        model, fits[f"seed {member.seed}"], _ = fit_network(member, corpus)
-        for part, data in parts.items():
-            logits[part].append(final_logits(model, data))
-    mean = {part: np.mean(found, axis=0) for part, found in logits.items()}
-    linear = linear_odds(corpus, *parts)
-    columns = {part: np.stack([mean[part], linear[part]["linear"]], axis=1) for part in parts}
-    weights = ngrams.mix(columns["validation"], corpus.validation.labels)
-    mixed = {part: columns[part] @ weights for part in parts}
-    metrics: dict[str, float] = {}
-    for prefix, odds in (("mean_of_members.", mean), ("", mixed)):
-        for part, data in parts.items():
-            metrics |= named(f"{prefix}{part}_", scores(odds[part], data.labels))
-    alone = [scores(odds, corpus.validation.labels) for odds in logits["validation"]]
-    notes = {
-        "members": job.config.members,
-        "member_validation_accuracy": [found["accuracy"] for found in alone],
-        "weights": dict(zip(("networks", "linear"), weights.tolist(), strict=True)),
-        "training_seconds": sum(fit.seconds for fit in fits.values()),
-    }
-    return run_of(job, corpus, metrics, mixed["test"], fits, notes)
-
-
-def linear_odds(corpus: Corpus, *parts: str) -> dict[str, dict[str, np.ndarray]]:
-    """Log odds of the linear models, fitted on the training rows, for parts of the split."""
+def linear_odds(corpus: Corpus) -> dict[str, np.ndarray]:
+    """Log odds of the test tweets by the linear models, fitted on the training rows."""
     tweets, rows = corpus.tweets, corpus.split.train
     linear = ngrams.Linear(ngrams.features(tweets, rows), np.asarray(tweets.labels[rows]))
-    chosen = {part: getattr(corpus.split, part) for part in parts}
-    return {part: linear.scores(ngrams.features(tweets, of)) for part, of in chosen.items()}
+    return linear.scores(ngrams.features(tweets, corpus.split.test))
 
 
 def run_of(
