@@ -67,13 +67,12 @@ class Job:
         folder = None if self.folder is None else self.folder / name
         return dataclasses.replace(self, folder=folder, **changes)
 
-    def members(self, experiment: str, alone: Any) -> list[Self]:
+    def members(self, experiment: str, alone: Any, count: int) -> list[Self]:
         """The trainings of an ensemble: those of the runs of one network, whose folders they share."""
         known = get(experiment).PRESETS.items()
         preset = next((name for name, config in known if config == alone), "custom")
         made = dataclasses.replace(self, experiment=experiment, config=alone, preset=preset)
-        seeds = range(self.seed, self.seed + self.config.members)
-        jobs = [dataclasses.replace(made, seed=seed) for seed in seeds]
+        jobs = [dataclasses.replace(made, seed=self.seed + i) for i in range(count)]
         if self.folder is None:
             return jobs
         return [dataclasses.replace(job, folder=run_folder(job)) for job in jobs]

@@ -203,7 +203,7 @@ def train(job: Job) -> Run:
     networks: Networks = {kind: [] for kind in config.networks}
     fits: dict[Kind, list[engine.Fit]] = {kind: [] for kind in config.networks}
     single, alone = config.members == 1, dataclasses.replace(config, members=1, beam=1)
-    for one in [job] if single else job.members("translation", alone):
+    for one in [job] if single else job.members("translation", alone, config.members):
         vectors, known = None, dict[str, Any]()
         if config.embeddings == "pretrained":
             width = max(network.width for network in config.networks.values())
