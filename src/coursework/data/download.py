@@ -14,7 +14,9 @@ SLOWEST = 50_000  # bytes per second; a slower download is given up
 RETRIES = 2  # after a failed download, one and two seconds later
 
 
-class RemoteFile(NamedTuple):  # relative to data root, cache or package; no url: no download
+class RemoteFile(NamedTuple):
+    """A path below data root, cache or package; without ``url`` there is no download."""
+
     path: str
     url: str
     sha256: str

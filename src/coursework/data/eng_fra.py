@@ -22,7 +22,9 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class EnglishFrench:  # as they stand in the file: english[i] and french[i] translate each other
+class EnglishFrench:
+    """As they stand in the file: ``english[i]`` and ``french[i]`` translate each other."""
+
     english: list[str]
     french: list[str]
     source: Source

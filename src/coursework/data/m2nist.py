@@ -35,7 +35,9 @@ class Pool(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pools:  # three parts without a digit in common
+class Pools:
+    """Three parts without a digit in common."""
+
     train: Pool
     validation: Pool
     test: Pool

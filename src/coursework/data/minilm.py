@@ -22,7 +22,9 @@ def plain(text: str) -> str:
     return _LINK.sub("http", _USER.sub("@user", html.unescape(text)))
 
 
-class MiniLM(NamedTuple):  # as it is published
+class MiniLM(NamedTuple):
+    """The model as it is published."""
+
     weights: dict[str, np.ndarray]  # under the names of the file
     config: dict[str, Any]  # its sizes, from config.json
     tokenizer: Tokenizer

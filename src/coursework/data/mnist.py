@@ -11,7 +11,9 @@ from coursework.data.sources import Source
 
 
 @dataclass(frozen=True)
-class MNIST:  # uint8: images [n, 28, 28], 0 is background, and labels [n], 0 to 9
+class MNIST:
+    """uint8 images ``[n, 28, 28]``, 0 is background, and labels ``[n]``, 0 to 9."""
+
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray

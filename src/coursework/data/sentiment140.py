@@ -37,7 +37,9 @@ class Sentiment140:
 
 
 @dataclass(frozen=True)
-class TokenisedTweets:  # cleaned tweets: tweet i has tokens[offsets[i]:offsets[i + 1]]
+class TokenisedTweets:
+    """Cleaned tweets: tweet i has ``tokens[offsets[i]:offsets[i + 1]]``."""
+
     tokens: np.ndarray  # of all tweets as indices into ``types``, int32, mapped into memory
     offsets: np.ndarray  # int64 [N + 1]
     types: list[str]  # distinct tokens, the most frequent first: not a learned vocabulary

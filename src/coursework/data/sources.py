@@ -23,7 +23,9 @@ Files = tuple[RemoteFile, ...]
 
 
 @dataclass(frozen=True)
-class Package:  # that carries data; sha256 is of the data, where files differ between its versions
+class Package:
+    """A package that carries data; ``sha256`` is of the data, where files differ between versions."""
+
     module: str
     install: str
     files: Files = ()

@@ -120,7 +120,9 @@ def language(stored: list[str] | Tensor) -> Language:
 
 
 @dataclass(frozen=True)
-class Corpus:  # pairs with their split, and the languages as the training pairs define them
+class Corpus:
+    """Pairs with their split, and the languages as the training pairs define them."""
+
     data: eng_fra.EnglishFrench  # the raw sentences
     french: Sequence[str]  # sentences as they are encoded, translated and scored
     english: Sequence[str]

@@ -52,7 +52,9 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Parts:  # the tweets that a training reads, their split, and its parts as ids
+class Parts:
+    """The tweets that a training reads, their split, and its parts as ids."""
+
     tweets: Any  # raw or tokenised, with labels and source
     split: Split
     training: Encoded

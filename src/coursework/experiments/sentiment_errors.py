@@ -13,7 +13,9 @@ from coursework.experiments.sentiment import Classifier
 
 
 @dataclass(frozen=True)
-class Reliability:  # how often a prediction is right, in bins of its probability; NaN in empty ones
+class Reliability:
+    """How often a prediction is right, in bins of its probability; NaN in empty ones."""
+
     confidence: np.ndarray  # mean predicted probability of "positive", [bins]
     share: np.ndarray  # share of positive labels, [bins]
     count: np.ndarray  # tweets, [bins]
@@ -38,7 +40,9 @@ def confident_errors(logits: np.ndarray, labels: np.ndarray, n: int) -> np.ndarr
     return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:n]]
 
 
-class Saliency(NamedTuple):  # what each word and each sign of a text adds to its log odds
+class Saliency(NamedTuple):
+    """What each word and each sign of a text adds to its log odds."""
+
     tokens: list[str]  # words as the network reads them, then emoticons and emoji, T of both
     scores: np.ndarray  # [T]; above zero for "positive"
     logit: float  # log odds of the text

@@ -18,7 +18,9 @@ MOST = 4.5  # log odds of all signs of a text
 UNDECIDED = 0.4, 0.6  # probabilities between these say nothing
 
 
-class Sign(NamedTuple):  # signs of one meaning and one weight
+class Sign(NamedTuple):
+    """Signs of one meaning and one weight."""
+
     meaning: str
     weight: float  # added to the logit
     label: bool  # whether the labels were made from such faces
@@ -37,7 +39,9 @@ _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")  # tones of the skin
 _RUN, _LETTER = re.compile(r"([^\W\d_])\1\1+"), re.compile(r"[^\W\d_]")
 
 
-class Reading(NamedTuple):  # a text as it reaches the network, and beside it
+class Reading(NamedTuple):
+    """A text as it reaches the network, and what stands beside it."""
+
     tokens: list[str]  # cleaned as the tweets were, in the forms that the vocabulary knows
     signs: dict[str, float]  # emoticons and emoji that were cut out, with their weights
     known: bool  # whether the vocabulary has a word of it

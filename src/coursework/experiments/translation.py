@@ -42,7 +42,9 @@ PLAN = engine.Plan(
 
 
 @config
-class RecurrentConfig:  # GRU encoder, GRU decoder with additive attention
+class RecurrentConfig:
+    """GRU encoder, GRU decoder with additive attention."""
+
     width: Count = 256  # of the embeddings
     hidden: Count = 256  # width of the states
     dropout: Dropout = 0.3  # on the embedded words
@@ -52,7 +54,9 @@ class RecurrentConfig:  # GRU encoder, GRU decoder with additive attention
 
 
 @config
-class TransformerConfig:  # normalises before each sub-layer; target embeddings are its output layer
+class TransformerConfig:
+    """Normalises before each sub-layer; target embeddings are its output layer."""
+
     width: Count = 256  # of the embeddings and of all layers, d_model in the paper
     heads: Count = 4
     encoder_layers: Count = 3

@@ -43,7 +43,9 @@ def decode(
     return result
 
 
-class Alignment(NamedTuple):  # where the decoder looked while it wrote
+class Alignment(NamedTuple):
+    """Where the decoder looked while it wrote."""
+
     source: list[str]  # source words, the end word included, S of them
     output: list[str]  # words written, the end word included, L of them
     weights: Tensor  # [L, S]; row t are the weights while word t was chosen

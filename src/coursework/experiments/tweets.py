@@ -44,7 +44,9 @@ def has(array: pa.Array, pattern: str) -> np.ndarray:
     return pc.match_substring_regex(array, pattern).to_numpy(zero_copy_only=False)
 
 
-class Variant(NamedTuple):  # one way to clean
+class Variant(NamedTuple):
+    """One way to clean."""
+
     name: str
     kind: str  # "step left out", "also removed" or "also kept"
     steps: tuple[CleaningStep, ...] = CLEANING_STEPS
@@ -114,7 +116,9 @@ VARIANTS: tuple[Variant, ...] = (
 """What is tried beside the pipeline. The last one is the label's shadow: measured, and never used."""
 
 
-class Ablation(NamedTuple):  # a row of the ablation; the difference is to the whole pipeline
+class Ablation(NamedTuple):
+    """A row of the ablation; the difference is to the whole pipeline."""
+
     name: str
     kind: str
     accuracy: float  # on the validation tweets
@@ -160,7 +164,9 @@ def ablate_cleaning(
     return found
 
 
-class Leakage(NamedTuple):  # the model on one of two splits of equal size, as it is recorded
+class Leakage(NamedTuple):
+    """The model on one of two splits of equal size, as it is recorded."""
+
     split: str  # "random" or "grouped"
     accuracy: float  # on its validation tweets
     new: float  # on those whose text is not a training text

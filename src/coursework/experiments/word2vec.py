@@ -11,7 +11,9 @@ from coursework.experiments.sentiment_batches import Encoded
 
 
 @config
-class Config:  # the numbers of Mikolov et al. (2013), arXiv:1310.4546
+class Config:
+    """The numbers of Mikolov et al. (2013), arXiv:1310.4546."""
+
     dim: Count = 100
     window: Count = 5  # largest distance of a context word; gensim draws 1 to window for each word
     negative: Count = 5  # noise words per context word
