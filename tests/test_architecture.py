@@ -131,7 +131,7 @@ def test_every_experiment_has_its_module_presets_and_test() -> None:
     tested = {name for path in tests for name in modules_in(tree_of(path))}
     for name in base.EXPERIMENTS:
         module = base.get(name)
-        assert {"quick", "full"} <= set(module.PRESETS)
+        assert {"quick", "full"} <= set(base.presets_of(name))
         assert callable(module.train)
         assert module.__name__ in tested
 

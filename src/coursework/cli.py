@@ -300,11 +300,11 @@ def predict_translate(
     checkpoint: Checkpoint = None,
 ) -> None:
     """French to English; a line may hold several sentences."""
-    from coursework.experiments import translation_all
+    from coursework.experiments import translation
 
     lines = _texts(sentences, file)
     path = _checkpoint("translation_all", checkpoint)
-    for english in translation_all.load(path)(lines, beam):
+    for english in translation.load(path)(lines, beam):
         typer.echo(english)
 
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from coursework.config import override
 from coursework.errors import DataError, TrainingError
-from coursework.experiments import translation, translation_all, translation_ensemble
-from coursework.experiments.base import Job, Run, run_folder, shrink
+from coursework.experiments import preset_of, translation
+from coursework.experiments.base import Job, Run, presets_of, run_folder, shrink
 from coursework.experiments.corpora import PAD_ID
 from coursework.experiments.translation import Translator
 from coursework.models.transformer import Transformer
@@ -28,7 +28,7 @@ TINY = override(
      "transformer.plan.learning_rate=1e-2"],
 )  # fmt: skip
 WHOLE = override(
-    translation_all.PRESETS["quick"],
+    preset_of("translation_all", "quick"),
     [*SMALL.split()[2:], "pairs=900", "vocabulary=150", "batch_size=500", "beam=3",
      "transformer.plan.epochs=5", "transformer.plan.learning_rate=8e-3"],
 )  # fmt: skip
@@ -239,12 +239,12 @@ def test_a_checkpoint_of_other_pairs(subset: Trained, tmp_path: Path) -> None:
 
 
 def test_presets_differ_in_what_is_compared_only() -> None:
-    presets, everything = translation.PRESETS, translation_all.PRESETS
+    presets, everything = translation.PRESETS, presets_of("translation_all")
     for size in ("quick", "full"):
         pretrained = dataclasses.replace(presets[size], embeddings="pretrained")
         assert pretrained == presets[f"{size}-pretrained"]
     assert presets["tutorial-leaky"] == dataclasses.replace(presets["tutorial"], split="random")
-    members = translation_ensemble.PRESETS["full"]
+    members = preset_of("translation_ensemble", "full")
     assert dataclasses.replace(members, members=1, beam=1) == presets["full-pretrained"]
     cells = [everything[n] for n in ("brief", "brief-pretrained", "rnn", "rnn-pretrained")]
     assert {(*c.networks, c.embeddings) for c in cells} == {
@@ -257,7 +257,7 @@ def test_presets_differ_in_what_is_compared_only() -> None:
 
 def test_the_recurrent_network_learns_subwords_too() -> None:
     small = override(
-        translation_all.PRESETS["rnn"],
+        preset_of("translation_all", "rnn"),
         [*SMALL.split()[:2], "pairs=500", "vocabulary=150", "batch_size=200", "beam=2",
          "rnn.plan.epochs=3", "rnn.plan.learning_rate=2e-2"],
     )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from coursework.config import override
 from coursework.data import planetoid
 from coursework.data import wikipedia as pages
-from coursework.experiments import study, wikipedia, wikipedia_study, wikipedia_trees
+from coursework.experiments import study, wikipedia, wikipedia_study
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run
 from coursework.experiments.wikipedia import Config
@@ -37,7 +37,7 @@ def job(config: Config, seed: int = 0, **options: Any) -> Job:
 @pytest.fixture(scope="module", autouse=True)
 def few_trees() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splits, "out_of_fold", partial(wikipedia_trees.out_of_fold, trees=5))
+        patch.setattr(splits, "out_of_fold", partial(splits.out_of_fold, trees=5))
         yield
 
 
@@ -213,13 +213,13 @@ def test_boosted_trees_predict_no_page_that_they_have_seen() -> None:
     random = np.random.default_rng(0)
     x, y, rows, groups = random.normal(size=(400, 5)), random.normal(size=400), np.arange(300), None
     for groups in (None, torch.arange(400) // 2):
-        found = wikipedia_trees.out_of_fold(x, y, rows, groups, trees=50)
-        seen = wikipedia_trees.boosted(x, y, rows, 50).predict(x)
+        found = splits.out_of_fold(x, y, rows, groups, trees=50)
+        seen = splits.boosted(x, y, rows, 50).predict(x)
         assert np.corrcoef(seen[rows], y[rows])[0, 1] > 0.8
         assert abs(np.corrcoef(found, y)[0, 1]) < 0.15
     copies = np.repeat(x[::2], 2, axis=0), np.repeat(y[::2], 2)  # pages 2i and 2i + 1 are the same
     apart, together = (
-        wikipedia_trees.out_of_fold(*copies, rows, groups, 50)[rows]
+        splits.out_of_fold(*copies, rows, groups, trees=50)[rows]
         for groups in (None, torch.arange(400) // 2)
     )
     apart, together = (np.corrcoef(found, copies[1][rows])[0, 1] for found in (apart, together))

@@ -56,7 +56,7 @@ def recorded() -> dict[str, Any]:
 def sourced() -> frozenset[float]:
     found: set[float] = set()
     for name in base.EXPERIMENTS:
-        for config in base.get(name).PRESETS.values():
+        for config in base.presets_of(name).values():
             found |= numbers_in(base.as_record(config))
     for record in recorded().values():
         found |= numbers_in(record.get("config", {}))

@@ -69,7 +69,7 @@ class Job:
 
     def members(self, experiment: str, alone: Any, count: int) -> list[Self]:
         """The trainings of an ensemble: those of the runs of one network, whose folders they share."""
-        known = get(experiment).PRESETS.items()
+        known = presets_of(experiment).items()
         preset = next((name for name, config in known if config == alone), "custom")
         made = dataclasses.replace(self, experiment=experiment, config=alone, preset=preset)
         jobs = [dataclasses.replace(made, seed=self.seed + i) for i in range(count)]
@@ -90,18 +90,26 @@ class Job:
 
 
 def get(name: str) -> Any:
-    """The experiment's module: ``PRESETS``, ``train``, and ``evaluate`` where there is a model."""
+    """The experiment's module: ``PRESETS``, ``train``, and ``evaluate`` where there is a model.
+
+    Some experiments are presets of another's, named as the ``module`` of their table.
+    """
     if name not in EXPERIMENTS:
         raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
-    return importlib.import_module(f"coursework.experiments.{name}")
+    return importlib.import_module(f"coursework.experiments.{TABLES[name].get('module', name)}")
+
+
+def presets_of(name: str) -> dict[str, Any]:
+    module = get(name)
+    return presets(module.Config(), name) if "module" in TABLES[name] else module.PRESETS
 
 
 def preset_of(name: str, preset: str) -> Any:
-    presets = get(name).PRESETS
-    if preset not in presets:
-        known = ", ".join(presets)
+    found = presets_of(name)
+    if preset not in found:
+        known = ", ".join(found)
         raise ConfigError(f"Experiment {name} has no preset {preset!r}; choose from {known}.")
-    return presets[preset]
+    return found[preset]
 
 
 def changes(lists: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -116,8 +124,9 @@ def changes(lists: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 def presets(default: C, experiment: str, table: str = "presets") -> dict[str, C]:
     """Presets, as ``experiments.toml`` has them, by what they change of the default."""
-    lists = changes(TABLES[experiment][table])
-    return {name: override(default, found) for name, found in lists.items()}
+    own = TABLES[experiment][table]
+    lists = changes(TABLES[TABLES[experiment].get("module", experiment)][table] | own)
+    return {name: override(default, found) for name, found in lists.items() if name in own}
 
 
 def run_folder(job: Job) -> Path:

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 from pydantic import Field
 from scipy import sparse
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 from coursework.config import Count, Dropout, Weight, config
@@ -27,8 +28,7 @@ from coursework.experiments import wikipedia_candidates
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import TABLES, Job, Run, named, parameters, presets, restore
 from coursework.experiments.wikipedia_candidates import Inputs
-from coursework.experiments.wikipedia_splits import SPLITS, SplitKind, Task, measures
-from coursework.experiments.wikipedia_trees import boosted
+from coursework.experiments.wikipedia_splits import SPLITS, SplitKind, Task, boosted, measures
 from coursework.models.gat import GAT
 from coursework.models.gcn import GCN, add_self_loops, normalise_adjacency, sparse_kernels
 from coursework.models.graph_conv import ColumnRegressor, GraphRegressor, degrees
@@ -140,8 +140,6 @@ def propagate(a: Tensor, y: np.ndarray, rows: np.ndarray, steps: int = 20) -> np
 
 def baselines(task: Task, trees: int) -> dict[str, np.ndarray]:
     """Predictions `[N]` of the models that are no networks."""
-    from sklearn.linear_model import Ridge
-
     y, check = task.graph.y.numpy().astype(np.float64), task.split.validation
     # where groups stay together, each of them has one vote in a choice
     weights = None if task.groups is None else splits.one_per_group(task.groups, check)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
 
+import networkx as nx
 import numpy as np
 import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from sklearn.decomposition import TruncatedSVD
+from sklearn.preprocessing import QuantileTransformer, normalize
 from torch import Tensor
 
 from coursework.data.planetoid import symmetric_edges
@@ -38,8 +41,6 @@ def _equal(keys: np.ndarray) -> Any:
 
 def _reduced(m: Any, width: int) -> np.ndarray:
     """Rows in the directions of the largest singular values: `[N, width]`."""
-    from sklearn.decomposition import TruncatedSVD
-
     return TruncatedSVD(min(width, min(m.shape) - 1), random_state=0).fit_transform(m)
 
 
@@ -196,9 +197,6 @@ class Inputs:
         Carried along the links once, before any training, as in SGC (https://arxiv.org/abs/1902.07153) and
         SIGN (https://arxiv.org/abs/2004.11198); statistics of page and neighbours as normal quantiles.
         """
-        import networkx as nx
-        from sklearn.preprocessing import QuantileTransformer
-
         links, mean = self.links, self.row_mean
         blocks = (links[i : i + 1000] for i in range(0, links.shape[0], 1000))
         core = nx.core_number(nx.from_scipy_sparse_array(links))
@@ -262,8 +260,6 @@ class Inputs:
     @cached_property
     def candidates(self) -> Candidates:
         """What residual attention looks at: ``top`` pages of each kind, and 13 features of each pair."""
-        from sklearn.preprocessing import normalize
-
         top, links, degree, group = self.top, self.links, self.degree, self.graph.twin_group.numpy()
         words, itself = self.weighted_words, sparse.eye(len(degree), dtype=np.float32)
         spaces = [  # of links, links and the page itself, words, neighbours' words

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coursework.experiments import translation, translation_all
+from coursework.experiments import preset_of, translation
 from coursework.models.beam_search import beam_search
 from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
 from coursework.models.gcn import GCNIIConvolution, SparseGraphConvolution, normalise_adjacency
@@ -124,7 +124,7 @@ def encoder(config: BenchConfig) -> Iterator[Pair]:
 
 def decode(config: BenchConfig) -> Iterator[Pair]:
     """Beam search with keys and values kept, against running the decoder over all words at each step."""
-    sizes = translation_all.PRESETS["full"]
+    sizes = preset_of("translation_all", "full")
     torch.manual_seed(0)
     model: Any = translation.build(sizes, "transformer", (sizes.vocabulary,) * 2)
     model = model.eval().to(config.device)
