@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import itertools
 import os
 import re
 import subprocess
@@ -200,7 +201,8 @@ def test_registry_entries_are_complete(name: str) -> None:
     assert entry.name == name
     assert all((entry.title, entry.licence, entry.by_hand))
     assert entry.files or entry.package is not None
-    for files in (*entry.file_sets, entry.package.files if entry.package else ()):
+    ours = *entry.alternatives, entry.files
+    for files in (*ours, entry.package.files if entry.package else ()):
         for file in files:
             assert re.fullmatch("[0-9a-f]{64}", file.sha256)
             assert file.size > 0
@@ -213,7 +215,7 @@ def test_the_readme_lists_every_file() -> None:
     page = (settings.repo_root() / "data" / "README.md").read_text(encoding="utf-8")
     for entry in sources.REGISTRY.values():
         assert f"`{entry.name}`" in page
-        for file in (file for files in entry.file_sets for file in files):
+        for file in itertools.chain(*entry.alternatives, entry.files):
             assert f"`{file.path}`" in page
             assert f"| {file.size:,} | `{file.sha256}` |" in page
 

@@ -208,7 +208,7 @@ def test_encode_agrees_with_the_plain_way(
     rows: list[list[int]], max_length: int, random: Any
 ) -> None:
     tweets = tweets_of(rows, [i % 2 for i in range(len(rows))])
-    vocabulary = Vocabulary(("1", "0", "4"), sentiment.SPECIALS)
+    vocabulary = Vocabulary(("1", "0", "4"))
     chosen = random.sample(range(len(rows)), k=random.randint(1, len(rows)))
     encoded = sentiment.encode(tweets, np.array(chosen), vocabulary, max_length)
     assert len(encoded) == len(chosen)
@@ -303,7 +303,7 @@ def test_texts_with_equal_keys_are_equal() -> None:
 
 def test_word_vectors_start_from_glove() -> None:
     config = dataclasses.replace(TINY, embeddings="glove", embedding_dim=50)
-    words = Vocabulary(("good", "bad", "xqzzxq"), sentiment.SPECIALS)
+    words = Vocabulary(("good", "bad", "xqzzxq"))
     corpus: Any = dataclasses.replace(sentiment.prepare(config), vocabulary=words)
     found: Any = [sentiment.word_vectors(config, corpus, 0) for _ in range(2)]
     (matrix, share), (again, _) = found

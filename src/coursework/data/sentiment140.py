@@ -59,10 +59,8 @@ def read_csv(
         lines = io.TextIOWrapper(io.BytesIO(raw), "latin-1", newline="")
         names = [f"f{i}" for i in range(len(next(csv.reader(lines), [])))]
         if len(names) not in (2, 6):
-            what = (
-                f"{path} has {len(names)} columns; Sentiment140 has six (the official file) or two"
-            )
-            raise DataError(f"{what} (label, text): put the official file there.")
+            what = f"{path} has {len(names)} columns; Sentiment140 has six (the official file)"
+            raise DataError(f"{what} or two (label, text): put the official file there.")
         official, types = len(names) == 6, dict.fromkeys(names, pa.large_string())
         encoding = "latin-1" if official else "utf-8"
         table = arrow_csv.read_csv(

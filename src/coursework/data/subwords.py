@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import sentencepiece
 import torch
 from torch import Tensor
 
@@ -20,8 +21,6 @@ class Subwords:
     proto: bytes  # its serialised form, as :func:`learn` gives it
 
     def __post_init__(self) -> None:
-        import sentencepiece
-
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=self.proto)
         except RuntimeError as error:
@@ -36,8 +35,6 @@ class Subwords:
 
     def sample(self, sentences: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
         """The same cut into other pieces, drawn from all ways to cut by probability ** alpha (equation 8)."""
-        import sentencepiece
-
         sentencepiece.set_random_generator_seed(seed % 2**32)  # of each new thread
         return self._model.encode(  # type: ignore[no-any-return]
             list(sentences), enable_sampling=True, nbest_size=-1, alpha=alpha, num_threads=1
@@ -62,8 +59,6 @@ class Subwords:
 
 def learn(sentences: Sequence[str], size: int) -> Subwords:
     """Learn ``size`` pieces, or as many as the text has, the four special ones included; repeatable."""
-    import sentencepiece
-
     if not any(sentence.strip() for sentence in sentences):
         raise DataError("There are no sentences to learn subwords from; give some.")
     if size < 16:

@@ -32,9 +32,7 @@ def confusion_matrices(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
         raise DataError(f"A mask has a class beyond {NUM_CLASSES - 1}; classes are 0 to 10.")
     sizes = len(truth), NUM_CLASSES, NUM_CLASSES
     canvas = np.arange(len(truth))[:, None, None]
-    places = np.ravel_multi_index(
-        np.broadcast_arrays(canvas, truth, prediction), sizes
-    )  # [n, H, W]
+    places = np.ravel_multi_index((canvas, truth, prediction), sizes)  # [n, H, W]
     return np.bincount(places.ravel(), minlength=math.prod(sizes)).reshape(sizes)
 
 

@@ -20,14 +20,11 @@ from torch import Tensor, nn
 from coursework.config import Count, Dropout, Positive, config
 from coursework.data import cache, embeddings, sentiment140
 from coursework.data.splits import Split
-from coursework.data.text import Vocabulary
+from coursework.data.text import PAD_ID, UNK_ID, Vocabulary
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import ngrams, sentiment_lm, sentiment_signs, word2vec
 from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.experiments.sentiment_batches import (
-    PAD_ID,
-    SPECIALS,
-    UNK_ID,
     Encoded,
     Parts,
     equal_length_batches,
@@ -103,7 +100,7 @@ def count_vocabulary(
     """The vocabulary of the training rows, and of nothing else."""
     counts = np.bincount(ngrams.take(tweets, rows)[0], minlength=len(tweets.types))
     kept = {tweets.types[i]: int(counts[i]) for i in np.flatnonzero(counts >= min_count)}
-    return Vocabulary.from_counts(kept, SPECIALS, min_count, max_size)
+    return Vocabulary.from_counts(kept, min_count=min_count, max_size=max_size)
 
 
 def encode(
@@ -331,7 +328,7 @@ def load(checkpoint: Path | str) -> Classifier:
     """A trained network from ``best.pt`` or the small file made from it."""
     config, bundle, weights = restore(checkpoint, "sentiment", Config)
     with checkpoints.fitting(checkpoint, "sentiment"):
-        vocabulary = Vocabulary.from_list(bundle["vocabulary"].split("\n"), SPECIALS)
+        vocabulary = Vocabulary.from_list(bundle["vocabulary"].split("\n"))
         # Of the shape of the table that was trained: with GloVe it may be narrower than the model.
         table = torch.zeros_like(weights["embedding.table.weight"])
         model = build(config, len(vocabulary), table)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from coursework.data.splits import Split
-from coursework.data.text import PAD, UNK
+from coursework.data.text import PAD_ID, UNK_ID
 from coursework.training.devices import choose_precision
 
-SPECIALS, PAD_ID, UNK_ID = (PAD, UNK), 0, 1
 CPU = torch.device("cpu")
 
 

@@ -92,7 +92,6 @@ class Config:
             raise ConfigError("rnn and transformer are both none; train at least one of them.")
         if self.corpus == "all" and len(self.networks) == 2:
             raise ConfigError("All pairs train one network; set rnn=none or transformer=none.")
-
         if self.corpus == "subset" and self.sampling is not None:
             raise ConfigError(
                 "sampling is for the subwords of all pairs; the subset is read in words."

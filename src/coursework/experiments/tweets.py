@@ -227,6 +227,5 @@ def train(job: Job) -> Run:
         "sizes": {name: list(split.sizes) for name, split in splits.items()},
         "intervals": intervals,
     }
-    return job.run(
-        metrics, data.source, notes=notes, artefacts={"leakage": leaks, "splits": splits}
-    )
+    artefacts = {"leakage": leaks, "splits": splits}
+    return job.run(metrics, data.source, notes=notes, artefacts=artefacts)

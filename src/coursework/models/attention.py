@@ -183,10 +183,9 @@ class MultiHeadAttention(TorchWeights):
         require(fits, f"d_model must be a multiple of n_heads: {d_model} is not of {n_heads}.")
         self.d_model, self.n_heads, self.d_k = d_model, n_heads, d_model // n_heads
         self.dropout, self.fused = dropout, fused
-        self.W_Q, self.W_K, self.W_V, self.W_O = (
-            nn.Linear(d_model, d_model, bias=bias) for _ in range(4)
-        )
-        for linear in (self.W_Q, self.W_K, self.W_V, self.W_O):
+        linears = [nn.Linear(d_model, d_model, bias=bias) for _ in range(4)]
+        self.W_Q, self.W_K, self.W_V, self.W_O = linears
+        for linear in linears:
             nn.init.xavier_uniform_(linear.weight)
             if bias:
                 nn.init.zeros_(linear.bias)

@@ -79,7 +79,6 @@ class LSTMCell(nn.Module):
         register_weights(self, "", input_size, hidden_size, bias, **kind)
 
     def extra_repr(self) -> str:
-        """The sizes, for `print(cell)`."""
         return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
 
     def forward(self, input: Tensor, hx: State | None = None) -> State:
@@ -146,7 +145,6 @@ class LSTM(nn.Module):
         return [f"_l{layer}", f"_l{layer}_reverse"][: self.num_directions]
 
     def extra_repr(self) -> str:
-        """The sizes, for `print(lstm)`."""
         names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
         options = ", ".join(f"{name}={getattr(self, name)}" for name in names)
         return f"{self.input_size}, {self.hidden_size}, {options}"
@@ -155,7 +153,11 @@ class LSTM(nn.Module):
         self, input: Tensor | PackedSequence, hx: State | None = None
     ) -> tuple[Tensor | PackedSequence, State]:
         if isinstance(input, PackedSequence):
-            return self._forward_packed(input, hx)
+            # its rows are sorted by length, the states come in batch order
+            expect("packed data", input.data, "R I", I=self.input_size)
+            sizes, order = input.batch_sizes.tolist(), input.sorted_indices
+            rows, state = self._run(input.data, sizes, hx, order)
+            return PackedSequence(rows, *input[1:]), _in_order(state, input.unsorted_indices)
         layout = "B T I" if self.batch_first else "T B I"
         steps = expect("input", input, layout, "T I", I=self.input_size)["T"]
         require(steps > 0, "LSTM expects at least one time step, but the sequence is empty.")
@@ -171,14 +173,6 @@ class LSTM(nn.Module):
         rows, state = self._run(flat, [batch] * steps, hx)
         output = rows.view(steps, batch, rows.shape[-1])  # [T, B, D*H]
         return (output.transpose(0, 1) if self.batch_first else output), state
-
-    def _forward_packed(
-        self, packed: PackedSequence, hx: State | None
-    ) -> tuple[PackedSequence, State]:
-        """A packed batch: its rows are sorted by length, the states come in batch order."""
-        expect("packed data", packed.data, "R I", I=self.input_size)
-        rows, state = self._run(packed.data, packed.batch_sizes.tolist(), hx, packed.sorted_indices)
-        return PackedSequence(rows, *packed[1:]), _in_order(state, packed.unsorted_indices)
 
     def _run(
         self, rows: Tensor, sizes: list[int], hx: State | None, order: Tensor | None = None

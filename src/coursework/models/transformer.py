@@ -54,9 +54,8 @@ class PositionalEncoding(nn.Module):
         """Add the encodings of the positions from `offset` on: `[B, T, d_model]` -> the same."""
         length, width = self.encoding.shape
         end = offset + expect("x", x, "B T d_model", d_model=width)["T"]
-        require(
-            end <= length, f"There are {length} positions, but {end} are needed; raise max_length."
-        )
+        few = f"There are {length} positions, but {end} are needed; raise max_length."
+        require(end <= length, few)
         return self.dropout(x + self.encoding[offset:end])  # [B, T, d]
 
 
@@ -137,15 +136,9 @@ class EncoderLayer(TorchWeights):
         causal: bool = False,
     ) -> Tensor:
         """Transform a sequence: `[B, S, d_model]` -> the same."""
-
         # solution:begin the two sub-layers, each wrapped by self._residual | hand the masks on
-        def attend(y: Tensor) -> Tensor:
-            output, _ = self.self_attention(
-                y, mask=mask, key_padding_mask=key_padding_mask, causal=causal
-            )
-            return output  # [B, S, d_model]
-
-        x = self._residual(x, attend, self.norm1)
+        masks = {"mask": mask, "key_padding_mask": key_padding_mask, "causal": causal}
+        x = self._residual(x, lambda y: self.self_attention(y, **masks)[0], self.norm1)
         return self._residual(x, self.feed_forward, self.norm2)
         # solution:end
 
@@ -185,22 +178,11 @@ class DecoderLayer(EncoderLayer):
         """
         self_attention = partial(self.self_attention, cache=cache[0])
         cross_attention = partial(self.cross_attention, cache=cache[1])
-
         # solution:begin three sub-layers in self._residual | self_attention, cross_attention, all masks
-        def attend(y: Tensor) -> Tensor:
-            output, _ = self_attention(
-                y, mask=mask, key_padding_mask=key_padding_mask, causal=causal
-            )
-            return output  # [B, T, d_model]
-
-        def attend_memory(y: Tensor) -> Tensor:
-            output, _ = cross_attention(
-                y, memory, mask=memory_mask, key_padding_mask=memory_key_padding_mask
-            )
-            return output  # [B, T, d_model]
-
-        x = self._residual(x, attend, self.norm1)
-        x = self._residual(x, attend_memory, self.norm2)
+        masks = {"mask": mask, "key_padding_mask": key_padding_mask, "causal": causal}
+        x = self._residual(x, lambda y: self_attention(y, **masks)[0], self.norm1)
+        of_memory = {"mask": memory_mask, "key_padding_mask": memory_key_padding_mask}
+        x = self._residual(x, lambda y: cross_attention(y, memory, **of_memory)[0], self.norm2)
         return self._residual(x, self.feed_forward, self.norm3)
         # solution:end
 

@@ -93,9 +93,7 @@ PROFILES: dict[str, Callable[[int], Tensor]] = {
     "all 1": lambda depth: torch.ones(depth, dtype=torch.float64),
     "all 1.25": lambda depth: torch.full((depth,), 1.25, dtype=torch.float64),
     "2 and 1/2 in turn": lambda depth: 2.0 ** (1.0 - 2.0 * (torch.arange(depth) % 2).double()),
-    "mixed, geometric mean 1": lambda depth: torch.exp(
-        gaussian(0)(depth) - gaussian(0)(depth).mean()
-    ),
+    "mixed, geometric mean 1": lambda depth: (gaussian(0)(depth) - gaussian(0)(depth).mean()).exp(),
     "all 1.25, one negative": lambda depth: 1.25 - 2.5 * (torch.arange(depth) == 3).double(),
 }
 
