@@ -25,8 +25,8 @@ ALLOWED = {
     "experiments": {"experiments", "data", "models", "training"} | BASICS,
     "report": {"report", "experiments", "theory", "data", "models", "training"} | BASICS,
 }
-# What is reached, so that it does not grow again; the aim is 14,000, 3,600 and 16,000 lines.
-LINES = {PACKAGE: 14_400, TOOLS: 3_780, ROOT / "tests": 16_000}
+# At most so many lines.
+LINES = {PACKAGE: 14_000, TOOLS: 3_600, ROOT / "tests": 16_000}
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_README = 500, 80, 150
 
 # Distribution -> what is imported from it, where the names differ.
