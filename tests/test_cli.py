@@ -298,6 +298,6 @@ def test_kept_checkpoint_answers_to_anything(tmp_path: Path) -> None:
     assert answers == ["positive", "negative", "no known word", "positive"]
     assert call("predict", "sentiment", "--file", str(file), "hello").code == 2
     explained = call("predict", "sentiment", "--explain", "see you tomorrow :(", "zxqv").out
-    parts = r"negative +see you tomorrow :\(\s+\(start\) .*tomorrow .*:\( -3\.00\s"
+    parts = r"negative +see you tomorrow :\(\s+\(start\) .*tomorrow .*:\( -4\.00\s"
     assert re.search(parts, explained)
     assert re.search(r"no known word +zxqv\s*$", explained)

@@ -10,7 +10,7 @@ from coursework.experiments import sentiment_signs
 from coursework.experiments.sentiment_signs import MOST, read, verdict
 
 ROWS = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
-STRONG, WEAK = 3.0, 1.5  # log odds of one sign: 95 % and 82 %
+STRONG, WEAK = 4.0, 2.0  # log odds of one sign: 98 % and 88 %
 KNOWN = (
     "i it the not so no happy love good day funny hate mondays sooo don't can't i'm this is "
     "<user> <url> <hashtag> <long> <3 ;) ! ' \" -"

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from coursework.data import archives, sources, standins
@@ -40,15 +41,18 @@ def parse(text: str, where: str) -> tuple[list[str], list[str]]:
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
+def _read(path: Path) -> tuple[list[str], list[str]]:
+    with archives.reading(path):
+        text = archives.member(path, MEMBER).decode("utf-8")
+    return parse(text, f"{path} ({MEMBER})")
+
+
 def load() -> EnglishFrench:
     """All 135,842 sentence pairs as written; sentences of a small grammar as a stand-in."""
     source = sources.find("eng-fra")
     if source.is_standin:
         return EnglishFrench(*standins.sentence_pairs(), source)
-    path = source.files[0]
-    with archives.reading(path):
-        text = archives.member(path, MEMBER).decode("utf-8")
-    return EnglishFrench(*parse(text, f"{path} ({MEMBER})"), source)
+    return EnglishFrench(*_read(source.files[0]), source)
 
 
 _NO_LETTERS = re.compile(r"[^a-zA-Z!?]+")

@@ -111,7 +111,7 @@ def hand_labelled() -> tuple[list[str], np.ndarray]:
     places = [place for w in wholes for place in (w.with_name(HAND_LABELLED), w) if place.is_file()]
     if not places:
         what = f"put {HAND_LABELLED} or the archive that holds it ({archive.url}) into"
-        raise DataError(f"Hand-labelled tweets are not available; {what} {wholes[-1].parent}.")
+        raise DataError(f"The hand-labelled tweets are not available; {what} {wholes[-1].parent}.")
     path = places[0]
     if path in wholes and (problem := sources.check(path, archive).problem):
         raise archives.wrong(f"{path} {problem}")

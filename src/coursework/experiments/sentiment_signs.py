@@ -14,7 +14,7 @@ from typing import NamedTuple
 from coursework.data import text as texts
 from coursework.data.text import HASHTAG, LONG, URL, USER, Vocabulary
 
-MOST = 4.5  # log odds of all signs of a text
+MOST = 6.0  # log odds of all signs of a text
 UNDECIDED = 0.4, 0.6  # probabilities between these say nothing
 
 
