@@ -127,7 +127,7 @@ def test_signs_count_beside_the_words(trained: Any) -> None:
         [text, f"{text} :)", f"{text} \N{PENSIVE FACE}", ":(", f"{text} :) :("]
     )
     plain_odds, *odds = (float(np.log(p / (1 - p))) for p in (plain, happy, sad, only))
-    assert odds == pytest.approx([plain_odds + 3, plain_odds - 3, -3], abs=1e-3)
+    assert odds == pytest.approx([plain_odds + 4, plain_odds - 4, -4], abs=1e-3)
     assert mixed == pytest.approx(plain)
 
 
