@@ -201,6 +201,7 @@ def test_gcnii_is_its_equation() -> None:
         beta = torch.log(torch.tensor(1 + 0.5 / number, dtype=torch.float64))
         mixed = 0.9 * (adj.to_dense() @ h) + 0.1 * first
         h = torch.relu((1 - beta) * mixed + beta * mixed @ layer.linear.weight.t())
+    assert number == 3
     expected = h @ model.last.weight.t() + model.last.bias
     for features in (x, x.to_sparse_csr()):
         assert_same(model(features, adj), expected)

@@ -1,7 +1,7 @@
 """Wikipedia page networks (Rozemberczki, Allen and Sarkar, 2019): predict how often a page is visited.
 
-Nodes are pages, edges mutual links, features the informative nouns of a page. Many pages are redirects: two
-pages with the same neighbours and mostly the same traffic, which a random split puts on both sides.
+Nodes are pages, edges mutual links, features the informative nouns of a page. Many pages,
+probably redirects, have the neighbours and the traffic of another one, which a random split parts.
 """
 
 import itertools

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
+from scipy.special import expit
 from torch import nn
 
 from coursework.config import Count, config
@@ -93,8 +94,7 @@ def train(job: Job) -> Run:
     corpus = sentiment.prepare(config.student)
     known = teachers(job, corpus)
     taught, teacher_weights = mixed(known, "training")
-    targets = config.weight / (1 + np.exp(-taught))
-    targets += (1 - config.weight) * corpus.training.labels
+    targets = config.weight * expit(taught) + (1 - config.weight) * corpus.training.labels
     training = dataclasses.replace(corpus.training, labels=targets.astype(np.float32))
     alone = job.part("student", experiment="sentiment", config=config.student)
     taught_corpus = dataclasses.replace(corpus, training=training)
