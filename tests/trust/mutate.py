@@ -48,13 +48,13 @@ def targets() -> dict[str, Target]:
     """Module -> what is mutated and what is to notice; all of models and theory, rest in a file."""
     listed = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     found: dict[str, Target] = {}
-    for folder in ("models", "theory"):
-        also = ("tests/theory/test_claims.py",) if folder == "theory" else ()
+    further = {"models": "tests/models/test_guards.py", "theory": "tests/theory/test_claims.py"}
+    for folder, also in further.items():
         for path in sorted((SOURCE / "coursework" / folder).glob("*.py")):
             own = f"{folder}/test_{path.stem}.py"
             tests = "tests/" + listed["elsewhere"].get(f"{folder}/{path.stem}", own)
             if (ROOT / tests).is_file():
-                found[f"coursework.{folder}.{path.stem}"] = Target((tests,), also=also)
+                found[f"coursework.{folder}.{path.stem}"] = Target((tests,), also=(also,))
     for name, one in listed["metrics"].items():
         found[name] = Target(**{key: tuple(value) for key, value in one.items()})
     return found

@@ -18,6 +18,7 @@ class Check:
     measured: float  # the worst value over all cases
     bound: float  # what the claim allows at most
     cases: int = 1
+    mean: float = math.nan  # over the cases: a test notices by it when one that is not the worst changes
 
     @property
     def holds(self) -> bool:
@@ -29,7 +30,8 @@ def at_most(values: Iterable[float], bound: float = 1.0, *, rounding: float = 1e
     numbers = [float(value) for value in values]
     # max() would let a NaN through or not depending on the order, so it is looked for first
     worst = math.nan if any(map(math.isnan, numbers)) else max(numbers, default=math.nan)
-    return Check(worst, bound + rounding * abs(bound), len(numbers))
+    mean = sum(numbers) / len(numbers) if numbers else math.nan
+    return Check(worst, bound + rounding * abs(bound), len(numbers), mean)
 
 
 def equal(differences: Iterable[float], *, tolerance: float = 1e-10) -> Check:
