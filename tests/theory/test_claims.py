@@ -110,7 +110,9 @@ def test_equal_takes_both_signs() -> None:
 if __name__ == "__main__":
     lines = (
         f"{json.dumps(key)}: "
-        + json.dumps({name: getattr(run(key), name) for name in ("measured", "bound", "cases", "mean")})
+        + json.dumps(
+            {name: getattr(run(key), name) for name in ("measured", "bound", "cases", "mean")}
+        )
         for key in KEYS
     )
     MEASURED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")

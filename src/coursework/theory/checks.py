@@ -18,7 +18,7 @@ class Check:
     measured: float  # the worst value over all cases
     bound: float  # what the claim allows at most
     cases: int = 1
-    mean: float = math.nan  # over the cases: a test notices by it when one that is not the worst changes
+    mean: float = math.nan  # over the cases; tests compare it, the worst alone hides changes
 
     @property
     def holds(self) -> bool:
