@@ -278,6 +278,7 @@ test_wrong_arguments = refused(
     (lambda: linear_attention(X, X, X[:, :2]), "V must have shape"),
     (lambda: MultiHeadAttention(8, 3), "multiple of n_heads"),
     (lambda: MultiHeadAttention(0, 1), "multiple of n_heads"),
+    (lambda: MultiHeadAttention(8, 0), "multiple of n_heads"),
     (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 4)), "can be copied only"),
     (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 2, kdim=4)), "can be copied only"),
 )  # fmt: skip

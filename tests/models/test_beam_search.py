@@ -184,6 +184,9 @@ def test_an_ensemble_averages_probabilities_and_not_scores() -> None:
             p = sum(m(src[row : row + 1], read)[0].softmax(dim=1) for m in models) / 2  # [L, V]
         expected = p[torch.arange(len(words)), torch.tensor(words)].log().sum()
         assert float(found.log_probability[row]) == pytest.approx(float(expected), abs=1e-9)
+    for members in (models, models[:1]):
+        log_p = Ensemble(members).start(src).step(torch.full((4,), SOS))  # [4, V]
+        torch.testing.assert_close(log_p.exp().sum(dim=1), torch.ones(4, dtype=torch.float64))
 
 
 test_wrong_arguments = refused(

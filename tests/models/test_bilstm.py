@@ -43,7 +43,7 @@ def test_classifier_does_not_see_padding(
 
 
 @pytest.mark.parametrize(("cell", "kind"), [("builtin", nn.LSTM), ("own", LSTM)])
-@pytest.mark.parametrize(("layers", "between"), [(1, 0.0), (3, 0.4)])
+@pytest.mark.parametrize(("layers", "between"), [(1, 0.0), (2, 0.4)])
 def test_classifier_has_the_layers_that_are_asked_for(
     cell: str, kind: type, layers: int, between: float
 ) -> None:

@@ -149,3 +149,5 @@ def test_column_regressor_by_hand() -> None:
     h = h + (h @ model.W_2.weight.T + model.W_2.bias).relu()
     assert_same(model(x), h @ model.w.weight[0] + model.w.bias, 1e-6)
     assert_same(model(x[[2, 0]]), model(x)[[2, 0]], 1e-6)
+    guess = ColumnRegressor(3, 4, 0.5, 0.4, guesses=2).eval()  # at first their mean, and a constant
+    assert_same(guess(x), x[:, 1:].mean(dim=1) + guess.w.bias, 1e-6)

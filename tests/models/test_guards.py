@@ -5,23 +5,33 @@ import tomllib
 from collections.abc import Callable
 from importlib import import_module
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from coursework.models.attention import MultiHeadAttention
 from coursework.models.beam_search import beam_search
+from coursework.models.bert import Bert
 from coursework.models.bilstm import BiLSTMClassifier
-from coursework.models.checks import expect
+from coursework.models.checks import expect, expect_words, probability
 from coursework.models.gat import GraphAttentionLayer
-from coursework.models.gcn import GCNII, DeepGCN, SparseGraphConvolution, normalise_adjacency
+from coursework.models.gcn import (
+    GCNII,
+    DeepGCN,
+    GCNIIConvolution,
+    SparseGraphConvolution,
+    normalise_adjacency,
+)
 from coursework.models.grand import GRAND, consistency_loss
 from coursework.models.graph_conv import GraphRegressor, aggregate, degrees, neighbours
 from coursework.models.lstm import LSTM, LSTMCell
 from coursework.models.seq2seq import Seq2Seq
-from coursework.models.sparse import adjacency
+from coursework.models.sparse import adjacency, sparse_csr
 from coursework.models.transformer import EncoderLayer, Transformer
+from coursework.models.unet import UNet
 
 NODES = torch.randn(3, 5)
 EDGES = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 0]])  # the edge from 1 to 0 is listed twice
@@ -146,17 +156,37 @@ def test_a_guard_names_the_argument_what_was_expected_and_what_came() -> None:
         (lambda: GCNII(4, 4, 2, 1, 0.5, strength=0.0), r"strength \(lambda\) must be positive"),
         (lambda: GRAND(4, 4, 2, order=-1), "order must not be negative"),
         (lambda: GRAND(4, 4, 2, dropnode=1.0), "dropnode"),
-        (lambda: GRAND(4, 4, 2, input_dropout=-0.5), "input_dropout"),
+        (lambda: GRAND(4, 4, 2, input_dropout=1.0), "input_dropout"),
         (lambda: consistency_loss(torch.zeros(2, 3, 4), 0.0), "temperature must be positive"),
         (lambda: GraphRegressor(4, num_layers=0), "num_layers must be at least 1"),
         (lambda: GraphRegressor(4, aggregations=("max",)), "choose from mean and sum"),
+        (lambda: GCNIIConvolution(4, 0, 0.1, 0.5), "layer and strength"),
+        (lambda: GraphAttentionLayer(4, 4, 0), "multiple of n_heads"),
+        (lambda: UNet()(torch.zeros(1, 1, 4, 0)), "must have pixels"),
+        (lambda: probability("p", 1.0, open_end=True), r"in \[0, 1\), but is 1.0"),
+        (lambda: probability("p", 1.5), r"in \[0, 1\], but is 1.5"),
+        (lambda: expect("h", torch.zeros(3), "... N F"), r"h must have shape \[..., N, F\]"),
+        (lambda: expect_words("src", torch.tensor([[5, 0, 6]]), "B T", 0), "in front of a word"),
     ],
 )
-def test_a_network_that_cannot_be_is_refused_when_it_is_built(
-    build: Callable[[], object], said: str
-) -> None:
+def test_what_cannot_be_is_refused(build: Callable[[], object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         build()
+
+
+def test_the_smallest_sizes_and_the_ends_of_ranges_are_allowed() -> None:
+    probability("p", 0.0, open_end=True)
+    probability("p", 1.0)
+    words = torch.tensor([[5, 6, 0], [7, 0, 0], [5, 6, 7]])
+    assert expect_words("src", words, "B T", 0).tolist() == [2, 1, 3]
+    assert expect_words("src", words[:, :1], "B T", 0).tolist() == [1, 1, 1]
+    assert Bert(9, 4, 2, 8, 1, max_length=3)(words).shape == (3, 3, 4)
+    assert GraphRegressor(5, 4, num_layers=1)(NODES, EDGES).shape == (3,)
+    assert MultiHeadAttention(1, 1)(torch.ones(1, 2, 1))[0].shape == (1, 2, 1)
+    assert LSTMCell(1, 1).weight_ih.any()
+    assert UNet(down=(4,), up=(4,)).eval()(torch.ones(1, 1, 2, 2)).shape == (1, 11, 2, 2)
+    first, values = torch.tensor([0, 0]), torch.tensor([2.0, 3.0])
+    assert sparse_csr(torch.tensor([0, 1]), first, values, (2, 1)).to_dense().tolist() == [[2], [3]]
 
 
 DEFAULTS = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text(encoding="utf-8"))
@@ -165,7 +195,7 @@ DEFAULTS = tomllib.loads(Path(__file__).with_name("defaults.toml").read_text(enc
 @pytest.mark.parametrize(("path", "expected"), DEFAULTS.items())
 def test_defaults_are_those_of_the_recorded_trainings(path: str, expected: str) -> None:
     module, _, name = path.partition(".")
-    built = getattr(import_module(f"coursework.models.{module}"), name)
+    built = attrgetter(name)(import_module(f"coursework.models.{module}"))
     defaults = {k: p.default for k, p in inspect.signature(built).parameters.items()}
     said = (
         f"{k}={getattr(value, '__name__', repr(value))}"

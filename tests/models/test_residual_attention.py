@@ -39,6 +39,7 @@ def test_nodes_without_candidates_and_graphs_without_nodes() -> None:
 def test_is_the_formula_in_loops(query: bool, residual: bool, grouped: bool) -> None:
     n = 9
     net, c = model(query=query, residual=residual), candidates(n)
+    assert sum(p.numel() for p in net.parameters()) == 5891 + 65 * residual + 2048 * query
     x, y = normal(n, 5, seed=3), normal(n, seed=4)
     known = torch.arange(n) % 3 != 0
     y[~known] = torch.nan  # has no influence

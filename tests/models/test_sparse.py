@@ -102,6 +102,7 @@ def test_entries_of_a_matrix_are_its_edges(form: Form) -> None:
     assert edges.dtype == torch.int64
     found = dict(zip(map(tuple, edges.t().tolist()), weights.tolist(), strict=True))
     assert found == {(1, 0): 2.0, (0, 1): -1.0, (1, 1): 3.0}  # source, target
+    assert edges_and_weights(form(matrix.double()), 3)[1].dtype == torch.float64
     assert torch.equal(adjacency(edges, 3).to_dense() != 0, matrix != 0)
 
 
