@@ -25,9 +25,10 @@ test: $(STAMP) lint  ## everything that CI runs
 	    --cov=coursework --cov=coursework_tools --cov-branch --cov-fail-under=95
 	$(BIN)/python -m pytest notebooks -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env
 
-nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs (half an hour on a laptop)
+nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs, notebooks without data (half an hour)
 	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly
 	TRUST_CASES=50 $(BIN)/python -m pytest tests/trust/test_fuzz.py
+	COURSEWORK_DATA= COURSEWORK_OFFLINE=1 COURSEWORK_CACHE=$$(mktemp -d) $(BIN)/coursework run
 
 mutation: $(STAMP)   ## change one thing of models, theory and metrics at a time: do the tests notice? (an hour)
 	$(BIN)/python tests/trust/mutate.py
@@ -41,6 +42,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train sentiment --preset full --seeds 3
 	$(BIN)/coursework train sentiment --preset pretrained --seeds 3
 	$(BIN)/coursework train minilm --preset half
+	$(BIN)/coursework train minilm --preset frozen
 	$(BIN)/coursework train distillation --preset full --resume
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train tweets --preset full
@@ -84,6 +86,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train cora --preset planetoid --seeds 100
 	$(BIN)/coursework train cora --preset grand --seeds 20
 	$(BIN)/coursework train cora --preset gcnii --seeds 20
+	$(BIN)/coursework train cora --preset gcnii-random --seeds 20
 	$(BIN)/coursework train cora --preset citeseer --seeds 10
 	$(BIN)/coursework train cora_study --preset full --seeds 3
 	$(BIN)/coursework train segmentation --preset full --seeds 5
