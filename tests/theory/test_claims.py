@@ -84,6 +84,10 @@ def test_rows_say_what_holds_and_what_does_not(monkeypatch: pytest.MonkeyPatch) 
     right = claims.rows("1.1.1")
     assert [(row[4], row[6]) for row in right] == [("yes", "2 of 2")]
     assert len(right[0]) == len(claims.COLUMNS)
+    assert [row[2] for row in claims.rows("1.1.2")] == ["1", "0", "1", "0"]  # rounding is 0
+    record = next(claim for claim in CLAIMS if claim.key == "2.1.1-set").as_record()
+    assert [one["name"] for one in record["mutations"]] == ["twin", "opposite", "length", "few"]
+    assert (record["question"], record["check"]) == ("2.1.1", "almost_orthogonal.check_random_set")
     monkeypatch.setattr(claims, "CLAIMS", [replace(CLAIMS[0], options={"slope": lambda x: 1.0})])
     (wrong,) = claims.rows("1.1.1")
     assert wrong[4] == "NO"
@@ -91,6 +95,7 @@ def test_rows_say_what_holds_and_what_does_not(monkeypatch: pytest.MonkeyPatch) 
 
 def test_holds_follows_from_the_numbers() -> None:
     assert Check(0.5, 1.0).holds
+    assert Check(0.5, 1.0).cases == 1
     assert Check(1.0, 1.0).holds
     assert not Check(1.0 + 1e-9, 1.0).holds
     assert not Check(0.0, 1.0, cases=0).holds
