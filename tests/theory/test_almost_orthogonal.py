@@ -1,12 +1,13 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from coursework.theory import almost_orthogonal as ao
+from coursework.theory.checks import Check
 from properties import SEED, every
-
-T_MIN = math.log(4.0)  # from here on the constant 1/2 is good enough
 
 
 @every((1, 60), (2, 30), SEED, (0.5, 1.5))
@@ -20,24 +21,20 @@ def test_steps_hold_for_every_map(n: int, size: int, seed: int, scale: float) ->
     assert ao.check_cosines([torch.zeros(3, 2, dtype=torch.float64)]).cases == 0
 
 
-@every((1e-3, 0.999))
-def test_epsilon_serves_every_delta(delta: float) -> None:
-    assert ao.check_epsilon([delta]).holds
-
-
-@every((T_MIN, 40.0))
-def test_number_of_vectors_for_every_exponent(t: float) -> None:
-    assert ao.check_constants([t]).holds
-
-
-@every((1, 400), (0.01, 0.99))
-def test_hoeffding_for_every_case(n: int, delta: float) -> None:
-    assert ao.check_hoeffding([(n, delta)]).holds
-
-
-@every((-30.0, 30.0))
-def test_cosh_for_every_number(x: float) -> None:
-    assert ao.check_cosh([x]).holds
+@pytest.mark.parametrize(
+    ("check", "cases"),
+    [
+        (ao.check_epsilon, st.floats(1e-3, 0.999)),
+        (ao.check_constants, st.floats(math.log(4.0), 40.0)),  # from ln 4 on, 1/2 is good enough
+        (ao.check_hoeffding, st.tuples(st.integers(1, 400), st.floats(0.01, 0.99))),
+        (ao.check_cosh, st.floats(-30.0, 30.0)),
+    ],
+)
+@every(st.data())
+def test_bounds_hold_for_every_case(
+    check: Callable[[list], Check], cases: st.SearchStrategy, data: st.DataObject
+) -> None:
+    assert check([data.draw(cases)]).holds
 
 
 @every((8, 128), (0.3, 0.6), SEED)

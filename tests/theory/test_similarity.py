@@ -5,13 +5,7 @@ from coursework.theory.checks import gaussian
 from properties import SEED, every
 
 
-@every(
-    (1, 12),
-    (1, 12),
-    (1, 9),
-    SEED,
-    (0.01, 3.0),
-)
+@every((1, 12), (1, 12), (1, 9), SEED, (0.01, 3.0))
 def test_bridge_for_all_queries_and_keys(n: int, m: int, d: int, seed: int, scale: float) -> None:
     q = scale * gaussian(seed)(n, d)
     k = scale * gaussian(seed + 1)(m, d)
