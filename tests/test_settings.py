@@ -84,3 +84,18 @@ def test_one_thread_unless_asked_for_more_whatever_is_imported_first(
     kept = {k: v for k, v in os.environ.items() if k not in unset}
     code = f"import {first}; print(torch.get_num_threads())"
     assert run(code, env=kept | environment) == str(threads)
+
+
+HEAVY = {"torch", "pandas", "sklearn", "spacy", "pooch", "requests"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import coursework.data, coursework.data.sources as s; s.status('mnist')",
+        "from coursework_tools.publishing import headline; headline.condense()",
+        "from coursework_tools.publishing import writeup as w; [*map(w.cut, w.listings(w.text()))]",
+    ],
+)
+def test_what_has_to_stay_quick_imports_nothing_heavy(code: str) -> None:
+    assert run(f"import sys; {code}; print({HEAVY} & {{*sys.modules}})") == "set()"

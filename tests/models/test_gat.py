@@ -101,10 +101,8 @@ def test_dropped_messages_leave_the_weights_alone() -> None:
 
 
 def test_network_hands_its_options_on() -> None:
-    network, plain = (
-        GAT(5, 6, 2, 0.4, 0.1, 3, bias=True, drop_messages=True),
-        GAT(5, 6, 2, 0.4, 0.1, 3),
-    )
+    network = GAT(5, 6, 2, 0.4, 0.1, 3, bias=True, drop_messages=True)
+    plain = GAT(5, 6, 2, 0.4, 0.1, 3)
     for part in (network.layer1, network.layer2):
         assert (part.dropout, part.message_dropout, part.alpha) == (0.4, 0.4, 0.1)
         assert not part.bias.any()
