@@ -119,10 +119,7 @@ def test_files_that_are_no_images(tmp_path: Path, name: str) -> None:
         canvas.read_image(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("floor", "kept"),
-    [(0, 1), (1, 2), (20, 21), (40, 1)],
-)
+@pytest.mark.parametrize(("floor", "kept"), [(0, 1), (1, 2), (20, 21), (40, 1)])
 def test_what_is_as_dark_as_the_surroundings_becomes_black(floor: int, kept: int) -> None:
     noisy = np.maximum(DIGIT, np.uint8(floor))
     cleaned = canvas.clean(canvas.as_grey(noisy)).numpy() * 255

@@ -378,20 +378,17 @@ def test_sentences_about_copies_are_those_of_the_records(name: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "-squirrel", "-crocodile"])
-def test_the_propagation_network_is_not_shown_to_be_better_than_boosting(ending: str) -> None:
-    network = values(f"wikipedia-sign{ending}", "strict", "sign_ensemble")
+def test_boosting_is_not_shown_to_be_worse_than_propagation_and_is_worse_than_stacking(
+    ending: str,
+) -> None:
     boosting = values(f"wikipedia-baselines{ending}", "strict", "boosting")
+    network = values(f"wikipedia-sign{ending}", "strict", "sign_ensemble")
     difference = summarise([*(network - boosting)])
     assert difference["mean"] > 0
     assert (difference["low"] > 0) == (ending == "-crocodile")
-
-
-@pytest.mark.parametrize("ending", ["", "-squirrel", "-crocodile"])
-def test_the_stacked_network_is_better_than_boosting_and_than_its_trees(ending: str) -> None:
     stacked, trees = (
         values(f"wikipedia-stacked{ending}", "strict", m) for m in ("stacked_ensemble", "trees")
     )
-    boosting = values(f"wikipedia-baselines{ending}", "strict", "boosting")
     assert len(stacked) == 10
     for peer in (boosting, trees):
         assert summarise([*(stacked - peer)])["high"] < 0

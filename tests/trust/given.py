@@ -30,6 +30,12 @@ def environment(threads: int = 1, hash_seed: str = "0", **more: str) -> dict[str
     return kept | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": hash_seed} | more
 
 
+def written(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
 PAGES = {
     "edges.csv": b"id1,id2\n0,1\n",
     "target.csv": b"id,target\n0,10\n1,20\n",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from given import pages, zipped
+from given import pages, written, zipped
 from PIL import Image
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
@@ -36,12 +36,6 @@ Call = Callable[[Path], object]  # does what is bad, given an empty folder
 
 def row(name: str, message: str, call: Call, error: type[Exception] = DataError) -> Any:
     return pytest.param(call, error, message, id=name[:70])
-
-
-def written(folder: Path, name: str, content: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
 
 
 # ------------------------------------------------------------------------------------------- configs
@@ -197,11 +191,7 @@ def translator(folder: Path, **spoiled: Any) -> Path:
     small = base.override(base.preset_of("translation_all", "quick"), ["vocabulary=40", "beam=1"])
     pieces = learn(["elle est la", "she is here", "je suis", "i am"], 40)
     network = translation.build(small, "transformer", (len(pieces), len(pieces)))
-    bundle = {
-        "experiment": "translation",
-        "model": "transformer",
-        "languages": [pieces.stored()],
-    }
+    bundle = {"experiment": "translation", "model": "transformer", "languages": [pieces.stored()]}
     return untrained(folder, network, small, **bundle | {"widths": None} | spoiled)
 
 

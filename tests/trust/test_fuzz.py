@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from given import PAGES, pages, zipped
+from given import PAGES, pages, written, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,11 +33,6 @@ def cases(number: int) -> settings:
         max_examples=number * TIMES, deadline=None, suppress_health_check=list(HealthCheck), database=None,
         derandomize=TIMES == 1,  # the same cases in every default run, others every night
     )  # fmt: skip
-
-
-def written(folder: Path, name: str, content: bytes) -> Path:
-    (folder / name).write_bytes(content)
-    return folder / name
 
 
 @pytest.fixture(scope="module")
