@@ -286,9 +286,6 @@ def test_control_is_recorded_on_the_splits_of_the_comparison() -> None:
         assert control["metrics"][key]["values"] == full["metrics"][key]["values"]
 
 
-# ------------------------------------------------------------------------------------------ the study
-
-
 def test_links_go_in_both_directions_and_repeatably() -> None:
     edges = planetoid.load("Cora").edge_index
     rest = cora_study.without_links(edges, 0.25, seed=0)

@@ -88,9 +88,6 @@ def test_convolution_equals_library_and_matrix(
     assert torch.equal(own[5], x[5])  # no neighbours: only itself
 
 
-# ---------------------------------------------------------------------------------------------- roads
-
-
 def test_road_task_is_as_described() -> None:
     task, again, other = (roads.road_task(s, num_sensors=30, num_times=50) for s in (0, 0, 1))
     assert task.x.shape == (50, 30, 4)
