@@ -79,6 +79,12 @@ def test_at_the_kink_the_derivative_is_zero() -> None:
 
 def test_profile_has_the_measured_gradients() -> None:
     assert len(relu_chain.gradient_profile("all 1")) == 60
-    found = relu_chain.gradient_profile("all 0.8", 5)
-    assert found == pytest.approx([0.8, 0.64, 0.512, 0.4096, 0.32768])
-    assert relu_chain.gradient_profile("all 1.25, one negative", 5)[3:] == [0.0, 0.0]
+    for name, expected in (
+        ("all 0.8", [0.8, 0.64, 0.512, 0.4096, 0.32768]),
+        ("all 1.25", [1.25, 1.5625, 1.953125]),
+        ("2 and 1/2 in turn", [2.0, 1.0, 2.0, 1.0]),
+        ("all 1.25, one negative", [1.25, 1.5625, 1.953125, 0.0, 0.0]),
+    ):
+        found = relu_chain.gradient_profile(name, len(expected))
+        assert found == pytest.approx(expected)
+    assert relu_chain.PROFILES["all 1.25, one negative"](5).tolist() == [1.25] * 3 + [-1.25, 1.25]
