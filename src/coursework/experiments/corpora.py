@@ -10,7 +10,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -143,10 +142,9 @@ class Corpus:
         """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
         french, english = self.part(part)
 
-        def drawn(epoch: int) -> tuple[Rows, Rows]:
-            draw = partial(cast(Pieces, self.source).sample, alpha=cast(float, sampling))
-            one, two = (seeds.derive(seed, name, epoch) for name in ("french", "english"))
-            return draw(french, seed=one), draw(english, seed=two)
+        def drawn(epoch: int) -> Rows:
+            draws = seeds.derive(seed, "french", epoch)
+            return cast(Pieces, self.source).sample(french, cast(float, sampling), draws)
 
         ids = self.source.encode(french), self.target.encode(english)
         group = budget_of_tokens if self.several else equal_sources
@@ -252,12 +250,11 @@ class Batches:
     size: int
     word_dropout: float = 0.0  # share of words that are hidden from encoder and decoder
     seed: int = 0
-    drawn: Callable[[int], tuple[Rows, Rows]] | None = None  # other ids of the pairs, by epoch
+    drawn: Callable[[int], Rows] | None = None  # other ids of the sources, by epoch
 
     def __call__(self, epoch: int) -> engine.Lazy:
         if self.drawn is not None:
-            sources, targets = self.drawn(epoch)
-            return dataclasses.replace(self, sources=sources, targets=targets, drawn=None)(epoch)
+            return dataclasses.replace(self, sources=self.drawn(epoch), drawn=None)(epoch)
         rng = seeds.numpy_generator(self.seed, "batches", epoch)
         sides = self.sources, self.targets
         lengths = np.array([[len(ids) + 1 for ids in side] for side in sides]).T  # [n, 2]

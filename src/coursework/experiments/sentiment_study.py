@@ -14,7 +14,10 @@ BASE, SMALL = base.presets(sentiment.PRESETS["full"], "sentiment_study", "bases"
 
 
 def _base_of(variant: str) -> str:
-    return variant.replace("language model", "plain") if variant in LABELS else "base"
+    if variant not in LABELS:
+        return "base"
+    kept, _, change = variant.partition(" and ")
+    return kept if change else variant.replace("language model", "plain")
 
 
 @config

@@ -79,7 +79,7 @@ class Config:
     vocabulary: Count = 4000  # number of subwords
     embeddings: Literal["own", "pretrained"] = "own"  # learned from random numbers or from vectors
     word_dropout: Dropout = 0.1  # share of words hidden in training
-    sampling: Positive | None = None  # exponent of drawn subwords; None: always the likeliest ones
+    sampling: Positive | None = None  # exponent of drawn French subwords; None: the likeliest ones
     batch_size: Count = 64  # sentences; of all pairs: subwords of both sides, padding included
     rnn: RecurrentConfig | None = RecurrentConfig()  # None: not trained
     transformer: TransformerConfig | None = TransformerConfig()
