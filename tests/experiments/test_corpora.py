@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,24 +176,3 @@ def test_vectors_of_subwords() -> None:
     assert torch.equal(one, corpora.word_vectors(unseen, 16, seed=0)[0][0])
     assert one[EOS_ID + 1 :].std() == pytest.approx(1, abs=0.05)
     assert one.abs().sum(dim=1).min() > 0
-
-
-def test_drawn_subwords_are_the_same_sentences_and_repeat(standin: Path) -> None:
-    corpus = corpora.prepare("all", vocabulary=200)
-    batches = corpus.batches("train", 600, seed=1, sampling=0.3)
-    french, english = corpus.part("train")
-
-    def ids(epoch: int, key: str) -> dict[int, list[int]]:
-        found = batches(epoch)
-        rows = [row for i in range(len(found)) for row in found.rows[i]]
-        return dict(zip(rows, [ids for b in found for ids in b[key].tolist()], strict=True))
-
-    first, again, other = (ids(epoch, "source") for epoch in (0, 0, 1))
-    assert first == again != other
-    usual = corpus.source.encode(french)
-    for row, drawn in first.items():
-        assert corpus.source.decode(drawn) == corpus.source.decode(usual[row])
-    kept = sum(len([i for i in drawn if i > EOS_ID]) for drawn in first.values())
-    assert 1.05 < kept / sum(map(len, usual)) < 2
-    for row, written in ids(0, "write").items():  # what is learned is always the likeliest form
-        assert [i for i in written if i > EOS_ID] == corpus.target.encode(english)[row]

@@ -33,13 +33,6 @@ class Subwords:
         """Ids of the pieces of each sentence, without marks of beginning and end."""
         return self._model.encode(list(sentences))  # type: ignore[no-any-return]
 
-    def sample(self, sentences: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
-        """The same cut into other pieces, drawn from all ways to cut by probability ** alpha (equation 8)."""
-        sentencepiece.set_random_generator_seed(seed % 2**32)  # of each new thread
-        return self._model.encode(  # type: ignore[no-any-return]
-            list(sentences), enable_sampling=True, nbest_size=-1, alpha=alpha, num_threads=1
-        )
-
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a sequence of ids; padding and marks say nothing."""
         return str(self._model.decode([int(i) for i in ids if i > EOS_ID]))

@@ -135,20 +135,12 @@ class Corpus:
         rows = getattr(self.split, name)
         return [self.french[row] for row in rows], [self.english[row] for row in rows]
 
-    def batches(
-        self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0,
-        sampling: float | None = None,
-    ) -> "Batches":  # fmt: skip
+    def batches(self, part: Part, size: int, word_dropout: float = 0.0, seed: int = 0) -> "Batches":
         """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
         french, english = self.part(part)
-
-        def drawn(epoch: int) -> Rows:
-            draws = seeds.derive(seed, "french", epoch)
-            return cast(Pieces, self.source).sample(french, cast(float, sampling), draws)
-
         ids = self.source.encode(french), self.target.encode(english)
         group = budget_of_tokens if self.several else equal_sources
-        return Batches(*ids, group, size, word_dropout, seed, None if sampling is None else drawn)
+        return Batches(*ids, group, size, word_dropout, seed)
 
     def references(self, name: Part) -> list[list[str]] | None:
         """All English sentences of the data for each French one, its own first; None for the subset."""
@@ -250,11 +242,8 @@ class Batches:
     size: int
     word_dropout: float = 0.0  # share of words that are hidden from encoder and decoder
     seed: int = 0
-    drawn: Callable[[int], Rows] | None = None  # other ids of the sources, by epoch
 
     def __call__(self, epoch: int) -> engine.Lazy:
-        if self.drawn is not None:
-            return dataclasses.replace(self, sources=self.drawn(epoch), drawn=None)(epoch)
         rng = seeds.numpy_generator(self.seed, "batches", epoch)
         sides = self.sources, self.targets
         lengths = np.array([[len(ids) + 1 for ids in side] for side in sides]).T  # [n, 2]

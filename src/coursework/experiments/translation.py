@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coursework.config import Count, Dropout, Positive, Weight, config
+from coursework.config import Count, Dropout, Weight, config
 from coursework.data.text import PAD_ID, UNK_ID
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
@@ -79,7 +79,6 @@ class Config:
     vocabulary: Count = 4000  # number of subwords
     embeddings: Literal["own", "pretrained"] = "own"  # learned from random numbers or from vectors
     word_dropout: Dropout = 0.1  # share of words hidden in training
-    sampling: Positive | None = None  # exponent of drawn French subwords; None: the likeliest ones
     batch_size: Count = 64  # sentences; of all pairs: subwords of both sides, padding included
     rnn: RecurrentConfig | None = RecurrentConfig()  # None: not trained
     transformer: TransformerConfig | None = TransformerConfig()
@@ -92,10 +91,6 @@ class Config:
             raise ConfigError("rnn and transformer are both none; train at least one of them.")
         if self.corpus == "all" and len(self.networks) == 2:
             raise ConfigError("All pairs train one network; set rnn=none or transformer=none.")
-        if self.corpus == "subset" and self.sampling is not None:
-            raise ConfigError(
-                "sampling is for the subwords of all pairs; the subset is read in words."
-            )
 
     @property
     def networks(self) -> dict[Kind, RecurrentConfig | TransformerConfig]:
@@ -187,8 +182,7 @@ def fit_network(
     widths = None if vectors is None else [table.shape[1] for table in vectors]
     languages = [side.stored() for side in dict.fromkeys((corpus.source, corpus.target))]
     kept = {"experiment": "translation", "model": kind, "languages": languages, "widths": widths}
-    hidden, drawn = config.word_dropout, config.sampling
-    batches = corpus.batches("train", config.batch_size, hidden, job.seed, drawn)
+    batches = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
     return model, engine.fit(
         model, network.plan, batches=batches, validate=validate,
         loss=partial(token_loss, smoothing=network.label_smoothing),
