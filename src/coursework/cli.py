@@ -347,6 +347,3 @@ def main() -> None:
     survive_any_encoding()
     app()
 
-
-if __name__ == "__main__":
-    main()

@@ -90,10 +90,7 @@ class Job:
 
 
 def get(name: str) -> Any:
-    """The experiment's module: ``PRESETS``, ``train``, and ``evaluate`` where there is a model.
-
-    Some experiments are presets of another's, named as the ``module`` of their table.
-    """
+    """Its module: ``PRESETS``, ``train``, ``evaluate``; or the ``module`` whose presets it has."""
     if name not in EXPERIMENTS:
         raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
     return importlib.import_module(f"coursework.experiments.{TABLES[name].get('module', name)}")
