@@ -346,4 +346,3 @@ def main() -> None:
     """Run the commands that are imported: those of the solutions, with the tools theirs too."""
     survive_any_encoding()
     app()
-
