@@ -412,3 +412,13 @@ def test_study_does_not_see_the_test_part(monkeypatch: Patch) -> None:
     )
     assert sentiment_study.train(job).metrics == honest.metrics
     store.validate(store.make_record("sentiment_study-tiny", [honest]), "sentiment_study-tiny")
+
+
+def test_a_change_of_the_study_of_labels_is_compared_with_what_it_changes() -> None:
+    for name, base_of in (
+        ("60000 labels, plain and narrower", "60000 labels, plain"),
+        ("60000 labels, language model and smoothing", "60000 labels, language model"),
+        ("15000 labels, language model", "15000 labels, plain"),
+    ):
+        with pytest.raises(ConfigError, match=f"needs '{base_of}' as well"):
+            sentiment_study.Config(variants=(name,))

@@ -241,3 +241,11 @@ def test_code_that_a_notebook_shows_is_valid_python(name: str) -> None:
     assert shown
     for text in shown:
         assert ast.parse("\n".join(line[2:] for line in text.splitlines())).body
+
+
+def test_seconds_of_a_resumed_run_are_at_least_those_of_its_epochs() -> None:
+    epochs = [{"epoch": 1, "seconds": 40.0}, {"epoch": 2, "seconds": 30.0}]
+    record = {"seconds": 50.0, "curves": {"network": [epochs, epochs[:1]]}}
+    assert store.seconds_of(record) == 110.0
+    assert store.seconds_of(record | {"seconds": 200.0}) == 200.0
+    assert store.seconds_of({"seconds": 5.0, "curves": {"mean": [[{"epoch": 1}]]}}) == 5.0

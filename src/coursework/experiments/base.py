@@ -90,7 +90,7 @@ class Job:
 
 
 def get(name: str) -> Any:
-    """Its module: ``PRESETS``, ``train``, ``evaluate``; or the ``module`` whose presets it has."""
+    """The module of an experiment (``PRESETS``, ``train``, ``evaluate``), which its table may name."""
     if name not in EXPERIMENTS:
         raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
     return importlib.import_module(f"coursework.experiments.{TABLES[name].get('module', name)}")

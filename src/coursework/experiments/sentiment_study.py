@@ -14,6 +14,7 @@ BASE, SMALL = base.presets(sentiment.PRESETS["full"], "sentiment_study", "bases"
 
 
 def _base_of(variant: str) -> str:
+    """What it is compared with: "A and B" with "A", a language model with the plain network."""
     if variant not in LABELS:
         return "base"
     kept, _, change = variant.partition(" and ")

@@ -83,7 +83,7 @@ def measure(number: Number, folder: Path | None = None) -> Measured:
     metric = metrics[number.metric]
     bar = metrics[number.bar]["mean"] if isinstance(number.bar, str) else number.bar
     return Measured(
-        number, metric["mean"], metric.get("low"), metric.get("high"), bar, record["seconds"],
+        number, metric["mean"], metric.get("low"), metric.get("high"), bar, store.seconds_of(record),
         store.device_of(record), len(metric["values"]),
     )  # fmt: skip
 

@@ -89,6 +89,12 @@ def validate(record: Mapping[str, Any], where: str) -> None:
             raise ResultsError(f"{where}: {problem}; restore the file from git.")
 
 
+def seconds_of(record: Mapping[str, Any]) -> float:
+    """What its runs took: their calls, or all epochs where an earlier call had trained some of them."""
+    seeds = [seed for curve in record["curves"].values() for seed in curve]
+    return max(record["seconds"], sum(row.get("seconds", 0) for seed in seeds for row in seed))
+
+
 def make_record(name: str, runs: Sequence[Run]) -> dict[str, Any]:
     """Condense runs of one config with different seeds into a record. A single run may bring intervals over
     test items: ``notes["intervals"][metric] = (low, high, how)``."""
