@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $(STAMP)
 
-run: $(STAMP)        ## install, get the data, execute every notebook, print what each question came to
+run: $(STAMP)        ## install, get the data, execute every notebook, print the answer to each question
 	$(BIN)/coursework data fetch
 	$(BIN)/coursework data status
 	$(BIN)/coursework run

@@ -17,6 +17,7 @@ from coursework import settings
 from coursework.experiments import canvas
 from coursework.report import alt, figures
 from coursework.report.questions import NOTEBOOKS
+from coursework_tools.publishing import writeup
 
 ROOT = settings.repo_root()
 
@@ -147,6 +148,23 @@ def test_no_notebook_changes_the_style_or_writes_small_text(name: str) -> None:
         assert not re.search(r"rcParams|plt\.style|plt\.subplots", cell.source), "figures.subplots"
         for size in re.findall(r"fontsize=(\d+(?:\.\d+)?)", cell.source):
             assert float(size) >= 8, cell.source
+
+
+TEXT_WIDTH = 16.6 / 2.54  # inches, of the PDF
+
+
+def test_text_in_printed_figures_has_six_points() -> None:
+    """Figures are printed smaller than they are drawn; what is not said is 10 points large."""
+    checked, printed = 0, re.findall(r'#fig\("([\w-]+)"(?:, width: (\d+)%)?', writeup.text())
+    for name, percent in printed:
+        for cell in (cell for notebook in NOTEBOOKS for cell in cells(notebook)):
+            if f'figures.show(fig, "{name}"' in cell.source:
+                size = re.search(r"figsize=\(([\d.]+),", cell.source)
+                width = float(size[1]) if size else 7.0
+                least = min([10.0, *map(float, re.findall(r"font_?size=(\d+)", cell.source))])
+                assert least * TEXT_WIDTH * float(percent or 100) / 100 / width >= 6, name
+                checked += size is not None
+    assert checked > 20
 
 
 DRAWN = re.compile("plot|semilog[xy]|loglog|errorbar|scatter|hist|barh?|step")
