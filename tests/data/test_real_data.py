@@ -11,6 +11,8 @@ from coursework import settings
 from coursework.data import eng_fra, m2nist, mnist, planetoid, sentiment140, sources, wikipedia
 from coursework.data.text import clean_tweet, tokenise
 from coursework.experiments import digits
+from coursework.experiments.wikipedia import Config, task_of
+from coursework.experiments.wikipedia_candidates import Inputs
 from coursework.report import questions
 
 pytestmark = pytest.mark.real_data
@@ -117,6 +119,27 @@ def test_page_networks(
     sizes = graph.twin_group.bincount()
     assert int(sizes[sizes > 1].sum()) == in_twins
     torch.testing.assert_close(graph.y, graph.traffic.log1p().float())
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("chameleon", 0, 0.05), ("squirrel", 0, 0.05), ("crocodile", 0.9, 1)],
+)
+def test_nearly_the_same_links_and_the_strict_split(
+    real: Need, name: wikipedia.Name, least: float, most: float
+) -> None:
+    real("wikipedia")
+    graph = wikipedia.load(name)
+    inputs = Inputs(graph)
+    one, other = inputs.near.nonzero()
+    pairs = (one < other) & (graph.twin_group[one] != graph.twin_group[other]).numpy()
+    same = graph.traffic[one[pairs]] == graph.traffic[other[pairs]]
+    assert least <= float(same.double().mean()) <= most  # "seldom", "mostly"
+    for seed in range(3):
+        task = task_of(inputs, "strict", Config(), seed)
+        assert not np.any(np.isin(one, task.rows) & np.isin(other, task.split.test))
+        for key in (graph.traffic, graph.twin_group):
+            assert not np.isin(key[task.rows], key[task.split.test]).any()
 
 
 @pytest.mark.filterwarnings("ignore")

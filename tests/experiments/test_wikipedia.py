@@ -340,26 +340,6 @@ def test_strict_split_has_no_copies(graph: pages.WikipediaGraph) -> None:
     no_copies(graph, range(4))
 
 
-@pytest.mark.real_data
-@pytest.mark.parametrize("name", pages.NAMES)
-def test_strict_split_of_the_real_files_has_no_copies(name: pages.Name) -> None:
-    no_copies(pages.load(name), range(3))
-
-
-@pytest.mark.real_data
-@pytest.mark.parametrize(
-    ("name", "least", "most"), [("chameleon", 0, 0.05), ("squirrel", 0, 0.05), ("crocodile", 0.9, 1)]
-)
-def test_nearly_the_same_links_seldom_or_mostly_mean_the_same_traffic(
-    name: pages.Name, least: float, most: float
-) -> None:
-    graph = pages.load(name)
-    one, other = Inputs(graph).near.nonzero()
-    pairs = (one < other) & (graph.twin_group[one] != graph.twin_group[other]).numpy()
-    same = graph.traffic[one[pairs]] == graph.traffic[other[pairs]]
-    assert least <= float(same.double().mean()) <= most
-
-
 # ---------------------------------------------------------------------------------- what the text says
 
 
