@@ -102,7 +102,7 @@ def test_a_job_names_its_parts_and_what_is_stored(tmp_path: Path) -> None:
     assert lines == ["hello"]
 
 
-def test_a_new_run_leaves_no_checkpoint_of_an_older_one_and_all_of_others(standin: Path) -> None:
+def test_a_new_run_sets_checkpoints_of_an_older_one_aside_and_leaves_others(standin: Path) -> None:
     job = base.Job("cora", Config(), "quick", log=None)
     others = dataclasses.replace(job, config=Config(size=4)), dataclasses.replace(job, seed=1)
     files = [base.run_folder(one) / "gcn" / "last.pt" for one in (job, *others)]
@@ -113,6 +113,7 @@ def test_a_new_run_leaves_no_checkpoint_of_an_older_one_and_all_of_others(standi
     assert [file.exists() for file in files] == [True, True, True]
     base.run_folder(job)
     assert [file.exists() for file in files] == [False, True, True]
+    assert Path(f"{files[0].parents[1]}-earlier", "gcn", "last.pt").exists()  # and loses nothing
 
 
 def test_a_shrunk_checkpoint_is_restored_and_another_experiments_is_refused(tmp_path: Path) -> None:

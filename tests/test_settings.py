@@ -74,6 +74,8 @@ def test_schemas_are_declared_only_where_they_are_missing() -> None:
         ({}, 1),
         ({"OMP_NUM_THREADS": "2"}, 2),
         ({"OMP_NUM_THREADS": "1", "COURSEWORK_THREADS": "2"}, 2),
+        ({"OMP_NUM_THREADS": "2,1"}, 2),
+        ({"COURSEWORK_THREADS": "many"}, 1),
     ],
 )
 @pytest.mark.parametrize("first", ["torch, coursework", "coursework, torch"])

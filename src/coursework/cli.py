@@ -285,7 +285,7 @@ def predict_sentiment(
     lines = _texts(texts, file)
     classifier = sentiment.load(_checkpoint("sentiment", checkpoint))
     for text, (probability, answer) in zip(lines, classifier.judge(lines), strict=True):
-        typer.echo(f"{probability:.3f}  {answer}  {text[:100]}")
+        typer.echo(f"{probability:.3f}  {answer}  {text[:100]}{'…' * (len(text) > 100)}")
         if explain and answer != "no known word":
             parts = str(sentiment_errors.saliency(classifier, text))
             typer.echo(textwrap.fill(parts, initial_indent=" " * 7, subsequent_indent=" " * 7))

@@ -50,7 +50,7 @@ def guarded(command: F) -> F:
             raise failure(str(error), 2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as error:
             what = "interrupted; nothing half-written was kept"
-            what += ", and a training goes on from its last checkpoint with --resume."
+            what += ", and a training goes on from its last checkpoint with the same options and --resume."
             raise failure(what, 130) from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""

@@ -37,9 +37,11 @@ def _flag(name: str, default: str) -> bool:
 def limit_threads() -> None:
     """Let torch and the libraries below it compute with ``COURSEWORK_THREADS`` threads, one by default:
     several that share their cores with other programs wait for each other, eleven times as long."""
-    value = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
-    if not value.isdecimal() or int(value) < 1:
-        raise ConfigError(f"The number of threads is {value!r}; set it to 1 or more.")
+    given = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
+    value = given.partition(",")[0].strip()  # OpenMP takes a list, one for each level
+    if not value.isdecimal() or int(value) < 1:  # the package is being imported: no error yet
+        print(f"The number of threads is {given!r}, not 1 or more; taking one.", file=sys.stderr)
+        value = "1"
     for name in ("OMP", "OPENBLAS", "MKL", "RAYON"):  # the last one: tokenizers
         os.environ[f"{name}_NUM_THREADS"] = value  # read when the library is loaded
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

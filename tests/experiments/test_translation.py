@@ -174,6 +174,8 @@ def test_a_text_that_cannot_be_read_is_said_on_stderr(
     assert said == "No letter of '你好' is known; it was not translated.\n"
     translator(["snt tns", french[3]])
     assert capsys.readouterr().err.count("may be invented") == 1
+    (english,) = translator(["Elle a 90781 chats."])
+    assert ("lacks 90781" in capsys.readouterr().err) == ("90781" not in english)
     with pytest.raises(DataError, match="a list of texts"):
         translator("Bonjour.")
 

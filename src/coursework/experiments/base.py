@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import shutil
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -127,14 +128,18 @@ def presets(default: C, experiment: str, table: str = "presets") -> dict[str, C]
 
 
 def run_folder(job: Job) -> Path:
-    """Folder of a training, named after what it is; emptied of checkpoints unless it is resumed."""
+    """Folder of a training, named after what it is; what an earlier one left there is set aside unless it is
+    resumed."""
     identity = json.dumps({"config": as_record(job.config), "seed": job.seed}, sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     folder = settings.runs_dir() / f"{job.experiment}-{job.preset}-seed{job.seed}-{digest}"
-    if not job.resume and engine.first_process():
-        # Below it too: a network that this run has not reached must not be resumed from an older one.
-        for file in folder.rglob("*.pt"):
-            file.unlink(missing_ok=True)
+    if not job.resume and engine.first_process() and any(folder.rglob("*.pt")):
+        # All of it: a network that this run has not reached must not be resumed from an older one.
+        earlier = folder.with_name(f"{folder.name}-earlier")
+        shutil.rmtree(earlier, ignore_errors=True)
+        folder.rename(earlier)
+        job.say(f"checkpoints of an earlier run with these options are now in {earlier}")
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -61,7 +62,7 @@ class Words:
     def doubts(self, text: str) -> Iterator[str]:
         """What a reader of the translation has to know."""
         if text.strip() and not any(i > EOS_ID for ids in self.read(text) for i in ids):
-            yield f"No word of {text!r} is known; it was not translated."
+            yield f"No word of {shorten(text, 60)!r} is known; it was not translated."
 
     def stored(self) -> list[str]:  # what a checkpoint keeps, see :func:`language`
         return self.vocabulary.to_list()
@@ -81,11 +82,11 @@ class Pieces(Subwords):
     def doubts(self, text: str) -> Iterator[str]:
         for sentence in sentences(typed(text)):
             usual = cased(sentence, self._count)
-            words = WORD.findall(usual)
+            start, words = shorten(sentence, 60), WORD.findall(usual)
             if not self._letters(usual):
-                yield f"No letter of {sentence!r} is known; it was not translated."
+                yield f"No letter of {start!r} is known; it was not translated."
             elif len("".join(words)) > 5 and not any(map(self._whole, words)):
-                yield f"No word of {sentence!r} is known as a whole; its translation may be invented."
+                yield f"No word of {start!r} is known as a whole; its translation may be invented."
 
     def _count(self, word: str) -> int:
         return len(self.encode([word])[0])

@@ -303,7 +303,7 @@ class Classifier:
         """The words of a text as the network reads them, and its signs."""
         if not isinstance(text, str):
             raise ConfigError(f"A tweet is a text, not of type {type(text).__name__}.")
-        return sentiment_signs.read(text, self.vocabulary, self.config.max_length)
+        return sentiment_signs.read(text, self.vocabulary)
 
     def predict(self, texts: str | Sequence[str]) -> np.ndarray:
         """Probability that each text is positive, float32 ``[n]``; 0.5 where nothing is known of it."""

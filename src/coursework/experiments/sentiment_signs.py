@@ -52,8 +52,8 @@ class Reading(NamedTuple):
         return max(-MOST, min(MOST, sum(self.signs.values())))
 
 
-def read(text: str, vocabulary: Vocabulary, most: int | None = None) -> Reading:
-    """Read a text: at most ``most`` tokens, and all of its signs."""
+def read(text: str, vocabulary: Vocabulary) -> Reading:
+    """The tokens and signs of a text; none is left out, however long it is."""
     for step in (texts.unescape, texts.mend_mojibake, texts.plain_signs, texts.replace_urls):
         text = step(text)
     found: dict[str, float] = {}
@@ -71,7 +71,6 @@ def read(text: str, vocabulary: Vocabulary, most: int | None = None) -> Reading:
     tokens: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         tokens += _known_form(word, before == HASHTAG, vocabulary)
-    tokens = tokens[:most]
     words = [word for word in tokens if word in learned or _LETTER.search(word)]
     known = any(word in vocabulary and word not in (USER, URL, HASHTAG, LONG) for word in words)
     return Reading(tokens, found, known)

@@ -1,8 +1,10 @@
 """Trained networks of problem 2(e) at work: decoding, a translator of texts, and its attention."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -91,10 +93,14 @@ class Translator:
         rows = [ids for parts in texts for ids in parts]
         found = decode(self.model, rows, self.target, width, self.config.alpha)
         translated = map(self.target.decode, found)
-        return [
-            " ".join(next(translated) for _ in parts) if parts else typed(sentence)
-            for sentence, parts in zip(sentences, texts, strict=True)
-        ]
+        written = []
+        for sentence, parts in zip(sentences, texts, strict=True):
+            written.append(" ".join(next(translated) for _ in parts) if parts else typed(sentence))
+            read, wrote = (re.findall(r"\d+", text) for text in (sentence, written[-1]))
+            if lost := [number for number in read if number not in wrote]:
+                where = f"the translation of {shorten(sentence, 60)!r} lacks {', '.join(lost)}"
+                print(f"Check the numbers: {where}.", file=sys.stderr)
+        return written
 
     def align(self, sentence: str) -> Alignment:
         """Translate one sentence, and show where the decoder looked."""

@@ -308,6 +308,7 @@ class _Training:
         """Go on where the checkpoint was written, if there is one of this run."""
         found = checkpoints.load_latest(path)
         if found is None:
+            self.say(f"no checkpoint in {path.parent}; this training starts from the beginning")
             return
         if "fit" not in found:
             what = "was written by an earlier version that stored the progress of a training"
