@@ -96,7 +96,7 @@ class Translator:
         written = []
         for sentence, parts in zip(sentences, texts, strict=True):
             written.append(" ".join(next(translated) for _ in parts) if parts else typed(sentence))
-            read, wrote = (re.findall(r"\d+", text) for text in (sentence, written[-1]))
+            read, wrote = (re.findall(r"\d\d+", text) for text in (sentence, written[-1]))
             if lost := [number for number in read if number not in wrote]:
                 where = f"the translation of {shorten(sentence, 60)!r} lacks {', '.join(lost)}"
                 print(f"Check the numbers: {where}.", file=sys.stderr)
