@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from coursework.data import embeddings, eng_fra, karate, m2nist, planetoid, sent
 from coursework.data.text import tokenise_many
 from coursework.experiments import base, segmentation
 from coursework.theory.cost import log_log_slope
-from coursework.training.engine import Fit
+from coursework.training import engine
 from coursework_tools.bench import harness, layers
 from coursework_tools.bench.harness import BenchConfig, Curve, Gauge, Step, repeated
 from coursework_tools.bench.work import attention_steps, compose, raw_tweets
@@ -103,24 +104,27 @@ def notebooks() -> Iterator[Gauge]:
     if path.is_file():
         took = json.loads(path.read_text(encoding="utf-8"))["seconds"]
         for name, value in took.items():
-            what = f"notebook {name}, run with its quick preset"
-            yield Gauge(f"notebook.{name}_seconds", what, value, "s")
-        whole = sum(took.values())
-        yield Gauge("notebook.all_seconds", "all notebooks, one by one", whole, "s")
+            yield Gauge(f"notebook.{name}_seconds", f"notebook {name}, quick preset", value, "s")
+        yield Gauge("notebook.all_seconds", "all notebooks, one by one", sum(took.values()), "s")
 
 
 def training(config: BenchConfig) -> Iterator[Gauge]:
-    """A short training of each experiment: samples a second, and what it takes beside its steps
-    (forward, loss, backward, update): batches, printing, checkpoints; evaluation is counted apart."""
+    """Samples a second of a short training of each experiment, and what it does beside its steps."""
+    fits, fit = list[engine.Fit](), engine.fit
+
+    def kept(*args: Any, **options: Any) -> engine.Fit:
+        fits.append(fit(*args, **options))
+        return fits[-1]
+
     for name in config.trainings:
+        fits.clear()
         short = base.override(base.preset_of(name, "quick"), harness.TOML["short"].get(name, ()))
-        with tempfile.TemporaryDirectory() as folder:
-            job = base.Job(name, short, "quick", folder=Path(folder), log=None)
-            fits = base.get(name).train(job).artefacts["fits"]
-        yield from shares(name, list(fits.values()))
+        with tempfile.TemporaryDirectory() as folder, patch.object(engine, "fit", kept):
+            base.get(name).train(base.Job(name, short, "quick", folder=Path(folder), log=None))
+        yield from shares(name, fits)
 
 
-def shares(name: str, fits: list[Fit]) -> Iterator[Gauge]:
+def shares(name: str, fits: list[engine.Fit]) -> Iterator[Gauge]:
     """The trainings of an experiment taken together."""
     names = ("step_seconds", "seconds", "validation_seconds", "samples")
     steps, loop, evaluation, samples = (sum(getattr(f, name) for f in fits) for name in names)

@@ -29,8 +29,7 @@ def run(
     say: Callable[[str], object] = lambda what: None,
     **changes: Any,  # of its config
 ) -> Run:
-    """Measure the named rows (all by default): median ratios and gauges are the metrics, the notes hold
-    quartiles, seconds, peak memory, the limit of the machine and the share of it."""
+    """Measure the named rows (all by default); the notes hold quartiles, memory and the limit."""
     if wrong := [name for name in names if name not in ROWS]:
         raise ConfigError(f"There is no benchmark {wrong[0]!r}; choose from {', '.join(ROWS)}.")
     config = replace(PRESETS[preset], **changes)
@@ -64,8 +63,7 @@ def run(
 
 
 def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
-    """Time a pair and take its peak memory; the limit is the longer of its arithmetic and its memory
-    traffic at full rate (roofline, Williams et al. 2009)."""
+    """Time a pair and take its memory; its limit is that of a roofline (Williams et al. 2009)."""
     count = pair.threads or config.threads
     rounds, warmup = config.rounds, config.warmup
     if pair.most_rounds is not None:
