@@ -87,7 +87,7 @@ full: $(STAMP)       ## the reported results, on the real data (hours on a lapto
 	$(BIN)/coursework train cora --preset planetoid --seeds 100
 	$(BIN)/coursework train cora --preset grand --seeds 20
 	$(BIN)/coursework train cora --preset gcnii --seeds 20
-	$(BIN)/coursework train cora --preset gcnii-random --seeds 10
+	$(BIN)/coursework train cora --preset gcnii-random --seeds 20
 	$(BIN)/coursework train cora --preset citeseer --seeds 10
 	$(BIN)/coursework train cora_study --preset full --seeds 3
 	$(BIN)/coursework train segmentation --preset full --seeds 5
