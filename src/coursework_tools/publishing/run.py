@@ -168,7 +168,7 @@ def follow(names: Sequence[str], **options: Any) -> list[str]:
         outcomes = run(names, tell=tell, **options)
     show("Answers of this run", ANSWERS, [row for one in outcomes for row in _rows(one)])
     keep_seconds(outcomes)
-    typer.echo(f"notebooks: {len(outcomes)}, in {time.perf_counter() - started:.0f} s")
+    typer.echo(f"{len(outcomes)} notebook(s) in {time.perf_counter() - started:.0f} s")
     return [outcome.notebook for outcome in outcomes if outcome.error]
 
 
