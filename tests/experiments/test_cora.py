@@ -300,8 +300,20 @@ def test_links_go_in_both_directions_and_repeatably() -> None:
 
 def test_study_runs_and_does_not_look_at_test_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     job, real = base.Job("cora_study", cora_study.PRESETS["quick"], log=None), planetoid.load
+    fit, dropped = cora.fit_network, set()
+
+    def watched(part: base.Job, name: str, make: Any, numbers: Any, *others: Any) -> Any:
+        dropped.add((name.rpartition(".")[2], numbers.input_dropout))
+        return fit(part, name, make, numbers, *others)
+
+    monkeypatch.setattr(cora, "fit_network", watched)
     first = cora_study.train(job)
     assert len(first.metrics) == 2 * 3 * 2 + 2 * 2
+    others = ("plain", "initial", "gcnii", "gcn")
+    assert dropped == {
+        ("gat", 0.0),
+        *((name, 0.5) for name in others),
+    }  # the GAT drops words itself
 
     def other_labels(name: planetoid.Name) -> planetoid.CitationGraph:
         graph = real(name)

@@ -59,9 +59,10 @@ def train(job: Job) -> Run:
     split = cora.split_nodes(graph, cora.Config(protocol="planetoid"), seed=0)
     sizes = (inputs.x.shape[1], config.hidden, inputs.num_classes)
     metrics: dict[str, float] = {}
-    numbers = cora.GCNConfig(config.hidden, config.dropout, config.dropout, config.plan)  # of all
+    numbers = cora.GCNConfig(config.hidden, config.dropout, config.dropout, config.plan)
+    once = replace(numbers, input_dropout=0.0)  # the GAT drops words itself
 
-    def fit(name: str, make: Callable[[], nn.Module], structure: Tensor) -> Any:
+    def fit(name: str, make: Callable[[], nn.Module], structure: Tensor, numbers: Any) -> Any:
         part = job.part(name, seed=seeds.derive(job.seed, name) % 2**32, log=None)
         model, found = cora.fit_network(part, name, make, numbers, structure, inputs, split)
         metrics[f"{name}.validation_accuracy"] = accuracy = found.best["validation_accuracy"]
@@ -77,13 +78,13 @@ def train(job: Job) -> Run:
             ("initial", partial(gcn.DeepGCN, *deep, config.initial)),
             ("gcnii", partial(gcn.GCNII, *deep, config.initial, config.strength)),
         ):
-            model = fit(f"depth.{depth}.{kind}", make, inputs.adj)
+            model = fit(f"depth.{depth}.{kind}", make, inputs.adj, numbers)
             with torch.no_grad():
                 rows = model.hidden(inputs.x, inputs.adj)
                 metrics[f"depth.{depth}.{kind}.spread"] = float(gcn.spread(rows))
     for share in config.removed:
         rest = without_links(graph.edge_index, share, job.seed)
         name = f"removed.{100 * share:.0f}"
-        fit(f"{name}.gcn", plain, gcn.normalise_adjacency(rest, len(graph.y)))
-        fit(f"{name}.gat", gat, gcn.add_self_loops(rest, len(graph.y)))
+        fit(f"{name}.gcn", plain, gcn.normalise_adjacency(rest, len(graph.y)), numbers)
+        fit(f"{name}.gat", gat, gcn.add_self_loops(rest, len(graph.y)), once)
     return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})
