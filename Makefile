@@ -38,7 +38,7 @@ lint: $(STAMP)       ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-full: $(STAMP)       ## the reported results, on the real data (hours on a laptop)
+full: $(STAMP)       ## the reported results, on the real data (a day on a laptop)
 	$(BIN)/coursework train sentiment --preset full --seeds 3
 	$(BIN)/coursework train sentiment --preset pretrained --seeds 3
 	$(BIN)/coursework train minilm --preset half

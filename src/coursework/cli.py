@@ -129,8 +129,8 @@ def train(
 ) -> None:
     """Train an experiment and record its result.
 
-    Results of unchanged presets (other than quick) on the real data go to `writeup/results`,
-    everything else to `build/results`.
+    On the real data, results of unchanged presets, or of changed ones with `--record`, go to `writeup/results`;
+    those of quick presets, or of fewer seeds than are there, to `build/results`.
     """
     from coursework.experiments import base
     from coursework.report import store
