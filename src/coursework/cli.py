@@ -129,8 +129,8 @@ def train(
 ) -> None:
     """Train an experiment and record its result.
 
-    On the real data, results of unchanged presets, or of changed ones with `--record`, go to `writeup/results`;
-    those of quick presets, or of fewer seeds than are there, to `build/results`.
+    On the real data it goes to `writeup/results`, that of a changed preset only with `--record`. Results of
+    quick presets, of stand-ins, or of fewer seeds than are recorded go to `build/results`.
     """
     from coursework.experiments import base
     from coursework.report import store
@@ -197,7 +197,7 @@ def _checkpoint(experiment: str, given: Path | None) -> Path:
     kept = settings.checkpoints_dir() / f"{experiment}.pt"
     if kept.is_file():
         return kept
-    trained = settings.runs_dir().glob(f"{experiment}-*/**/best.pt")
+    trained = settings.runs_dir().glob(f"{experiment}-*-seed*/**/best.pt")
     newest = max(trained, key=lambda path: path.stat().st_mtime, default=None)
     if newest is None:
         remedy = f"run `coursework train {experiment}` first, or name a file with --checkpoint"

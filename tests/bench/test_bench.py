@@ -3,7 +3,6 @@
 Nothing here is timed. What makes a row fast is counted instead: operations, tensors, calls.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -97,6 +96,11 @@ def test_threads_are_fixed_and_given_back() -> None:
     bench._timed(replace(one, threads=2), TINY)
     assert seen == [1, 1, 2, 2]
     assert torch.get_num_threads() == before
+
+
+def test_all_cores_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers.os, "cpu_count", lambda: 3)
+    assert {one.threads for one in layers.cores(TINY)} == {3}
 
 
 def test_goals() -> None:
@@ -306,21 +310,3 @@ def test_each_distinct_piece_is_cleaned_once(monkeypatch: pytest.MonkeyPatch) ->
     cleaned = [call.args[0] for call in clean.call_args_list]
     assert sorted(cleaned) == sorted(set(cleaned))
     assert 1 <= len(cleaned) <= 4
-
-
-def test_composing_calls_do_not_grow_with_the_canvases() -> None:
-    images, labels = work.digits(20)
-
-    def calls(n: int) -> int:
-        """Calls of Python and C functions."""
-        events: list[str] = []
-        before = sys.getprofile()
-        sys.setprofile(lambda frame, event, argument: events.append(event))
-        try:
-            m2nist.compose(images, labels, n, np.random.default_rng(0))
-        finally:
-            sys.setprofile(before)
-        return sum(event in ("call", "c_call") for event in events)
-
-    calls(2)
-    assert calls(200) == calls(20)

@@ -243,7 +243,7 @@ def test_status_without_any_data(standin: Path, capsys: pytest.CaptureFixture[st
     row = sources.status("mnist", again=True)
     assert (row.source, row.ok) == ("STAND-IN (generated)", None)
     assert [check.problem for check in row.checks] == ["is missing"] * 4
-    assert "data/cache/MNIST/raw/" in sources.info("mnist").by_hand
+    assert str(settings.cache_dir() / "MNIST/raw") in sources.info("mnist").by_hand
     assert sources.status("karate").source == "real (package)"
     assert capsys.readouterr().out == ""
 

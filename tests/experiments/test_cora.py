@@ -127,11 +127,10 @@ def test_validation_stops_the_training_and_the_test_nodes_are_looked_at_once(
 
 def test_evaluate_reproduces_the_run(tmp_path: Path) -> None:
     run = train(replace(SHORT, epochs_long=8), seed=2, folder=tmp_path)
-    assert cora.evaluate(tmp_path) == {
-        key: value
-        for key, value in run.metrics.items()
-        if re.fullmatch(r"(gcn|gat)(\.long)?\.test_(accuracy|loss)", key)
-    }
+    for name in ("gcn", "gat", "gcn.long", "gat.long"):
+        found = cora.evaluate(tmp_path / name / "best.pt")
+        assert found.items() <= run.metrics.items()
+        assert set(found) == {f"{name}.test_accuracy", f"{name}.test_loss"}
 
 
 def test_more_training_nodes_than_nodes() -> None:
@@ -262,12 +261,11 @@ def test_answer_to_the_comparison_is_what_the_records_say() -> None:
         "by about nine points on average": round(100 * gap["mean"]) == 9,
         "equal weights for all neighbours is slightly better still": attention["mean"] > -0.01
         and attention["high"] < 0,
-        "mainly the activation": elu["low"] > 0 and elu["mean"] > 1.5 * glorot["mean"],
-        "with ELU in place of ReLU the GCN makes up most of the gap": elu["mean"]
-        > 0.7 * whole["mean"],
+        "mainly because of its activation": elu["low"] > 0 and elu["mean"] > 1.5 * glorot["mean"],
+        "with ELU in place of ReLU it makes up most of the gap": elu["mean"] > 0.7 * whole["mean"],
         "with Glorot weights as well all but 0.8 points": both["mean"] > elu["mean"]
         and round(100 * rest["mean"], 1) == 0.8,
-        "the GCN as given is within half a point": abs(later["mean"]) < 0.005,
+        "(after 300 epochs it is within half a point on average)": abs(later["mean"]) < 0.005,
     }
     notebook = json.loads((settings.repo_root() / "notebooks/4_gcn_gat_cora.ipynb").read_text())
     texts = ("".join(cell["source"]) for cell in notebook["cells"])

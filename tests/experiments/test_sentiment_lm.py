@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from coursework.config import override
+from coursework.errors import TrainingError
 from coursework.experiments import sentiment_lm
 from coursework.experiments.sentiment_batches import Encoded
 from coursework.models.bilstm import BiLSTMClassifier
@@ -83,6 +84,11 @@ def test_it_learns_which_word_follows_and_serves_all_seeds(monkeypatch: pytest.M
     assert last < 1.5 < WORDS / 2 < first_epoch
     assert set(weights) == {k for k in first.state_dict() if not k.startswith("output.")}
     assert torch.equal(first.output.weight, output)
+    other = network()
+    other.embedding.table.weight.data[3] += 1  # other vectors to start from: another model
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="by one process; train without torchrun first"):
+        sentiment_lm.pretrain(other, config(), tweets, tweets, "texts")
     monkeypatch.setattr(engine, "fit", lambda *_, **__: pytest.fail("trained twice"))
     again, same = sentiment_lm.pretrain(network(), config(), tweets, tweets, "texts")
     assert same == history

@@ -111,6 +111,8 @@ def test_linear_attention_equals_the_quadratic_sum(
 def test_feature_map_is_elu_plus_one() -> None:
     x = torch.tensor([-2.0, 0.0, 3.0])
     assert_same(elu_plus_one(x), torch.tensor([math.exp(-2.0), 1.0, 4.0]), 1e-7)
+    far = torch.full((1, 1, 3), -40.0)  # elu(x) + 1 is zero there, and so is each denominator
+    assert_same(linear_attention(far, far, x[None, None]), x[None, None], 1e-6)
 
 
 # --- several heads ---------------------------------------------------------------------------
@@ -227,6 +229,7 @@ HEADS, X = MultiHeadAttention(8, 2).eval(), normal(1, 5, 8, dtype=torch.float32)
         torch.zeros(5, 5).half(),
         torch.full((5, 5), -torch.inf),
         torch.ones(1, 2, 1, 5).bool(),
+        torch.arange(5) < 3,
     ],
 )
 def test_a_mask_of_any_type_means_the_same_on_both_paths(mask: Tensor) -> None:

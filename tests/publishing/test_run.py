@@ -65,11 +65,16 @@ def test_a_failing_cell_is_named(checkout: Path) -> None:
 
 
 def test_outputs_from_standins_are_never_stored(checkout: Path) -> None:
-    stored = put(checkout, ANSWERS.format(source="STAND-IN (generated)"))
+    draw = "import os; open(os.environ['COURSEWORK_FIGURES'] + '/a.png', 'w').close()"
+    stored = put(checkout, draw, ANSWERS.format(source="STAND-IN (generated)"))
     before = stored.read_bytes()
     outcome = execute(inplace=True)
     assert "stand-in data" in str(outcome.error)
     assert stored.read_bytes() == before
+    assert not (checkout / "figures").exists()
+    put(checkout, draw, ANSWERS.format(source="exact"))
+    execute(inplace=True)
+    assert (checkout / "figures" / "a.png").is_file()
 
 
 def test_missing_or_broken_notebook(checkout: Path) -> None:

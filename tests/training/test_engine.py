@@ -215,11 +215,6 @@ def test_bf16_needs_the_instructions_not_their_emulation(
     assert devices.choose_precision("16-mixed") == "16-mixed"  # the wish is respected
 
 
-def test_bf16_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    devices.make_fabric("bf16-mixed")
-    assert capfd.readouterr().err == ""
-
-
 def test_further_sums_of_a_loss_are_recorded_as_means() -> None:
     x = torch.arange(6.0).unsqueeze(1)  # [6, 1]
 

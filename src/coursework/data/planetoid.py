@@ -57,9 +57,8 @@ def _unpickle(path: Path) -> Any:
 
 
 def distinct(keys: np.ndarray) -> np.ndarray:
-    """The distinct numbers, sorted. ``np.unique`` hashes them first, which takes ten times as long."""
-    ordered = np.sort(keys)
-    return ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
+    """The distinct numbers, sorted. Without counts ``np.unique`` hashes them first: ten times as long."""
+    return np.unique(keys, return_counts=True)[0]
 
 
 def symmetric_edges(edges: np.ndarray, n: int, by: str = "row") -> np.ndarray:

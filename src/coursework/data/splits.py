@@ -13,7 +13,7 @@ Fractions = tuple[float, float, float]  # they sum to 1
 
 @dataclass(frozen=True)
 class Split:
-    """Index arrays (int64) of the three parts; disjoint, in random order, together everything."""
+    """Index arrays (int64) of the three parts; disjoint."""
 
     train: np.ndarray
     validation: np.ndarray

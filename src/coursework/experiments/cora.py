@@ -408,9 +408,7 @@ def training_log(run: Run, variant: str) -> str:
 
 @limited_threads(1)
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
-    """Test metrics of a ``best.pt``; the folder of a run gives all its models."""
-    if parts := sorted(Path(checkpoint).glob("*/best.pt")):
-        return {key: value for part in parts for key, value in evaluate(part).items()}
+    """Test metrics of a ``best.pt``, named as in :func:`train`."""
     config, bundle, weights = restore(checkpoint, "cora", Config)
     graph = planetoid.load(config.dataset)
     inputs = prepare(graph)

@@ -17,6 +17,7 @@ from torch import nn
 
 from coursework.config import Count, config
 from coursework.data import cache
+from coursework.errors import ConfigError
 from coursework.experiments import base, minilm, ngrams, sentiment
 from coursework.experiments.base import Job, Run, named
 from coursework.experiments.sentiment import scores
@@ -32,6 +33,18 @@ class Config:
     members: Count = 3  # how many of them, seeds one after the other
     transformer: minilm.Config | None = minilm.PRESETS["half"]  # the larger teacher
     weight: Annotated[float, Field(ge=0, le=1)] = 0.7  # of the teachers' probability, not the label
+
+    def __post_init__(self) -> None:
+        """All must read the same tweets, and the smaller teachers the same words."""
+        for name in ("tweets", "train_tweets", "min_count", "max_vocabulary", "max_length"):
+            values = [getattr(each, name) for each in (self.student, self.network)]
+            if name == "tweets" and self.transformer is not None:
+                values.append(self.transformer.tweets)
+            if len(set(values)) > 1:
+                told = ", ".join(map(str, values))
+                raise ConfigError(
+                    f"{name} of student and teachers differs ({told}); set all alike."
+                )
 
 
 PRESETS = base.presets(Config(), "distillation")

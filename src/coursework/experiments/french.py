@@ -47,7 +47,7 @@ def sentences(text: str) -> list[str]:
 def cased(sentence: str, pieces: Callable[[str], int]) -> str:  # number of subwords of a word
     """A typed sentence (all capitals, single words in capitals, or no capital at all) in the usual case."""
     words = WORD.findall(sentence)
-    one_case = sentence.islower() or (sentence.isupper() and max(map(len, words)) > 1)
+    one_case = sentence.islower() or (sentence.isupper() and max(map(len, words), default=0) > 1)
 
     def usual(match: re.Match[str]) -> str:
         word, lower = match[0], match[0].lower()

@@ -55,9 +55,9 @@ def road_task(
     .. math:: c_v \leftarrow 0.95\,\Big(0.4\,c_v + 0.6\,\frac{1}{d_v}
               \sum_{u \in \mathcal{N}(v)} c_u\Big) + \text{new jam}
     """
-    if num_sensors < 2 or num_times < 20:
+    if num_sensors < 2 or num_times < 23:
         sizes = f"num_sensors is {num_sensors} and num_times {num_times}"
-        raise ConfigError(f"{sizes}; there must be at least 2 sensors and 20 points in time.")
+        raise ConfigError(f"{sizes}; there must be at least 2 sensors and 23 points in time.")
     rng = seeds.numpy_generator(seed, "roads")
     positions, edge_index = roads(num_sensors, rng)
     matrix = adjacency(edge_index, num_sensors).to_dense().numpy()

@@ -54,7 +54,7 @@ class Config:
     # by up to their margin of four pixels, they come to lie at all places on the pooling grid.
     height: Side = 32
     width: Side = 96
-    fewest_digits: Count = 3
+    fewest_digits: Annotated[int, Field(ge=1, le=3)] = 3
     shift: Annotated[int, Field(ge=0, le=SIDE)] = 4  # largest move of a digit, in pixels
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0  # largest turn, in degrees
     zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # largest relative change of height and width
@@ -243,10 +243,7 @@ def train(job: Job) -> Run:
         for name, fit in fits.items()
     }
     artefacts = {"data": data, "models": models, "fits": fits, "predictions": predictions}
-    run = job.run(metrics, data.source, notes=notes, curves=curves, artefacts=artefacts)
-    # what was trained before a resumed run counts too
-    run.seconds = max(run.seconds, sum(fit.seconds for fit in fits.values()))
-    return run
+    return job.run(metrics, data.source, notes=notes, curves=curves, artefacts=artefacts)
 
 
 def _intervals(confusions: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float, str]]:
@@ -304,9 +301,7 @@ def load(checkpoint: Path | str) -> Segmenter:
 
 
 def evaluate(checkpoint: Path | str) -> dict[str, float]:
-    """Test metrics, named as in :func:`train`; the folder of a run gives both variants."""
-    if parts := sorted(Path(checkpoint).glob("*/best.pt"), reverse=True):
-        return {key: value for part in parts for key, value in evaluate(part).items()}
+    """Test metrics, named as in :func:`train`."""
     trained = load(checkpoint)
     test = prepare(trained.config).test
     masks, _ = segment(trained.model, test, trained.config.batch_size)

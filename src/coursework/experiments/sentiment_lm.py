@@ -8,6 +8,7 @@ Letters: ``B`` batch, ``T`` tokens of a tweet, ``E`` width of a word vector, ``V
 of each direction, ``n = 2B(T - 1)`` predicted words, ``C`` candidates of the softmax.
 """
 
+import hashlib
 import math
 
 import numpy as np
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 from coursework import settings
 from coursework.config import Count, Index, config
 from coursework.data import cache
+from coursework.errors import TrainingError
 from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.training import engine, seeds
+from coursework.training.devices import processes
 from coursework.training.engine import Plan
 
 COLUMNS = ("epoch", "train_loss", "validation_perplexity", "seconds")  # of the record
@@ -92,10 +95,15 @@ def pretrain(
     network: BiLSTMClassifier, config: Config, training: Encoded, validation: Encoded, key: str
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Weights and record of a language model; they are cached under ``key`` and serve all seeds."""
-    shape = [tuple(p.shape) for p in network.parameters()]
-    key = cache.key_of("1", key, config, *shape, network.embedding_dropout.p)
+    start = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+    key = cache.key_of("2", key, config, network, hashlib.sha256(start).hexdigest())
 
     def build() -> cache.Arrays:
+        if (
+            processes() > 1
+        ):  # each would wait for another: at the cache's lock, or for its gradients
+            remedy = "train without torchrun first; then it is in the cache"
+            raise TrainingError(f"The language model is trained by one process; {remedy}.")
         seeds.seed_everything(config.seed)
         counts = np.bincount(training.tokens[:-1], minlength=len(network.embedding.table.weight))
         model = LanguageModel(network, torch.from_numpy(counts).float())
@@ -110,7 +118,7 @@ def pretrain(
         fit = engine.fit(
             model, config.plan, batches=batches, loss=lambda m, batch: m(batch, config.noise),
             validate=lambda m: {"validation_perplexity": perplexity(model, validation, config.read)},
-            run_dir=settings.runs_dir() / f"sentiment-language-model-{key}", resume=True,
+            run_dir=settings.runs_dir() / f"language-model-{key}", resume=True,
             identity={"key": key},
         )  # fmt: skip
         # a classifier's own output stays as it was drawn

@@ -41,13 +41,14 @@ PRESETS = presets(Config(), "wikipedia_study")
 def train(job: Job) -> Run:
     """Train every variant once: ``VARIANT.SPLIT.validation_mae_ln`` and its ``.difference`` from the base."""
     graph = pages.load(job.config.base.graph)
-    inputs: dict[int, Inputs] = {}
+    inputs: dict[tuple[int, float], Inputs] = {}
 
     @limited_threads(1)
     def fit(name: str, part: Job) -> study.Trained:
         network, words, *_ = VARIANTS[name]
         config, begin, metrics = part.config, time.perf_counter(), {}
-        given = inputs.setdefault(config.candidates, Inputs(graph, config.candidates))
+        made_by = config.candidates, config.alike
+        given = inputs.setdefault(made_by, Inputs(graph, *made_by))
         for kind in config.splits:
             task = wikipedia.task_of(given, kind, config, part.seed)
             one = part.part(kind, experiment="wikipedia", log=None)

@@ -12,12 +12,12 @@ from coursework.experiments.sentiment_batches import Encoded
 
 @config
 class Config:
-    """The numbers of Mikolov et al. (2013), arXiv:1310.4546."""
+    """Skip-gram with negative sampling: Mikolov et al. (2013), arXiv:1310.4546."""
 
     dim: Count = 100
     window: Count = 5  # largest distance of a context word; gensim draws 1 to window for each word
     negative: Count = 5  # noise words per context word
-    sample: Positive = 1e-4  # frequent words are dropped with 1 - sqrt(sample / frequency)
+    sample: Positive = 1e-4  # of words that are more frequent than this share, some are dropped
     epochs: Count = 5
     seed: Index = 0
 

@@ -118,7 +118,7 @@ def attention(Q: Tensor, K: Tensor, V: Tensor, **options: Any) -> tuple[Tensor, 
 
 def elu_plus_one(x: Tensor) -> Tensor:
     r"""The feature map :math:`\phi(x) = \mathrm{elu}(x) + 1` of Katharopoulos et al., eq. 7."""
-    return F.elu(x) + 1.0
+    return torch.where(x > 0, x + 1, x.clamp(max=0).exp())  # F.elu(x) + 1 rounds to 0
 
 
 def linear_attention(
@@ -236,6 +236,7 @@ class MultiHeadAttention(TorchWeights):
 def _kernel(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, p: float, causal: bool) -> Tensor:
     """Softmax and weighted sum by PyTorch's fused kernel: `[B, h, N, d_k]`."""
     alone = causal and mask is None  # the kernel takes one of the two
+    mask = None if mask is None else torch.atleast_2d(mask)
     if causal and not alone:
         mask = _forbid(mask, causal_mask(Q.shape[-2], K.shape[-2], Q.device))
     return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, dropout_p=p, is_causal=alone)

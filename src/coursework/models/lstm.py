@@ -109,16 +109,9 @@ class LSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        **kind: Any,
-    ) -> None:
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,
+        batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, **kind: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         require(num_layers > 0, f"num_layers must be at least 1, but is {num_layers}.")
         probability("dropout", dropout)
@@ -129,16 +122,6 @@ class LSTM(nn.Module):
             width = input_size if layer == 0 else hidden_size * self.num_directions
             for suffix in self._suffixes(layer):
                 register_weights(self, suffix, width, hidden_size, bias, **kind)
-
-    @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of each layer and direction, as `nn.LSTM` lists them."""
-        suffixes = [s for layer in range(self.num_layers) for s in self._suffixes(layer)]
-        named = dict(self.named_parameters())
-        return [[named[k] for k in named if k.partition("_l")[2] == s[2:]] for s in suffixes]
-
-    def flatten_parameters(self) -> None:
-        """Nothing: `nn.LSTM` moves its weights together for a kernel that is not used here."""
 
     def _suffixes(self, layer: int) -> list[str]:
         """Endings of the parameter names of one layer, one for each direction."""

@@ -28,16 +28,20 @@ def choose_precision(wanted: str = "auto") -> str:
     return "bf16-mixed" if fast else "32-true"
 
 
+def processes() -> int:
+    """How many processes ``torchrun`` has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def make_fabric(precision: str = "auto") -> Any:
     """A launched Fabric: the GPU where there is one, all processes where ``torchrun`` started several."""
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the precision is recorded
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes == 1:
+    if processes() == 1:
         return Fabric(accelerator="auto", devices=1, precision=choose_precision(precision))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-    spread = {"strategy": "ddp", "devices": local, "num_nodes": processes // local}
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
+    spread = {"strategy": "ddp", "devices": local, "num_nodes": processes() // local}
     fabric = Fabric(accelerator="auto", precision=choose_precision(precision), **spread)
     fabric.launch()
     return fabric

@@ -36,7 +36,8 @@ class Plan:
     learning_rate: Positive  # its peak
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
-    schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"  # else to zero
+    schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"  # else to zero;
+    # one-cycle is cosine, after a warmup
     warmup: Dropout = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm
     patience: Count | None = None  # epochs without a better monitor before the run stops
@@ -44,6 +45,10 @@ class Plan:
     mode: Literal["min", "max"] = "min"  # whether a smaller or a larger monitor is better
     second_monitor: str | None = None  # larger is better; with it, see ``_Training.judge``
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"  # auto: bf16 where it is fast
+
+    def __post_init__(self) -> None:
+        if self.monitor is None and (self.patience or self.second_monitor):
+            raise ConfigError("patience and second_monitor need a monitor; set one.")
 
     def rate(self, progress: float) -> float:
         """Factor on the peak learning rate at ``progress`` in [0, 1] of the run."""

@@ -1,5 +1,6 @@
 """Our layers against the libraries', forward and backward."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -98,8 +99,7 @@ def _loops(ours: LSTM, x: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
 
 def cores(config: BenchConfig) -> list[Pair]:
     """The layers whose kernels share work between threads, with all cores of the machine."""
-    # a list: torch is asked before the rows are measured, with fewer threads
-    count = torch.get_num_threads() if config.threads == 1 else config.threads
+    count = (os.cpu_count() or 1) if config.threads == 1 else config.threads
     one_size = replace(config, lstm_sizes=config.lstm_sizes[-1:])
     pairs = {"lstm": next(lstm(one_size)), "encoder": next(encoder(config))}
     return [

@@ -57,8 +57,7 @@ def run(
     flops, moved = harness.limit(config.device, config.threads)
     gigas = {"matrix products, GFLOP/s": flops / 1e9, "memory, GB/s": moved / 1e9}
     source = Source("generated tensors", "package", "", (), "MIT")
-    notes = {"rows": rows, "limit": gigas}
-    seconds = time.perf_counter() - started
+    notes, seconds = {"rows": rows, "limit": gigas}, time.perf_counter() - started
     return Run("bench", preset, config, 0, values, source, seconds, curves=curves, notes=notes)
 
 
@@ -71,8 +70,7 @@ def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
     with limited_threads(count):
         ours, peer = harness.measure(pair, rounds, warmup)
         memory = [harness.peak_memory(step, pair.memory) for step in (pair.ours, pair.peer)]
-    ratios = [b / a for a, b in zip(ours, peer, strict=True)]
-    times = {"ours": ours, "peer": peer, "ratio": ratios}
+    times = {"ours": ours, "peer": peer, "ratio": [b / a for a, b in zip(ours, peer, strict=True)]}
     measured: dict[str, Any] = {name: harness.quartiles(values) for name, values in times.items()}
     measured |= {"rounds": rounds, "threads": count, "memory": memory}
     flops, moved = harness.limit(config.device, count)

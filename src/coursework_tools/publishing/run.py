@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -105,10 +106,10 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
 
     environment = {**os.environ, "COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0"}
     environment["OMP_NUM_THREADS"] = "1"  # there are as many kernels as cores
-    if preset:
-        environment["COURSEWORK_PRESET"] = preset
-    if inplace:
-        environment["COURSEWORK_FIGURES"] = str(settings.repo_root() / "figures")
+    environment |= {"COURSEWORK_PRESET": preset} if preset else {}
+    drawn = settings.build_dir() / "drawn" / name
+    drawn.mkdir(parents=True, exist_ok=True)
+    environment |= {"COURSEWORK_FIGURES": str(drawn)} if inplace else {}
     client = NotebookClient(
         document, timeout=CELL_SECONDS, kernel_name="python3", on_cell_executed=count,
         resources={"metadata": {"path": str(source.parent)}}, record_timing=False,
@@ -131,12 +132,13 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
     if problem:
         raise ResultsError(problem)
     outcome.answers = notebook_page.read(name)
-    standins = {row.part for row in outcome.answers if row.source.startswith("STAND-IN")}
-    if inplace and standins:
-        parts = ", ".join(sorted(standins))
-        raise ResultsError(f"parts {parts} used stand-in data, so its stored outputs were kept")
-    if inplace:
-        outcome.path = files.write(source, text)
+    if not inplace:
+        return
+    if parts := {row.part for row in outcome.answers if row.source.startswith("STAND-IN")}:
+        what = f"parts {', '.join(sorted(parts))} used stand-in data"
+        raise ResultsError(f"{what}, so its stored outputs were kept")
+    outcome.path = files.write(source, text)
+    shutil.copytree(drawn, settings.repo_root() / "figures", dirs_exist_ok=True)
 
 
 def keep_seconds(outcomes: Sequence[Execution]) -> None:
