@@ -46,6 +46,7 @@ full: $(STAMP)       ## the reported results, on the real data (a day on a lapto
 	$(BIN)/coursework train distillation --preset full --resume
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train sentiment_study --preset labels
+	$(BIN)/coursework train sentiment_study --preset all
 	$(BIN)/coursework train tweets --preset full
 	$(BIN)/coursework train translation --preset full --seeds 3
 	$(BIN)/coursework train translation --preset full-pretrained --seeds 3

@@ -33,7 +33,8 @@ class Config:
 
 PRESETS = {
     "full": Config(),
-    "labels": Config(sentiment.PRESETS["pretrained"], tuple(LABELS), validation_tweets=60_000),
+    "labels": Config(sentiment.PRESETS["pretrained"], tuple(LABELS)[:-1], validation_tweets=60_000),
+    "all": Config(sentiment.PRESETS["pretrained"], tuple(LABELS)[-1:], validation_tweets=60_000),
     "quick": Config(SMALL, ("base", "random vectors", "no label smoothing")),
 }
 
