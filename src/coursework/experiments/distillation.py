@@ -41,10 +41,8 @@ class Config:
             if name == "tweets" and self.transformer is not None:
                 values.append(self.transformer.tweets)
             if len(set(values)) > 1:
-                told = ", ".join(map(str, values))
-                raise ConfigError(
-                    f"{name} of student and teachers differs ({told}); set all alike."
-                )
+                what = f"{name} of student and teachers differs ({', '.join(map(str, values))})"
+                raise ConfigError(f"{what}; set all alike.")
 
 
 PRESETS = base.presets(Config(), "distillation")

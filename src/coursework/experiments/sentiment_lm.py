@@ -99,9 +99,8 @@ def pretrain(
     key = cache.key_of("2", key, config, network, hashlib.sha256(start).hexdigest())
 
     def build() -> cache.Arrays:
-        if (
-            processes() > 1
-        ):  # each would wait for another: at the cache's lock, or for its gradients
+        if processes() > 1:
+            # one would wait for the gradients of another, which waits at the lock of the cache
             remedy = "train without torchrun first; then it is in the cache"
             raise TrainingError(f"The language model is trained by one process; {remedy}.")
         seeds.seed_everything(config.seed)
