@@ -41,7 +41,7 @@ lint: $(STAMP)       ## style and types
 full: $(STAMP)       ## the reported results, on the real data (a day on a laptop)
 	$(BIN)/coursework train sentiment --preset full --seeds 3
 	$(BIN)/coursework train sentiment --preset pretrained --seeds 3
-	$(BIN)/coursework train minilm --preset half
+	$(BIN)/coursework train minilm --preset full
 	$(BIN)/coursework train minilm --preset frozen
 	$(BIN)/coursework train distillation --preset full --resume
 	$(BIN)/coursework train sentiment_study --preset full

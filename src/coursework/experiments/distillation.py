@@ -31,7 +31,7 @@ class Config:
     student: sentiment.Config = sentiment.PRESETS["pretrained"]
     network: sentiment.Config = sentiment.PRESETS["pretrained"]  # the smaller teachers
     members: Count = 3  # how many of them, seeds one after the other
-    transformer: minilm.Config | None = minilm.PRESETS["half"]  # the larger teacher
+    transformer: minilm.Config | None = minilm.PRESETS["full"]  # the larger teacher
     weight: Annotated[float, Field(ge=0, le=1)] = 0.7  # of the teachers' probability, not the label
 
     def __post_init__(self) -> None:
