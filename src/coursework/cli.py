@@ -36,7 +36,9 @@ predict_app = typer.Typer(no_args_is_help=True, help="Use a model on a tweet, se
 app.add_typer(predict_app, name="predict")
 
 DataSets = Annotated[list[str] | None, Argument(help="Data sets; all by default.")]
-Checkpoint = Annotated[Path | None, Option(help="File of a trained model; the newest by default.")]
+Checkpoint = Annotated[
+    Path | None, Option(help="A trained model; else the committed one, else your newest.")
+]
 
 
 @data_app.command("status")
@@ -68,10 +70,7 @@ def data_status() -> None:
 
 @data_app.command("fetch")
 @guarded
-def data_fetch(
-    names: DataSets = None,
-    strict: Annotated[bool, Option(help="Exit with 1 if one is not available.")] = False,
-) -> None:
+def data_fetch(names: DataSets = None) -> None:
     """Download what is missing, verified and renamed into place."""
     from coursework.data import sources
 
@@ -82,7 +81,7 @@ def data_fetch(
         except DataError as error:
             failed.append(name)
             typer.echo(str(error), err=True)
-    if failed and (strict or names):
+    if failed and names:
         raise failure(f"not available: {', '.join(failed)}; the lines above say what to do.")
     for name in failed:
         standin = sources.info(name).standin
@@ -106,14 +105,14 @@ def data_verify(names: DataSets = None) -> None:
         if not row.ok:
             bad.append(name)
     if bad:
-        remedy = f"`coursework data fetch {' '.join(bad)}` gets them."
+        remedy = f"`coursework data fetch {' '.join(bad)}` gets them, or says what to do."
         raise failure(f"wrong or missing: {', '.join(bad)}; {remedy}")
 
 
 @app.command("train")
 @guarded
 def train(
-    experiment: Annotated[str, Argument(help="A wrong name is answered with the list.")],
+    experiment: Annotated[str, Argument(help="Such as sentiment; a wrong name prints the list.")],
     preset: Annotated[str, Option(help="quick, full, or one of the experiment's own.")] = "quick",
     set_: Annotated[
         list[str] | None, Option("--set", help="E.g. plan.epochs=3; repeatable.")
@@ -124,8 +123,8 @@ def train(
     backend: Annotated[str, Option(help="Where: loky (this machine) or dask.")] = "loky",
     scheduler: Annotated[str | None, Option(help="Address of the cluster; else local.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
-    record: Annotated[str | None, Option(help="Its name; else EXPERIMENT-PRESET.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace one of more seeds.")] = False,
+    record: Annotated[str | None, Option(help="Name; EXPERIMENT-PRESET by default.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace one with more seeds.")] = False,
 ) -> None:
     """Train an experiment and record its result.
 
@@ -220,7 +219,7 @@ def evaluate(
     from coursework.stats import wilson
 
     module = base.get(experiment)
-    if not hasattr(module, "evaluate"):
+    if not hasattr(module, "evaluate") or "ensemble" in base.TABLES[experiment]:
         what = f"Experiment {experiment} keeps no model that could be evaluated alone"
         raise ConfigError(f"{what}; `coursework train {experiment}` prints its results.")
     if hand_labelled and experiment not in ("sentiment", "minilm"):

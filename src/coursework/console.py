@@ -49,8 +49,8 @@ def guarded(command: F) -> F:
         except CourseworkError as error:
             raise failure(str(error), 2 if isinstance(error, ConfigError) else 1) from error
         except KeyboardInterrupt as error:
-            what = "interrupted; nothing half-written was kept"
-            what += ", and a training goes on from its last checkpoint with the same options and --resume."
+            what = "interrupted; a training goes on from its last checkpoint with the same options"
+            what += " and --resume."
             raise failure(what, 130) from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""

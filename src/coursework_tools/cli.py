@@ -11,6 +11,7 @@ from coursework import settings
 from coursework.cli import app, main
 from coursework.console import failure, guarded, show
 from coursework.errors import ConfigError
+from coursework_tools import checkout
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -25,8 +26,8 @@ Problem = Annotated[int | None, Option(help="One problem, 1 to 6; all by default
 def run(
     notebooks: Notebooks = None,
     preset: Annotated[str | None, Option(help="What is trained live: quick or full.")] = None,
-    inplace: Annotated[bool, Option("--inplace", help="Store outputs of real data.")] = False,
-    jobs: Annotated[int | None, Option(help="At a time; one a core by default.", min=1)] = None,
+    inplace: Annotated[bool, Option("--inplace", help="Store outputs in notebooks/ too.")] = False,
+    jobs: Annotated[int | None, Option(help="How many at a time; else one a core.", min=1)] = None,
 ) -> None:
     """Execute the notebooks and print the answer to every sub-question."""
     from coursework.report import questions
@@ -41,12 +42,13 @@ def run(
 
 @command
 def report(
-    check: Annotated[bool, Option("--check", help="Only exit with 1 if any is stale.")] = False,
+    check: Annotated[bool, Option("--check", help="Write nothing; fail if one is stale.")] = False,
 ) -> None:
     """Validate the results, condense them into the headline and the README, typeset the writeup."""
     from coursework.report import store
     from coursework_tools.publishing import headline, readme, writeup
 
+    checkout.inside("writeup/solutions.typ", "coursework report")
     count = len([store.read(name) for name in store.names()])  # reading validates
     if not check:
         headline.write()
@@ -57,7 +59,7 @@ def report(
         for path in writeup.write():
             typer.echo(f"written to {path}")
     elif stale := [*readme.stale(), *headline.stale(), *writeup.stale()]:
-        raise failure(f"{', '.join(stale)}: older than the sources; run `coursework report`.")
+        raise failure(f"{', '.join(stale)}: out of date; run `coursework report`.")
     else:
         typer.echo(f"{count} results, headline, README and writeup agree")
 
@@ -65,7 +67,7 @@ def report(
 @command
 def submit(
     course: Annotated[str, Argument(help="csci5527 or csc413.")],
-    to: Annotated[Path, Option(help="A new folder.")],
+    to: Annotated[Path, Option(help="Where to write it: a new or an empty folder.")],
 ) -> None:
     """Write what is handed in for a course, and run its shortest notebook alone to see that it works."""
     from coursework.report import questions
@@ -100,36 +102,35 @@ def grade(
 
 
 @command
-def site(
-    output: Annotated[Path | None, Option(help="Folder; build/site by default.")] = None,
-) -> None:
-    """Build the static site of notebooks, rubric, theory, benchmark and reference; check its links."""
+def site() -> None:
+    """Build the site of notebooks, rubric, theory, benchmark and reference in build/site; check its links."""
     from coursework_tools.publishing import site
 
-    typer.echo(f"written to {site.build(output) / 'index.html'}")
+    typer.echo(f"written to {site.build() / 'index.html'}")
 
 
 @command
 def bench(
-    names: Annotated[list[str] | None, Argument(help="Rows; a wrong one lists them.")] = None,
+    names: Annotated[list[str] | None, Argument(help="Rows; a wrong name lists all.")] = None,
     quick: Annotated[bool, Option("--quick", help="Smaller sizes and fewer rounds.")] = False,
-    record: Annotated[bool, Option(help="Keep it in writeup/results.")] = False,
+    record: Annotated[bool, Option("--record", help="Keep it in writeup/results.")] = False,
     device: Annotated[str, Option(help="cpu, cuda, or auto (the GPU if there is one).")] = "auto",
-    threads: Annotated[int, Option(help="Threads.", min=1)] = 1,
 ) -> None:
     """Time our layers against the libraries', as ratios from one run (above one: ours is faster)."""
     from coursework.report import store
     from coursework_tools.bench import run as harness
     from coursework_tools.publishing import speed
 
+    if record and (names or quick):
+        raise ConfigError("Only the full benchmark of all rows is kept; drop --quick and names.")
     preset = "quick" if quick else "full"
-    result = harness.run(names or [], preset, say=typer.echo, device=device, threads=threads)
+    result = harness.run(names or [], preset, say=typer.echo, device=device)
     name = "bench" if result.config.device == "cpu" else "bench-gpu"
     written = store.make_record(name, [result])
     table = speed.table(written)
     show(f"Speed, ours against the peer: {table.caption}", table.columns, table.rows)
     folder, drawn = settings.build_dir() / "results", settings.figures_dir()
-    if record and not names and not quick:
+    if record:
         folder = settings.results_dir()
         drawn = settings.repo_root() / "figures" if name == "bench" else drawn
     for figure in speed.plot(written, drawn):
@@ -148,14 +149,14 @@ def student(
 
     for path in edition.write(folder, problem, force):
         typer.echo(f"  {(folder / path).as_posix()}")
-    where = "" if folder == Path("student") else f" --folder {folder}"
-    typer.echo(f"Begin with {folder / 'README.md'}; `coursework check{where}` says what differs.")
+    check = f"coursework check --folder {folder}"
+    typer.echo(f"Begin with {folder / 'README.md'}; `{check}` says what differs.")
 
 
 @command
 def check(
     problem: Problem = None,
-    folder: Annotated[Path | None, Option(help="Else this folder or ./student.")] = None,
+    folder: Annotated[Path | None, Option(help="By default this one, or ./student.")] = None,
     seconds: Annotated[float, Option(help="Time that one object may take.", min=1)] = 60.0,
 ) -> None:
     """Check a student's versions; ends with 1 unless every object passes and every answer is there."""

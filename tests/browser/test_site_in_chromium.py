@@ -30,7 +30,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         return Path(given).resolve()
     pytest.importorskip("myst_nb")
     pytest.importorskip("furo")
-    return site.build(tmp_path_factory.mktemp("site") / "site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSEWORK_BUILD", str(tmp_path_factory.mktemp("build")))
+        return site.build()
 
 
 def look(browser: Any, built: Path, page: str) -> None:

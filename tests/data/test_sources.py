@@ -261,3 +261,8 @@ def test_a_package_with_the_same_files_gives_the_same_source(
     path.write_bytes(CONTENT)
     source = sources.find("cora")
     assert (source.kind, source.sha256, source.files) == ("package", SHA, (path,))
+    cached = settings.cache_dir() / entry.files[0].path
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.write_bytes(b"cut off")  # `find` goes on to the package, and so does `status`
+    assert sources.find("cora").kind == "package"
+    assert (sources.status("cora").source, sources.status("cora").ok) == ("real (package)", True)

@@ -118,8 +118,8 @@ def test_few_texts_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_vocabulary_order_limits_and_round_trip() -> None:
-    counts = {"b": 3, "a": 3, "c": 5, "rare": 1, text.UNK: 9}
-    vocabulary = Vocabulary.from_counts(counts, min_count=2)
+    counts = {"b": 3, "a": 3, "c": 5, text.UNK: 9}
+    vocabulary = Vocabulary.from_counts(counts)
     assert vocabulary.to_list() == [text.PAD, text.UNK, "c", "a", "b"]
     assert vocabulary.encode(["a", "zzz", "c"]) == [3, 1, 2]
     assert vocabulary.decode(np.array([3, 1, 2])) == ["a", text.UNK, "c"]
@@ -150,9 +150,9 @@ def test_torchtext_counts_the_same_way() -> None:
     pytest.importorskip("torchtext")
     from torchtext.vocab import Vocab
 
-    counts = {"b": 3, "a": 3, "c": 5, "rare": 1, "d": 2}
-    theirs = Vocab(Counter(counts), min_freq=2, specials=(text.UNK, text.PAD))
-    ours = Vocabulary.from_counts(counts, specials=(text.UNK, text.PAD), min_count=2)
+    counts = {"b": 3, "a": 3, "c": 5, "d": 2}
+    theirs = Vocab(Counter(counts), specials=(text.UNK, text.PAD))
+    ours = Vocabulary.from_counts(counts, specials=(text.UNK, text.PAD))
     assert ours.to_list() == theirs.itos
 
 

@@ -1,8 +1,10 @@
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from coursework import settings
 from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import base, cora, cora_study
+from coursework.models.grand import consistency_loss
 from coursework.report import store
 from coursework.stats import wilson
 from coursework.training import engine
@@ -151,7 +154,7 @@ def test_lines_have_the_format_of_the_assignment(run: base.Run) -> None:
 
 
 def test_run_can_be_recorded() -> None:
-    runs = cora.paired(base.Job("cora", replace(SHORT, splits=3), seed=7, log=None))
+    runs = cora.paired(base.Job("cora", SHORT, seed=7, log=None), 3)
     assert [r.seed for r in runs] == [7, 8, 9]
     assert len({tuple(r.artefacts["split"].train) for r in runs}) == 3
     three = ("gcn", "gat", "uniform")
@@ -294,6 +297,28 @@ def test_links_go_in_both_directions_and_repeatably() -> None:
     assert torch.equal(rest, cora_study.without_links(edges, 0.25, seed=0))
     assert not torch.equal(rest, cora_study.without_links(edges, 0.25, seed=1))
     assert cora_study.without_links(edges, 1.0, seed=0).shape == (2, 0)
+
+
+def test_losses_by_hand() -> None:
+    batch = {
+        "x": torch.ones(4, 500), "graph": torch.zeros(0),
+        "y": torch.tensor([0, 1, 1, 0]), "nodes": torch.tensor([0, 1, 2]),
+    }  # fmt: skip
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0], [1.0, 3.0], [9.0, 9.0]])
+    network = MagicMock(return_value=logits)
+    total, found = cora.GCNConfig(input_dropout=0.5).loss(network, batch)
+    expected = math.log1p(math.exp(-2)) + math.log(2) + math.log1p(math.exp(-2))
+    assert float(total) == pytest.approx(expected)
+    assert torch.equal(found, logits[:3])
+    seen = network.call_args.args[0]
+    assert set(seen.unique().tolist()) == {0.0, 2.0}  # half of the words are dropped
+    two = MagicMock(return_value=torch.stack([logits, logits.flip(1)]))
+    config = cora.GRANDConfig(samples=2, consistency=3.0, temperature=0.5, balance=0.0)
+    total, _ = config.loss(two, batch)
+    disagreement = float(consistency_loss(two.return_value, 0.5))
+    assert disagreement > 0.1
+    swapped = math.log1p(math.exp(2)) * 2 + math.log(2)
+    assert float(total) == pytest.approx((expected + swapped) / 2 + 3 * 3 * disagreement)
 
 
 def test_study_runs_and_does_not_look_at_test_nodes(monkeypatch: pytest.MonkeyPatch) -> None:

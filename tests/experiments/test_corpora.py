@@ -35,6 +35,7 @@ def test_no_sentence_on_two_sides_and_vocabulary_of_training_pairs(
     few = corpora.prepare(kind, pairs=300, vocabulary=120)
     assert few.split.sizes[0] == 300
     assert np.array_equal(few.split.test, corpus.split.test)
+    assert corpora.learn(corpus.french, corpus.english, 150 if kind == "all" else None) != learned
     with pytest.raises(DataError, match="use more pairs"):
         corpora.prepare(kind, pairs=0)
 

@@ -1,10 +1,12 @@
 import dataclasses
 import itertools
 import json
+import math
 import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from coursework.data import minilm, sentiment140, sources, standins
 from coursework.data.sources import Source
 from coursework.errors import ConfigError, DataError, TrainingError
-from coursework.experiments import Job, base
+from coursework.experiments import Job, base, sentiment
 from coursework.experiments import minilm as experiment
 from coursework.experiments.minilm import Config
 from coursework.models.bert import NAMES, Bert
@@ -237,6 +239,18 @@ def test_learns_repeats_itself_and_resumes(
         experiment.evaluate(best)
 
 
+def test_the_loss_is_the_cross_entropy_of_the_labels(
+    tiny: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {}
+    monkeypatch.setattr(sentiment.engine, "fit", lambda model, plan, **rest: options.update(rest))
+    experiment.fine_tune(Job("minilm", TINY, log=None), experiment.prepare(TINY))
+    network = MagicMock(return_value=torch.tensor([2.0, -1.0]))
+    total, count = options["loss"](network, (torch.ones(2, 3).long(), torch.tensor([1.0, 0.0])))
+    assert count == 2
+    assert float(total) == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)))
+
+
 def test_test_rows_have_no_influence(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = train()
     tweets = turned(sentiment140.load(), honest.artefacts["split"].test)
@@ -250,7 +264,6 @@ def test_test_rows_have_no_influence(tiny: Source, monkeypatch: pytest.MonkeyPat
 def test_frozen_encoder_and_lexicon(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(dataclasses.replace(TINY, frozen=True, train_tweets=200, validation_tweets=60))
     assert run.notes["sizes"] == {"train": 200, "validation": 60, "test": 80}
-    assert 0.3 < run.metrics["test_accuracy"] < 1
     assert run.metrics["vader.test_accuracy"] > 0.6
     assert set(run.notes["intervals"]) == {"test_accuracy", "vader.test_accuracy"}
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)

@@ -84,26 +84,6 @@ def test_digits_are_named_by_their_own_pixels_by_hand() -> None:
     assert digit_accuracy(found, truth) == 0.0
 
 
-def test_vote_by_hand() -> None:
-    masks = background(2, 6, 9)
-    masks[0, 1, 1:6] = [3, 3, 3, 3, 5]  # one piece, four of five pixels for the 3
-    masks[0, 2, 6] = 3  # touches it at a corner
-    masks[0, 4, 1:5] = [7, 7, 1, 1]  # no clear majority: perhaps two digits
-    masks[1, 1, 1:4] = [3, 8, 8]  # the same place on the next canvas is another piece
-    found = measures.vote(masks, least=0.6)
-    expected = masks.copy()
-    expected[0, 1, 1:6], expected[1, 1, 1:4] = 3, 8
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == np.uint8
-    assert (measures.vote(masks, least=0.9)[0, 1, 1:6] == [3, 3, 3, 3, 5]).all()
-    assert (measures.vote(masks, least=0.8)[0, 1, 1:6] == 3).all()  # exactly that share
-    assert (measures.vote(masks, least=2 / 3)[1, 1, 1:4] == 8).all()
-    usual = measures.vote(masks)  # seven of ten
-    assert (usual[0, 1, 1:6] == 3).all()
-    assert usual[1, 1, 1:4].tolist() == [3, 8, 8]
-    assert (measures.vote(background(1, 3, 3)) == 10).all()
-
-
 def test_boundary_f1_by_hand() -> None:
     truth = background(1, 20, 20)
     truth[0, 5:11, 5:11] = 3  # 6 x 6, a boundary of 20 pixels

@@ -92,7 +92,8 @@ def test_errors_with_and_without_a_copy(run: Run) -> None:
 def test_twins_cross_the_random_split_alone_and_make_the_lookup_good(run: Run) -> None:
     m = run.metrics
     assert m["random.test_share_with_twin"] > 0.1
-    assert m["grouped.test_share_with_twin"] == 0
+    assert m["grouped.test_share_with_twin"] == m["grouped.test_share_with_near_twin"] == 0
+    assert m["grouped.test_share_with_equal_traffic"] > 0
     assert m["random.twin.test_mae_ln"] < m["random.median.test_mae_ln"]
     assert m["grouped.twin.test_mae_ln"] == m["grouped.median.test_mae_ln"]
 
@@ -338,6 +339,8 @@ def no_copies(graph: pages.WikipediaGraph, seeds: range, alike: float = 0.8) -> 
 def test_strict_split_has_no_copies(graph: pages.WikipediaGraph) -> None:
     no_copies(planted(graph), range(4), 0.7)
     no_copies(graph, range(4))
+    with pytest.raises(ConfigError, match="leaves no page"):
+        wikipedia_splits.split_of(90, None, 0, train_share=1e-3)
 
 
 # ---------------------------------------------------------------------------------- what the text says

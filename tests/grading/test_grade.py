@@ -220,7 +220,7 @@ def test_a_line_is_as_good_as_its_worst_evidence() -> None:
     assert line(outcomes={one: Outcome(1), other: Outcome(1, 1)}).verdict == "fails"
     below = Measured(item("1(d)").numbers[0], 0.8, bar=0.85)
     assert line(numbers=(below,)).verdict == "fails"
-    assert "1 below its bar" in line(numbers=(below,)).says
+    assert "1 bar missed" in line(numbers=(below,)).says
     assert line(numbers=(Measured(BAR),)).verdict == "awaited"
     assert line(numbers=(Measured(BAR), Measured(BAR, 0.6, bar=0.5))).verdict == "holds"
 

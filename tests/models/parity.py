@@ -40,8 +40,10 @@ def assert_parity(
 @contextmanager
 def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def padding_mask(*lengths: int) -> Tensor:

@@ -192,10 +192,16 @@ def test_weights_start_as_those_of_glorot_without_biases() -> None:
 @FUSED
 def test_dropout_acts_on_the_weights_only_while_training(fused: bool) -> None:
     own = MultiHeadAttention(8, 2, dropout=0.5, fused=fused)
-    x = normal(2, 6, 8, dtype=torch.float32)
-    assert not torch.equal(own(x)[0], own(x)[0])
+    own.W_O = nn.Identity()
+    query, same = normal(1, 6, 8, dtype=torch.float32), torch.ones(1, 6, 8)
+    heads = own(query, query, same)[0].unflatten(2, (2, 4)) / own.W_V(same[0, 0]).unflatten(
+        0, (2, 4)
+    )
+    # all values are alike: what is left of the weights scales a head, and dropped values would not
+    assert_same(heads, heads[..., :1].expand_as(heads), 1e-5)
+    assert heads.std() > 0.1
     own.eval()
-    assert torch.equal(own(x)[0], own(x)[0])
+    assert torch.equal(own(query)[0], own(query)[0])
 
 
 @FUSED
@@ -268,6 +274,7 @@ def test_empty_and_shapeless_attention(fused: bool) -> None:
     assert HEADS(X[:0], fused=fused)[0].shape == (0, 5, 8)
     nothing, _ = HEADS(X, X[:, :0], fused=fused)
     assert_same(nothing, HEADS.W_O.bias.expand(1, 5, 8), 1e-6)
+    assert torch.equal(linear_attention(X, X[:, :0], X[:, :0]), torch.zeros_like(X))
     on_meta = MultiHeadAttention(8, 2).to("meta")
     assert on_meta(X.to("meta"), causal=True, fused=fused)[0].shape == (1, 5, 8)
 
@@ -282,6 +289,6 @@ test_wrong_arguments = refused(
     (lambda: MultiHeadAttention(8, 3), "multiple of n_heads"),
     (lambda: MultiHeadAttention(0, 1), "multiple of n_heads"),
     (lambda: MultiHeadAttention(8, 0), "multiple of n_heads"),
-    (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 4)), "can be copied only"),
+    (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 4, batch_first=True)), "can be copied only"),
     (lambda: HEADS.copy_from_torch(nn.MultiheadAttention(8, 2, kdim=4)), "can be copied only"),
 )  # fmt: skip

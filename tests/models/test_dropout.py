@@ -1,10 +1,22 @@
 import math
+import sys
+from collections import Counter
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import strategies as st
+from torch import nn
 
+from coursework.models.bert import Bert, BertClassifier
+from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.dropout import Dropout, dropout
+from coursework.models.gat import GAT
+from coursework.models.gcn import GCN, GCNII, DeepGCN, normalise_adjacency
+from coursework.models.grand import GRAND
+from coursework.models.graph_conv import ColumnRegressor, GraphRegressor
+from coursework.models.seq2seq import Seq2Seq
+from coursework.models.transformer import EncoderLayer, Transformer
 from properties import every
 
 
@@ -53,6 +65,52 @@ def test_off_in_evaluation_and_at_zero() -> None:
     assert dropout(x, 0.0) is x
     assert Dropout(0.7).eval()(x) is x
     assert torch.equal(dropout(x, 1.0), torch.zeros_like(x))
+
+
+WORDS = torch.tensor([[1, 2, 3]])
+NODES, LINKS = torch.rand(3, 5), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+ADJ = normalise_adjacency(LINKS, 3)
+BERT = Bert(9, 8, 2, 16, 1, dropout=0.25)
+# model, its input, how often each probability is met in one pass: what the paper or docstring says
+ACTING: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...], dict[float, int]]] = {
+    # embedding, attention weights, two inside and behind the feed-forward network, each sub-layer
+    "encoder layer": (EncoderLayer(8, 2, 16, 0.25), (torch.rand(1, 3, 8),), {0.25: 4}),
+    "Transformer": (Transformer(9, 9, 8, 2, 1, 1, 16, 0.25), (WORDS, WORDS), {0.25: 2 + 4 + 6}),
+    "Seq2Seq": (Seq2Seq(9, 9, 8, 8, 0.25), (WORDS, WORDS), {0.25: 2}),
+    "BiLSTM": (
+        BiLSTMClassifier(9, 8, 8, 1, 0.25, embedding_dropout=0.125), (WORDS,), {0.25: 1, 0.125: 1}
+    ),
+    "BERT": (BertClassifier(BERT, 0.5), (WORDS,), {0.25: 1 + 4, 0.5: 1}),
+    "GCN": (GCN(5, 8, 2, 0.25), (NODES, ADJ), {0.25: 1}),
+    "DeepGCN": (DeepGCN(5, 8, 2, 3, 0.25, 0.1), (NODES, ADJ), {0.25: 2}),
+    "GRAND": (GRAND(5, 8, 2, 3, 0.5, 0.5, 0.25), (NODES, ADJ), {0.5: 1, 0.25: 1}),
+    "GAT": (GAT(5, 8, 2, 0.25, 0.2, 2), (NODES, LINKS), {0.25: 4}),
+    "GCNII": (GCNII(5, 8, 2, 3, 0.25), (NODES, ADJ), {0.25: 4}),
+    "GraphRegressor": (GraphRegressor(5, 8, 2, 0.25, 0.5), (NODES, LINKS), {0.25: 3, 0.5: 1}),
+    "columns": (ColumnRegressor(5, 8, 0.25, 0.5), (NODES,), {0.25: 2, 0.5: 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_every_dropout_of_a_network_acts_in_training_only(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs, expected = ACTING[name]
+    met: Counter[float] = Counter()
+
+    def counted(x: torch.Tensor, p: float = 0.5, training: bool = True, *_: object) -> torch.Tensor:
+        met.update([p] * (training and p > 0))
+        return x
+
+    for module in [*sys.modules.values()]:
+        if module.__name__.startswith("coursework.models.") and hasattr(module, "dropout"):
+            monkeypatch.setattr(module, "dropout", counted)
+    monkeypatch.setattr(F, "dropout", counted)
+    model.train()(*inputs)
+    assert met == expected
+    met.clear()
+    model.eval()(*inputs)
+    assert not met
 
 
 def test_no_probability_is_refused() -> None:

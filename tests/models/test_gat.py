@@ -8,7 +8,6 @@ from coursework.models.gat import (
     DenseGraphAttentionLayer,
     GraphAttentionLayer,
     edge_softmax,
-    edges_of,
 )
 from coursework.models.gcn import add_self_loops
 from coursework.models.sparse import sparse_csr
@@ -108,13 +107,6 @@ def test_network_hands_its_options_on() -> None:
         assert not part.bias.any()
     for part in (plain.layer1, plain.layer2):
         assert (part.bias, part.message_dropout, len(part.a_l)) == (None, 0.0, part.n_heads)
-
-
-def test_edges_of_drops_stored_zeros() -> None:
-    sparse = torch.sparse_coo_tensor(
-        torch.tensor([[0, 1], [1, 2]]), torch.tensor([1.0, 0.0]), (3, 3), check_invariants=True
-    )
-    assert edges_of(sparse, 3).tolist() == [[1], [0]]
 
 
 @every(n=(1, 8), edges=(0, 30), seed=SEED)

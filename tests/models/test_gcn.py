@@ -61,13 +61,6 @@ def test_weights_of_edges_enter_sums_and_degrees(weights: list, expected: list) 
     assert_same(found.to_dense(), torch.tensor(expected), 1e-6)
 
 
-def test_a_stored_zero_is_no_edge() -> None:
-    places = torch.tensor([[0, 1], [1, 0]])
-    adj = torch.sparse_coo_tensor(places, torch.zeros(2), (2, 2), check_invariants=True)
-    for form in (adj, adj.to_sparse_csr()):
-        assert_same(normalise_adjacency(form, 2).to_dense(), torch.eye(2), 1e-6)
-
-
 def test_self_loops_are_added_once() -> None:
     edge_index = torch.tensor([[0, 1], [0, 2]])
     assert add_self_loops(edge_index, 3).tolist() == [[1, 0, 1, 2], [2, 0, 1, 2]]

@@ -111,9 +111,9 @@ SRC, TGT = words(11, 4), words(13, 3)
 
 
 test_wrong_arguments = refused(
-    (lambda: small()(SRC[0], TGT), " must h"),
-    (lambda: small()(words(11, 4, 4), TGT), " must h"),
-    (lambda: small()(SRC, TGT[:, :0]), " must h"),
+    (lambda: small()(SRC[0], TGT), "tgt must have shape"),
+    (lambda: small()(words(11, 4, 4), TGT), "tgt must have shape"),
+    (lambda: small()(SRC, TGT[:, :0]), "tgt must hold"),
     (lambda: small().encoder(torch.zeros(2, 0).long()), "src must hold"),
     (lambda: small()(F.pad(SRC, (1, 0)), TGT), "padding .* in front of a word"),
     (lambda: BahdanauAttention(6, 6)(torch.ones(1, 6), torch.ones(1, 2, 6), torch.ones(1, 2)),

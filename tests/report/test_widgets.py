@@ -83,7 +83,6 @@ def test_nothing_interactive_under_a_runner(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_person_gets_a_box_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ipywidgets")
     monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
     answers = [figures.subplots()[0], figures.subplots()[0], ConfigError("No.")]
     make = MagicMock(side_effect=answers)
@@ -93,9 +92,3 @@ def test_a_person_gets_a_box_that_answers(monkeypatch: pytest.MonkeyPatch) -> No
     assert [call.args for call in make.call_args_list] == [("first",), ("second",), ("bad",)]
     assert box.description == "your text"
     assert below is not None
-
-
-def test_without_ipywidgets_there_is_no_box(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "the cell above" in widgets.live(pytest.fail, "x", "your text").data

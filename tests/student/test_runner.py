@@ -78,7 +78,7 @@ def test_an_unreadable_notebook_costs_nothing_else(tmp_path: Path) -> None:
     )
     code, text = words("--folder", tmp_path)
     assert code == 1
-    assert "is no readable notebook" in text
+    assert "The notebook is not readable." in text
     assert text.count("karate.py does not import: UnicodeDecodeError") == 2
     assert "3 of 5 objects pass all their checks." in text
 

@@ -33,12 +33,6 @@ def test_a_zero_weight_attains_the_bound_with_a_closed_gate() -> None:
     assert relu_chain.gradient(weights, 1.0) == relu_chain.gradient_bound(weights) == 0.0
 
 
-def test_two_and_one_half_in_turn() -> None:
-    for depth in range(1, 20):
-        weights = torch.tensor([2.0, 0.5] * 10, dtype=torch.float64)[:depth]
-        assert relu_chain.gradient(weights, 1.0) == (2.0 if depth % 2 else 1.0)
-
-
 def test_absolute_values_of_matrices_are_not_multiplicative() -> None:
     a, b = matrix([1.0, 1.0], [0.0, 0.0]), matrix([1.0, 0.0], [-1.0, 0.0])
     assert (a @ b).abs().max() == 0.0

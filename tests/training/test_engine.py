@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,6 @@ from torch import Tensor, nn
 
 from coursework.errors import ConfigError, TrainingError
 from coursework.training import checkpoints, devices, engine, seeds
-from properties import every
 
 PLAN = engine.Plan(
     epochs=4, learning_rate=0.02, schedule="one-cycle", warmup=0.2, clip_norm=1.0, precision="32-true"
@@ -47,7 +48,7 @@ def regression(
         return {"loss": float((network(x) - y).square().mean())}
 
     options.setdefault("identity", {"experiment": "regression", "seed": seed})
-    options |= {"batches": batches, "loss": loss, "validate": validate, "log": None}
+    options = {"log": None} | options | {"batches": batches, "loss": loss, "validate": validate}
     return model, engine.fit(model, plan, **options)
 
 
@@ -58,13 +59,6 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 def losses(fit: engine.Fit) -> list[tuple[float, float]]:
     return [(row["train_loss"], row["loss"]) for row in fit.history]
-
-
-def test_same_seed_same_result_other_seed_other_result() -> None:
-    (a, fit_a), (b, fit_b), (c, _) = regression(), regression(), regression(seed=1)
-    assert same(a, b)
-    assert losses(fit_a) == losses(fit_b)
-    assert not same(a, c)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +148,20 @@ def test_without_a_monitor_the_last_epoch_is_kept() -> None:
     assert (fit.best_epoch, fit.best) == (2, {"loss": 2.0, "accuracy": 0.1})
 
 
-def test_a_checkpoint_of_the_earlier_layout_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    checkpoints.save({"identity": {}, "model": {}, "epoch": 1}, tmp_path / "last.pt")
-    with pytest.raises(TrainingError, match="earlier version.*without --resume"):
+def test_what_cannot_be_resumed_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    path, said = tmp_path / "last.pt", []
+    regression(run_dir=tmp_path)
+    state = checkpoints.load(path)
+    for other in ({"fit": {"unknown": 1}}, {"model": {}}, {"fit": None}):
+        checkpoints.save(state | other, path)
+        with pytest.raises(TrainingError, match="another version.*without --resume"):
+            regression(run_dir=tmp_path, resume=True)
+    path.write_bytes(path.read_bytes()[:99])
+    regression(run_dir=tmp_path, resume=True, log=said.append)
+    assert said[0].startswith("resumed from last.previous.pt")
+    checkpoints.previous(path).write_bytes(b"PK")
+    path.write_bytes(b"PK")
+    with pytest.raises(TrainingError, match="is damaged"):  # not trained anew over it
         regression(run_dir=tmp_path, resume=True)
 
 
@@ -173,30 +178,54 @@ def test_empty_training_set() -> None:
         simple(PLAN, batches=lambda epoch: [])
 
 
-def plan_of(schedule: Any, warmup: float) -> engine.Plan:
-    return engine.Plan(epochs=1, learning_rate=1.0, schedule=schedule, warmup=warmup)
+FALLING = {
+    "constant": lambda rest: 1.0,
+    "linear": lambda rest: 1 - rest,
+    "cosine": lambda rest: (1 + math.cos(math.pi * rest)) / 2,
+    "one-cycle": lambda rest: (1 + math.cos(math.pi * rest)) / 2,
+}
 
 
-@every((0.0, 1.0), ["constant", "cosine", "one-cycle", "linear"], (0.0, 0.9))
-def test_rate_factor_stays_in_range(progress: float, schedule: Any, warmup: float) -> None:
-    assert 0 <= plan_of(schedule, warmup).rate(progress) <= 1
+@pytest.mark.parametrize("schedule", FALLING)
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_the_loop_does_what_a_plain_one_does(kind: Any, schedule: Any) -> None:
+    plan = engine.Plan(
+        epochs=2, learning_rate=0.02, weight_decay=0.1, optimizer=kind.__name__.lower(),
+        schedule=schedule, warmup=0.25, clip_norm=0.5, monitor=None, precision="32-true",
+    )  # fmt: skip
+    x, y = data()
+    parts = [(x[rows], y[rows]) for rows in (slice(7), slice(7, 30), slice(30, None))]
+    ours = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 1))
+    theirs = copy.deepcopy(ours)
 
+    def groups(net: nn.Module) -> list[dict[str, Any]]:
+        first, _, last = net.children()
+        return [{"params": [*first.parameters()]}, {"params": [*last.parameters()], "lr": 0.005}]
 
-def test_rate_factor_reaches_its_peak_and_zero() -> None:
-    assert plan_of("one-cycle", 0.25).rate(0.25) == 1
-    assert plan_of("one-cycle", 0.25).rate(1.0) == pytest.approx(0)
-    assert plan_of("linear", 0.1).rate(0.0) == 0
-    assert plan_of("constant", 0.0).rate(0.5) == 1
-
-
-@every((1, 40), (1, 5))
-def test_shares_are_a_partition(rows: int, processes: int) -> None:
-    batch = {"x": torch.arange(rows), "pair": (torch.arange(rows), "label")}
-    parts = [
-        engine.on_tensors(batch, lambda x, rank=rank: x[rank::processes])["x"]  # type: ignore[misc]
-        for rank in range(processes)
-    ]
-    assert sorted(torch.cat(parts).tolist()) == list(range(rows))
+    fit = engine.fit(
+        ours, plan, parameters=groups(ours), batches=lambda epoch: parts, log=None,
+        loss=lambda net, part: ((net(part[0]) - part[1]).square().sum(), len(part[0])),
+        validate=lambda net: {},
+    )  # fmt: skip
+    optimizer = kind(groups(theirs), lr=0.02, weight_decay=0.1)
+    for epoch, row in enumerate(fit.history):
+        total = 0.0
+        for index, (a, b) in enumerate(parts):
+            progress = (epoch + index / 3) / 2
+            rest = (progress - 0.25) / 0.75
+            rate = progress / 0.25 if progress < 0.25 else FALLING[schedule](rest)
+            for group, peak in zip(optimizer.param_groups, (0.02, 0.005), strict=True):
+                group["lr"] = peak * rate
+            optimizer.zero_grad()
+            loss = (theirs(a) - b).square().mean()
+            loss.backward()
+            assert nn.utils.clip_grad_norm_(theirs.parameters(), 0.5) > 0.5
+            optimizer.step()
+            total += loss.item() * len(a)
+        assert row["train_loss"] == pytest.approx(total / 64, rel=1e-5)
+        assert row["learning_rate"] == pytest.approx(0.02 * rate)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize(

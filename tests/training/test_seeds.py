@@ -10,14 +10,14 @@ from properties import SEED, every
 
 
 @every(SEED, st.text(), (0, 1000))
-def test_derived_seeds_fit_and_repeat(seed: int, stream: str, index: int) -> None:
+def test_derived_seeds_fit_into_64_bits(seed: int, stream: str, index: int) -> None:
     assert 0 <= seeds.derive(seed, stream, index) < 2**63
-    assert seeds.derive(seed, stream, index) == seeds.derive(seed, stream, index)
 
 
 def test_streams_differ() -> None:
     values = {seeds.derive(s, name, i) for s in range(20) for name in "ab" for i in range(20)}
     assert len(values) == 800
+    assert seeds.derive(0, "split") == 646832299821932739  # on every machine
 
 
 def test_seed_everything_repeats_all_three() -> None:

@@ -96,9 +96,9 @@ def test_a_checkpoint_cut_off_at_any_byte_is_recognised(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        assert checkpoints.load_latest(path)["step"] == 1, length
+        assert checkpoints.load_latest(path)[1]["step"] == 1, length
     path.write_bytes(whole)
-    assert checkpoints.load_latest(path)["step"] == 2
+    assert checkpoints.load_latest(path)[1]["step"] == 2
 
 
 @pytest.mark.parametrize("left", ["path", "previous", "neither"])
@@ -110,5 +110,5 @@ def test_a_kill_between_the_two_renames_leaves_one_of_them(tmp_path: Path, left:
         path.unlink()
     if left != "previous":
         checkpoints.previous(path).unlink()
-    state = checkpoints.load_latest(path)
-    assert (None if state is None else state["step"]) == {"path": 2, "previous": 1}.get(left)
+    found = checkpoints.load_latest(path)
+    assert (None if found is None else found[1]["step"]) == {"path": 2, "previous": 1}.get(left)

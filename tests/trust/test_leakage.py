@@ -24,13 +24,11 @@ from coursework.data.splits import Split
 from coursework.experiments import (
     base,
     cora,
-    corpora,
     large_graph,
     ngrams,
     segmentation,
     sentiment,
     translation,
-    wikipedia,
     wikipedia_splits,
     wikipedia_study,
 )
@@ -306,26 +304,3 @@ def test_a_planted_leak_is_found(name: str, leak: str) -> None:
     case, plant = CASES[name], CASES[name].plants[leak]
     with_leak, poisoned = learned(case, plant), learned(case, case.poison, plant)
     assert with_leak[0] != poisoned[0], "the leak was not noticed"
-
-
-# ------------------------------------------------------------------- vocabularies, twins, copied texts
-
-
-@pytest.mark.parametrize("experiment", ["translation", "translation_all"])
-def test_a_vocabulary_of_all_pairs_is_found(experiment: str) -> None:
-    wanted = given.config_of(experiment)
-    corpus = translation.prepare(wanted)
-    size, kept = wanted.vocabulary if corpus.several else None, (corpus.source, corpus.target)
-    assert corpora.learn(*corpus.part("train"), size) == kept
-    assert corpora.learn(corpus.french, corpus.english, size) != kept
-
-
-def test_twins_on_two_sides_are_found() -> None:
-    inputs, found = wikipedia_splits.Inputs(pages.load()), {}
-    for kind in wikipedia_splits.KINDS:
-        task = wikipedia.task_of(inputs, kind, wikipedia.Config(), 0)
-        for name, share in wikipedia_splits.copies(task).items():
-            found[kind, name.rpartition("_")[2]] = share
-    assert min(found["random", name] for name in ("twin", "traffic")) > 0.1
-    assert found["grouped", "twin"] == 0 < found["grouped", "traffic"]
-    assert found["strict", "twin"] == found["strict", "traffic"] == 0

@@ -61,14 +61,13 @@ def distinct(keys: np.ndarray) -> np.ndarray:
     return np.unique(keys, return_counts=True)[0]
 
 
-def symmetric_edges(edges: np.ndarray, n: int, by: str = "row") -> np.ndarray:
+def symmetric_edges(edges: np.ndarray, n: int) -> np.ndarray:
     """Both directions of each pair of ``edges`` ``[m, 2]``, once each, no loops: int64 ``[2, E]``."""
     edges = np.asarray(edges, np.int64).reshape(-1, 2)
     edges = edges[edges[:, 0] != edges[:, 1]]
     first, second = np.concatenate([edges, edges[:, ::-1]]).T
     keys = distinct(first * n + second)  # sorted by the first node
-    pair = np.stack([keys // n, keys % n])
-    return pair if by == "row" else pair[::-1].copy()
+    return np.stack([keys // n, keys % n])
 
 
 def _read(name: str, files: dict[str, Path]) -> tuple[np.ndarray, ...]:
@@ -115,6 +114,6 @@ def load(name: Name = "Cora") -> CitationGraph:
     masks = torch.zeros(3, n, dtype=torch.bool)
     for mask, part in zip(masks, parts, strict=True):
         mask[torch.from_numpy(part)] = True
-    arrays = x.astype(np.float32), symmetric_edges(edges, n, by="column"), y
+    arrays = x.astype(np.float32), symmetric_edges(edges, n)[::-1].copy(), y
     (words, links, labels), (train, validation, test) = map(torch.from_numpy, arrays), masks
     return CitationGraph(name, words, links, labels, train, validation, test, classes, source)

@@ -2,7 +2,8 @@
 
 The first source is used: the data root (``COURSEWORK_DATA``), never written to; the cache, laid out like it;
 an installed package; the official download, into the cache; a generated stand-in, announced on stdout. Each
-file is compared with its SHA-256 before it is read; a wrong one is an error and never silently replaced.
+file is compared with its SHA-256 before it is read. A wrong one is never used: in the cache it is fetched
+again, elsewhere it is an error.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from coursework.data import cache, download, standins
 from coursework.data.download import RemoteFile
 from coursework.errors import ConfigError, DataError
 
-Kind = Literal["data root", "cache", "package", "download", "stand-in"]
+Kind = Literal["data root", "cache", "package", "download", "generated", "stand-in"]
 Files = tuple[RemoteFile, ...]
 
 
@@ -103,6 +104,8 @@ class Source:
 
     @property
     def label(self) -> str:
+        if self.kind == "generated":  # as it is meant to be, in no place of anything
+            return self.kind
         return "STAND-IN (generated)" if self.is_standin else f"real ({self.kind})"
 
     @property
@@ -239,7 +242,12 @@ class Status(NamedTuple):
 def status(name: str, *, again: bool = False) -> Status:
     """The source of a data set, nothing downloaded or generated; ``again`` computes known checksums anew."""
     entry = info(name)
-    for source, checks in _places(entry, again):
+    if places := list(_places(entry, again)):
+        first = places[
+            0
+        ]  # a data root is used whatever is in it, else the first place that is whole
+        whole = [p for p in places if not any(one.problem for one in p[1])]
+        source, checks = first if first[0].kind == "data root" or not whole else whole[0]
         return Status(source.label, checks)
     missing = [check(settings.cache_dir() / file.path, file) for file in entry.files]
     if not missing and entry.package is not None:

@@ -266,11 +266,10 @@ class Vocabulary:
         cls,
         counts: Mapping[str, int],
         specials: Sequence[str] = (PAD, UNK),
-        min_count: int = 1,
         max_size: int | None = None,
     ) -> Self:
         """Tokens by falling count, then alphabetically; ``max_size`` counts the specials as well."""
-        kept = [t for t, n in counts.items() if n >= min_count and t not in specials]
+        kept = [t for t in counts if t not in specials]
         kept.sort(key=lambda token: (-counts[token], token))
         if max_size is not None:
             kept = kept[: max(0, max_size - len(specials))]

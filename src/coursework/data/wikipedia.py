@@ -78,7 +78,7 @@ def _table(raw: bytes, header: tuple[str, str], where: str) -> np.ndarray:
 def _read_archive(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(page, noun) places ``[W, 2]``, edges ``[m, 2]`` and traffic ``[n]``."""
     places = [f"wikipedia/{name}/musae_{name}_{part}" for part in PARTS]
-    with archives.reading(path, RecursionError):
+    with archives.reading(path):
         links, visits, words = (archives.member(path, place) for place in places)
         nouns: Any = json.loads(words)
     edges = _table(links, ("id1", "id2"), places[0])

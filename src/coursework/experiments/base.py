@@ -3,8 +3,8 @@
 import dataclasses
 import hashlib
 import importlib
+import itertools
 import json
-import shutil
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -69,11 +69,12 @@ class Job:
         return dataclasses.replace(self, folder=folder, **changes)
 
     def members(self, experiment: str, alone: Any, count: int) -> list[Self]:
-        """The trainings of an ensemble: those of the runs of one network, whose folders they share."""
+        """One job for each network of an ensemble: that of training it alone, in the same folder, so that
+        what is trained already is used again. Ensembles of other seeds share no network."""
         known = presets_of(experiment).items()
         preset = next((name for name, config in known if config == alone), "custom")
         made = dataclasses.replace(self, experiment=experiment, config=alone, preset=preset)
-        jobs = [dataclasses.replace(made, seed=self.seed + i) for i in range(count)]
+        jobs = [dataclasses.replace(made, seed=count * self.seed + i) for i in range(count)]
         if self.folder is None:
             return jobs
         return [dataclasses.replace(job, folder=run_folder(job)) for job in jobs]
@@ -91,7 +92,7 @@ class Job:
 
 
 def get(name: str) -> Any:
-    """The module of an experiment (``PRESETS``, ``train``, ``evaluate``), which its table may name."""
+    """The module of an experiment: that of its name, unless its table names another as ``module``."""
     if name not in EXPERIMENTS:
         raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
     return importlib.import_module(f"coursework.experiments.{TABLES[name].get('module', name)}")
@@ -135,8 +136,8 @@ def run_folder(job: Job) -> Path:
     folder = settings.runs_dir() / f"{job.experiment}-{job.preset}-seed{job.seed}-{digest}"
     if not job.resume and engine.first_process() and any(folder.rglob("*.pt")):
         # All of it: a network that this run has not reached must not be resumed from an older one.
-        earlier = folder.with_name(f"{folder.name}-earlier")
-        shutil.rmtree(earlier, ignore_errors=True)
+        places = (folder.with_name(f"{folder.name}-earlier{i}") for i in itertools.count(1))
+        earlier = next(place for place in places if not place.exists())
         folder.rename(earlier)
         job.say(f"checkpoints of an earlier run with these options are now in {earlier}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,8 @@ def train_seed(experiment: str, config: Any, preset: str, seed: int, **options: 
     job = Job(experiment, config, preset, seed, **options)
     job = dataclasses.replace(job, folder=run_folder(job))
     run = get(experiment).train(job)
-    job.say(f"checkpoints in {job.folder}")
+    if job.folder is not None and any(job.folder.rglob("*.pt")):
+        job.say(f"checkpoints in {job.folder}")
     return run
 
 

@@ -79,7 +79,8 @@ def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _background(pixels: Tensor) -> Tensor:
-    """What is more than ten pixels from bright ink, where a JPEG file is exact, else beside it: ``[k]``."""
+    """Grey levels ``[k]`` of the background: more than ten pixels from bright ink, where JPEG leaves no
+    noise; if no pixel is so far away, near the ink without touching it."""
     image = pixels[None, None]
     beside, around = (F.max_pool2d(image, side, 1, side // 2)[0, 0] >= INK for side in (3, 21))
     return pixels[~around] if beside.any() and not around.all() else pixels[around & ~beside]
@@ -121,13 +122,13 @@ def colour(mask: np.ndarray) -> Image.Image:
     return Image.fromarray(PALETTE[mask])
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, strength: float = 0.6) -> Image.Image:
-    """An image in grey, the digits of its mask in their colours; ``strength`` is the colour's share."""
+def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
+    """An image in grey, the digits of its mask in their colours, which have a share of 60 %."""
     grey = as_grey(image).numpy()[:, :, None] * 255  # [H, W, 1]
     colours = np.asarray(colour(mask), np.float32)  # [H, W, 3]
     if grey.shape[:2] != mask.shape:
         raise DataError(f"The image has shape {grey.shape[:2]}, but the mask {mask.shape}.")
-    share = strength * (mask < BACKGROUND)[:, :, None]  # [H, W, 1]
+    share = 0.6 * (mask < BACKGROUND)[:, :, None]  # [H, W, 1]
     mixed = (1 - share) * grey + share * colours  # [H, W, 3]
     return Image.fromarray(mixed.round().astype(np.uint8))
 

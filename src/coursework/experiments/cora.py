@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, Index, Positive, Weight, config
+from coursework.config import Count, Index, Positive, Share, Weight, config
 from coursework.data import planetoid
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
@@ -34,6 +34,7 @@ from coursework.training.engine import Plan
 from coursework.training.parallel import limited_threads
 
 LAST = 10  # epochs that the assignment wants to see
+EVERY = 10  # epochs between two looks, or two points of a curve, in a long training
 Model = Literal[
     "gcn", "gcn_glorot", "gcn_elu", "gcn_both", "gat", "gat_linear", "uniform", "grand", "gcnii"
 ]
@@ -65,8 +66,8 @@ class GCNConfig(Network):
     """The graph convolutional network; the defaults are the assignment's."""
 
     hidden: Count = 16
-    dropout: Dropout = 0.5  # of the hidden units
-    input_dropout: Dropout = 0.0  # of the words; Kipf & Welling drop them, the assignment does not
+    dropout: Share = 0.5  # of the hidden units
+    input_dropout: Share = 0.0  # of the words; Kipf & Welling drop them, the assignment does not
     plan: Plan = ASSIGNMENT
 
     def build(self, words: int, classes: int, elu: bool = False, glorot: bool = False) -> nn.Module:
@@ -86,7 +87,7 @@ class GATConfig(Network):
     hidden: Count = 16  # units of all heads together
     heads: Count = 8  # of the first layer; the second has one
     alpha: float = 0.2  # slope of the leaky ReLU below zero
-    dropout: Dropout = 0.5  # of the words, the hidden units and the attention weights
+    dropout: Share = 0.5  # of the words, the hidden units and the attention weights
     share_attention: bool = True  # one vector for all heads, as the assignment has it
     bias: bool = False  # as in the authors' code; the equations have none
     drop_messages: bool = False  # also drop what is summed, as in the authors' code
@@ -122,9 +123,9 @@ class GRANDConfig(Network):
 
     hidden: Count = 32
     order: Index = 8  # steps over which the signal is averaged
-    dropnode: Dropout = 0.5  # share of the nodes that a view drops
-    input_dropout: Dropout = 0.5  # of the words
-    dropout: Dropout = 0.5  # of the hidden units
+    dropnode: Share = 0.5  # share of the nodes that a view drops
+    input_dropout: Share = 0.5  # of the words
+    dropout: Share = 0.5  # of the hidden units
     samples: Count = 4  # views in a step
     temperature: Positive = 0.5  # of the sharpened mean that the views should agree with
     consistency: Weight = 1.0  # of their disagreement in the loss
@@ -153,10 +154,10 @@ class GCNIIConfig(Network):
 
     hidden: Count = 64
     layers: Count = 64
-    alpha: Dropout = 0.1  # weight of the first layer in each later one
+    alpha: Share = 0.1  # weight of the first layer in each later one
     strength: Positive = 0.5  # lambda: layer l has the identity with weight 1 - log(1 + lambda / l)
-    dropout: Dropout = 0.6  # of the hidden units
-    input_dropout: Dropout = 0.6  # of the words
+    dropout: Share = 0.6  # of the hidden units
+    input_dropout: Share = 0.6  # of the words
     decay: Weight = 0.01  # weight decay of the convolutions; that of the plan is for the rest
     plan: Plan = ASSIGNMENT
 
@@ -186,7 +187,6 @@ class Config:
     epochs_long: Count | None = None  # train long_models once more for that many epochs
     long_models: tuple[Model, ...] = ("gcn", "gat")
     watch: Count = 1  # epochs from one look at the watched nodes to the next, besides the last ten
-    splits: Count = 1  # paired splits of :func:`paired`
     gcn: GCNConfig = GCNConfig()
     gat: GATConfig = GATConfig()
     grand: GRANDConfig = GRANDConfig()
@@ -332,13 +332,12 @@ def train(job: Job) -> Run:
     for variant in config.variants():
         numbers = config.numbers(variant)
         # A long training is there for its end; watching every tenth epoch is enough for its curve.
-        every = max(config.watch, LAST) if variant.endswith(".long") else config.watch
+        every = max(config.watch, EVERY) if variant.endswith(".long") else config.watch
         make, structure = partial(build, variant, config, inputs), getattr(inputs, numbers.graph)
         given = variant, make, numbers, structure, inputs, split, every
         models[variant], fits[variant] = model, fit = fit_network(job.part(variant), *given)
         found, correct[variant] = score(model, structure, inputs, split.test)
         metrics |= named(f"{variant}.test_", found)
-        metrics[f"{variant}.seconds_per_epoch"] = _seconds(*fit.history) / len(fit.history)
         if config.validates:
             for key in ("validation_accuracy", "validation_loss"):
                 metrics[f"{variant}.{key}"] = fit.best[key]
@@ -350,7 +349,6 @@ def train(job: Job) -> Run:
             metrics[title] = metrics[f"{one}.test_accuracy"] - metrics[f"{other}.test_accuracy"]
             _, low, high = paired_interval(correct[one].numpy(), correct[other].numpy())
             intervals[title] = (low, high, "normal, paired over test nodes of one split")
-    watched = "validation" if config.validates else "test"
     notes = {
         "intervals": intervals,
         "parameters": {
@@ -358,7 +356,6 @@ def train(job: Job) -> Run:
             for name in config.models
         },
         "nodes": dict(zip(("train", "validation", "test"), split.sizes, strict=True)),
-        "curves_show": f"{watched} nodes as validation_loss and validation_accuracy",
         "last_epochs": {v: [epoch_line(row) for row in f.history[-LAST:]] for v, f in fits.items()},
         "training_seconds": {variant: _seconds(*fit.history) for variant, fit in fits.items()},
         "precision": next(iter(fits.values())).precision,
@@ -369,18 +366,18 @@ def train(job: Job) -> Run:
     return job.run(metrics, graph.source, notes=notes, curves=curves, artefacts=made)
 
 
-def paired(job: Job, first: Run | None = None) -> list[Run]:
-    """Runs on ``splits`` splits with all models on each, those after ``first`` without ``epochs_long``."""
+def paired(job: Job, splits: int, first: Run | None = None) -> list[Run]:
+    """Runs on so many splits with all models on each, those after ``first`` without ``epochs_long``."""
     first = first if first is not None else train(job)
-    short = replace(job.config, epochs_long=None, watch=1 if job.config.validates else LAST)
-    later = range(first.seed + 1, first.seed + job.config.splits)
+    short = replace(job.config, epochs_long=None, watch=1 if job.config.validates else EVERY)
+    later = range(first.seed + 1, first.seed + splits)
     return [first, *(train(Job(job.experiment, short, job.preset, s, log=job.log)) for s in later)]
 
 
 def _curve(history: list[dict[str, float]]) -> list[dict[str, float]]:
     """Every tenth epoch, rounded: what a figure needs, in a results file of reasonable size."""
     keys = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    rows = [row for row in history if row["epoch"] % LAST == 0 or row is history[-1]]
+    rows = [row for row in history if row["epoch"] % EVERY == 0 or row is history[-1]]
     return [{key: round(row[key], 4) for key in keys if key in row} for row in rows]
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, Positive, config
+from coursework.config import Count, Positive, Share, config
 from coursework.data import planetoid
 from coursework.errors import ConfigError
 from coursework.experiments import cora
@@ -30,7 +30,7 @@ class Config:
     removed: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # links
     hidden: Count = 64  # width of all networks
     heads: Count = 8  # of the GAT
-    dropout: Dropout = 0.5  # of words and hidden units
+    dropout: Share = 0.5  # of words and hidden units
     plan: Plan = replace(cora.ASSIGNMENT, epochs=300, patience=100, monitor="validation_loss")
 
     def __post_init__(self) -> None:

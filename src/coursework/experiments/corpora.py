@@ -55,13 +55,15 @@ class Words:
         return self.vocabulary.decode(ids)
 
     def read(self, text: str) -> list[list[int]]:
-        """Ids of a text as people type it, with capitals, accents, apostrophes."""
+        """Ids of a text as people type it, with capitals, accents, apostrophes; none if no word is known."""
         (ids,) = self.encode([eng_fra.normalise(typed(text))])
+        if max(ids, default=0) <= EOS_ID:
+            return []
         return [ids[i : i + LONGEST_INPUT] for i in range(0, len(ids), LONGEST_INPUT)]
 
     def doubts(self, text: str) -> Iterator[str]:
         """What a reader of the translation has to know."""
-        if text.strip() and not any(i > EOS_ID for ids in self.read(text) for i in ids):
+        if text.strip() and not self.read(text):
             yield f"No word of {shorten(text, 60)!r} is known; it was not translated."
 
     def stored(self) -> list[str]:  # what a checkpoint keeps, see :func:`language`
@@ -129,7 +131,11 @@ class Corpus:
     split: Split
     source: Language  # reads French
     target: Language  # writes English
-    several: bool  # whether translations are also scored against all references of the data
+
+    @property
+    def in_subwords(self) -> bool:
+        """Whether these are all pairs: in batches of so many subwords, and scored against all references."""
+        return isinstance(self.source, Pieces)
 
     def part(self, name: Part) -> tuple[list[str], list[str]]:
         """French and English sentences of a part."""
@@ -140,12 +146,12 @@ class Corpus:
         """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
         french, english = self.part(part)
         ids = self.source.encode(french), self.target.encode(english)
-        group = budget_of_tokens if self.several else equal_sources
+        group = budget_of_tokens if self.in_subwords else equal_sources
         return Batches(*ids, group, size, word_dropout, seed)
 
     def references(self, name: Part) -> list[list[str]] | None:
         """All English sentences of the data for each French one, its own first; None for the subset."""
-        if not self.several:
+        if not self.in_subwords:
             return None
         known: dict[str, dict[str, None]] = {}
         for french, english in zip(self.french, self.english, strict=True):
@@ -171,7 +177,7 @@ def prepare(
         raise DataError(f"A part of the sentence pairs is empty {parts.sizes}; use more pairs.")
     train = [[side[row] for row in parts.train] for side in (french, english)]
     source, target = learn(train[0], train[1], None if subset else vocabulary)
-    return Corpus(data, french, english, parts, source, target, several=not subset)
+    return Corpus(data, french, english, parts, source, target)
 
 
 def learn(french: Texts, english: Texts, size: int | None) -> tuple[Language, Language]:

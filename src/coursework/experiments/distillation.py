@@ -30,7 +30,7 @@ BLOCK = 40_000  # tweets whose logits are stored at a time: two minutes of the T
 class Config:
     student: sentiment.Config = sentiment.PRESETS["pretrained"]
     network: sentiment.Config = sentiment.PRESETS["pretrained"]  # the smaller teachers
-    members: Count = 3  # how many of them, seeds one after the other
+    members: Count = 3  # how many of them
     transformer: minilm.Config | None = minilm.PRESETS["full"]  # the larger teacher
     weight: Annotated[float, Field(ge=0, le=1)] = 0.7  # of the teachers' probability, not the label
 
@@ -127,3 +127,6 @@ def train(job: Job) -> Run:
     made = student, corpus.vocabulary, config.student, corpus.data
     run.artefacts["classifier"] = sentiment.Classifier(*made)
     return run
+
+
+evaluate = sentiment.evaluate  # of the student's best.pt

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, config
+from coursework.config import Count, Share, config
 from coursework.data import cache, minilm, sentiment140
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
@@ -37,7 +37,7 @@ class Config:
     train_tweets: Some = None  # the first of the training part
     validation_tweets: Some = None  # the first of the validation part
     max_length: Annotated[int, Field(ge=3, le=512)] = 64  # WordPieces, [CLS] and [SEP] among them
-    dropout: Dropout = 0.1
+    dropout: Share = 0.1
     batch_size: Count = 64
     frozen: bool = False  # fit the output layer alone, by logistic regression
     plan: engine.Plan = PLAN
@@ -151,7 +151,7 @@ def vader(texts: Sequence[str]) -> np.ndarray:
 
 
 def lexicon(corpus: Corpus) -> dict[str, float]:
-    """Accuracy of a logistic regression on what VADER says of the training tweets."""
+    """Accuracy on each part of a logistic regression, fitted to VADER's scores of the training tweets."""
     split, labels = corpus.split, corpus.tweets.labels
     found = {}
     for part in ("train", "validation", "test"):
@@ -193,8 +193,9 @@ class Classifier:
     config: Config
     data: dict[str, Any]  # record of what it was trained on
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
+    def predict(self, texts: str | Sequence[str]) -> np.ndarray:
         """Probability that each text is positive, float32 ``[n]``."""
+        texts = [texts] if isinstance(texts, str) else texts
         pieces, lengths = self.pretrained.encode(texts, self.config.max_length)
         data = Encoded.of(pieces, lengths, np.zeros(len(lengths)))
         return 1 / (1 + np.exp(-final_logits(self.model, data, **reading(self.config))))

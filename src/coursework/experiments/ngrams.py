@@ -28,9 +28,12 @@ def _scramble(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def text_keys(tweets: TokenisedTweets, rows: np.ndarray | None = None) -> np.ndarray:
-    """A key of each tweet, uint64 ``[n]``: the sum of the random numbers of tokens times those of places."""
-    rows = np.arange(len(tweets.labels)) if rows is None else rows
+def text_keys(tweets: TokenisedTweets) -> np.ndarray:
+    """A key of each tweet, uint64 ``[n]``: equal for equal texts, almost never for others.
+
+    Each word and each position has a fixed random number; the key is the sum of their products.
+    """
+    rows = np.arange(len(tweets.labels))
     longest = int(np.diff(tweets.offsets).max(initial=0))
     numbers = _scramble(np.arange(1, len(tweets.types) + longest + 1, dtype=np.uint64))
     of_token, of_place = numbers[: len(tweets.types)], numbers[len(tweets.types) :] | np.uint64(1)

@@ -29,7 +29,8 @@ class RoadTask(NamedTuple):
 
 
 def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-    """Sensors `[N, 2]` and one-way roads `[2, E]`: traffic flows to the right, against them.
+    """Sensors `[N, 2]` and edges `[2, E]` that point to the left, from the sensor ahead to the one behind it:
+    against the traffic, which flows to the right.
 
     Two sensors are linked if no third one lies in the circle that has them at its ends (Gabriel's rule).
     """
@@ -94,6 +95,7 @@ def road_comparison(
     """Mean absolute error in km/h: no change, a network on the sensor alone, the same with the graph."""
     fitted = task.x[torch.from_numpy(task.split.train)]
     mean, scale = fitted.mean((0, 1)), fitted.std((0, 1))
+    scale = scale.where(scale > 0, 1.0)  # all limits may be the same
     parts: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for name in ("train", "validation", "test"):
         times = torch.from_numpy(getattr(task.split, name))

@@ -70,6 +70,12 @@ class Config:
         if len(self.down) != len(self.up):
             levels = f"down is {self.down} and up is {self.up}"
             raise ConfigError(f"{levels}; both need the same number of levels.")
+        least = (
+            SIDE * self.fewest_digits + 9
+        )  # a digit begins up to 9 pixels to the right of its place
+        if self.width < least:
+            digits = f"{self.fewest_digits} digits need {least} pixels"
+            raise ConfigError(f"width is {self.width}, but {digits}; lower fewest_digits or widen.")
 
 
 PRESETS = presets(Config(), "segmentation")
@@ -204,7 +210,7 @@ def predict_masks(model: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def train(job: Job) -> Run:
-    """Train the variants: ``skip.test_`` and all of :func:`.measure`, ``skip.voted_test_``, ``noskip...``."""
+    """Train the variants: ``skip.test_`` and all of :func:`.measure`, ``noskip.test_...``."""
     config: Config = job.config
     data = prepare(config)
     # Without skips comes first, so that the newest checkpoint is the one with skips: the better tool.
@@ -216,11 +222,7 @@ def train(job: Job) -> Run:
         confusions[name] = measures.confusion_matrices(masks, data.test.masks)
         metrics[f"{name}.train_loss"] = fit.history[-1]["train_loss"]
         metrics[f"{name}.validation_digit_iou"] = fit.best["digit_iou"]
-        for prefix, shown in (("test", masks), ("voted_test", measures.vote(masks))):
-            metrics |= named(f"{name}.{prefix}_", measures.measure(shown, data.test.masks))
-        voted = measures.vote(segment(model, data.validation, config.batch_size)[0])
-        matrix = measures.confusion_matrices(voted, data.validation.masks).sum(0)
-        metrics[f"{name}.validation_voted_digit_iou"] = measures.digit_iou(matrix)
+        metrics |= named(f"{name}.test_", measures.measure(masks, data.test.masks))
     if len(names) == 2:
         for key in COMPARED:
             metrics[f"difference.{key}"] = metrics[f"skip.{key}"] - metrics[f"noskip.{key}"]

@@ -1,4 +1,4 @@
-"""How good masks are: IoU, Dice, outlines and names of the digits, and a vote on the names.
+"""How good masks are: IoU, Dice, outlines and names of the digits.
 
 A confusion matrix counts pixels of a class (row) that were given a class (column).
 Letters: ``n`` canvases, ``H`` height, ``W`` width, ``C`` = 11 classes, 10 is the background.
@@ -76,7 +76,8 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 
 
 def digit_accuracy(matrices: np.ndarray) -> float:
-    """Share of the digits on canvases ``[n, C, C]`` that most of their (digit) pixels name right."""
+    """Share of the digits on canvases ``[n, C, C]`` that most of their (digit) pixels name right; equal
+    digits on one canvas count once."""
     votes = matrices[:, :BACKGROUND, :BACKGROUND]  # [n, 10, 10]
     there = matrices[:, :BACKGROUND].sum(-1) > 0  # [n, 10]
     right = (votes.argmax(-1) == np.arange(BACKGROUND)) & (votes.sum(-1) > 0)  # [n, 10]
@@ -86,7 +87,8 @@ def digit_accuracy(matrices: np.ndarray) -> float:
 def boundary_f1(prediction: np.ndarray, truth: np.ndarray, band: int = 2, chunk: int = 32) -> float:
     """F1 of boundary pixels (Csurka et al. 2013), counted over the whole set, mean over the digits.
 
-    One (beside another class) is met if the other mask has one of its class at most ``band`` pixels away.
+    A boundary pixel has a pixel of another class beside it. It is right if the other mask has a boundary
+    pixel of the same class at most ``band`` pixels away.
     """
     counts = torch.zeros(4, BACKGROUND, dtype=torch.float64)
     digits = torch.arange(BACKGROUND)[:, None, None]
@@ -119,22 +121,3 @@ def bootstrap(
     values = [measure(*each) for each in zip(*sums, strict=True)]
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def vote(masks: np.ndarray, least: float = 0.7) -> np.ndarray:
-    """Give each connected piece of digits the name of most of its pixels.
-
-    A piece in which no name has the share ``least`` may be two digits that touch, and is left as it is.
-    """
-    from scipy import ndimage
-
-    neighbours = np.zeros((3, 3, 3), int)
-    neighbours[1] = 1  # the eight around a pixel, on the same canvas
-    pieces, count = ndimage.label(masks < BACKGROUND, neighbours)  # [n, H, W], 0 is background
-    pairs = pieces.astype(np.int64) * NUM_CLASSES + masks
-    size = (count + 1) * NUM_CLASSES
-    votes = np.bincount(pairs.ravel(), minlength=size).reshape(-1, NUM_CLASSES)  # [pieces + 1, C]
-    clear = votes.max(1) >= least * votes.sum(1)  # [pieces + 1]
-    clear[0] = False
-    named = np.where(clear[pieces], votes.argmax(1)[pieces], masks)  # [n, H, W]
-    return named.astype(np.uint8)

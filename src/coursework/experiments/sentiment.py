@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from coursework.config import Count, Dropout, Positive, config
+from coursework.config import Count, Positive, Share, config
 from coursework.data import cache, embeddings, sentiment140
 from coursework.data.splits import Split
 from coursework.data.text import PAD_ID, UNK_ID, Vocabulary
@@ -56,10 +56,10 @@ class Config:
     embedding_dim: Count = 100  # GloVe's 50 are projected to it
     hidden_size: Count = 160  # of each direction
     layers: Count = 1
-    dropout: Dropout = 0.3  # before the output layer and between layers
-    embedding_dropout: Dropout = 0.2
-    word_dropout: Dropout = 0.0  # share of training words replaced by <unk>
-    label_smoothing: Dropout = 0.05  # labels come from emoticons and are noisy
+    dropout: Share = 0.3  # before the output layer and between layers
+    embedding_dropout: Share = 0.2
+    word_dropout: Share = 0.0  # share of training words replaced by <unk>
+    label_smoothing: Share = 0.05  # labels come from emoticons and are noisy
     labelled: Some = None  # number of tweets whose labels are read; None: all
     language_model: sentiment_lm.Config | None = None  # what the network learns first
     embedding_rate: Positive = 1.0  # learning rate of the word vectors, as a share of the others'
@@ -100,7 +100,7 @@ def count_vocabulary(
     """The vocabulary of the training rows, and of nothing else."""
     counts = np.bincount(ngrams.take(tweets, rows)[0], minlength=len(tweets.types))
     kept = {tweets.types[i]: int(counts[i]) for i in np.flatnonzero(counts >= min_count)}
-    return Vocabulary.from_counts(kept, min_count=min_count, max_size=max_size)
+    return Vocabulary.from_counts(kept, max_size=max_size)
 
 
 def encode(
@@ -146,7 +146,9 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std
-    noise = seeds.numpy_generator(seed, "glove").normal(0, std, matrix.shape)  # of both kinds
+    noise = seeds.numpy_generator(seed, "glove").normal(
+        0, std, matrix.shape
+    )  # an old name: for both kinds
     filled = np.where(found[:, None], matrix * (std / scale), noise)
     return torch.from_numpy(filled.astype(np.float32)), float(np.mean(found))
 
@@ -232,18 +234,12 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
 def train(job: Job) -> Run:
     """Train the network, then look at the test tweets once."""
     config, corpus = job.config, prepare(job.config)
-    training, test = corpus.training, corpus.test
+    test = corpus.test
     model, fit, start_notes = fit_network(job, corpus)
     logits = final_logits(model, test)
     metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
     metrics |= named("test_", scores(logits, test.labels))
-    rows = corpus.split.train, corpus.split.test
-    seen, keys = (ngrams.text_keys(corpus.tweets, part) for part in rows)
-    fresh = ~np.isin(keys, seen)
-    if fresh.any():
-        new = scores(logits[fresh], test.labels[fresh])
-        metrics["test_accuracy_new_texts"] = new["accuracy"]
-    majority = training.labels.mean() >= 0.5
+    majority = corpus.training.labels.mean() >= 0.5
     metrics["majority.test_accuracy"] = float((test.labels == majority).mean())
     if config.baselines:
         for name, odds in linear_odds(corpus).items():
@@ -253,8 +249,6 @@ def train(job: Job) -> Run:
         "embedding_parameters": parameters(model.embedding),
         "vocabulary": len(corpus.vocabulary),
         **start_notes,
-        "unknown_share": {"train": training.unknown, "test": test.unknown},
-        "new_texts_in_test": int(fresh.sum()),
         "best_epoch": fit.best_epoch,
         "precision": fit.precision,
         "tweets_per_second": fit.samples_per_second,
@@ -345,10 +339,10 @@ def refuse_other_tweets(checkpoint: Path | str, trained_on: dict[str, Any], twee
         raise TrainingError(f"Checkpoint {checkpoint} was trained on {before}, but {now}.")
 
 
-def evaluate(checkpoint: Path | str, limit: int | None = None) -> dict[str, float]:
-    """Test metrics of a checkpoint on the (first ``limit``) test tweets of its own split."""
+def evaluate(checkpoint: Path | str) -> dict[str, float]:
+    """Test metrics of a checkpoint on the test tweets of its own split."""
     classifier, tweets = load(checkpoint), sentiment140.load_tokens()
     refuse_other_tweets(checkpoint, classifier.data, tweets)
-    rows = split_rows(len(tweets.labels), classifier.config).test[:limit]
+    rows = split_rows(len(tweets.labels), classifier.config).test
     test = encode(tweets, rows, classifier.vocabulary, classifier.config.max_length)
     return named("test_", scores(final_logits(classifier.model, test), test.labels))

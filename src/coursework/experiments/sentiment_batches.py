@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from coursework.data.splits import Split
-from coursework.data.text import PAD_ID, UNK_ID
+from coursework.data.text import PAD_ID
 from coursework.training.devices import choose_precision
 
 CPU = torch.device("cpu")
@@ -34,11 +34,6 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.lengths)
-
-    @property
-    def unknown(self) -> float:
-        """Share of unknown words."""
-        return float((self.tokens[:-1] == UNK_ID).mean())
 
     def first(self, n: int | None) -> "Encoded":
         """The first ``n`` tweets; None: all."""

@@ -80,7 +80,7 @@ class Translator:
     target: Language
 
     def __call__(self, sentences: Sequence[str], beam: int | None = None) -> list[str]:
-        """Translate texts as people type them, with a beam of 1 to 64; unknown letters stay as they are."""
+        """Translate texts as people type them, with a beam of 1 to 64; what cannot be read comes back."""
         width = self.config.beam if beam is None else beam
         if not 1 <= width <= 64:
             raise ConfigError(f"The beam is {width}; take a width from 1 to 64.")

@@ -125,7 +125,7 @@ def _products(m: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the models read of a graph, made when first asked for; targets decide on strict groups alone."""
+    """What the models read of a graph, made when first asked for; targets only for the strict groups."""
 
     graph: WikipediaGraph
     top: int = 30  # candidates of each kind

@@ -136,6 +136,8 @@ def linear_attention(
     expect("V", V, "... M d_v", M=sizes["M"])
     phi_q, phi_k = feature_map(Q), feature_map(K)  # [..., N, m], [..., M, m]
     S = phi_k.transpose(-2, -1) @ V  # [..., m, d_v]
+    if sizes["M"] == 0:
+        return phi_q @ S  # zeros, as those of attention to nothing
     z = phi_k.sum(dim=-2).unsqueeze(-1)  # [..., m, 1]
     return (phi_q @ S) / (phi_q @ z)  # [..., N, d_v] / [..., N, 1]
 

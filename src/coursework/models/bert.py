@@ -14,7 +14,7 @@ from coursework.models.checks import expect_words, require
 from coursework.models.dropout import Dropout
 from coursework.models.transformer import EncoderLayer
 
-# The names of the published weights -> ours, in this order: the third also ends the second.
+# The names of the published weights -> ours, in this order: output is in the names of attention.output, too.
 NAMES = {
     "embeddings.LayerNorm": "norm", "encoder.layer.": "layers.",
     "attention.output.LayerNorm": "norm1", "attention.output.dense": "self_attention.W_O",
@@ -47,7 +47,7 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def load_published(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the weights of a published model; what answers to sentence pairs is left out."""
+        """Take over the weights of a published model; the parts for pairs of sentences are left out."""
         state = {}
         for name, value in weights.items():
             if "pooler" in name or name.endswith(("position_ids", "token_type_embeddings.weight")):
@@ -86,7 +86,7 @@ class BertClassifier(nn.Module):
         """The representation of texts: `[B, S]` -> `[B, 2d]`."""
         states = self.encoder(tokens)  # [B, S, d]
         real = (tokens != 0).unsqueeze(2)  # [B, S, 1]
-        mean = (states * real).sum(dim=1) / real.sum(dim=1)  # [B, d]
+        mean = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)  # [B, d]
         return torch.cat([mean, states[:, 0]], dim=1)
 
     def forward(self, tokens: Tensor) -> Tensor:

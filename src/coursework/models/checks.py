@@ -43,7 +43,7 @@ def expect_words(name: str, words: Any, layout: str, pad: int, **sizes: int) -> 
     expect(name, words, layout, **sizes)
     require(
         words.dtype in (int64, int32) and words.shape[-1] > 0 and not words.is_meta,
-        f"{name} must hold int64 ids of words, at least one for each sentence, but is {words.dtype} "
+        f"{name} must hold int64 or int32 ids of words, at least one for each sentence, but is {words.dtype} "
         f"with shape {list(words.shape)} on {words.device}.",
     )
     real = words != pad  # [B, T]

@@ -27,5 +27,7 @@ def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
 
 
 class Dropout(nn.Dropout):
+    """:func:`dropout` as a layer; the input is never changed, whatever `inplace` says."""
+
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p, self.training)

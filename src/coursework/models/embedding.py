@@ -13,8 +13,8 @@ class WordEmbedding(nn.Module):
     .. math:: x_t = P\, E_{w_t}, \qquad E \in \mathbb{R}^{V \times w},\; P \in \mathbb{R}^{d \times w}
 
     :math:`P` is learned where pre-trained vectors have another width than `d`, else :math:`P = I`. The row of
-    the padding word stays zero. Fresh vectors are drawn from N(0, std^2), pre-trained ones are rescaled to
-    `std` if it is given.
+    the padding word starts at zero and learns nothing from look-ups. Fresh vectors are drawn from N(0,
+    std^2), pre-trained ones are rescaled to `std` if it is given.
     """
 
     def __init__(

@@ -29,7 +29,8 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, of edges that end in a node, not learned.
     The graph is `[2, E]` int64 (sources, targets), where an edge that is listed twice counts once; or
     `[N, N]`, dense or sparse, whose entries weigh the edges. A loop that is there already is not doubled; in
-    a matrix its weight becomes one. The output is `[N, N]`, sparse CSR; rows are targets.
+    a matrix its weight becomes one. The output is `[N, N]`, sparse CSR of the default dtype; rows are
+    targets.
     """
     if not sparse.is_edge_index(graph, num_nodes):
         return _normalise_matrix(graph, num_nodes)
@@ -101,6 +102,7 @@ class SparseGraphConvolution(GraphConvolution):
 def sparse_kernels(network: nn.Module) -> nn.Module:
     """Compute each :class:`GraphConvolution` of a network as a :class:`SparseGraphConvolution`."""
     for part in network.modules():
+        # in a student edition the name GraphConvolution is the student's layer, which is to be run as it is
         if type(part) is SparseGraphConvolution.__base__:
             part.__class__ = SparseGraphConvolution
     return network
@@ -137,11 +139,12 @@ class GCN(nn.Module):
 class DeepGCN(nn.Module):
     r"""Any number of graph convolutions (`layers`, with the last one), to see what depth does.
 
-    .. math:: H^{(l+1)} = \mathrm{ReLU}\big(\hat A\,\mathrm{Dropout}(H^{(l)}) W^{(l)}\big)
+    .. math:: H^{(1)} = \mathrm{ReLU}(\hat A X W^{(0)}), \qquad
+              H^{(l+1)} = \mathrm{ReLU}\big(\hat A\,\mathrm{Dropout}(H^{(l)}) W^{(l)}\big),
 
-    and, with `initial` :math:`= \alpha > 0`, :math:`(1-\alpha)` of it plus :math:`\alpha H^{(1)}`, the
-    initial residual connection of :class:`GCNII`: without it the rows of :math:`H^{(l)}` become
-    alike as :math:`l` grows (Li et al. 2018, https://arxiv.org/abs/1801.07606).
+    the last layer without ReLU. With `initial` :math:`= \alpha > 0` the next layer reads :math:`(1-\alpha)`
+    of it plus :math:`\alpha H^{(1)}`, as in :class:`GCNII` but after the ReLU: without it the rows of
+    :math:`H^{(l)}` become alike as :math:`l` grows (Li et al. 2018, https://arxiv.org/abs/1801.07606).
     """
 
     def __init__(

@@ -117,9 +117,9 @@ class GraphRegressor(nn.Module):
     With :math:`d_v = |\mathcal{N}(v)|` and input :math:`[x_v \Vert \ln(1 + d_v) \Vert e_v]` (own features,
     log-degree, optional extra columns), a layer computes
 
-    .. math:: z_v = W_0 h_v + \Big(\frac{1}{d_v} W_1 + \frac{1}{\sqrt{d_v}} W_2\Big)
-              \sum_{u \in \mathcal{N}(v)} h_u + b, \qquad
-              h_v' = h_v + \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{LayerNorm}(z_v)))
+    .. math:: z_v &= W_0 h_v + b_0 + \sum_{u \in \mathcal{N}(v)} \Big(
+              \frac{1}{d_v} (W_1 h_u + b_1) + \frac{1}{\sqrt{d_v}} (W_2 h_u + b_2)\Big), \\
+              h_v' &= h_v + \mathrm{Dropout}(\mathrm{ReLU}(\mathrm{LayerNorm}(z_v)))
 
     (the first one without :math:`h_v +`), and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert
     h^{(L)}_v]` (jumping knowledge, Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last
@@ -208,10 +208,10 @@ class GraphRegressor(nn.Module):
 class ColumnRegressor(nn.Module):
     r"""One real number for each node from columns that were carried along the links beforehand.
 
-    With :math:`h = \mathrm{ReLU}(W_1 x)` it is :math:`w^\top (h + \mathrm{ReLU}(W_2 h))`, with dropout on x
-    and after each ReLU. All of the graph is in the columns: a step costs no sum over links. If the last
-    ``guesses`` columns are predictions, their mean is added: the network learns to correct it. With weights
-    w of zero the correction is at first the same for all rows.
+    The prediction is :math:`w^\top (h + \mathrm{ReLU}(W_2 h))` with :math:`h = \mathrm{ReLU}(W_1 x)`, and
+    dropout on x and after each ReLU. All of the graph is in the columns: a step costs no sum over links. If
+    the last ``guesses`` columns are predictions, their mean is added: the network learns to correct it. With
+    weights w of zero the correction is at first the same for all rows.
     """
 
     def __init__(

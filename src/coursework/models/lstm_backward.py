@@ -83,7 +83,7 @@ class ThroughTime(torch.autograd.Function):
         \bar h_t &= \bar y_t + W_h^\top \bar a_{t+1}
             &&\text{(7) from above, and from the next step} \\
         \bar c_t &= f_{t+1} \odot \bar c_{t+1} + \bar h_t \odot o_t \odot (1 - \tanh^2 c_t)
-            &&\text{(8) neither a matrix nor a slope between } \bar c_{t+1} \text{ and } \bar c_t \\
+            &&\text{(8) } \bar c_{t+1} \text{ is only multiplied by a gate} \\
         \bar a^i_t &= \bar c_t \odot g_t \odot i_t (1 - i_t), \quad
         \bar a^f_t = \bar c_t \odot c_{t-1} \odot f_t (1 - f_t) &&\text{(9)} \\
         \bar a^g_t &= \bar c_t \odot i_t \odot (1 - g_t^2), \quad

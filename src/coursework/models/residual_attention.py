@@ -63,7 +63,8 @@ class ResidualAttention(nn.Module):
     .. math::
 
         h_i &= \mathrm{MLP}(x_i), \quad f_i = w^\top h_i + b, \quad \lambda_i = \sigma(v^\top h_i + c) \\
-        e_{ij} &= \mathrm{MLP}(p_{ij}) + (W^Q h_i)^\top (W^K h_j) / \sqrt{d_k}, \quad e_{i0} = u^\top h_i \\
+        e_{ij} &= \mathrm{MLP}(p_{ij}) + (W^Q h_i)^\top (W^K h_j) / \sqrt{d_k}, \quad
+            e_{i0} = u^\top h_i + b_0 \\
         \alpha_i &= \mathrm{softmax}\bigl(e_{i0}, (e_{ij})_{j \in \mathcal{C}(i),\, y_j \text{known}}\bigr) \\
         \hat y_i &= f_i + \sum_j \alpha_{ij} \bigl(y_j - \lambda_i f_j - (1 - \lambda_i) f_i\bigr)
 
@@ -91,8 +92,8 @@ class ResidualAttention(nn.Module):
 
     def attend(
         self, h: Tensor, candidates: Candidates, known: Tensor, rows: Tensor, group: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Visible pairs, their places in `rows` and weights, each `[E']`, and the weights of nobody `[B]`."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Visible pairs, their places in `rows` and their weights, each `[E']`."""
         pairs, place = candidates.of(rows)
         other = candidates.nodes[pairs]
         visible = known[other]
@@ -106,7 +107,7 @@ class ResidualAttention(nn.Module):
         everyone = torch.cat([scores, self.nobody(h[rows]).squeeze(1)])
         target = torch.cat([place, torch.arange(len(rows), device=rows.device)])
         weights = edge_softmax(everyone.unsqueeze(1), target, len(rows)).squeeze(1)
-        return pairs, place, weights[: len(pairs)], weights[len(pairs) :]
+        return pairs, place, weights[: len(pairs)]
 
     def forward(
         self,
@@ -129,7 +130,7 @@ class ResidualAttention(nn.Module):
             rows = torch.arange(n, device=labels.device)
         h = self.rest(self.linear1(feature_dropout(x, self.input_dropout, self.training)))  # [N, H]
         f = self.guess(h).squeeze(1)  # [N]
-        pairs, place, weights, _ = self.attend(h, candidates, known, rows, group)
+        pairs, place, weights = self.attend(h, candidates, known, rows, group)
         other = candidates.nodes[pairs]
         # labels that are not known may be NaN: they are taken out before they meet anything
         own, theirs, y = f[rows], f[other], labels[other]

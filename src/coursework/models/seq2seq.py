@@ -163,7 +163,7 @@ class RecurrentDecoding:
         self.projected = model.decoder.attention.U_a(self.states)  # [R, S, H]
 
     def step(self, words: Tensor) -> Tensor:
-        embedded = self.decoder.dropout(self.decoder.embedding(words))  # [R, E]
+        embedded = self.decoder.embedding(words)  # [R, E]
         self.s, _ = self.decoder.step(embedded, self.s, self.states, self.mask, self.projected)
         return self.decoder.output(self.s)  # [R, V]
 

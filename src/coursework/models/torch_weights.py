@@ -36,9 +36,12 @@ def options_of(module: nn.Module) -> dict[str, Any]:
         one_width = isinstance(module.in_proj_weight, Tensor)
         plain = one_width and module.bias_k is None and not module.add_zero_attn
         require(plain, "Weights with kdim, vdim, add_bias_kv or add_zero_attn cannot be copied.")
+        require(module.batch_first, "Our layers read [B, S, d_model]; set batch_first=True there.")
         sizes = {"d_model": module.embed_dim, "n_heads": module.num_heads}
         return sizes | {"dropout": module.dropout, "bias": module.in_proj_bias is not None}
     layer: Any = module
+    what = f"Only a layer can be copied with its options, no {type(module).__name__}"
+    require(hasattr(layer, "activation"), f"{what}; build ours and call copy_from_torch.")
     x, names = torch.linspace(-3, 3, 12), ("relu", "gelu")
     same = [name for name in names if torch.equal(layer.activation(x), getattr(F, name)(x))]
     require(bool(same), f"Only relu and the exact gelu can be copied, not {layer.activation}.")
@@ -61,7 +64,7 @@ _LAYERS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDeco
 class TorchWeights(nn.Module):
     """A module that mirrors one of PyTorch's, so that weights can move both ways."""
 
-    # what the shapes of its weights do not say: attributes of a layer
+    # attributes that must agree although the weights do not show them
     options: tuple[str, ...] = ()
 
     @classmethod

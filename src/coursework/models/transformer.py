@@ -196,7 +196,9 @@ class Encoder(TorchWeights):
         super().__init__()
         layers = (self.layer(d_model, *sizes, **options) for _ in range(n_layers))
         self.layers = nn.ModuleList(layers)
-        self.norm = nn.LayerNorm(d_model)
+        like: Any = self.layers[-1]
+        bias = like.norm1.bias is not None
+        self.norm = nn.LayerNorm(d_model, eps=like.norm1.eps, bias=bias)
 
     def forward(
         self, x: Tensor, *memory: Tensor, caches: Sequence[Cache] = (), **masks: Any
@@ -218,11 +220,11 @@ class Transformer(TorchWeights):
     r"""Encoder-decoder Transformer for translation, with embeddings and output layer.
 
     .. math:: m = \mathrm{Encoder}(\sqrt{d_{model}}\, E_{src} + PE), \quad
-              \text{logits}_t = W_o\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
+              \text{logits}_t = E\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
 
-    (Figure 1 and section 3.4.) Embeddings have entries of variance :math:`1/d_{model}`, so tied logits start
-    near the unit scale. The output layer may be the matrix of the target embeddings, and with a joint
-    vocabulary the source may share it. Sources `[B, S]` have padding at their end, targets `[B, T]` stand
+    (Figure 1 and section 3.4.) The output layer is the matrix :math:`E` of the target embeddings, which with
+    a joint vocabulary the source may share. Its entries have variance :math:`1/d_{model}`, so the logits
+    start near the unit scale. Sources `[B, S]` have padding at their end, targets `[B, T]` stand
     behind the start word: position t predicts word t + 1.
     """
 
@@ -238,11 +240,8 @@ class Transformer(TorchWeights):
         dropout: float = 0.1,
         *,
         pad_idx: int = 0,
-        activation: Activation = "relu",
         norm_first: bool = False,
-        tie_embeddings: bool = True,
         share_embeddings: bool = False,
-        max_length: int = 512,
         src_pretrained: Tensor | None = None,
         tgt_pretrained: Tensor | None = None,
         fused: bool = False,
@@ -259,14 +258,16 @@ class Transformer(TorchWeights):
         self.tgt_embedding = self.src_embedding
         if not share_embeddings:
             self.tgt_embedding = WordEmbedding(tgt_vocab, d_model, pad_idx, tgt_pretrained, std)
-        self.position = PositionalEncoding(d_model, dropout, max_length)
-        sizes = (d_model, n_heads, d_ff, dropout, activation, norm_first)
-        self.encoder = Encoder(n_encoder_layers, *sizes, fused=fused)
-        self.decoder = Decoder(n_decoder_layers, *sizes, fused=fused)
+        self.position = PositionalEncoding(d_model, dropout)
+        sizes, options = (
+            (d_model, n_heads, d_ff, dropout),
+            {"norm_first": norm_first, "fused": fused},
+        )
+        self.encoder = Encoder(n_encoder_layers, *sizes, **options)
+        self.decoder = Decoder(n_decoder_layers, *sizes, **options)
         for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
-        self.output = None if tie_embeddings else nn.Linear(d_model, tgt_vocab)
 
     def encode(self, src: Tensor) -> tuple[Tensor, Tensor | None]:
         """The memory and where it is padding: `[B, S]` -> `[B, S, d_model]`, `[B, S]` or None."""
@@ -298,7 +299,7 @@ class Transformer(TorchWeights):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all target words: `[..., d_model]` -> `[..., tgt_vocab]`."""
-        return self.tgt_embedding.logits(hidden) if self.output is None else self.output(hidden)
+        return self.tgt_embedding.logits(hidden)
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
         """Logits of the next target word at every position: `[B, T, tgt_vocab]`."""

@@ -114,7 +114,7 @@ def select(wanted: Sequence[str]) -> list[str]:
     """Notebooks by name, or by the number that their name starts with; all where none is given."""
     chosen = []
     for word in wanted or list(NOTEBOOKS):
-        stem = Path(word).stem
+        stem = Path(word).name.removesuffix(".ipynb")
         found = [name for name in NOTEBOOKS if stem in (name, name.split("_")[0])]
         if not found:
             raise ConfigError(f"There is no notebook {word!r}; choose from {', '.join(NOTEBOOKS)}.")

@@ -1,7 +1,6 @@
 """Things to try with a text or a canvas of one's own: plain functions, and the same with a box to type in,
 which a runner (``coursework run``, tests) does not show: a stored widget is a dead one."""
 
-import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -84,7 +83,7 @@ def skips(networks: Mapping[str, nn.Module], picture: np.ndarray) -> Figure:
 
 def live(make: Callable[[str], Figure], text: str, label: str) -> Any:
     """A box to type into, and below it what ``make`` returns; under a runner a sentence in its place."""
-    if not settings.progress() or importlib.util.find_spec("ipywidgets") is None:
+    if not settings.progress():
         place = "appears here in JupyterLab; the cell above does the same"
         return Markdown(f"*A box to type in ({label}) {place}.*")
     import ipywidgets

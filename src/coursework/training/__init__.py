@@ -1,1 +1,1 @@
-"""Training: the loop, checkpoints, seeds and progress. See :mod:`coursework.training.engine`."""
+"""Training: the loop, checkpoints, seeds and devices. See :mod:`coursework.training.engine`."""

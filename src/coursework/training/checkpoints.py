@@ -69,10 +69,11 @@ def foreign(path: Path | str) -> TrainingError:
     return TrainingError(f"{path} is no checkpoint of this project; {remedy}.")
 
 
-def load_latest(path: Path) -> dict[str, Any] | None:
-    """The checkpoint at ``path``, or the one before it where that one is broken, or None."""
-    for candidate in (path, previous(path)):
-        if candidate.is_file():
-            with contextlib.suppress(TrainingError):
-                return load(candidate)
-    return None
+def load_latest(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint at ``path``, or the one before it where that one is broken, and where it was; None
+    where there is no file, TrainingError where none can be read."""
+    found = [candidate for candidate in (path, previous(path)) if candidate.is_file()]
+    for candidate in found[:-1]:
+        with contextlib.suppress(TrainingError):
+            return candidate, load(candidate)
+    return (found[-1], load(found[-1])) if found else None

@@ -15,12 +15,12 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def choose_precision(wanted: str = "auto") -> str:
-    """``bf16-mixed`` where the hardware multiplies bfloat16: a GPU, or a CPU with the instructions (oneDNN
-    says yes where it emulates them, too, and is then four times slower than float32)."""
+    """``bf16-mixed`` where the hardware multiplies bfloat16: a GPU, or a CPU with the instructions (both may
+    also emulate them; on a CPU that is four times slower than float32)."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return ("32-true", "bf16-mixed")[torch.cuda.is_bf16_supported(including_emulation=False)]
     fast: bool = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)()
     if platform.machine().lower() in ("x86_64", "amd64"):
         names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"

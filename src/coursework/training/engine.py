@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from coursework.config import Count, Dropout, Positive, Weight, config
+from coursework.config import Count, Positive, Share, Weight, config
 from coursework.errors import ConfigError, TrainingError
 from coursework.training import checkpoints
 from coursework.training.devices import choose_precision, device_of, first_process, make_fabric
@@ -38,7 +38,7 @@ class Plan:
     optimizer: Literal["adam", "adamw"] = "adamw"
     schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"  # else to zero;
     # one-cycle is cosine, after a warmup
-    warmup: Dropout = 0.0  # share of the run over which the rate rises linearly from zero
+    warmup: Share = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm
     patience: Count | None = None  # epochs without a better monitor before the run stops
     monitor: str | None = "loss"  # metric that decides which weights are kept; None: the last
@@ -258,9 +258,9 @@ class _Training:
         return row
 
     def judge(self, metrics: Mapping[str, float]) -> bool:
-        """Whether to keep this epoch's weights; counts what goes against the patience. With a second monitor:
-        where *neither* has been better before, and the patience counts epochs in which neither is as good as
-        ever (the rule of the authors of the graph attention network)."""
+        """Whether to keep this epoch's weights; counts what goes against the patience. With a second monitor
+        an epoch is kept if both values are at least as good as in every epoch before, and the patience counts
+        epochs in which neither is (the rule of the authors of the graph attention network)."""
         if self.plan.monitor is None:
             return True
         good, monitors = [], {self.plan.monitor: self.plan.mode}
@@ -311,21 +311,23 @@ class _Training:
 
     def resume(self, path: Path) -> None:
         """Go on where the checkpoint was written, if there is one of this run."""
-        found = checkpoints.load_latest(path)
-        if found is None:
+        latest = checkpoints.load_latest(path)
+        if latest is None:
             self.say(f"no checkpoint in {path.parent}; this training starts from the beginning")
             return
-        if "fit" not in found:
-            what = "was written by an earlier version that stored the progress of a training"
-            raise TrainingError(f"Checkpoint {path} {what} differently; train without --resume.")
-        identity = dict(self.saving.identity)
-        if found["identity"] != identity:
-            changed = sorted(k for k, v in identity.items() if found["identity"].get(k) != v)
+        path, found = latest
+        identity, theirs = dict(self.saving.identity), found.get("identity", {})
+        if theirs != identity:
+            changed = sorted(k for k, v in identity.items() if theirs.get(k) != v)
             what = f"Checkpoint {path} belongs to another run (different: {', '.join(changed)})"
             raise TrainingError(f"{what}; train without --resume, or with the options of that run.")
-        self.model.load_state_dict(found["model"])
-        self.optimizer.load_state_dict(found["optimizer"])
-        self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
+        try:
+            self.model.load_state_dict(found["model"])
+            self.optimizer.load_state_dict(found["optimizer"])
+            self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
+        except checkpoints.MISFITS as error:
+            what = "was written by another version of this training"
+            raise TrainingError(f"Checkpoint {path} {what}; train without --resume.") from error
         self.state.resumed_from = self.state.epoch + 1
         self.state.step_seconds = self.state.validation_seconds = 0.0
         torch.set_rng_state(found["rng"])

@@ -30,7 +30,6 @@ class BenchConfig:
 
     rounds: Count = 15  # timed rounds; each times both variants once
     warmup: Index = 3  # rounds before, not timed
-    threads: Count = 1  # threads of every row that does not say otherwise
     device: Device = "auto"  # where the networks run
     nodes: Count = 2708  # of the generated graph; nodes, edges and features as Cora has
     edges: Count = 5278  # undirected
@@ -81,7 +80,7 @@ class Pair:
     flops: float = 0.0  # operations in the matrix products of one of our steps; 0 if it has none
     bytes: float = 0.0  # what one of our steps must read and write; 0 if that says nothing
     memory: Memory = "tensors"  # what is counted: PyTorch's, "python"'s and NumPy's, or "none"
-    threads: int | None = None  # of PyTorch during the pair; None for those of the config
+    threads: int = 1  # of PyTorch during the pair
 
 
 class Gauge(NamedTuple):

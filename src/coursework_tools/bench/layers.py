@@ -99,7 +99,7 @@ def _loops(ours: LSTM, x: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
 
 def cores(config: BenchConfig) -> list[Pair]:
     """The layers whose kernels share work between threads, with all cores of the machine."""
-    count = (os.cpu_count() or 1) if config.threads == 1 else config.threads
+    count = os.cpu_count() or 1
     one_size = replace(config, lstm_sizes=config.lstm_sizes[-1:])
     pairs = {"lstm": next(lstm(one_size)), "encoder": next(encoder(config))}
     return [

@@ -40,7 +40,7 @@ def run(
     for name in names or ROWS:
         say(f"{name} ...")
         found = ROWS[name](config)
-        with limited_threads(config.threads):
+        with limited_threads(1):
             for one in found:
                 if isinstance(one, Pair):
                     rows.append(_timed(one, config))
@@ -54,26 +54,25 @@ def run(
         values[key] = float(row["ratio"][1] if "ratio" in row else row["value"])
         # the goals are set for the sizes of the full preset
         row |= judged(key if preset == "full" else "", values[key])
-    flops, moved = harness.limit(config.device, config.threads)
+    flops, moved = harness.limit(config.device, 1)
     gigas = {"matrix products, GFLOP/s": flops / 1e9, "memory, GB/s": moved / 1e9}
-    source = Source("generated tensors", "package", "", (), "MIT")
+    source = Source("generated tensors", "generated", "", (), "MIT")
     notes, seconds = {"rows": rows, "limit": gigas}, time.perf_counter() - started
     return Run("bench", preset, config, 0, values, source, seconds, curves=curves, notes=notes)
 
 
 def _timed(pair: Pair, config: BenchConfig) -> dict[str, Any]:
     """Time a pair and take its memory; its limit is that of a roofline (Williams et al. 2009)."""
-    count = pair.threads or config.threads
     rounds, warmup = config.rounds, config.warmup
     if pair.most_rounds is not None:
         rounds, warmup = min(rounds, pair.most_rounds), min(warmup, 1)
-    with limited_threads(count):
+    with limited_threads(pair.threads):
         ours, peer = harness.measure(pair, rounds, warmup)
         memory = [harness.peak_memory(step, pair.memory) for step in (pair.ours, pair.peer)]
     times = {"ours": ours, "peer": peer, "ratio": [b / a for a, b in zip(ours, peer, strict=True)]}
     measured: dict[str, Any] = {name: harness.quartiles(values) for name, values in times.items()}
-    measured |= {"rounds": rounds, "threads": count, "memory": memory}
-    flops, moved = harness.limit(config.device, count)
+    measured |= {"rounds": rounds, "threads": pair.threads, "memory": memory}
+    flops, moved = harness.limit(config.device, pair.threads)
     shortest = max(pair.flops / flops, pair.bytes / moved) or None
     share = shortest / measured["ours"][1] if shortest else None
     return {"key": pair.key, "what": pair.what, **measured, "limit": shortest, "share": share}

@@ -181,19 +181,19 @@ class Line:
         known = [self.outcomes.get(test, Outcome()) for test in self.tests]
         passed = sum(outcome.passed for outcome in known)
         total = passed + sum(outcome.failed for outcome in known)
-        said = f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests, not run"
+        said = f"{passed} of {total} cases pass" if total else f"{len(self.tests)} tests"
         if self.numbers:
             there = sum(number.verdict != "awaited" for number in self.numbers)
             said += f", {there} of {len(self.numbers)} numbers recorded"
-        if below := sum(number.verdict == "fails" for number in self.numbers):
-            said += f", {below} below {'its bar' if below == 1 else 'their bars'}"
+        if missed := sum(number.verdict == "fails" for number in self.numbers):
+            said += f", {missed} bar{'' if missed == 1 else 's'} missed"
         return said
 
 
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     """Look everything up for some notebooks (by name or number; all by default), and run the tests."""
-    chosen = questions.select(wanted)
-    items = [item for item in RUBRIC if item.question.notebook in chosen]
+    items = [i for i in RUBRIC if i.question.notebook in questions.select(wanted)]
+    checkout.inside("tests", "coursework grade")
     if gone := missing(items):
         raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend rubric.toml.")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}

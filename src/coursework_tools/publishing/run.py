@@ -104,12 +104,14 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
         outcome.done += 1
         tell(outcome)
 
-    environment = {**os.environ, "COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0"}
-    environment["OMP_NUM_THREADS"] = "1"  # there are as many kernels as cores
-    environment |= {"COURSEWORK_PRESET": preset} if preset else {}
+    # one thread: there are as many kernels as cores
+    own = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "COURSEWORK_THREADS": "1"}
+    own |= {"COURSEWORK_PRESET": preset} if preset else {}
     drawn = settings.build_dir() / "drawn" / name
-    drawn.mkdir(parents=True, exist_ok=True)
-    environment |= {"COURSEWORK_FIGURES": str(drawn)} if inplace else {}
+    if inplace:
+        shutil.rmtree(drawn, ignore_errors=True)  # of an earlier run
+        drawn.mkdir(parents=True)
+        own["COURSEWORK_FIGURES"] = str(drawn)
     client = NotebookClient(
         document, timeout=CELL_SECONDS, kernel_name="python3", on_cell_executed=count,
         resources={"metadata": {"path": str(source.parent)}}, record_timing=False,
@@ -117,7 +119,7 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
     problem = ""
     try:
         # the kernel's own log says nothing that a reader needs; errors of cells come back as such
-        await client.async_execute(stderr=subprocess.DEVNULL, env=environment)
+        await client.async_execute(stderr=subprocess.DEVNULL, env=os.environ | own)
     except CellExecutionError as error:
         plain = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}").strip()
         problem = f"cell {outcome.done} ends in {plain.splitlines()[0][:220]}"

@@ -97,13 +97,12 @@ def prepare(target: Path) -> None:
         (target / path).write_text(text, encoding="utf-8")
 
 
-def build(target: Path | None = None) -> Path:
-    """Build the site in a folder (``build/site``) in place of what is in it, and check its links."""
+def build() -> Path:
+    """Build the site in ``build/site`` in place of what is in it, and check its links."""
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         remedy = 'run `pip install -e ".[site]"`, or `make site`'
         raise ConfigError(f"The site needs {', '.join(missing)}; {remedy}.")
-    target = target or settings.build_dir() / "site"
-    source = target.with_name(f"{target.name}-source")
+    target, source = (settings.build_dir() / name for name in ("site", "site-source"))
     prepare(source)
     shutil.rmtree(target, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", f"{source}/.doctrees"]

@@ -65,7 +65,7 @@ def _machine(record: Mapping[str, Any]) -> str:
     machine, limit = record["machine"], record["notes"].get("limit", {})
     device = store.device_of(record, model=True)
     measured = ", ".join(f"{what} {value:.0f}" for what, value in limit.items())
-    count = record["config"].get("threads", machine.get("threads"))
+    count = machine["threads"]
     return f"{device}, {count} thread{'' if count == 1 else 's'}; measured limit: {measured or '–'}"
 
 

@@ -15,6 +15,7 @@ from coursework_tools import checkout
 from coursework_tools.student import markers, notebooks
 from coursework_tools.student.contents import MODULES, Remark, Report
 
+COPY = "write a second edition with `coursework student --folder NEW` and copy it from there"
 MANIFEST = "edition.json"  # tells a student's folder from others, and which problems are in it
 
 
@@ -110,9 +111,8 @@ def in_words(folder: Path, problems: Sequence[int]) -> Iterator[Report]:
             said = [Remark("to do", f"{w} {', '.join(p)}.") for w, p in states.items() if p]
         except Exception:  # whatever may be in such a file
             unanswered, gone = asked, []
-            missing = "The notebook is missing; `coursework student --folder ...` writes another."
-            words = "The file is no readable notebook." if path.exists() else missing
-            said = [Remark("error", words)]
+            words = "not readable" if path.exists() else f"missing; {COPY}"
+            said = [Remark("error", f"The notebook is {words}.")]
         if asked:
             answered = len(asked) - len(unanswered) - len(gone)
             yield Report(str(problem), answered, len(asked), tuple(said))
@@ -136,7 +136,7 @@ def use(folder: str | Path) -> None:
     own = {f"coursework.{module}": root / path_of(module) for module in modules}
     for file in own.values():
         if not file.is_file():
-            raise ConfigError(f"{file} is missing; without it the solution would run in its place.")
+            raise ConfigError(f"{file} is missing; {COPY}.")
     if own == _used:
         return  # the cell was run twice
     for name, file in own.items():
