@@ -91,7 +91,7 @@ def test_a_job_names_its_parts_and_what_is_stored(tmp_path: Path) -> None:
     assert options["run_dir"] == tmp_path / "gcn"
     assert options["identity"] == {"experiment": "cora", "config": as_record(Config()), "seed": 4}
     assert options["bundle"] == options["identity"] | {"words": ["a"]}
-    assert [one.seed for one in job.members("cora", Config(), 2)] == [8, 9]
+    assert [one.seed for one in job.members("cora", Config(), 2)] == [6, 7]
     job.say("hello")
     dataclasses.replace(job, log=None).say("nothing")
     assert lines == ["hello"]

@@ -11,6 +11,7 @@ import torch
 from coursework.config import override
 from coursework.data import planetoid
 from coursework.data import wikipedia as pages
+from coursework.errors import ConfigError
 from coursework.experiments import study, wikipedia, wikipedia_study
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import Job, Run
@@ -340,7 +341,7 @@ def test_strict_split_has_no_copies(graph: pages.WikipediaGraph) -> None:
     no_copies(planted(graph), range(4), 0.7)
     no_copies(graph, range(4))
     with pytest.raises(ConfigError, match="leaves no page"):
-        wikipedia_splits.split_of(90, None, 0, train_share=1e-3)
+        splits.split_of(90, None, 0, train_share=1e-3)
 
 
 # ---------------------------------------------------------------------------------- what the text says

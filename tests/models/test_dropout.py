@@ -16,7 +16,7 @@ from coursework.models.gcn import GCN, GCNII, DeepGCN, normalise_adjacency
 from coursework.models.grand import GRAND
 from coursework.models.graph_conv import ColumnRegressor, GraphRegressor
 from coursework.models.seq2seq import Seq2Seq
-from coursework.models.transformer import EncoderLayer, Transformer
+from coursework.models.transformer import Transformer
 from properties import every
 
 
@@ -73,8 +73,7 @@ ADJ = normalise_adjacency(LINKS, 3)
 BERT = Bert(9, 8, 2, 16, 1, dropout=0.25)
 # model, its input, how often each probability is met in one pass: what the paper or docstring says
 ACTING: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...], dict[float, int]]] = {
-    # embedding, attention weights, two inside and behind the feed-forward network, each sub-layer
-    "encoder layer": (EncoderLayer(8, 2, 16, 0.25), (torch.rand(1, 3, 8),), {0.25: 4}),
+    # embeddings; per layer: attention weights, inside the feed-forward network, each sub-layer
     "Transformer": (Transformer(9, 9, 8, 2, 1, 1, 16, 0.25), (WORDS, WORDS), {0.25: 2 + 4 + 6}),
     "Seq2Seq": (Seq2Seq(9, 9, 8, 8, 0.25), (WORDS, WORDS), {0.25: 2}),
     "BiLSTM": (
