@@ -24,7 +24,7 @@ test: $(STAMP) lint  ## everything that CI runs
 	$(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile --cov
 	$(BIN)/python -m pytest notebooks -n $(JOBS) --dist loadfile --nbval-lax --nbval-current-env
 
-nightly: $(STAMP)    ## many kills, many processes, 24,000 fuzzed inputs, notebooks without data (half an hour)
+nightly: $(STAMP)    ## many kills, many processes, thousands of fuzzed inputs, notebooks without data (half an hour)
 	TRUST_CASES=50 TRUST_SEED=$$(date +%Y%m%d) $(BIN)/python -m pytest tests/trust -m nightly
 	TRUST_CASES=50 $(BIN)/python -m pytest tests/trust/test_fuzz.py
 	COURSEWORK_DATA= COURSEWORK_OFFLINE=1 COURSEWORK_CACHE=$$(mktemp -d) $(BIN)/coursework run

@@ -103,7 +103,7 @@ def test_all_cores_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> 
     assert {one.threads for one in layers.cores(TINY)} == {3}
 
 
-def test_goals() -> None:
+def test_a_goal_is_met_from_its_side() -> None:
     for key, value, goal, met in (
         ("gat.vs_pyg", 1.0, "≥ 1", True),
         ("gat.vs_pyg", 0.9, "≥ 1", False),

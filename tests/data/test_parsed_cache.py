@@ -72,7 +72,7 @@ def test_unwritable_cache(
     cache.note(tmp_path / "file" / "note.json", "key", 1)  # only work done twice
 
 
-def test_notes(tmp_path: Path) -> None:
+def test_notes_are_added_and_a_broken_file_has_none(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "note.json"
     assert cache.read_json(path) == {}
     cache.note(path, "a", 1)

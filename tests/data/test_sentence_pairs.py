@@ -21,7 +21,7 @@ def test_normalise_is_the_tutorials(raw: str) -> None:
     assert eng_fra.normalise(raw) == re.sub(r"[^a-zA-Z!?]+", r" ", text).strip()
 
 
-def test_filter() -> None:
+def test_the_subset_has_the_sentences_of_the_tutorial() -> None:
     english = ["I'm cold.", "He is an old man.", "Go.", f"I am {'so ' * 8}ill.", "Iam here."]
     french = ["J'ai froid.", "mot " * 10, "Va.", "Je suis malade.", "Je suis là."]
     data = EnglishFrench(english, french, Source("eng-fra", "cache", "", (), ""))

@@ -29,10 +29,7 @@ def test_random_split_is_a_partition(n: int, shares: Shares, seed: int) -> None:
 
 
 def test_random_split_is_seeded() -> None:
-    split, again, other = (
-        random_split(9000, seed, fractions=(0.6, 0.2, 0.2)) for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(split.test, again.test)
+    split, other = (random_split(9000, seed, fractions=(0.6, 0.2, 0.2)) for seed in (0, 1))
     # drawn otherwise, a committed checkpoint would be tested on the rows that it was trained on
     assert split.test[:4].tolist() == [4978, 5316, 7566, 3986]
     groups = group_split(np.arange(9000) // 3, 0, fractions=(0.6, 0.2, 0.2))

@@ -186,7 +186,7 @@ def test_overlay_colours_the_digits_only() -> None:
         canvas.overlay(image, mask.T)
 
 
-def test_colour() -> None:
+def test_each_class_has_a_colour_of_its_own() -> None:
     picture = np.asarray(canvas.colour(np.array([[0, 10]], np.uint8)))
     assert picture.tolist() == [[canvas.PALETTE[0].tolist(), [255] * 3]]
     assert len(np.unique(canvas.PALETTE, axis=0)) == 11

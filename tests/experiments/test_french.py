@@ -26,7 +26,7 @@ def test_signs_of_all_kinds_are_read_as_the_plain_ones(data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize(("text", "plain"), ROWS["typed"])
-def test_typed(text: str, plain: str) -> None:
+def test_typographic_signs_become_plain_ones(text: str, plain: str) -> None:
     assert typed(text) == plain
     assert typed(plain) == plain
 
@@ -50,6 +50,6 @@ def test_no_sentence_of_the_corpus_is_cut() -> None:
 
 
 @pytest.mark.parametrize(("given", "usual"), ROWS["case"])
-def test_case(given: str, usual: str) -> None:
+def test_capitals_are_written_as_usual(given: str, usual: str) -> None:
     known = {"je", "suis", "avec", "Tom", "très", "oui", "test", "le"}
     assert cased(given, lambda word: 1 if word in known else len(word)) == usual

@@ -8,15 +8,8 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import nn
 
-from coursework.models.bert import Bert, BertClassifier
-from coursework.models.bilstm import BiLSTMClassifier
+from coursework.models import bert, bilstm, gat, gcn, grand, graph_conv, seq2seq, transformer
 from coursework.models.dropout import Dropout, dropout
-from coursework.models.gat import GAT
-from coursework.models.gcn import GCN, GCNII, DeepGCN, normalise_adjacency
-from coursework.models.grand import GRAND
-from coursework.models.graph_conv import ColumnRegressor, GraphRegressor
-from coursework.models.seq2seq import Seq2Seq
-from coursework.models.transformer import Transformer
 from properties import every
 
 
@@ -69,24 +62,24 @@ def test_off_in_evaluation_and_at_zero() -> None:
 
 WORDS = torch.tensor([[1, 2, 3]])
 NODES, LINKS = torch.rand(3, 5), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
-ADJ = normalise_adjacency(LINKS, 3)
-BERT = Bert(9, 8, 2, 16, 1, dropout=0.25)
+ADJ = gcn.normalise_adjacency(LINKS, 3)
+BERT = bert.Bert(9, 8, 2, 16, 1, dropout=0.25)
 # model, its input, how often each probability is met in one pass: what the paper or docstring says
 ACTING: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...], dict[float, int]]] = {
     # embeddings; per layer: attention weights, inside the feed-forward network, each sub-layer
-    "Transformer": (Transformer(9, 9, 8, 2, 1, 1, 16, 0.25), (WORDS, WORDS), {0.25: 2 + 4 + 6}),
-    "Seq2Seq": (Seq2Seq(9, 9, 8, 8, 0.25), (WORDS, WORDS), {0.25: 2}),
+    "Transformer": (transformer.Transformer(9, 9, 8, 2, 1, 1, 16, 0.25), (WORDS, WORDS), {0.25: 2 + 4 + 6}),
+    "Seq2Seq": (seq2seq.Seq2Seq(9, 9, 8, 8, 0.25), (WORDS, WORDS), {0.25: 2}),
     "BiLSTM": (
-        BiLSTMClassifier(9, 8, 8, 1, 0.25, embedding_dropout=0.125), (WORDS,), {0.25: 1, 0.125: 1}
+        bilstm.BiLSTMClassifier(9, 8, 8, 1, 0.25, embedding_dropout=0.125), (WORDS,), {0.25: 1, 0.125: 1}
     ),
-    "BERT": (BertClassifier(BERT, 0.5), (WORDS,), {0.25: 1 + 4, 0.5: 1}),
-    "GCN": (GCN(5, 8, 2, 0.25), (NODES, ADJ), {0.25: 1}),
-    "DeepGCN": (DeepGCN(5, 8, 2, 3, 0.25, 0.1), (NODES, ADJ), {0.25: 2}),
-    "GRAND": (GRAND(5, 8, 2, 3, 0.5, 0.5, 0.25), (NODES, ADJ), {0.5: 1, 0.25: 1}),
-    "GAT": (GAT(5, 8, 2, 0.25, 0.2, 2), (NODES, LINKS), {0.25: 4}),
-    "GCNII": (GCNII(5, 8, 2, 3, 0.25), (NODES, ADJ), {0.25: 4}),
-    "GraphRegressor": (GraphRegressor(5, 8, 2, 0.25, 0.5), (NODES, LINKS), {0.25: 3, 0.5: 1}),
-    "columns": (ColumnRegressor(5, 8, 0.25, 0.5), (NODES,), {0.25: 2, 0.5: 1}),
+    "BERT": (bert.BertClassifier(BERT, 0.5), (WORDS,), {0.25: 1 + 4, 0.5: 1}),
+    "GCN": (gcn.GCN(5, 8, 2, 0.25), (NODES, ADJ), {0.25: 1}),
+    "DeepGCN": (gcn.DeepGCN(5, 8, 2, 3, 0.25, 0.1), (NODES, ADJ), {0.25: 2}),
+    "GRAND": (grand.GRAND(5, 8, 2, 3, 0.5, 0.5, 0.25), (NODES, ADJ), {0.5: 1, 0.25: 1}),
+    "GAT": (gat.GAT(5, 8, 2, 0.25, 0.2, 2), (NODES, LINKS), {0.25: 4}),
+    "GCNII": (gcn.GCNII(5, 8, 2, 3, 0.25), (NODES, ADJ), {0.25: 4}),
+    "GraphRegressor": (graph_conv.GraphRegressor(5, 8, 2, 0.25, 0.5), (NODES, LINKS), {0.25: 3, 0.5: 1}),
+    "columns": (graph_conv.ColumnRegressor(5, 8, 0.25, 0.5), (NODES,), {0.25: 2, 0.5: 1}),
 }  # fmt: skip
 
 

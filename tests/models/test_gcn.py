@@ -2,7 +2,17 @@ import copy
 
 import pytest
 import torch
-from parity import assert_parity, assert_same, double, gradients, normal, random_graph, undirected
+from parity import (
+    DTYPES,
+    TOLERANCE,
+    assert_parity,
+    assert_same,
+    double,
+    gradients,
+    normal,
+    random_graph,
+    undirected,
+)
 from torch import Tensor
 
 from coursework.models.gcn import (
@@ -172,18 +182,21 @@ def test_spread_is_the_mean_cosine_distance(n: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("layer", "alpha", "strength"), [(1, 0.1, 0.5), (64, 0.3, 1.5)])
-def test_gcnii_convolution_matches_pyg(layer: int, alpha: float, strength: float) -> None:
+@DTYPES
+def test_gcnii_convolution_matches_pyg(
+    layer: int, alpha: float, strength: float, dtype: torch.dtype
+) -> None:
     from torch_geometric.nn import GCN2Conv
 
-    own = GCNIIConvolution(4, layer, alpha, strength).double()
-    peer = GCN2Conv(4, alpha, strength, layer).double()
+    own = GCNIIConvolution(4, layer, alpha, strength).to(dtype)
+    peer = GCN2Conv(4, alpha, strength, layer).to(dtype)
     with torch.no_grad():
         peer.weight1.copy_(own.linear.weight.t())
-    h, first = normal(10, 4).requires_grad_(), normal(10, 4, seed=1).requires_grad_()
-    output, expected = own(h, first, graph(10)), peer(h, first, undirected(10, 20))
-    assert_parity(output, expected, [h, first])
+    h, first = (normal(10, 4, seed=i, dtype=dtype).requires_grad_() for i in (0, 1))
+    output, expected = own(h, first, graph(10).to(dtype)), peer(h, first, undirected(10, 20))
+    assert_parity(output, expected, [h, first], atol=TOLERANCE[dtype])
     (found,) = gradients(output, [own.linear.weight])
-    assert_same((found.t(),), gradients(expected, [peer.weight1]))
+    assert_same((found.t(),), gradients(expected, [peer.weight1]), TOLERANCE[dtype][1])
 
 
 def test_gcnii_is_its_equation() -> None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from parity import assert_parity, assert_same, normal, random_graph
+from parity import DTYPES, TOLERANCE, assert_parity, assert_same, normal, random_graph
 from torch import Tensor
 
 from coursework.models.graph_conv import (
@@ -40,16 +40,19 @@ def test_aggregate_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("aggregation", "reference"), [("mean", "mean"), ("sum", "add")])
-@pytest.mark.parametrize("bias", [True, False])
-def test_plain_convolution_matches_pyg(aggregation: str, reference: str, bias: bool) -> None:
+@DTYPES
+def test_plain_convolution_matches_pyg(
+    aggregation: str, reference: str, dtype: torch.dtype
+) -> None:
     from torch_geometric.nn import GraphConv
 
-    conv = GraphConv(5, 4, aggr=reference, bias=bias).double()
-    own = PlainGraphConvolution(5, 4, aggregation, bias=bias, activation=None).double()
+    bias = aggregation == "sum"
+    conv = GraphConv(5, 4, aggr=reference, bias=bias).to(dtype)
+    own = PlainGraphConvolution(5, 4, aggregation, bias=bias, activation=None).to(dtype)
     own.W_1.load_state_dict(conv.lin_rel.state_dict())
     own.W_2.load_state_dict(conv.lin_root.state_dict())
-    edge_index, x = random_graph(9, 40), normal(9, 5).requires_grad_()
-    assert_parity(own(x, edge_index), conv(x, edge_index), [x])
+    edge_index, x = random_graph(9, 40), normal(9, 5, dtype=dtype).requires_grad_()
+    assert_parity(own(x, edge_index), conv(x, edge_index), [x], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("bias", [True, False])

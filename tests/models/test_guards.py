@@ -91,7 +91,7 @@ def test_edges_of_another_kind_end_in_one_sentence(call: Callable[[Tensor], obje
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-def test_sentences(name: str) -> None:
+def test_an_empty_batch_is_fine_and_wrong_sentences_are_refused(name: str) -> None:
     model = SENTENCES[name]
     assert BiLSTMClassifier(10, 4, 3).eval()(WORDS[:0]).shape == (0,)
     assert model(WORDS[:0], WORDS[:0]).shape == (0, 3, 9)

@@ -146,20 +146,21 @@ def test_layer_matches_pytorch(
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("lengths", [[5, 3, 3, 1], [2, 6, 1, 4], [3, 3], [1]])
 @STATE
+@DTYPES
 def test_layer_reads_packed_sequences(
-    lengths: list[int], with_state: bool, bidirectional: bool
+    lengths: list[int], with_state: bool, bidirectional: bool, dtype: torch.dtype
 ) -> None:
     options = {"num_layers": 2, "bidirectional": bidirectional}
-    modules = pair("LSTM", dtype=torch.float64, **options)
-    x = normal(max(lengths), len(lengths), INPUT, seed=1)
-    state = states(options, len(lengths)) if with_state else ()
-    assert_parity(modules, x, state, lengths=lengths)
+    modules = pair("LSTM", dtype=dtype, **options)
+    x = normal(max(lengths), len(lengths), INPUT, seed=1, dtype=dtype)
+    state = states(options, len(lengths), dtype=dtype) if with_state else ()
+    assert_parity(modules, x, state, TOLERANCE[dtype], lengths)
     packed = pack_padded_sequence(x, sorted(lengths)[::-1])  # sorted: no order to restore
     (mine, last), (theirs, last_ref) = (module(packed) for module in modules)
-    assert_same([mine.data, *last], [theirs.data, *last_ref])
+    assert_same([mine.data, *last], [theirs.data, *last_ref], TOLERANCE[dtype][0])
 
 
-def test_spans_are_as_long_as_their_numbers_fit_the_cache() -> None:
+def test_a_span_has_as_many_steps_as_the_cache_can_hold() -> None:
     def lengths(steps: int, numbers: int) -> list[int]:
         spans = lstm_backward.spans(steps, numbers, False)
         assert lstm_backward.spans(steps, numbers, True) == spans[::-1]

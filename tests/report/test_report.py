@@ -161,7 +161,7 @@ def test_table_in_three_forms() -> None:
     [(True, "yes"), (12345, "12,345"), (1e-9, "1.0e-09"), (0.0, "0"), (float("nan"), "nan"), ("x", "x"),
      (12345.6, "12,346"), (None, "–")],
 )  # fmt: skip
-def test_cells(value: Any, text: str) -> None:
+def test_a_value_is_written_as_a_cell_of_a_table(value: Any, text: str) -> None:
     assert format_cell(value) == text
 
 

@@ -105,7 +105,7 @@ def test_a_probe_that_does_not_exist_is_an_error(monkeypatch: pytest.MonkeyPatch
         engine.verify(BY_NAME["GCN"])
 
 
-def test_the_format() -> None:
+def test_the_list_of_mistakes_is_read_and_a_wrong_line_is_named() -> None:
     (mistake,) = parse("[a]\nvalue: Words.\nat p\n- x\n-  y\n+\n- z\n+ u\nor\n~ i, j = v\n")["a"]
     assert mistake.changes == [(("x\n y", ""), ("z", "u")), (("i, j = v", "j, i = v"),)]
     assert (mistake.remark, mistake.at) == (Remark("value", "Words."), ["p"])

@@ -2,16 +2,9 @@ import random
 
 import numpy as np
 import torch
-from hypothesis import strategies as st
 
 from coursework.console import track
 from coursework.training import seeds
-from properties import SEED, every
-
-
-@every(SEED, st.text(), (0, 1000))
-def test_derived_seeds_fit_into_64_bits(seed: int, stream: str, index: int) -> None:
-    assert 0 <= seeds.derive(seed, stream, index) < 2**63
 
 
 def test_streams_differ() -> None:
