@@ -149,8 +149,7 @@ def student(
 
     for path in edition.write(folder, problem, force):
         typer.echo(f"  {(folder / path).as_posix()}")
-    check = f"coursework check --folder {folder}"
-    typer.echo(f"Begin with {folder / 'README.md'}; `{check}` says what differs.")
+    typer.echo(f"Begin with {folder / 'README.md'}; then `coursework check --folder {folder}`.")
 
 
 @command

@@ -111,7 +111,7 @@ SRC, TGT = words(11, 4), words(13, 3)
 
 
 test_wrong_arguments = refused(
-    (lambda: small()(SRC[0], TGT), "tgt must have shape"),
+    (lambda: small()(SRC[0], TGT), "src must have shape"),
     (lambda: small()(words(11, 4, 4), TGT), "tgt must have shape"),
     (lambda: small()(SRC, TGT[:, :0]), "tgt must hold"),
     (lambda: small().encoder(torch.zeros(2, 0).long()), "src must hold"),

@@ -193,8 +193,7 @@ class Line:
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     """Look everything up for some notebooks (by name or number; all by default), and run the tests."""
     items = [i for i in RUBRIC if i.question.notebook in questions.select(wanted)]
-    checkout.inside("tests", "coursework grade")
-    if gone := missing(items):
+    if checkout.inside("tests", "coursework grade") and (gone := missing(items)):
         raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend rubric.toml.")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()

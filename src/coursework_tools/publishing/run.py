@@ -104,7 +104,6 @@ async def _execute(outcome: Execution, preset: str | None, inplace: bool, tell: 
         outcome.done += 1
         tell(outcome)
 
-    # one thread: there are as many kernels as cores
     own = {"COURSEWORK_PROGRESS": "0", "PYTHONHASHSEED": "0", "COURSEWORK_THREADS": "1"}
     own |= {"COURSEWORK_PRESET": preset} if preset else {}
     drawn = settings.build_dir() / "drawn" / name

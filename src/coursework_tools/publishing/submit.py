@@ -45,7 +45,7 @@ def write(course: str, folder: Path) -> list[Path]:
         raise ConfigError(f"{folder} is not an empty folder; name a new one.")
     root = checkout.inside("pyproject.toml", "coursework submit").parent
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(root / "build" / "lib", ignore_errors=True)  # modules that are gone since
+    shutil.rmtree(root / "build" / "lib", ignore_errors=True)  # may hold modules that are gone
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
     done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
     wheel = next(folder.glob("*.whl"), None)
@@ -71,7 +71,6 @@ def check(folder: Path, notebook: str) -> None:
         document = nbformat.read(folder / f"{notebook}.ipynb", as_version=4)
         resources = {"metadata": {"path": str(folder)}}
         client = NotebookClient(document, timeout=1800, resources=resources)
-        # neither what it makes nor the data that it loads belong into the folder
         own = {"COURSEWORK_BUILD": f"{place}/build", "COURSEWORK_CACHE": str(settings.cache_dir())}
         own |= {"COURSEWORK_PROGRESS": "0", "PYTHONPATH": place}
         try:
