@@ -96,7 +96,7 @@ class Page:
         rows: list[tuple[Any, ...]] = []
         for question in self._questions:
             mine = [a for a in self._live if a.part == question.part]
-            found = "; ".join(f"{a.result}: {a.value}" for a in mine)
+            found = "\n".join(f"{a.result}: {a.value}" for a in mine)
             data = ", ".join(dict.fromkeys(a.source for a in mine))
             rows.append((question.part, *self._recorded(question), found, data))
         return Table(["question", *self._columns, "this run", "its data"], rows)
@@ -110,11 +110,11 @@ class Page:
         if not self.recorded_answers:
             return ()
         numbers = [questions.measure(number) for number in question.numbers]
-        words = question.answer.replace("`", "") or "; ".join(n.number.label for n in numbers)
+        words = question.answer.replace("`", "") or "\n".join(n.number.label for n in numbers)
         values = [f"{n.value_text()}{f', n = {n.n}' if n.n > 1 else ''}" for n in numbers]
         if question.answer and len(numbers) > 1:  # else the labels are the words
             values = [f"{n.number.label}: {text}" for n, text in zip(numbers, values, strict=True)]
-        return words, "; ".join(values) or "–"
+        return words, "\n".join(values) or "–"
 
 
 def _complete(notebook: str, rows: list[Answer]) -> None:

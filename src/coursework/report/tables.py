@@ -43,7 +43,7 @@ class Table:
         return all(isinstance(row[column], int | float) or row[column] is None for row in self.rows)
 
     def __repr__(self) -> str:
-        lines = [self.columns, *self._cells()]
+        lines = [self.columns, *([c.replace("\n", "; ") for c in row] for row in self._cells())]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         forms = [f"{{:{'<>'[self._numeric(i)]}{width}}}" for i, width in enumerate(widths)]
         head, *body = ("  ".join(forms).format(*cells).rstrip() for cells in lines)
@@ -59,6 +59,7 @@ class Table:
             return "<tr>" + "".join(f"{start}{cell}</{tag}>" for start, cell in pairs) + "</tr>"
 
         head, body = row(self.columns, "th"), "".join(row(cells, "td") for cells in self._cells())
+        body = body.replace("\n", "<br>")
         style = "text-align:left;caption-side:top"
         caption = f'<caption style="{style}">{html.escape(self.caption)}</caption>'
         above = caption if self.caption else ""
