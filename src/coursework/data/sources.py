@@ -243,11 +243,9 @@ def status(name: str, *, again: bool = False) -> Status:
     """The source of a data set, nothing downloaded or generated; ``again`` computes known checksums anew."""
     entry = info(name)
     if places := list(_places(entry, again)):
-        first = places[
-            0
-        ]  # a data root is used whatever is in it, else the first place that is whole
         whole = [p for p in places if not any(one.problem for one in p[1])]
-        source, checks = first if first[0].kind == "data root" or not whole else whole[0]
+        # a data root is used whatever is in it, else the first place that is whole
+        source, checks = places[0] if places[0][0].kind == "data root" else [*whole, *places][0]
         return Status(source.label, checks)
     missing = [check(settings.cache_dir() / file.path, file) for file in entry.files]
     if not missing and entry.package is not None:

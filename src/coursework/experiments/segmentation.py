@@ -70,9 +70,7 @@ class Config:
         if len(self.down) != len(self.up):
             levels = f"down is {self.down} and up is {self.up}"
             raise ConfigError(f"{levels}; both need the same number of levels.")
-        least = (
-            SIDE * self.fewest_digits + 9
-        )  # a digit begins up to 9 pixels to the right of its place
+        least = SIDE * self.fewest_digits + 9  # a digit begins up to 9 pixels right of its place
         if self.width < least:
             digits = f"{self.fewest_digits} digits need {least} pixels"
             raise ConfigError(f"width is {self.width}, but {digits}; lower fewest_digits or widen.")

@@ -146,9 +146,7 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std
-    noise = seeds.numpy_generator(seed, "glove").normal(
-        0, std, matrix.shape
-    )  # an old name: for both kinds
+    noise = seeds.numpy_generator(seed, "glove").normal(0, std, matrix.shape)  # word2vec's, too
     filled = np.where(found[:, None], matrix * (std / scale), noise)
     return torch.from_numpy(filled.astype(np.float32)), float(np.mean(found))
 

@@ -20,7 +20,8 @@ def choose_precision(wanted: str = "auto") -> str:
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
-        return ("32-true", "bf16-mixed")[torch.cuda.is_bf16_supported(including_emulation=False)]
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if native else "32-true"
     fast: bool = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)()
     if platform.machine().lower() in ("x86_64", "amd64"):
         names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
