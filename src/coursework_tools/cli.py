@@ -27,7 +27,7 @@ def run(
     notebooks: Notebooks = None,
     preset: Annotated[str | None, Option(help="What is trained live: quick or full.")] = None,
     inplace: Annotated[bool, Option("--inplace", help="Store outputs in notebooks/ too.")] = False,
-    jobs: Annotated[int | None, Option(help="How many at a time; else one a core.", min=1)] = None,
+    jobs: Annotated[int | None, Option(help="How many; one per core by default.", min=1)] = None,
 ) -> None:
     """Execute the notebooks and print the answer to every sub-question."""
     from coursework.report import questions
