@@ -270,6 +270,7 @@ OWN = EncoderLayer(D, HEADS, FF)
 
 test_wrong_arguments = refused(
     (lambda: EncoderLayer(D, HEADS, FF, activation="tanh"), "activation must be"),
+    (lambda: Encoder(0, D, HEADS, FF), "n_layers must be positive"),
     (lambda: small()(words(11, 4)[0], words(13, 3)), "tgt must have shape"),
     (lambda: small()(words(11, 4, 4), words(13, 3)), "tgt must have shape"),
     (lambda: small().encode(torch.zeros(2, 0).long()), "src must hold"),

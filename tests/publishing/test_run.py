@@ -108,7 +108,7 @@ end = time.monotonic() + 30
 while not pathlib.Path("../{other}").exists():
     assert time.monotonic() < end
     time.sleep(0.05)
-assert os.environ["OMP_NUM_THREADS"] == "1"
+assert os.environ["COURSEWORK_THREADS"] == "1"
 """
     put(checkout, meet.format(own="a", other="b"), ANSWERS.format(source="exact"))
     put(checkout, meet.format(own="b", other="a"), "1 / 0", name="6_theory")

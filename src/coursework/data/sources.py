@@ -104,14 +104,14 @@ class Source:
 
     @property
     def label(self) -> str:
-        if self.kind == "generated":  # as it is meant to be, in no place of anything
-            return self.kind
-        return "STAND-IN (generated)" if self.is_standin else f"real ({self.kind})"
+        made = {"generated": "generated", "stand-in": "STAND-IN (generated)"}
+        return made.get(self.kind, f"real ({self.kind})")
 
     @property
     def origin(self) -> str:
         """The label for a reader, to whom it is the same where the files lie."""
-        return self.label if self.is_standin else f"original data ({self.dataset})"
+        made = self.kind in ("stand-in", "generated")
+        return self.label if made else f"original data ({self.dataset})"
 
     def as_record(self) -> dict[str, str | bool]:
         name, standin = self.dataset, self.is_standin

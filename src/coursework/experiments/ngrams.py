@@ -29,10 +29,8 @@ def _scramble(x: np.ndarray) -> np.ndarray:
 
 
 def text_keys(tweets: TokenisedTweets) -> np.ndarray:
-    """A key of each tweet, uint64 ``[n]``: equal for equal texts, almost never for others.
-
-    Each word and each position has a fixed random number; the key is the sum of their products.
-    """
+    """A key of each tweet, uint64 ``[n]``: the sum over its words of a fixed random number of the word times
+    one of the position. It is equal for equal texts, and almost never for others."""
     rows = np.arange(len(tweets.labels))
     longest = int(np.diff(tweets.offsets).max(initial=0))
     numbers = _scramble(np.arange(1, len(tweets.types) + longest + 1, dtype=np.uint64))

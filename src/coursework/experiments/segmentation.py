@@ -72,8 +72,8 @@ class Config:
             raise ConfigError(f"{levels}; both need the same number of levels.")
         least = SIDE * self.fewest_digits + 9  # a digit begins up to 9 pixels right of its place
         if self.width < least:
-            digits = f"{self.fewest_digits} digits need {least} pixels"
-            raise ConfigError(f"width is {self.width}, but {digits}; lower fewest_digits or widen.")
+            digits = f"fewest_digits is {self.fewest_digits}, which need {least} pixels"
+            raise ConfigError(f"{digits}, but width is {self.width}; raise it.")
 
 
 PRESETS = presets(Config(), "segmentation")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from coursework.config import Count, Share, Weight, config
 from coursework.data import wikipedia as pages
+from coursework.errors import ConfigError
 from coursework.experiments import wikipedia_candidates
 from coursework.experiments import wikipedia_splits as splits
 from coursework.experiments.base import TABLES, Job, Run, named, parameters, presets, restore
@@ -89,6 +90,10 @@ class Config:
     query: bool = True  # what the two pages are decides on the weight, beside facts on the pair
     hide: Share = 0.2  # share of the known labels hidden in each step
     guess: Weight = 0.3  # weight of the guess alone in the loss
+
+    def __post_init__(self) -> None:
+        if self.attention_plan.precision != "32-true":
+            raise ConfigError("residual attention needs attention_plan.precision=32-true.")
 
     def training(self, name: NetworkName) -> tuple[Plan, int, int]:
         """Plan, pages of a step (0: the whole graph), and how many networks of this kind."""

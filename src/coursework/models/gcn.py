@@ -29,8 +29,7 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, of edges that end in a node, not learned.
     The graph is `[2, E]` int64 (sources, targets), where an edge that is listed twice counts once; or
     `[N, N]`, dense or sparse, whose entries weigh the edges. A loop that is there already is not doubled; in
-    a matrix its weight becomes one. The output is `[N, N]`, sparse CSR of the default dtype; rows are
-    targets.
+    a matrix its weight becomes one. The output, `[N, N]`, is sparse CSR of the default dtype, row target.
     """
     if not sparse.is_edge_index(graph, num_nodes):
         return _normalise_matrix(graph, num_nodes)
@@ -143,7 +142,7 @@ class DeepGCN(nn.Module):
               H^{(l+1)} = \mathrm{ReLU}\big(\hat A\,\mathrm{Dropout}(H^{(l)}) W^{(l)}\big),
 
     the last layer without ReLU. With `initial` :math:`= \alpha > 0` the next layer reads :math:`(1-\alpha)`
-    of it plus :math:`\alpha H^{(1)}`, as in :class:`GCNII` but after the ReLU: without it the rows of
+    of it plus :math:`\alpha H^{(1)}`, as in :class:`GCNII` but after the ReLU. Without this term the rows of
     :math:`H^{(l)}` become alike as :math:`l` grows (Li et al. 2018, https://arxiv.org/abs/1801.07606).
     """
 

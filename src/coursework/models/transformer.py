@@ -194,11 +194,11 @@ class Encoder(TorchWeights):
 
     def __init__(self, n_layers: int, d_model: int, *sizes: Any, **options: Any) -> None:
         super().__init__()
+        require(n_layers > 0, f"n_layers must be positive, but is {n_layers}.")
         layers = (self.layer(d_model, *sizes, **options) for _ in range(n_layers))
         self.layers = nn.ModuleList(layers)
         like: Any = self.layers[-1]
-        bias = like.norm1.bias is not None
-        self.norm = nn.LayerNorm(d_model, eps=like.norm1.eps, bias=bias)
+        self.norm = nn.LayerNorm(d_model, like.norm1.eps, bias=like.norm1.bias is not None)
 
     def forward(
         self, x: Tensor, *memory: Tensor, caches: Sequence[Cache] = (), **masks: Any

@@ -311,7 +311,13 @@ class _Training:
 
     def resume(self, path: Path) -> None:
         """Go on where the checkpoint was written, if there is one of this run."""
-        latest = checkpoints.load_latest(path)
+        try:
+            latest = checkpoints.load_latest(path)
+        except TrainingError as error:
+            what = f"No checkpoint in {path.parent} can be read"
+            raise TrainingError(
+                f"{what}; delete this folder, or train without --resume."
+            ) from error
         if latest is None:
             self.say(f"no checkpoint in {path.parent}; this training starts from the beginning")
             return
@@ -326,8 +332,8 @@ class _Training:
             self.optimizer.load_state_dict(found["optimizer"])
             self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
         except checkpoints.MISFITS as error:
-            what = "was written by another version of this training"
-            raise TrainingError(f"Checkpoint {path} {what}; train without --resume.") from error
+            what = f"Checkpoint {path} was written by another version of this training"
+            raise TrainingError(f"{what}; delete it, or train without --resume.") from error
         self.state.resumed_from = self.state.epoch + 1
         self.state.step_seconds = self.state.validation_seconds = 0.0
         torch.set_rng_state(found["rng"])

@@ -62,10 +62,10 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _machine(record: Mapping[str, Any]) -> str:
-    machine, limit = record["machine"], record["notes"].get("limit", {})
+    limit = record["notes"].get("limit", {})
     device = store.device_of(record, model=True)
     measured = ", ".join(f"{what} {value:.0f}" for what, value in limit.items())
-    count = machine["threads"]
+    count = record["config"].get("threads", 1)  # of rows that say no other number
     return f"{device}, {count} thread{'' if count == 1 else 's'}; measured limit: {measured or '–'}"
 
 
