@@ -160,7 +160,7 @@ def test_tests_are_really_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         grade.run_tests(["tests/test_x.py::test_gone"])
     monkeypatch.setattr(settings, "repo_root", lambda: tmp_path / "tests")
     with pytest.raises(ResultsError, match="inside a checkout"):
-        grade.run_tests([])
+        grade.assess()
 
 
 BAR = Number("r", "m", "a number", bar=0.5, bar_label="the bar")

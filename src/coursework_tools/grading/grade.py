@@ -60,7 +60,7 @@ def _defined(path: Path) -> frozenset[str]:
 
 def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
     """What the rubric names and is not there, one sentence each."""
-    root, recorded = settings.repo_root(), set(store.names())
+    root, recorded = checkout.inside("tests", "coursework grade").parent, set(store.names())
     found = []
     for item in items:
         gone = []
@@ -138,7 +138,6 @@ def read_junit(path: Path) -> dict[str, Outcome]:
 
 def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
     """Run tests by their ids; ResultsError if they cannot be run."""
-    root = checkout.inside("tests", "coursework grade").parent
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # The ids go in a file: on Windows a command line holds 32 kB only.
@@ -146,7 +145,7 @@ def run_tests(ids: Iterable[str]) -> dict[str, Outcome]:
         arguments.write_text("\n".join(dict.fromkeys(ids)), encoding="utf-8")
         command = [sys.executable, *PYTEST.split(), f"--junitxml={report}", f"@{arguments}"]
         said: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "replace"}
-        done = subprocess.run(command, cwd=root, check=False, **said)
+        done = subprocess.run(command, cwd=settings.repo_root(), check=False, **said)
         if done.returncode not in (0, 1):
             last = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
             raise ResultsError(f"pytest could not run the evidence ({last[-1][:200]}).")
@@ -192,8 +191,9 @@ class Line:
 
 def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     """Look everything up for some notebooks (by name or number; all by default), and run the tests."""
-    items = [i for i in RUBRIC if i.question.notebook in questions.select(wanted)]
-    if checkout.inside("tests", "coursework grade") and (gone := missing(items)):
+    chosen = questions.select(wanted)
+    items = [item for item in RUBRIC if item.question.notebook in chosen]
+    if gone := missing(items):
         raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend rubric.toml.")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
