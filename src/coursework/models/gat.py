@@ -109,7 +109,7 @@ class GraphAttentionLayer(nn.Module):
     the activation is left to the network). :class:`DenseGraphAttentionLayer` makes :math:`[s_i \Vert s_j]`
     for all pairs, on Cora 939 MB in float32. Here `a` is cut into the halves that meet :math:`s_i` and
     :math:`s_j`, and the softmax runs over the edges that exist: time :math:`O(N F K F' + E K F')`, memory
-    :math:`O((N + E) K F')`. A node without edges gets zeros.
+    :math:`O((N + E) K F')`. A node without edges gets the bias, or zeros.
 
     `dropout` acts on the attention weights, `message_dropout` on the :math:`s_j` in the sum, as in the
     authors' code, which has a `bias` too. `share_attention` has one vector `a` for all heads, as in the

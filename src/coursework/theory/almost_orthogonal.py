@@ -96,7 +96,7 @@ def cosine_limit(epsilon: float) -> float:
 @claim("2.1.1", "cosines", "|uᵢᵀuⱼ| ≤ 2ε/(1 − ε)")
 @wrong("unnormalised", "|uᵢᵀuⱼ| ≤ 2ε, not normalised", limit=lambda epsilon: 2.0 * epsilon)
 def check_cosines(maps: Iterable[Tensor] = MAPS, limit: Limit = cosine_limit) -> Check:
-    """Step (iii): the bound after normalising, for every map with eps < 1."""
+    """Step (iv): the bound after normalising, for every map with eps < 1."""
     measured = [(matrix, distortion(matrix)) for matrix in maps]
     return at_most(_ratio(largest_cosine(m), limit(eps)) for m, eps in measured if eps < 1.0)
 
@@ -113,7 +113,7 @@ def check_epsilon(deltas: Iterable[float] = DELTAS, choose: Limit = lambda d: d 
 def check_constants(
     exponents: Iterable[float] = EXPONENTS, size: Limit = lambda t: math.floor(math.exp(t)) - 1
 ) -> Check:
-    """Step (v), with t = n delta^2 / 72 >= ln 4: allowed is ln(N + 1) <= t, large enough N >= e^t / 2."""
+    """The size of N, with t = n delta^2 / 72 >= ln 4: allowed is ln(N + 1) <= t, large enough N >= e^t / 2."""
     pairs = [(math.log(size(t) + 1) / t, 0.5 * math.exp(t) / size(t)) for t in exponents]
     return at_most(itertools.chain.from_iterable(pairs))
 

@@ -90,10 +90,29 @@ def _only_raises(node: ast.stmt) -> bool:
     return isinstance(node, ast.Raise)
 
 
+def _unread(function: ast.FunctionDef, gone: list[ast.stmt]) -> list[ast.stmt]:
+    """Assignments whose names only the statements in ``gone`` read."""
+    kept = set(ast.walk(function)).difference(*map(ast.walk, gone))
+    read = {n.id for n in kept if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+    def useless(target: ast.expr) -> bool:
+        match target:
+            case ast.Tuple(parts):
+                return all(map(useless, parts))
+            case ast.Name(name):
+                return name not in read
+        return False
+
+    return [n for n in kept if isinstance(n, ast.Assign) and all(map(useless, n.targets))]
+
+
 def _left_out(module: ast.Module) -> set[int]:
     """Numbers of the lines that belong to docstrings or only check arguments."""
     parts = list(ast.walk(module))
     gone = [part for part in parts if isinstance(part, ast.stmt) and _only_raises(part)]
+    functions = [part for part in parts if isinstance(part, ast.FunctionDef)]
+    while more := [node for function in functions for node in _unread(function, gone)]:
+        gone += more
     gone += [d.body[0] for d in parts if isinstance(d, Definition) and ast.get_docstring(d)]
     return {n for part in gone for n in range(part.lineno, (part.end_lineno or 0) + 1)}
 
