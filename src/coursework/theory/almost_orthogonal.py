@@ -113,7 +113,7 @@ def check_epsilon(deltas: Iterable[float] = DELTAS, choose: Limit = lambda d: d 
 def check_constants(
     exponents: Iterable[float] = EXPONENTS, size: Limit = lambda t: math.floor(math.exp(t)) - 1
 ) -> Check:
-    """The size of N, with t = n delta^2 / 72 >= ln 4: allowed is ln(N + 1) <= t, large enough N >= e^t / 2."""
+    """Size of N, t = n delta^2 / 72 >= ln 4: allowed is ln(N + 1) <= t, large enough N >= e^t / 2."""
     pairs = [(math.log(size(t) + 1) / t, 0.5 * math.exp(t) / size(t)) for t in exponents]
     return at_most(itertools.chain.from_iterable(pairs))
 

@@ -71,7 +71,7 @@ def _relative(found: Tensor, reference: Tensor) -> float:
     return float((found - reference).norm() / reference.norm())
 
 
-@claim("1.3.2", "premise", "keys of k kinds: softmax matrices of rank at most k, and k in these draws")
+@claim("1.3.2", "premise", "keys of k kinds: softmax matrices of rank at most k, here k")
 @wrong("more", "they give rank k + 1", rank=RANK + 1)
 def check_rank(rank: int = RANK) -> Check:
     inputs = [clustered_inputs(seed) for seed in range(5)]
