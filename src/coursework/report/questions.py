@@ -48,10 +48,10 @@ class Measured:
             return "awaited"
         return "holds" if self.bar is None or self._better(self.value) else "fails"
 
-    def _format(self, value: float) -> str:
+    def _format(self, value: float, form: str = "#.4g") -> str:
         if self.number.points:
             return f"{100 * value:+.2f}"
-        return f"{100 * value:.2f} %" if self.number.percent else f"{value:.4g}"
+        return f"{100 * value:.2f} %" if self.number.percent else f"{value:{form}}"
 
     def value_text(self) -> str:
         if self.value is None:
@@ -65,7 +65,7 @@ class Measured:
         if self.bar is None:
             return "–"
         side = "below" if self.number.less else "above"
-        text = f"{side} {self._format(self.bar)} ({self.number.bar_label})"
+        text = f"{side} {self._format(self.bar, '.4g')} ({self.number.bar_label})"
         if self.verdict != "holds":
             return f"{text}: not met"
         edge = self.high if self.number.less else self.low

@@ -45,10 +45,12 @@ def badges(url: str | None) -> str:
     return f"Open a notebook without installing anything: {opened}"
 
 
-def answers(folder: Path | None = None) -> Table:
-    """One short row for each sub-question: its answer and first number, seeds, and where it is."""
+def answers(homework: str, folder: Path | None = None) -> Table:
+    """A short row for each sub-question: its answer and first number, seeds, and where it is."""
     rows = []
-    for part, lines in itertools.groupby(RUBRIC, lambda item: item.question.part):
+    chosen = [item for item in RUBRIC if item.question.homework == homework]
+    chosen.sort(key=lambda item: item.question.part)
+    for part, lines in itertools.groupby(chosen, lambda item: item.question.part):
         items = list(lines)
         question = items[0].question
         numbers = [grade.measure(n, folder) for item in items for n in item.numbers]
@@ -90,11 +92,14 @@ def bench(folder: Path | None = None) -> str:
     return "\n\n".join([speed.markdown(folder), *drawn])
 
 
+HOMEWORKS = dict.fromkeys(question.homework for question in questions.QUESTIONS)
 # page -> the parts in it, each between two markers, and what makes them
 PAGES: dict[str, dict[str, Callable[[Path | None], str]]] = {
     "README.md": {
         "badges": lambda _: badges(address()),
-        "answers": lambda folder: answers(folder).to_markdown(),
+        "answers": lambda folder: "\n\n".join(
+            f"### {homework}\n\n{answers(homework, folder).to_markdown()}" for homework in HOMEWORKS
+        ),
     },
     "docs/results.md": {
         "results": lambda folder: headline.table(folder).to_markdown(),

@@ -91,19 +91,15 @@ def _only_raises(node: ast.stmt) -> bool:
 
 
 def _unread(function: ast.FunctionDef, gone: list[ast.stmt]) -> list[ast.stmt]:
-    """Assignments whose names only the statements in ``gone`` read."""
+    """Assignments to names that only the statements in ``gone`` read."""
     kept = set(ast.walk(function)).difference(*map(ast.walk, gone))
     read = {n.id for n in kept if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
-    def useless(target: ast.expr) -> bool:
-        match target:
-            case ast.Tuple(parts):
-                return all(map(useless, parts))
-            case ast.Name(name):
-                return name not in read
-        return False
+    def used(part: ast.AST) -> bool:
+        return part.id in read if isinstance(part, ast.Name) else isinstance(part, ast.Attribute)
 
-    return [n for n in kept if isinstance(n, ast.Assign) and all(map(useless, n.targets))]
+    made = [n for n in kept if isinstance(n, ast.Assign)]
+    return [n for n in made if not any(used(part) for t in n.targets for part in ast.walk(t))]
 
 
 def _left_out(module: ast.Module) -> set[int]:
