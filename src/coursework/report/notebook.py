@@ -75,7 +75,8 @@ class Page:
         """What is asked, the points, and the answers with the recorded numbers."""
         worth = questions.worth
         rows = [(q.part, worth(q.points), q.asks, *self._recorded(q)) for q in self._questions]
-        return Table(["question", "points", "asked", *self._columns], rows)
+        columns = ["answer", "recorded number [95 % interval]"] if self.recorded_answers else []
+        return Table(["question", "points", "asked", *columns], rows)
 
     def live(self, part: str, result: str, value: str, source: Source | str = EXACT) -> None:
         """Hand over what this run found on a sub-question; a part may have several results."""
@@ -89,21 +90,17 @@ class Page:
         self._live.append(Answer(part, result, value, label))
 
     def answers(self) -> Table:
-        """The answers, and beside them what this run found; written down for ``coursework run``."""
+        """What this run found on each question; written down for ``coursework run``."""
         _complete(self.notebook, self._live)
         text = json.dumps([asdict(answer) for answer in self._live], indent=1)
         files.write(settings.answers_dir() / f"{self.notebook}.json", text)
-        rows: list[tuple[Any, ...]] = []
+        rows = []
         for question in self._questions:
             mine = [a for a in self._live if a.part == question.part]
             found = "\n".join(f"{a.result}: {a.value}" for a in mine)
             data = ", ".join(dict.fromkeys(a.source for a in mine))
-            rows.append((question.part, *self._recorded(question), found, data))
-        return Table(["question", *self._columns, "this run", "its data"], rows)
-
-    @property
-    def _columns(self) -> list[str]:
-        return ["answer", "recorded number [95 % interval]"] if self.recorded_answers else []
+            rows.append((question.part, found, data))
+        return Table(["question", "this run", "its data"], rows)
 
     def _recorded(self, question: Question) -> tuple[str, ...]:
         """The answer in words, and the recorded number with its interval and its seeds."""
