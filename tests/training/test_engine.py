@@ -79,10 +79,11 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     assert (again.resumed_from is None) == (die_at <= 2)  # nothing was saved before the first step
 
 
-def test_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("identity", [{"seed": 9}, {"size": 1}, {}])  # changed, more, fewer
+def test_checkpoint_of_another_run_is_refused(tmp_path: Path, identity: dict[str, int]) -> None:
     regression(run_dir=tmp_path)
-    with pytest.raises(TrainingError, match="another run.*seed"):
-        regression(run_dir=tmp_path, resume=True, identity={"experiment": "regression", "seed": 9})
+    with pytest.raises(TrainingError, match=r"another run \(different: .*seed"):
+        regression(run_dir=tmp_path, resume=True, identity={"experiment": "regression"} | identity)
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -152,8 +153,10 @@ def test_what_cannot_be_resumed_is_refused_in_one_sentence(tmp_path: Path) -> No
     path, said = tmp_path / "last.pt", []
     regression(run_dir=tmp_path)
     state = checkpoints.load(path)
-    for other in ({"fit": {"unknown": 1}}, {"model": {}}, {"fit": None}):
-        checkpoints.save(state | other, path)
+    others = [state | other for other in ({"fit": {"unknown": 1}}, {"model": {}}, {"fit": None})]
+    others += [{k: v for k, v in state.items() if k != lost} for lost in ("rng", "cuda_rng")]
+    for other in others:
+        checkpoints.save(other, path)
         with pytest.raises(TrainingError, match="another version.*without --resume"):
             regression(run_dir=tmp_path, resume=True)
     path.write_bytes(path.read_bytes()[:99])

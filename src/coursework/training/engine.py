@@ -324,21 +324,21 @@ class _Training:
         path, found = latest
         identity, theirs = dict(self.saving.identity), found.get("identity", {})
         if theirs != identity:
-            changed = sorted(k for k, v in identity.items() if theirs.get(k) != v)
+            changed = sorted(k for k in {**theirs, **identity} if theirs.get(k) != identity.get(k))
             what = f"Checkpoint {path} belongs to another run (different: {', '.join(changed)})"
             raise TrainingError(f"{what}; train without --resume, or with the options of that run.")
         try:
             self.model.load_state_dict(found["model"])
             self.optimizer.load_state_dict(found["optimizer"])
             self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
+            torch.set_rng_state(found["rng"])
+            if found["cuda_rng"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(found["cuda_rng"])
         except checkpoints.MISFITS as error:
             what = f"Checkpoint {path} was written by another version of this training"
             raise TrainingError(f"{what}; delete it, or train without --resume.") from error
         self.state.resumed_from = self.state.epoch + 1
         self.state.step_seconds = self.state.validation_seconds = 0.0
-        torch.set_rng_state(found["rng"])
-        if found["cuda_rng"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(found["cuda_rng"])
         place = f"epoch {self.state.epoch + 1}, batch {self.state.position}"
         self.say(f"resumed from {path.name} at {place}")
 
