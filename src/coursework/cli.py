@@ -146,7 +146,7 @@ def train(
     numbers = range(seed, seed + seeds)
     runs = []
     say = typer.echo if engine.first_process() else None  # under torchrun one process reports
-    if jobs == 1 and backend == "loky":
+    if jobs == 1 and backend == "loky" and not scheduler:
         for number in numbers:
             if say is not None:
                 say(f"{title}, seed {number}")

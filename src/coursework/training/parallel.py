@@ -43,6 +43,9 @@ def map_seeds(
     """Call a picklable function with every seed, ``jobs`` at a time; without ``scheduler`` Dask is local."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend is {backend!r}; choose from {', '.join(BACKENDS)}.")
+    if scheduler and backend != "dask":
+        what = f"The scheduler {scheduler} belongs to the backend dask, but backend is {backend!r}"
+        raise ConfigError(f"{what}; add --backend dask, or leave --scheduler out.")
     cluster: Any = contextlib.nullcontext()
     if backend == "dask":
         try:
