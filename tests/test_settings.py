@@ -24,6 +24,8 @@ def test_data_root_must_be_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_preset_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COURSEWORK_PRESET", raising=False)
     assert settings.preset() == "quick"
+    monkeypatch.setenv("COURSEWORK_PRESET", "")
+    assert settings.preset() == "quick"
     monkeypatch.setenv("COURSEWORK_PRESET", "FULL")
     assert settings.preset() == "full"
     monkeypatch.setenv("COURSEWORK_PRESET", "fast")
@@ -36,6 +38,9 @@ def test_flags_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.offline()
     monkeypatch.setenv("COURSEWORK_OFFLINE", "0")
     assert not settings.offline()
+    for name in ("OFFLINE", "PROGRESS"):
+        monkeypatch.setenv(f"COURSEWORK_{name}", "")  # as if it were not set
+    assert (settings.offline(), settings.progress()) == (False, True)
     for name, flag in (("OFFLINE", settings.offline), ("PROGRESS", settings.progress)):
         monkeypatch.setenv(f"COURSEWORK_{name}", "maybe")
         with pytest.raises(ConfigError, match=f"COURSEWORK_{name} is 'maybe'; set it to 1 or 0"):

@@ -27,8 +27,8 @@ PRESETS: tuple[Preset, ...] = ("quick", "full")
 
 
 def _flag(name: str, default: str) -> bool:
-    value = os.environ.get(name, default)
-    found = RawConfigParser.BOOLEAN_STATES.get(value.strip().lower() or "0")  # 1, yes, true, on
+    value = os.environ.get(name, "").strip() or default
+    found = RawConfigParser.BOOLEAN_STATES.get(value.lower())  # 1, yes, true, on
     if found is None:
         raise ConfigError(f"{name} is {value!r}; set it to 1 or 0.")
     return found
@@ -83,7 +83,7 @@ def progress() -> bool:
 
 
 def preset() -> Preset:
-    value = os.environ.get("COURSEWORK_PRESET", "quick").strip().lower()
+    value = os.environ.get("COURSEWORK_PRESET", "").strip().lower() or "quick"
     if value not in PRESETS:
         raise ConfigError(f"COURSEWORK_PRESET is {value!r}; set it to quick or full.")
     return value
