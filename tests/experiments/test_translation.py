@@ -175,9 +175,10 @@ def test_sentences_of_the_subset_are_read_as_people_type_them(
 def test_a_text_that_cannot_be_read_is_said_on_stderr(
     translator: Translator, french: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert translator(["你好", french[3], ""])[0::2] == ["你好", ""]
-    said = capsys.readouterr().err
-    assert said == "No letter of '你好' is known; it was not translated.\n"
+    for unknown in ("你好", "🙂🙂"):
+        assert translator([unknown, french[3], ""])[0::2] == [unknown, ""]
+        said = capsys.readouterr().err
+        assert said == f"No letter of {unknown!r} is known; it was not translated.\n"
     translator(["snt tns", french[3]])
     assert capsys.readouterr().err.count("may be invented") == 1
     (english,) = translator(["Elle a 90781 chats."])

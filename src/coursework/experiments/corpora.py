@@ -97,7 +97,7 @@ class Pieces(Subwords):
         return len(word) > 1 and min(self._count(word), self._count(word.lower())) == 1
 
     def _letters(self, sentence: str) -> bool:
-        """Whether a letter is known, unless there is none."""
+        """Whether a letter is known, or else all signs: what is made of other signs would be invented."""
         (ids,) = self.encode([sentence])
         known = self.pieces(i for i in ids if i != UNK_ID)
         return UNK_ID not in ids or any(map(WORD.search, known))
