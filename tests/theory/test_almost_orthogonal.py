@@ -63,6 +63,17 @@ def test_constants_follow_from_the_lemma(n: int, delta: float) -> None:
     assert vectors >= 0.5 * math.exp(n * delta**2 / 72)
 
 
+@pytest.mark.parametrize("epsilon", [0.05, 0.2, 1 / 3])
+def test_normalising_makes_the_inner_product_larger(epsilon: float) -> None:
+    plane = ao.extreme_map(epsilon)
+    squared = (plane**2).sum(dim=0)
+    gap = float(((plane[:, 0] - plane[:, 1]) ** 2).sum())
+    torch.testing.assert_close(squared, torch.full_like(squared, 1.0 - epsilon))
+    assert gap == pytest.approx(2.0 * (1.0 + epsilon))
+    cosine = float(plane[:, 0] @ plane[:, 1]) / (1.0 - epsilon)
+    assert cosine == pytest.approx(-2.0 * epsilon / (1.0 - epsilon))
+
+
 def test_a_gaussian_map_keeps_squared_norms_on_average() -> None:
     size = 400
     for n in (50, 200):
