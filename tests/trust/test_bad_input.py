@@ -147,9 +147,6 @@ LOADERS = [
         lambda f: eng_fra._read(packed(f, {eng_fra.MEMBER: "a\té".encode("latin-1")}))),
     *(network(*one) for one in LISTED["pages"]),
     network("cannot be read", "features.json", "[" * 99_999),
-    row("pickle that is empty", "cannot be read", lambda f: planetoid._unpickle(written(f, "x", b""))),
-    row("pickle with an empty stack", "cannot be read",
-        lambda f: planetoid._unpickle(written(f, "x", b"\x80\x02s."))),
     row("no such graph", "There is no citation graph 'PubMed'",
         lambda _: planetoid.load("PubMed"), ConfigError),  # type: ignore[arg-type]
     row("no such pages", "There is no page network 'iguana'",

@@ -18,7 +18,7 @@ from given import PAGES, pages, written, zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coursework.data import cache, eng_fra, mnist, planetoid, sentiment140, text, wikipedia
+from coursework.data import cache, eng_fra, mnist, sentiment140, text, wikipedia
 from coursework.data.subwords import Subwords
 from coursework.errors import CourseworkError
 from coursework.report import store
@@ -153,16 +153,6 @@ def test_archives_of_page_networks(folder: Path, data: st.DataObject) -> None:
     path = written(folder, "a.zip", data.draw(damaged(raw)) if part == "archive" else raw)
     found = outcome(wikipedia._read_archive, path, "chameleon")
     assert found is None or len(found) == 3
-
-
-OPCODES = st.sampled_from([bytes([code]) for code in b".()]}stubRcKXqaed0123"])
-PICKLE = b"\x80\x02ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R]q\x01K\x05as."
-
-
-@cases(40)
-@given(damaged(PICKLE) | st.lists(OPCODES, max_size=30).map(b"".join))
-def test_pickles(folder: Path, raw: bytes) -> None:
-    outcome(planetoid._unpickle, written(folder, "ind.cora.graph", raw))
 
 
 def bytes_of(save: Any, value: Any) -> bytes:
