@@ -55,7 +55,7 @@ def data_status() -> None:
         row = sources.status(name)
         total = sum(file.size for file in row.checks)
         size = decimal(total, precision=0) if total else "–"
-        files = str(len(row.checks)) if row.ok is not None and row.checks else "–"
+        files = str(len(row.checks)) if row.ok is not None else "–"
         checksum = {True: ("ok", "green"), False: ("wrong", "red"), None: ("–", "")}[row.ok]
         rows.append((name, row.source, files, size, checksum, entry.licence))
         if not row.ok:
@@ -98,8 +98,6 @@ def data_verify(names: DataSets = None) -> None:
     bad = []
     for name in names or list(sources.REGISTRY):
         row = sources.status(name, again=True)
-        if not row.checks:
-            typer.echo(f"{name}: inside an installed package, no file to compare")
         for check in row.checks:
             typer.echo(f"{name}: {check.path.name} {check.problem or 'ok'}")
         if not row.ok:

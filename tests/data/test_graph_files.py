@@ -1,6 +1,5 @@
 import itertools
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coursework.data import karate, planetoid, sources, wikipedia
+from coursework.data import planetoid, sources, wikipedia
 from coursework.data.sources import Source
 from coursework.errors import DataError
 
@@ -69,19 +68,3 @@ def test_page_splits() -> None:
     assert abs(len(split.test) - 200) <= 4
     sides = [set(part // 4) for part in (split.train, split.validation, split.test)]
     assert len(set.union(*sides)) == sum(map(len, sides))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_karate_club(monkeypatch: pytest.MonkeyPatch) -> None:
-    club = karate.load()
-    torch.testing.assert_close(club.x, torch.eye(34))
-    assert club.edge_index.shape == (2, 156)
-    assert club.y.unique().tolist() == [0, 1, 2, 3]
-    assert sorted(club.edge_index[1][club.edge_index[0] == 10].tolist()) == [0, 4, 5]
-    assert club.source.label == "real (package)"
-    entry = sources.info("karate")
-    assert entry.package is not None
-    changed = replace(entry, package=replace(entry.package, sha256="1" * 64))
-    monkeypatch.setitem(sources.REGISTRY, "karate", changed)
-    with pytest.raises(DataError, match="pip install torch-geometric"):
-        karate.load()

@@ -244,7 +244,6 @@ def test_status_without_any_data(standin: Path, capsys: pytest.CaptureFixture[st
     assert (row.source, row.ok) == ("STAND-IN (generated)", None)
     assert [check.problem for check in row.checks] == ["is missing"] * 4
     assert str(settings.cache_dir() / "MNIST/raw") in sources.info("mnist").by_hand
-    assert sources.status("karate").source == "real (package)"
     assert capsys.readouterr().out == ""
 
 

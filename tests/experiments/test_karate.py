@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch_geometric.data import Data
+from torch_geometric.datasets import KarateClub
 from torch_geometric.nn import GraphConv
 from torch_geometric.transforms import LargestConnectedComponents
 
-from coursework.data import karate as data
 from coursework.errors import ConfigError
 from coursework.experiments import karate, roads
 from coursework.models.graph_conv import Aggregation, PlainGraphConvolution, neighbours
@@ -19,11 +19,11 @@ from coursework.models.sparse import adjacency
 
 
 @pytest.fixture(scope="module")
-def club() -> data.KarateClub:
-    return data.load()
+def club() -> Data:
+    return KarateClub()[0]
 
 
-def test_neighbours_of_node_10(club: data.KarateClub) -> None:
+def test_neighbours_of_node_10(club: Data) -> None:
     assert neighbours(club.edge_index, 10).tolist() == [0, 4, 5]
     assert neighbours(club.edge_index, 9).tolist() == [2, 33]
 
@@ -38,7 +38,7 @@ def same_as_the_library(edges: torch.Tensor, n: int) -> karate.Subgraph:
 
 
 def test_largest_component_is_the_whole_club_and_the_largest_of_three_without_its_leaders(
-    club: data.KarateClub,
+    club: Data,
 ) -> None:
     own = same_as_the_library(club.edge_index, 34)
     assert (len(own.nodes), own.edge_index.shape[1]) == (34, 156)
@@ -76,9 +76,7 @@ def convolve(x: torch.Tensor, edges: torch.Tensor, aggregation: Aggregation) -> 
 
 
 @pytest.mark.parametrize("aggregation", ["mean", "sum"])
-def test_convolution_equals_library_and_matrix(
-    club: data.KarateClub, aggregation: Aggregation
-) -> None:
+def test_convolution_equals_library_and_matrix(club: Data, aggregation: Aggregation) -> None:
     own, only = convolve(club.x, club.edge_index, aggregation), torch.eye(34)
     neighbour = only[[0, 4, 5]].mean(0) if aggregation == "mean" else only[[0, 4, 5]].sum(0)
     assert torch.allclose(own[10], only[10] + neighbour)

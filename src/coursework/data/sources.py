@@ -25,12 +25,11 @@ Files = tuple[RemoteFile, ...]
 
 @dataclass(frozen=True)
 class Package:
-    """A package that carries data; ``sha256`` is of the data, where files differ between versions."""
+    """A package that carries data."""
 
     module: str
     install: str
-    files: Files = ()
-    sha256: str = ""
+    files: Files
 
     @property
     def folder(self) -> Path | None:
@@ -167,7 +166,7 @@ def _places(entry: DatasetInfo, again: bool = False) -> Iterator[tuple[Source, l
         if folder is not None and any((folder / file.path).exists() for file in files)
     ]
     if (package := entry.package) and (home := package.folder):
-        digest = package.sha256 or combined_sha256(entry.files or package.files)
+        digest = combined_sha256(entry.files or package.files)
         places.append(("package", home, package.files, digest))
     for kind, folder, files, digest in places:
         checks = [check(folder / file.path, file, again=again) for file in files]

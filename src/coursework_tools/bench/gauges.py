@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from coursework import settings
-from coursework.data import embeddings, eng_fra, karate, m2nist, planetoid, sentiment140, wikipedia
+from coursework.data import embeddings, eng_fra, m2nist, planetoid, sentiment140, wikipedia
 from coursework.data.text import tokenise_many
 from coursework.experiments import base, segmentation
 from coursework.theory.cost import log_log_slope
@@ -65,7 +65,6 @@ LOADERS: dict[str, Callable[[], Any]] = {
     "mnist": m2nist.digit_pools,
     **{name.lower(): partial(planetoid.load, name) for name in ("Cora", "CiteSeer")},
     **{name: partial(wikipedia.load, name) for name in ("chameleon", "squirrel", "crocodile")},
-    "karate": karate.load,
     "glove": partial(embeddings.glove, SOME),
     "french_vectors": partial(embeddings.french, SOME),
 }
