@@ -1,6 +1,9 @@
-"""What tests of models and theory share: properties of drawn cases, and calls that are refused."""
+"""What tests share: properties of drawn cases, calls that are refused, numbers typed into prose."""
 
-from collections.abc import Callable
+import re
+import tomllib
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,3 +35,17 @@ def refused(*rows: tuple[Callable[[], object], str]) -> Callable[..., None]:
             call()
 
     return test
+
+
+TYPED_NUMBERS = tomllib.loads(Path(__file__).with_name("typed_numbers.toml").read_text("utf-8"))
+LOOKS_MEASURED = re.compile(
+    r"(?<![\w.,])(?:(?:\d{1,3}(?:,\d{3})+|\d+\.\d+|\d{3,})(?:\s*%)?(?![\w.,]*\d)|\d+\s*%)"
+)
+
+
+def measured_looking(text: str, left_out: Sequence[str], allowed: Container[str]) -> list[str]:
+    """Numbers of a text that look measured, without what the patterns leave out and what is allowed."""
+    for pattern in left_out:
+        text = re.sub(pattern, " ", text)
+    found = (re.sub(r"\s+", " ", number).strip() for number in LOOKS_MEASURED.findall(text))
+    return [number for number in found if number not in allowed]

@@ -128,14 +128,6 @@ def test_validation_stops_the_training_and_the_test_nodes_are_looked_at_once(
     assert looks == [False] * len(history) + [True]
 
 
-def test_evaluate_reproduces_the_run(tmp_path: Path) -> None:
-    run = train(replace(SHORT, epochs_long=8), seed=2, folder=tmp_path)
-    for name in ("gcn", "gat", "gcn.long", "gat.long"):
-        found = cora.evaluate(tmp_path / name / "best.pt")
-        assert found.items() <= run.metrics.items()
-        assert set(found) == {f"{name}.test_accuracy", f"{name}.test_loss"}
-
-
 def test_more_training_nodes_than_nodes() -> None:
     with pytest.raises(ConfigError, match="the graph has"):
         train(replace(SHORT, train_nodes=10**6))

@@ -154,14 +154,6 @@ def test_other_data_are_another_run(
         train(folder=folder, log=None, resume=True)
 
 
-@pytest.mark.usefixtures("standins")
-def test_evaluate_repeats_the_test_metrics(run: base.Run, folder: Path) -> None:
-    for name in ("skip", "noskip"):
-        found = segmentation.evaluate(folder / name / "best.pt")
-        stored = run.metrics.items()
-        assert found == {key: v for key, v in stored if key.startswith(f"{name}.test_")}
-
-
 def test_predict_gives_the_masks_of_the_run(run: base.Run, folder: Path) -> None:
     image = run.artefacts["data"].test.images[0]
     mask = segmentation.load(folder / "skip" / "best.pt").predict(image)

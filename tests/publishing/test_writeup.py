@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,15 @@ from coursework.errors import ResultsError
 from coursework.report import questions, store
 from coursework_tools.publishing import writeup
 from coursework_tools.publishing.writeup import Listing
+from properties import TYPED_NUMBERS, measured_looking
 
-ROOT = settings.repo_root()
+ROOT, TYPED = settings.repo_root(), TYPED_NUMBERS["writeup"]
 SOURCES = sorted((ROOT / "writeup").glob("*.typ"))
 CHAPTERS = [path for path in SOURCES if path.name[0].isdigit()]
 TEXT = "".join(path.read_text(encoding="utf-8") for path in SOURCES)
 REQUIRED, OPTIONAL = writeup.results(TEXT)
 LISTINGS = writeup.listings(TEXT)
 
-
-TYPED = tomllib.loads((ROOT / "tests" / "typed_numbers.toml").read_text("utf-8"))["writeup"]
-MEASURED_LOOKING = re.compile(
-    r"(?<![\w.,])(?:\d{1,3}(?:,\d{3})+|\d+\.\d+|\d{3,})(?:\s*%)?(?![\w.,]*\d)|(?<![\w.])\d+\s*%"
-)
 NO_PROSE = (
     r"(?<!:)//.*",
     "~",  # a space that does not break
@@ -43,10 +38,7 @@ NO_PROSE = (
 
 def hand_typed(text: str) -> list[str]:
     """Numbers in the prose of a chapter that look measured."""
-    for pattern in NO_PROSE:
-        text = re.sub(pattern, " ", text)
-    found = (re.sub(r"\s+", " ", number).strip() for number in MEASURED_LOOKING.findall(text))
-    return [number for number in found if number not in TYPED["allowed"]]
+    return measured_looking(text, NO_PROSE, TYPED["allowed"])
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

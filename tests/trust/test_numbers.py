@@ -8,7 +8,6 @@ or known of a data set), numbers of questions, and years.
 import functools
 import json
 import re
-import tomllib
 from typing import Any
 
 import nbformat
@@ -19,22 +18,13 @@ from coursework.data import sources
 from coursework.experiments import base
 from coursework.report.questions import NOTEBOOKS, QUESTIONS
 from coursework_tools.publishing import readme
+from properties import TYPED_NUMBERS, measured_looking
 
-ROOT = settings.repo_root()
-LOOKS_MEASURED = re.compile(
-    r"(?<![\w.,/-])(?:\d{1,3}(?:,\d{3})+|\d+\.\d+|\d{3,})(?:\s*%)?(?![\w.,]*\d)|(?<![\w.,])\d+\s*%"
-)
-TYPED = tomllib.loads((ROOT / "tests" / "typed_numbers.toml").read_text(encoding="utf-8"))["prose"]
-
-
-def prose(markdown: str) -> str:
-    left_out = (
-        r"(?s:```.*?```)", r"`[^`]*`", r"(?s:\$\$.*?\$\$)", r"\$[^$\n]*\$",
-        r"\]\([^)\s]*\)|https?://\S+|arXiv:\S+", r"(?m:^>.*$)",
-    )  # fmt: skip
-    for pattern in left_out:
-        markdown = re.sub(pattern, " ", markdown)
-    return markdown
+ROOT, TYPED = settings.repo_root(), TYPED_NUMBERS["prose"]
+NO_PROSE = (
+    r"(?s:```.*?```)", r"`[^`]*`", r"(?s:\$\$.*?\$\$)", r"\$[^$\n]*\$",
+    r"\]\([^)\s]*\)|https?://\S+|arXiv:\S+", r"(?m:^>.*$)",
+)  # fmt: skip
 
 
 def numbers_in(value: Any) -> set[float]:
@@ -70,14 +60,11 @@ def sourced() -> frozenset[float]:
 def unsourced(markdown: str) -> list[str]:
     parts = {question.part for question in QUESTIONS}
     found = []
-    for match in LOOKS_MEASURED.finditer(prose(markdown)):
-        written = re.sub(r"\s+", " ", match.group()).strip()
-        if written in TYPED["allowed"] or written in parts:
-            continue
+    for written in measured_looking(markdown, NO_PROSE, TYPED["allowed"]):
         value = float(written.rstrip("% ").replace(",", ""))
         year = re.fullmatch(r"(?:19|20)\d\d", written)
         setting = not written.endswith("%") and value in sourced()
-        if not (year or setting):
+        if not (written in parts or year or setting):
             found.append(written)
     return found
 
