@@ -10,6 +10,7 @@ from coursework.data import wikipedia as pages
 from coursework.data.wikipedia import WikipediaGraph
 from coursework.experiments import wikipedia_candidates
 from coursework.experiments.wikipedia_candidates import Inputs, neighbour_labels, shuffled
+from coursework.models.residual_attention import Candidates
 
 TOP = 4
 
@@ -30,12 +31,19 @@ def linked(graph: WikipediaGraph, *pairs: tuple[int, int]) -> WikipediaGraph:
     return dataclasses.replace(graph, edge_index=both, y=torch.zeros(6))
 
 
+def owners(candidates: Candidates) -> torch.Tensor:
+    """Page of every pair, ``[E]``."""
+    pages = torch.arange(len(candidates.pointers) - 1)
+    return pages.repeat_interleave(candidates.pointers.diff())
+
+
 @pytest.mark.usefixtures("unscaled")
 def test_pairs_are_what_they_say(graph: WikipediaGraph) -> None:
     found = Inputs(graph, TOP).candidates
     columns = found.features.numpy()
     assert columns.shape[1] == 13
-    page, other = found.owners().numpy(), found.nodes.numpy()
+    page, other = owners(found).numpy(), found.nodes.numpy()
+    assert (page != other).all()  # else its label would be its own prediction
     source, target = graph.edge_index.numpy()
     near = [set(source[target == i].tolist()) for i in range(graph.num_nodes)]
     for e in range(0, len(page), max(1, len(page) // 150)):
@@ -75,7 +83,7 @@ def test_lists_are_short_and_hold_the_twins(graph: WikipediaGraph) -> None:
     length = found.pointers.diff()
     assert int(length.min()) >= TOP - 1
     assert int(length.max()) <= 5 * TOP
-    group, page = graph.twin_group, found.owners()
+    group, page = graph.twin_group, owners(found)
     alone = torch.bincount(group)[group] == 1
     looks_at_twin = torch.zeros(graph.num_nodes, dtype=torch.bool)
     looks_at_twin[page[group[page] == group[found.nodes]]] = True

@@ -27,23 +27,6 @@ class Candidates:
     nodes: Tensor  # [E], the candidates; never the node itself
     features: Tensor  # [E, D], what is known of each pair
 
-    def __post_init__(self) -> None:
-        e = expect("nodes", self.nodes, "E")["E"]
-        n = expect("pointers", self.pointers, "N+1")["N+1"] - 1
-        expect("features", self.features, "E D", E=e)
-        ascending = n >= 0 and bool((self.pointers.diff() >= 0).all())
-        whole = ascending and self.pointers[[0, -1]].tolist() == [0, e]
-        require(whole, f"pointers must rise from 0 to the number of pairs, {e}.")
-        known = bool(((self.nodes >= 0) & (self.nodes < n)).all())
-        require(known, f"Every candidate must be a node number from 0 to {n - 1}.")
-        apart = not bool((self.nodes == self.owners()).any())
-        require(apart, "A node is its own candidate: its label would be its own prediction.")
-
-    def owners(self) -> Tensor:
-        """Node of every pair, `[E]`."""
-        nodes = torch.arange(len(self.pointers) - 1, device=self.pointers.device)
-        return nodes.repeat_interleave(self.pointers.diff())
-
     def to(self, device: torch.device) -> "Candidates":
         """The same on another device."""
         return Candidates(self.pointers.to(device), self.nodes.to(device), self.features.to(device))
