@@ -118,18 +118,16 @@ def test_feature_map_is_elu_plus_one() -> None:
 # --- several heads ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("heads", [1, 4])
 @pytest.mark.parametrize("masked", [True, False])
 @DTYPES
 def test_multi_head_matches_pytorch_with_and_without_the_fused_kernel(
-    heads: int, bias: bool, masked: bool, dtype: torch.dtype
+    heads: int, masked: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
-    reference = nn.MultiheadAttention(8, heads, bias=bias, batch_first=True, dtype=dtype)
-    if bias:
-        nn.init.normal_(reference.in_proj_bias)
-        nn.init.normal_(reference.out_proj.bias)
+    reference = nn.MultiheadAttention(8, heads, batch_first=True, dtype=dtype)
+    nn.init.normal_(reference.in_proj_bias)
+    nn.init.normal_(reference.out_proj.bias)
     inputs = [normal(2, n, 8, seed=n, dtype=dtype).requires_grad_() for n in (5, 6, 6)]
     allowed, padding = (causal_mask(5, 6), padding_mask(6, 4)) if masked else (None, None)
     expected, expected_weights = reference(
@@ -171,10 +169,9 @@ def test_the_fused_kernel_gives_what_the_own_softmax_gives(
         assert_same(slow[0], own.W_O.bias.expand(5, 8))
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_weights_go_to_pytorch_and_back(bias: bool) -> None:
-    own = MultiHeadAttention(8, 2, dropout=0.1, bias=bias).eval()
-    module = own.copy_to_torch(nn.MultiheadAttention(8, 2, 0.1, bias, batch_first=True)).eval()
+def test_weights_go_to_pytorch_and_back() -> None:
+    own = MultiHeadAttention(8, 2, dropout=0.1).eval()
+    module = own.copy_to_torch(nn.MultiheadAttention(8, 2, 0.1, batch_first=True)).eval()
     x = normal(2, 3, 8, dtype=torch.float32)
     assert_same(module(x, x, x)[0], own(x)[0], 2e-6)
     back = MultiHeadAttention.from_torch(module)

@@ -177,20 +177,17 @@ class MultiHeadAttention(TorchWeights):
 
     options = ("n_heads",)
 
-    def __init__(
-        self, d_model: int, n_heads: int, dropout: float = 0, bias: bool = True, fused: bool = False
-    ) -> None:
+    def __init__(self, d_model: int, n_heads: int, dropout: float = 0, fused: bool = False) -> None:
         super().__init__()
         fits = n_heads > 0 and d_model > 0 and d_model % n_heads == 0
         require(fits, f"d_model must be a multiple of n_heads: {d_model} is not of {n_heads}.")
         self.d_model, self.n_heads, self.d_k = d_model, n_heads, d_model // n_heads
         self.dropout, self.fused = dropout, fused
-        linears = [nn.Linear(d_model, d_model, bias=bias) for _ in range(4)]
+        linears = [nn.Linear(d_model, d_model) for _ in range(4)]
         self.W_Q, self.W_K, self.W_V, self.W_O = linears
         for linear in linears:
             nn.init.xavier_uniform_(linear.weight)
-            if bias:
-                nn.init.zeros_(linear.bias)
+            nn.init.zeros_(linear.bias)
 
     def _split(self, x: Tensor) -> Tensor:
         """Cut the width into heads: `[B, N, d_model]` -> `[B, h, N, d_k]`."""

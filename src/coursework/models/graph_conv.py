@@ -83,7 +83,6 @@ class PlainGraphConvolution(nn.Module):
         out_features: int,
         aggregation: Aggregation = "mean",
         identity: bool = False,
-        bias: bool = False,
         activation: Callable[[Tensor], Tensor] | None = torch.relu,
     ) -> None:
         super().__init__()
@@ -93,13 +92,11 @@ class PlainGraphConvolution(nn.Module):
         require(possible, f"Identity weights need equal widths, but the layer has {widths}.")
         self.in_features, self.activation = in_features, activation
         self.aggregation: Aggregation = aggregation
-        self.W_1 = nn.Linear(in_features, out_features, bias=bias)
+        self.W_1 = nn.Linear(in_features, out_features, bias=False)
         self.W_2 = nn.Linear(in_features, out_features, bias=False)
         if identity:
             nn.init.eye_(self.W_1.weight)
             nn.init.eye_(self.W_2.weight)
-            if bias:
-                nn.init.zeros_(self.W_1.bias)
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Convolve: `[N, in_features]` -> `[N, out_features]`."""

@@ -66,18 +66,13 @@ class FeedForward(nn.Module):
     """
 
     def __init__(
-        self,
-        d_model: int,
-        d_ff: int,
-        dropout: float = 0.0,
-        activation: Activation = "relu",
-        bias: bool = True,
+        self, d_model: int, d_ff: int, dropout: float = 0.0, activation: Activation = "relu"
     ) -> None:
         super().__init__()
         known = activation in _ACTIVATIONS
         require(known, f"activation must be 'relu' or 'gelu', but is {activation!r}.")
-        self.linear1 = nn.Linear(d_model, d_ff, bias=bias)
-        self.linear2 = nn.Linear(d_ff, d_model, bias=bias)
+        self.linear1 = nn.Linear(d_model, d_ff)
+        self.linear2 = nn.Linear(d_ff, d_model)
         self.dropout = Dropout(dropout)
         self.activation = activation
 
@@ -111,16 +106,15 @@ class EncoderLayer(TorchWeights):
         dropout: float = 0.1,
         activation: Activation = "relu",
         norm_first: bool = False,
-        bias: bool = True,
         layer_norm_eps: float = 1e-5,
         fused: bool = False,
     ) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout, bias, fused)
+        self.self_attention = MultiHeadAttention(d_model, n_heads, dropout, fused)
         if self.reads_memory:
-            self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout, bias, fused)
-        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation, bias)
-        norm = partial(nn.LayerNorm, d_model, eps=layer_norm_eps, bias=bias)
+            self.cross_attention = MultiHeadAttention(d_model, n_heads, dropout, fused)
+        self.feed_forward = FeedForward(d_model, d_ff, dropout, activation)
+        norm = partial(nn.LayerNorm, d_model, eps=layer_norm_eps)
         self.norm1, self.norm2 = norm(), norm()
         if self.reads_memory:
             self.norm3 = norm()
@@ -166,7 +160,6 @@ class DecoderLayer(EncoderLayer):
         memory: Tensor,
         *,
         mask: Tensor | None = None,
-        memory_mask: Tensor | None = None,
         key_padding_mask: Tensor | None = None,
         memory_key_padding_mask: Tensor | None = None,
         causal: bool = True,
@@ -181,7 +174,7 @@ class DecoderLayer(EncoderLayer):
         # solution:begin three sub-layers in self._residual | self_attention, cross_attention, all masks
         masks = {"mask": mask, "key_padding_mask": key_padding_mask, "causal": causal}
         x = self._residual(x, lambda y: self_attention(y, **masks)[0], self.norm1)
-        of_memory = {"mask": memory_mask, "key_padding_mask": memory_key_padding_mask}
+        of_memory = {"key_padding_mask": memory_key_padding_mask}
         x = self._residual(x, lambda y: cross_attention(y, memory, **of_memory)[0], self.norm2)
         return self._residual(x, self.feed_forward, self.norm3)
         # solution:end
@@ -198,7 +191,7 @@ class Encoder(TorchWeights):
         layers = (self.layer(d_model, *sizes, **options) for _ in range(n_layers))
         self.layers = nn.ModuleList(layers)
         like: Any = self.layers[-1]
-        self.norm = nn.LayerNorm(d_model, like.norm1.eps, bias=like.norm1.bias is not None)
+        self.norm = nn.LayerNorm(d_model, like.norm1.eps)
 
     def forward(
         self, x: Tensor, *memory: Tensor, caches: Sequence[Cache] = (), **masks: Any
