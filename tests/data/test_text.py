@@ -3,7 +3,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import joblib
 import numpy as np
@@ -70,7 +70,8 @@ def rows_of(tokens: np.ndarray, offsets: np.ndarray, types: list[str]) -> list[l
 @given(st.lists(TWEETS, max_size=8), st.integers(1, 5))
 @settings(max_examples=100)
 def test_bulk_is_equal_to_tweet_by_tweet(tweets: list[str], chunk: int) -> None:
-    tokens, offsets, types = text.Pieces.of(tweets, chunk=chunk).tokenise()
+    with patch.object(text, "CHUNK", chunk):
+        tokens, offsets, types = text.Pieces.of(tweets).tokenise()
     assert (tokens.dtype, offsets.dtype) == (np.int32, np.int64)
     assert rows_of(tokens, offsets, types) == [tokenise(clean_tweet(tweet)) for tweet in tweets]
     counts = np.bincount(tokens, minlength=len(types))
@@ -94,7 +95,7 @@ def test_pieces_are_cleaned_with_the_steps_that_are_given(
     steps: tuple[text.CleaningStep, ...],
 ) -> None:
     tweets = ["@Me SOOO http://x.yz good!!!!", "", "fish &amp; chips", "  two   spaces "]
-    found = rows_of(*text.Pieces.of(tweets, chunk=3).tokenise(steps))
+    found = rows_of(*text.Pieces.of(tweets).tokenise(steps))
     assert found == [tokenise(clean_tweet(tweet, steps)) for tweet in tweets]
 
 

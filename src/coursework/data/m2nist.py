@@ -142,9 +142,9 @@ def compose(
     return Canvases(canvases, masks)
 
 
-def vary(pool: Pool, name: str, n: int, seed: int = 0, stream: int = 2) -> Canvases:
+def vary(pool: Pool, name: str, n: int, stream: int = 2) -> Canvases:
     """Canvases of one of :data:`VARIANTS`; those for validation have another random stream."""
     if name not in VARIANTS:
         raise ConfigError(f"There is no variant {name!r}; choose from {', '.join(VARIANTS)}.")
-    rng = np.random.default_rng([seed, stream])
+    rng = np.random.default_rng([0, stream])
     return compose(pool.images, pool.labels, n, rng, **VARIANTS[name])

@@ -77,10 +77,10 @@ def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, str]) -> s
 
 
 @_kept
-def tweets(n: int = 4000) -> tuple[list[str], np.ndarray]:
-    """Texts from templates, and labels int8: first the negative half (0), then the positive (1)."""
+def tweets() -> tuple[list[str], np.ndarray]:
+    """4,000 texts from templates, and labels int8: first the negative half (0), then the positive."""
     rng = np.random.default_rng(140)
-    labels = np.repeat(np.array([0, 1], np.int8), [n // 2, n - n // 2])
+    labels = np.repeat(np.array([0, 1], np.int8), 2000)
     turned = (bool(label) != (rng.random() < 0.05) for label in labels)
     return [_tweet(rng, positive, _PARTS["tweets"]) for positive in turned], labels
 

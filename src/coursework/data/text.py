@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from coursework.errors import ConfigError, DataError
 
 USER, URL, HASHTAG, LONG = "<user>", "<url>", "<hashtag>", "<long>"
+CHUNK = 200_000  # texts that are split at a time
 
 # what html.unescape looks for, so that it can be applied entity by entity
 _ENTITY = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|[^\t\n\f <&#;]{1,32};?)")
@@ -165,13 +166,13 @@ class Pieces(NamedTuple):
     offsets: np.ndarray  # text i has the pieces from offsets[i] to offsets[i + 1]
 
     @classmethod
-    def of(cls, texts: Iterable[str] | pa.Array, *, chunk: int = 200_000) -> Self:
-        """Split texts at their spaces, ``chunk`` texts at a time."""
+    def of(cls, texts: Iterable[str] | pa.Array) -> Self:
+        """Split texts at their spaces."""
         array = _as_arrow(texts)
         index: dict[str, int] = {}
         codes, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int32)]
-        for start in range(0, len(array), chunk):
-            split = pc.split_pattern(array.slice(start, chunk), " ")
+        for start in range(0, len(array), CHUNK):
+            split = pc.split_pattern(array.slice(start, CHUNK), " ")
             coded = split.flatten().dictionary_encode()
             known = [index.setdefault(piece, len(index)) for piece in coded.dictionary.to_pylist()]
             codes.append(np.array(known, np.int32)[coded.indices.to_numpy()])

@@ -46,9 +46,7 @@ def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tenso
     return positions, torch.from_numpy(np.argwhere(linked).T.copy())
 
 
-def road_task(
-    seed: int = 0, *, num_sensors: int = 60, num_times: int = 120, noise: float = 4.0
-) -> RoadTask:
+def road_task(seed: int = 0, *, num_sensors: int = 60, num_times: int = 120) -> RoadTask:
     r"""Generate the task: jams arise at random, fade, and travel backwards along the roads.
 
     A step of five minutes, with congestion :math:`c_v \in [0, 1]` and :math:`d_v` sensors ahead:
@@ -70,7 +68,7 @@ def road_task(
         congestion = np.minimum(1, 0.95 * (0.4 * congestion + 0.6 * matrix @ congestion) + jam)
         states.append(congestion)
     speed = limit * (1 - np.stack(states[warm_up:]))  # [T + 4, N]
-    measured = speed + noise * rng.normal(size=speed.shape)
+    measured = speed + 4.0 * rng.normal(size=speed.shape)
     now = np.arange(num_times) + READINGS - 1
     readings = [measured[now - back] for back in range(READINGS)]
     x = np.stack([*readings, np.broadcast_to(limit, readings[0].shape)], axis=2)  # [T, N, 4]

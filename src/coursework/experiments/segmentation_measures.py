@@ -15,6 +15,8 @@ from torch import Tensor
 from coursework.data.m2nist import BACKGROUND, NUM_CLASSES
 from coursework.errors import DataError
 
+BAND, CHUNK = 2, 32  # pixels; canvases at a time
+
 
 def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """Everything that is reported of masks, ``[n, H, W]`` each."""
@@ -84,11 +86,11 @@ def digit_accuracy(matrices: np.ndarray) -> float:
     return _mean(np.where(there, right, np.nan))
 
 
-def boundary_f1(prediction: np.ndarray, truth: np.ndarray, band: int = 2, chunk: int = 32) -> float:
+def boundary_f1(prediction: np.ndarray, truth: np.ndarray) -> float:
     """F1 of boundary pixels (Csurka et al. 2013), counted over the whole set, mean over the digits.
 
     A boundary pixel has a pixel of another class beside it. It is right if the other mask has a boundary
-    pixel of the same class at most ``band`` pixels away.
+    pixel of the same class at most ``BAND`` pixels away.
     """
     counts = torch.zeros(4, BACKGROUND, dtype=torch.float64)
     digits = torch.arange(BACKGROUND)[:, None, None]
@@ -98,10 +100,10 @@ def boundary_f1(prediction: np.ndarray, truth: np.ndarray, band: int = 2, chunk:
         return mask & (F.max_pool2d((~mask).float(), 3, 1, 1) > 0)
 
     def near(edge: Tensor) -> Tensor:
-        return F.max_pool2d(edge.float(), 2 * band + 1, 1, band) > 0
+        return F.max_pool2d(edge.float(), 2 * BAND + 1, 1, BAND) > 0
 
-    for start in range(0, len(truth), chunk):
-        pair = (torch.from_numpy(m[start : start + chunk, None]) for m in (prediction, truth))
+    for start in range(0, len(truth), CHUNK):
+        pair = (torch.from_numpy(m[start : start + CHUNK, None]) for m in (prediction, truth))
         found, real = (boundary(masks == digits) for masks in pair)  # [n, 10, H, W]
         each = found, found & near(real), real, real & near(found)
         counts += torch.stack([edge.sum((0, 2, 3)) for edge in each])

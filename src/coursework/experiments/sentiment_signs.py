@@ -21,7 +21,6 @@ UNDECIDED = 0.4, 0.6  # probabilities between these say nothing
 class Sign(NamedTuple):
     """Signs of one meaning and one weight."""
 
-    meaning: str
     weight: float  # added to the logit
     label: bool  # whether the labels were made from such faces
     emoticons: str  # regular expression

@@ -150,14 +150,12 @@ def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Dropout for dense and sparse features; dropping an entry that is zero changes nothing."""
     if not training or p == 0.0 or x.layout == torch.strided:
         return dropout(x, p, training)
-    if x.layout == torch.sparse_csr:
-        dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
-        setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
-        return dropped
-    x = x.coalesce()
-    return torch.sparse_coo_tensor(
-        x.indices(), dropout(x.values(), p), x.shape, is_coalesced=True, check_invariants=False
-    )
+    if x.layout != torch.sparse_csr:
+        (row, column), values = x.coalesce().indices(), x.coalesce().values()
+        x = sparse_csr(row, column, values, (len(x), x.shape[1]))
+    dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
+    setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
+    return dropped
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -37,9 +37,9 @@ def distortion(matrix: Tensor) -> float:
     return float((ratios - 1.0).abs().max())
 
 
-def largest_inner_product(vectors: Tensor, block: int = 1024) -> float:
+def largest_inner_product(vectors: Tensor) -> float:
     """Largest |u^T v| over different columns, block by block (never the whole N x N matrix)."""
-    largest = 0.0
+    largest, block = 0.0, 1024
     for start in range(0, vectors.shape[1], block):
         gram = (vectors[:, start : start + block].T @ vectors[:, start:]).abs()  # [block, rest]
         gram.fill_diagonal_(0.0)  # a vector with itself

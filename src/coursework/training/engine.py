@@ -99,8 +99,6 @@ class Lazy(Sequence[Any]):
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Lazy(self.rows[index], self._make)
         return self._make(self.rows[index])
 
 

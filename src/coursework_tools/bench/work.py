@@ -215,9 +215,9 @@ def buckets(config: BenchConfig) -> Iterator[Pair]:
     yield Pair("buckets.vs_padded", what, epoch(True), epoch(False), most_rounds=3)
 
 
-def _lengths(most: int, count: int = 200_000) -> tuple[np.ndarray, str]:
+def _lengths(most: int) -> tuple[np.ndarray, str]:
     """Numbers of tokens of random tweets."""
     tweets = sentiment140.load_tokens()
-    lengths = np.random.default_rng(0).choice(np.diff(tweets.offsets), count)
+    lengths = np.random.default_rng(0).choice(np.diff(tweets.offsets), 200_000)
     what = "stand-in tweets" if tweets.source.is_standin else "tweets"
     return np.clip(lengths, 1, most).astype(np.int64), what
