@@ -128,6 +128,39 @@ def test_loss_counts_real_words_only() -> None:
     torch.testing.assert_close(total, one_by_one)
 
 
+def test_r_drop_draws_two_readings_of_a_word_together() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 3, 7, requires_grad=True)  # two pairs, each read twice
+    write = torch.tensor([[5, 6, 3], [4, 3, 0]])
+    batch = {"source": write, "read": write, "write": write}
+
+    def model(source: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        assert torch.equal(source, torch.cat([write, write]))
+        return logits
+
+    loss, count = translation.token_loss(model, batch, smoothing=0.1, r_drop=3.0)
+    once = [
+        translation.token_loss(lambda *_, half=half: half, batch, smoothing=0.1)[0]
+        for half in logits.chunk(2)
+    ]
+    p, q = (half[write != 0].softmax(1) for half in logits.chunk(2))
+    apart = sum((a * (a / b).log()).sum() for a, b in ((p, q), (q, p)))  # KL(p|q) + KL(q|p)
+    torch.testing.assert_close(loss, sum(once) / 2 + 3.0 / 4 * apart)
+    assert count == 5
+    assert torch.autograd.grad(loss, logits)[0][3, 2].eq(0).all()  # padding
+
+
+def test_a_training_starts_from_the_network_of_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation, "PRESETS", {"tiny": SHORT})
+    still = [f"{name}.plan.learning_rate=1e-12" for name in MODELS]
+    second = override(SHORT, ["start=tiny", "r_drop=1", *still])
+    first, again = run_of(SHORT), run_of(second)
+    for name in MODELS:
+        before, after = (run.artefacts["networks"][name][0].state_dict() for run in (first, again))
+        for key, value in before.items():
+            torch.testing.assert_close(after[key], value, msg=key)
+
+
 def test_scores_do_not_count_padding(whole: Trained) -> None:
     """With one sentence a batch there is none."""
     corpus, networks = (whole[0].artefacts[key] for key in ("corpus", "networks"))

@@ -17,7 +17,7 @@ from coursework import files, settings
 from coursework.errors import ResultsError
 from coursework.report import alt, questions, store
 from coursework_tools import checkout
-from coursework_tools.student.markers import Definition, regions
+from coursework_tools.student.markers import Definition, names_in, regions
 
 # Documents by name: the homework set that each answers, or "" for both.
 DOCUMENTS = {"solutions": "", "csci5527": "CSCI5527 HW4", "csc413": "CSC413 A4"}
@@ -94,12 +94,8 @@ def _unread(function: ast.FunctionDef, gone: list[ast.stmt]) -> list[ast.stmt]:
     """Assignments to names that only the statements in ``gone`` read."""
     kept = set(ast.walk(function)).difference(*map(ast.walk, gone))
     read = {n.id for n in kept if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-
-    def used(part: ast.AST) -> bool:
-        return part.id in read if isinstance(part, ast.Name) else isinstance(part, ast.Attribute)
-
     made = [n for n in kept if isinstance(n, ast.Assign)]
-    return [n for n in made if not any(used(part) for t in n.targets for part in ast.walk(t))]
+    return [n for n in made if not any(read & names_in(target) for target in n.targets)]
 
 
 def _left_out(module: ast.Module) -> set[int]:

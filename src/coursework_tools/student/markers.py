@@ -82,9 +82,9 @@ def skeleton(source: str, module: str) -> str:
     objects = [text for text in "\n".join(lines).split("\n\n\n") if defined.search(text)]
     # Of the same module only what the skeleton uses or hints at: the rest belongs to the solution.
     hints = re.findall(r"\w+", " ".join(hint for region in marked for hint in region.hints))
-    needed = _used(ast.parse("\n".join(objects))) | {*hints}
+    needed = names_in(ast.parse("\n".join(objects))) | {*hints}
     head = f'r"""{ast.get_docstring(tree, clean=False)}"""\n\n'
-    head += _imports(tree, {name for node in kept for name in _used(node)}, needed)
+    head += _imports(tree, {name for node in kept for name in names_in(node)}, needed)
     others = {name for node in tree.body if node not in kept for name in _defined(node)}
     if given := sorted(others & needed):
         names = "".join(f"    {name},\n" for name in given)
@@ -92,7 +92,8 @@ def skeleton(source: str, module: str) -> str:
     return "\n\n\n".join([head, *objects]) + "\n"
 
 
-def _used(node: ast.AST) -> set[str]:
+def names_in(node: ast.AST) -> set[str]:
+    """Names that a piece of code reads or sets."""
     return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
