@@ -1,7 +1,5 @@
 """Settings of every test run, notebooks included: their kernels inherit this environment."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

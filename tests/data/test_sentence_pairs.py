@@ -2,7 +2,6 @@ import re
 import unicodedata
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,12 +68,6 @@ def test_learned_twice_the_same(model: Subwords, sentences: list[str]) -> None:
     assert learn(sentences, 120) != model
     # a vocabulary larger than the text allows is cut
     assert len(learn(sentences, 4000)) < 4000
-
-
-def test_stored_in_a_tensor(model: Subwords) -> None:
-    stored = model.stored()
-    assert stored.dtype == torch.uint8
-    assert Subwords.from_tensor(stored) == model
 
 
 @given(st.text(max_size=60))

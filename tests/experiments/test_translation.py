@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from coursework.config import override
-from coursework.errors import DataError, TrainingError
+from coursework.errors import ConfigError, DataError, TrainingError
 from coursework.experiments import preset_of, translation
 from coursework.experiments.base import Job, Run, presets_of, run_folder, shrink
 from coursework.experiments.corpora import PAD_ID
@@ -150,15 +150,24 @@ def test_r_drop_draws_two_readings_of_a_word_together() -> None:
     assert torch.autograd.grad(loss, logits)[0][3, 2].eq(0).all()  # padding
 
 
-def test_a_training_starts_from_the_network_of_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_starts_from_the_network_of_a_preset(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(translation, "PRESETS", {"tiny": SHORT})
     still = [f"{name}.plan.learning_rate=1e-12" for name in MODELS]
     second = override(SHORT, ["start=tiny", "r_drop=1", *still])
-    first, again = run_of(SHORT), run_of(second)
+    job = Job("translation", SHORT, "tiny", log=None)
+    folder = run_folder(job)
+    first = translation.train(dataclasses.replace(job, folder=folder))
+    again = run_of(second, folder=tmp_path)
+    assert not [*folder.parent.glob("*-earlier*")]  # what is trained is used
     for name in MODELS:
         before, after = (run.artefacts["networks"][name][0].state_dict() for run in (first, again))
         for key, value in before.items():
             torch.testing.assert_close(after[key], value, msg=key)
+    for other in ("pairs=90", "rnn.hidden=24", "embeddings=pretrained"):
+        with pytest.raises(ConfigError, match="start is tiny, whose rnn has other"):
+            run_of(override(second, [other]))
 
 
 def test_scores_do_not_count_padding(whole: Trained) -> None:

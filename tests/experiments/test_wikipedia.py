@@ -213,16 +213,16 @@ def test_no_page_looks_at_its_own_group_in_the_grouped_split(graph: pages.Wikipe
 def test_boosted_trees_predict_no_page_that_they_have_seen() -> None:
     """The targets are noise: whoever has seen one predicts it, and whoever has not cannot."""
     random = np.random.default_rng(0)
-    x, y, rows, groups = random.normal(size=(400, 5)), random.normal(size=400), np.arange(300), None
-    for groups in (None, torch.arange(400) // 2):
+    x, y, rows = random.normal(size=(400, 5)), random.normal(size=400), np.arange(300)
+    twins = torch.arange(400) // 2
+    for groups in (None, twins):
         found = splits.out_of_fold(x, y, rows, groups, trees=50)
         seen = splits.boosted(x, y, rows, 50).predict(x)
         assert np.corrcoef(seen[rows], y[rows])[0, 1] > 0.8
         assert abs(np.corrcoef(found, y)[0, 1]) < 0.15
     copies = np.repeat(x[::2], 2, axis=0), np.repeat(y[::2], 2)  # pages 2i and 2i + 1 are the same
     apart, together = (
-        splits.out_of_fold(*copies, rows, groups, trees=50)[rows]
-        for groups in (None, torch.arange(400) // 2)
+        splits.out_of_fold(*copies, rows, groups, trees=50)[rows] for groups in (None, twins)
     )
     apart, together = (np.corrcoef(found, copies[1][rows])[0, 1] for found in (apart, together))
     assert together + 0.3 < 0.5 < apart

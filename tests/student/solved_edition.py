@@ -22,7 +22,7 @@ def solved(module: str) -> str:
         {name for node in body for name in markers._defined(node) + _imported(node)}
         for body in (tree.body, nodes)
     )
-    if missing := sorted((markers._used(tree) & top) - there):
+    if missing := sorted((markers.names_in(tree) & top) - there):
         head, body = text.split("\n\n\n", 1)
         text = f"{head}\nfrom coursework.{module} import {', '.join(missing)}\n\n\n{body}"
     return text

@@ -9,8 +9,6 @@ mutant that takes ten times as long as the tests of the real module counts as no
 with the reasons that ``survivors.json`` gives.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import contextlib

@@ -6,8 +6,6 @@ changed module where the real one would be (:mod:`mutate`), and runs the test; `
 after each one, ``--again`` goes on from there.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -7,8 +7,6 @@ depend on the number of processes. Batch normalisation uses the statistics that 
 batch are, with two processes, of half a batch, which would be another training.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -206,7 +206,6 @@ def results(name: str, message: str, content: bytes) -> Any:
 
 
 EMPTY: dict[str, Any] = {"model": {}, "bundle": {}}
-FOREIGN: dict[str, Any] = {"model": {}, "bundle": {"experiment": "cora"}}
 HALF: dict[str, Any] = {"model": {}, "bundle": {"experiment": "translation", "config": {}}}
 NONE = "is no checkpoint of this project"
 FILES = [
@@ -218,8 +217,6 @@ FILES = [
     checkpoint("sentiment empty", NONE, sentiment.load, EMPTY),
     checkpoint("translation empty", NONE, translation.load, EMPTY),
     checkpoint("translation half", "version of the translation", translation.load, HALF),
-    checkpoint("translation foreign", "belongs to cora", translation.load, FOREIGN),
-    checkpoint("segmentation foreign", "belongs to cora, not to", segmentation.load, FOREIGN),
     checkpoint("cora empty", NONE, cora.evaluate, EMPTY),
     checkpoint("wikipedia of a list", NONE, traffic.evaluate, {"bundle": [1]}),
     row("translator without subwords", "does not fit this version of the translation",
@@ -289,7 +286,6 @@ COMMANDS = [
     command(1, "is no checkpoint of this", "predict", "sentiment", "hi", "--checkpoint", file("c", b"no")),
     command(2, "The beam is 0; take a width from 1 to 64", "predict", "translate", "oui", "--beam", "0",
             "--checkpoint", translator),
-    command(1, "belongs to", "predict", "translate", "oui", "--checkpoint", segmenter),
     command(1, "There is no file", *SEGMENT, lambda folder: folder),
     command(1, "neither an image nor an array", *SEGMENT, file("t.png", b"hello")),
     command(1, "has shape", *SEGMENT, array, "--checkpoint", segmenter),

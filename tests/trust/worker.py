@@ -9,8 +9,6 @@ put it in place, or a look at the validation part. They are counted, not timed, 
 repeated. Checkpoints are written after every step.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

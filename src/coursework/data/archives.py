@@ -27,9 +27,9 @@ BROKEN: tuple[type[Exception], ...] = (
 )
 
 
-def wrong(problem: str, it: str = "it") -> DataError:
+def wrong(problem: str) -> DataError:
     """The error for a file that is not the official one."""
-    return DataError(f"{problem}; fetch {it} again.")
+    return DataError(f"{problem}; fetch it again.")
 
 
 @contextlib.contextmanager

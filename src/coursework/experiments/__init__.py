@@ -1,6 +1,5 @@
 """Experiments join data, models and training; one module each, loaded when asked for; see :mod:`.base`."""
 
-from coursework.config import override
-from coursework.experiments.base import EXPERIMENTS, Job, Run, get, preset_of
+from coursework.experiments.base import Job, preset_of
 
-__all__ = ["EXPERIMENTS", "Job", "Run", "get", "override", "preset_of"]
+__all__ = ["Job", "preset_of"]

@@ -290,7 +290,7 @@ def fit_network(
     split: Split,
     every: int = 1,
 ) -> tuple[nn.Module, engine.Fit]:
-    """One network on the full graph: one batch, one step an epoch, watched ``every`` so many epochs."""
+    """One network on the full graph: one batch, one step an epoch, validated in every ``every``-th epoch."""
     seeds.seed_everything(job.seed)
     model, plan, nodes = make(), numbers.plan, torch.from_numpy(split.train)
     batch: Batch = {"x": inputs.x, "graph": structure, "y": inputs.y, "nodes": nodes}
@@ -367,7 +367,7 @@ def train(job: Job) -> Run:
 
 
 def paired(job: Job, splits: int, first: Run | None = None) -> list[Run]:
-    """Runs on so many splits with all models on each, those after ``first`` without ``epochs_long``."""
+    """Runs on ``splits`` splits with all models on each, those after ``first`` without ``epochs_long``."""
     first = first if first is not None else train(job)
     short = replace(job.config, epochs_long=None, watch=1 if job.config.validates else EVERY)
     later = range(first.seed + 1, first.seed + splits)

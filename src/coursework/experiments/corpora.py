@@ -27,7 +27,6 @@ from coursework.experiments.french import WORD, cased, sentences, typed
 from coursework.training import engine, seeds
 
 Part = Literal["train", "validation", "test"]
-Pair = tuple[str, str]  # French and English
 Texts = Sequence[str]
 SPECIALS = (PAD, UNK, SOS, EOS)  # ids 0 to 3, in words as in subwords
 LONGEST_INPUT = 100  # words or subwords that are translated at a time: few in training are longer
@@ -134,7 +133,7 @@ class Corpus:
 
     @property
     def in_subwords(self) -> bool:
-        """Whether these are all pairs: in batches of so many subwords, and scored against all references."""
+        """Whether these are all pairs: in batches by their subwords, and scored against all references."""
         return isinstance(self.source, Pieces)
 
     def part(self, name: Part) -> tuple[list[str], list[str]]:
@@ -196,7 +195,7 @@ def letters_only(sentences: Sequence[str]) -> list[str]:
     return [eng_fra.normalise(sentence) or sentence for sentence in sentences]
 
 
-def shared_with_training(pairs: Sequence[Pair], split: Split) -> dict[str, float]:
+def shared_with_training(pairs: Sequence[eng_fra.Pair], split: Split) -> dict[str, float]:
     """Share of test pairs whose French, English, or either side also occurs in a training pair."""
     seen = [{pairs[row][side] for row in split.train} for side in (0, 1)]
     french, english = (

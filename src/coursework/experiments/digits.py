@@ -67,7 +67,7 @@ class Measured(NamedTuple):
 
 
 def _draws(data: MNIST, rng: np.random.Generator, draws: int) -> Draw:
-    """So many draws as one, ``[R, C, ...]``."""
+    """``draws`` draws as one, ``[R, C, ...]``."""
     by_class = [np.flatnonzero(data.train_labels == digit) for digit in range(CLASSES)]
     for digit, rows in enumerate(by_class):
         if len(rows) < 2:

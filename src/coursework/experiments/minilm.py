@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from scipy.special import expit
 from torch import Tensor, nn
 
 from coursework.config import Count, Share, config
@@ -198,7 +199,7 @@ class Classifier:
         texts = [texts] if isinstance(texts, str) else texts
         pieces, lengths = self.pretrained.encode(texts, self.config.max_length)
         data = Encoded.of(pieces, lengths, np.zeros(len(lengths)))
-        return 1 / (1 + np.exp(-final_logits(self.model, data, **reading(self.config))))
+        return cast(np.ndarray, expit(final_logits(self.model, data, **reading(self.config))))
 
 
 def load(checkpoint: Path | str) -> Classifier:

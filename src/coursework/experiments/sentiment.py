@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from scipy.special import expit
 from torch import Tensor, nn
 
 from coursework.config import Count, Positive, Share, config
@@ -207,7 +208,7 @@ def fit_network(job: Job, corpus: Corpus) -> tuple[BiLSTMClassifier, engine.Fit,
     if (task := config.language_model) is not None:
         learner, _ = start(config, corpus, SPLIT_SEED)  # the same for all training seeds
         texts = training, corpus.validation, corpus.key(config)
-        learned, notes["language_model"] = sentiment_lm.pretrain(learner, task, *texts)
+        learned, notes["language_model"] = sentiment_lm.pretrain(learner, task, *texts, job.log)
         model.load_state_dict(learned, strict=False)
         seeds.seed_everything(job.seed)  # wherever the weights came from
 
@@ -312,7 +313,7 @@ class Classifier:
         odds = np.where(known, words, 0) + np.array([r.weight for r in readings], np.float32)
         return [
             (p, sentiment_signs.verdict(p, reading.known or bool(reading.signs)))
-            for p, reading in zip((1 / (1 + np.exp(-odds))).tolist(), readings, strict=True)
+            for p, reading in zip(expit(odds).tolist(), readings, strict=True)
         ]
 
 

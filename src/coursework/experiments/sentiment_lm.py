@@ -10,6 +10,7 @@ of each direction, ``n = 2B(T - 1)`` predicted words, ``C`` candidates of the so
 
 import hashlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -92,7 +93,12 @@ def perplexity(model: LanguageModel, tweets: Encoded, most: int) -> float:
 
 
 def pretrain(
-    network: BiLSTMClassifier, config: Config, training: Encoded, validation: Encoded, key: str
+    network: BiLSTMClassifier,
+    config: Config,
+    training: Encoded,
+    validation: Encoded,
+    key: str,
+    log: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
     """Weights and record of a language model; they are cached under ``key`` and serve all seeds."""
     start = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
@@ -118,7 +124,7 @@ def pretrain(
             model, config.plan, batches=batches, loss=lambda m, batch: m(batch, config.noise),
             validate=lambda m: {"validation_perplexity": perplexity(model, validation, config.read)},
             run_dir=settings.runs_dir() / f"language-model-{key}", resume=True,
-            identity={"key": key},
+            identity={"key": key}, log=log,
         )  # fmt: skip
         # a classifier's own output stays as it was drawn
         state = network.state_dict().items()

@@ -25,13 +25,12 @@ from coursework.experiments import corpora
 from coursework.experiments import translation_scores as scoring
 from coursework.experiments.base import Job, Run, named, parameters, preset_of, presets, restore
 from coursework.experiments.corpora import Batch, Corpus, Part
-from coursework.experiments.translator import Network, Translator, decode
+from coursework.experiments.translator import Kind, Network, Translator, decode
 from coursework.models.beam_search import Ensemble
 from coursework.models.seq2seq import Seq2Seq
 from coursework.models.transformer import Transformer
 from coursework.training import checkpoints, engine, seeds
 
-Kind = Literal["rnn", "transformer"]
 Networks = dict[Kind, list[Network]]  # the members of each kind
 Scored = tuple[dict[str, float], dict[str, list[str]]]  # metrics, translations of the test pairs
 Vectors = Sequence[Tensor] | None  # [V, w] of both languages
@@ -108,7 +107,7 @@ def prepare(config: Config) -> Corpus:
 
 
 def build(config: Config, kind: Kind, words: tuple[int, int], vectors: Vectors = None) -> Network:
-    """An untrained network for so many source and target words; seed before."""
+    """An untrained network for vocabularies of these sizes (source, target); seed before."""
     source, target = (None, None) if vectors is None else vectors
     shared = config.corpus == "all"  # one embedding for both languages
     if kind == "rnn":
@@ -130,8 +129,9 @@ def token_loss(
 ) -> tuple[Tensor, int]:
     r"""Cross-entropy summed over the real words of a batch, and their number.
 
-    With ``r_drop`` (Liang et al. 2021, https://arxiv.org/abs/2106.14448, equation 4) every pair is read
-    twice, with other units dropped, and the two distributions :math:`p, q` of a word are drawn together:
+    With ``r_drop`` (Liang et al. 2021, https://arxiv.org/abs/2106.14448, half of equation 4) every pair
+    is read twice, with other units dropped, and the distributions :math:`p, q` of a word are pulled
+    towards each other:
 
     .. math:: \tfrac12 (H_p + H_q) + \tfrac\alpha4 (\mathrm{KL}(p \| q) + \mathrm{KL}(q \| p))
     """
@@ -143,8 +143,9 @@ def token_loss(
         logits, write, ignore_index=PAD_ID, reduction="sum", label_smoothing=smoothing
     )
     if r_drop:
-        p, q = logits[write != PAD_ID].log_softmax(dim=1).chunk(2)  # each [words, V]
-        total = (total + r_drop / 2 * ((p.exp() - q.exp()) * (p - q)).sum()) / 2
+        log_p, log_q = logits[write != PAD_ID].log_softmax(dim=1).chunk(2)  # each [words, V]
+        apart = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()  # both divergences
+        total = (total + r_drop / 2 * apart) / 2
     return total, int((batch["write"] != PAD_ID).sum())
 
 
@@ -174,15 +175,31 @@ def translate(
     return [corpus.target.decode(ids) for ids in decode(model, rows, corpus.target, beam, alpha)]
 
 
+def first_network(job: Job, kind: Kind, corpus: Corpus, vectors: Vectors) -> Network:
+    """The network of the preset ``start``, trained where it is not yet; ConfigError unless it fits."""
+    config, first = job.config, preset_of(job.experiment, job.config.start)
+
+    def fixed(one: Config) -> list[Any]:
+        """What both trainings must have in common: the pairs and the sizes."""
+        sizes = one.networks.get(kind)
+        free: dict[str, Any] = {"dropout": 0.0, "label_smoothing": 0.0, "plan": PLAN}
+        pairs = one.corpus, one.split, one.pairs, one.vocabulary, one.embeddings
+        return [*pairs, sizes and dataclasses.replace(sizes, **free)]
+
+    if fixed(first) != fixed(config):
+        what = f"start is {config.start}, whose {kind} has other pairs, embeddings or sizes"
+        raise ConfigError(f"{what}; choose the same ones, or another preset.")
+    again = dataclasses.replace(job, resume=True)  # a network that is trained is used
+    (alone,) = again.members(job.experiment, first, 1)
+    return fit_network(alone.part(kind), kind, corpus, vectors)[0]
+
+
 def fit_network(
     job: Job, kind: Kind, corpus: Corpus, vectors: Vectors
 ) -> tuple[Network, engine.Fit]:
     """One network on the training pairs; the best epoch is chosen on the validation pairs."""
     config, network = job.config, job.config.networks[kind]
-    start = None
-    if config.start is not None:
-        (first,) = job.members(job.experiment, preset_of(job.experiment, config.start), 1)
-        start, _ = fit_network(first.part(kind), kind, corpus, vectors)
+    start = first_network(job, kind, corpus, vectors) if config.start is not None else None
     # Seeded here, so that a network does not depend on which others are trained.
     seeds.seed_everything(seeds.derive(job.seed, kind) % 2**32)
     model = build(config, kind, (len(corpus.source), len(corpus.target)), vectors)

@@ -8,7 +8,8 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from coursework.experiments.corpora import Pair, Texts
+from coursework.data.eng_fra import Pair
+from coursework.experiments.corpora import Texts
 
 METRICS: dict[str, Any] = {"bleu": BLEU, "chrf": CHRF}  # corpus BLEU and chrF2, 0 to 100
 

@@ -20,6 +20,7 @@ from coursework.models.transformer import DecoderLayer, Transformer
 from coursework.training import engine
 
 Network = Seq2Seq | Transformer
+Kind = Literal["rnn", "transformer"]
 Rows = Sequence[Sequence[int]]
 
 
@@ -73,7 +74,7 @@ def attention_to_source(model: Network, source: Tensor, output: Tensor) -> Tenso
 class Translator:
     """A trained network with its vocabularies: call it with French sentences."""
 
-    kind: Literal["rnn", "transformer"]
+    kind: Kind
     config: Any  # of the experiment; beam and alpha are used here
     model: Network
     source: Language

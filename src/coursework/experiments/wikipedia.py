@@ -6,8 +6,6 @@ not the number of epochs, since a part that keeps groups together can be mostly 
 Letters: `N` pages, `E` directed edges, `F` features, `S` statistics, `B` pages of a batch.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import replace

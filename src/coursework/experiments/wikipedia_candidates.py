@@ -3,8 +3,6 @@
 Letters: `N` pages, `F` columns, `S` statistics, `E` pairs of pages.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -226,7 +224,7 @@ class Inputs:
     @cached_property
     def near(self) -> Any:
         """Pairs of pages whose links, if not few, have a Jaccard index of at least ``alike``: `[N, N]`."""
-        links, degree, pairs = self.links, np.diff(self.links.indptr), list[np.ndarray]()
+        links, degree, pairs = self.links, self.degree, list[np.ndarray]()
         for begin in range(0, len(degree), 1000):  # the common links of all pairs are nearly dense
             common = (links[begin : begin + 1000] @ links).tocoo()
             a, b = common.row + begin, common.col

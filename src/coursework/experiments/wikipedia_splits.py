@@ -1,7 +1,5 @@
 """Problem 3(c): which pages are tested, what models may see of a split, and how they are measured."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,7 +59,7 @@ def scale(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def boosted(x: np.ndarray, y: np.ndarray, rows: np.ndarray, trees: int) -> Any:
-    """So many boosted trees for the absolute error, fitted on some rows of x `[N, F]` and y `[N]`."""
+    """``trees`` boosted trees for the absolute error, fitted on some rows of x `[N, F]` and y `[N]`."""
     model = HistGradientBoostingRegressor(
         loss="absolute_error", max_iter=trees, learning_rate=0.1, min_samples_leaf=5,
         early_stopping=False, random_state=0,

@@ -1,7 +1,5 @@
 """Problem 3(c): what each part of the networks is worth, one change at a time, on validation pages."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from typing import Any

@@ -9,6 +9,7 @@ import numpy as np
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from scipy.special import expit
 from torch import nn
 
 from coursework import settings
@@ -30,7 +31,7 @@ def tweet(classifier: Classifier, text: str) -> Figure:
     ax.axhline(0, color="grey", linewidth=0.8)
     labels = [token.replace("$", r"\$") for token in found.tokens]
     ax.set_xticks(places, labels, rotation=45, ha="right")
-    probability = 1 / (1 + np.exp(-found.logit))
+    probability = expit(found.logit)
     verdict = sentiment_signs.verdict(probability)
     ax.set(ylabel="part of the logit", title=f"P(positive) = {probability:.2f}, {verdict}")
     return fig

@@ -36,8 +36,8 @@ class Plan:
     learning_rate: Positive  # its peak
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
-    schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"  # else to zero;
-    # one-cycle is cosine, after a warmup
+    # else to zero; one-cycle is another name of cosine, from records of earlier runs
+    schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"
     warmup: Share = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm
     patience: Count | None = None  # epochs without a better monitor before the run stops

@@ -10,7 +10,6 @@ from coursework import files, settings
 from coursework.errors import ConfigError, ResultsError
 from coursework.report import alt, questions
 from coursework.report.tables import Table
-from coursework_tools.grading import grade
 from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import headline, speed
 
@@ -53,7 +52,7 @@ def answers(homework: str, folder: Path | None = None) -> Table:
     for part, lines in itertools.groupby(chosen, lambda item: item.question.part):
         items = list(lines)
         question = items[0].question
-        numbers = [grade.measure(n, folder) for item in items for n in item.numbers]
+        numbers = [questions.measure(n, folder) for item in items for n in item.numbers]
         said: tuple[str | int, ...] = (question.answer, "–", "–")
         if numbers:
             words = "; ".join(filter(None, (question.answer, numbers[0].number.label)))
@@ -69,7 +68,7 @@ def by_question(folder: Path | None = None) -> Table:
     rows = []
     for item in RUBRIC:
         question = item.question
-        numbers = [grade.measure(n, folder) for n in item.numbers]
+        numbers = [questions.measure(n, folder) for n in item.numbers]
         # each recorded run once
         seconds = {n.number.result: n.seconds for n in numbers if n.seconds is not None}
         machines = ", ".join(sorted({n.machine for n in numbers if n.machine}))

@@ -15,7 +15,7 @@ import coursework
 import coursework_tools
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
-from coursework.report import alt, store
+from coursework.report import alt, questions, store
 from coursework.report.questions import NOTEBOOKS
 from coursework_tools import checkout
 from coursework_tools.grading import grade
@@ -48,7 +48,8 @@ def own_pages() -> dict[str, str]:
     from coursework.theory import claims
 
     lines = [
-        (item, len(grade.tests_of(item)), [*map(grade.measure, item.numbers)]) for item in RUBRIC
+        (item, len(grade.tests_of(item)), [*map(questions.measure, item.numbers)])
+        for item in RUBRIC
     ]
     record = store.read("bench") if "bench" in store.names() else None
     return {

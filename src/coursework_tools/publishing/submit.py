@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from coursework import settings
 from coursework.errors import ConfigError, ResultsError
@@ -75,6 +75,6 @@ def check(folder: Path, notebook: str) -> None:
         own |= {"COURSEWORK_PROGRESS": "0", "PYTHONPATH": place}
         try:
             client.execute(env=os.environ | own)
-        except CellExecutionError as error:
-            message = f"{error.ename}: {error.evalue}"[:200]
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            message = str(error).strip().splitlines()[-1][:200]
             raise ResultsError(f"{notebook} does not run alone in {folder} ({message}).") from error
