@@ -72,6 +72,9 @@ def test_intervals() -> None:
     summary = stats.summarise([1.0, 2.0, 4.0])
     low, high = peer.t.interval(0.95, 2, summary["mean"], peer.sem([1, 2, 4]))
     assert (summary["low"], summary["high"]) == pytest.approx((low, high))
+    wider = stats.summarise([1.0, 2.0, 4.0], overlap=0.25)  # a test row for four others
+    half = peer.t.ppf(0.975, 2) * np.sqrt((1 / 3 + 0.25) * np.var([1, 2, 4], ddof=1))
+    assert (wider["low"], wider["high"]) == pytest.approx((7 / 3 - half, 7 / 3 + half))
     assert stats.summarise([2.0]) == {"mean": 2.0, "std": None, "values": [2.0]}
     first, second = np.array([1, 1, 0, 1]), np.array([1, 0, 0, 0])
     mean, low, high = stats.paired(first, second)

@@ -60,11 +60,14 @@ def _cell(record: Record, at: int, key: str, what: Any, form: str) -> Any:
 
 
 def metric_of(record: Record, name: str) -> Metric | None:
-    """``a``, ``a - b`` seed by seed, ``RECORD:a`` or ``max MODEL.a`` of the curves; None if not recorded."""
+    """``a``, ``RECORD:a``, ``max MODEL.a`` of the curves or ``a - b`` seed by seed, perhaps with the ``overlap``
+    of :func:`.summarise` behind it; None if not recorded."""
     if " - " in name:
+        name, _, overlap = name.partition(" overlap ")
         a, b = (metric_of(record, part) for part in name.split(" - "))
         if a and b:
-            return summarise([x - y for x, y in zip(a["values"], b["values"], strict=True)])
+            differences = [x - y for x, y in zip(a["values"], b["values"], strict=True)]
+            return summarise(differences, float(overlap or 0))
         return None
     if name.startswith("max "):
         model, _, key = name.removeprefix("max ").partition(".")
