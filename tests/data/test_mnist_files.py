@@ -53,12 +53,12 @@ def test_placement_is_that_of_m2nist() -> None:
     assert 2.0 < area < 2.08
 
 
-@pytest.mark.parametrize(("fewest", "most"), [(2, 1), (2, 2), (2, 3), (3, 3)])
-def test_number_of_digits(fewest: int, most: int) -> None:
-    canvases = compose(200, 2, min_digits=fewest, max_digits=most, width=200)
+@pytest.mark.parametrize("fewest", [1, 2, 3, 5])
+def test_number_of_digits(fewest: int) -> None:
+    canvases = compose(200, 2, min_digits=fewest, width=200)
     areas = (canvases.masks != m2nist.BACKGROUND).sum(axis=(1, 2)) / 400
-    assert areas.min() >= min(fewest, most) - 0.3  # neighbours may share a few columns of ink
-    assert areas.max() <= most
+    assert areas.min() >= min(fewest, 3) - 0.3  # neighbours may share a few columns of ink
+    assert areas.max() <= 3
 
 
 def test_overlap_reaches_every_place() -> None:

@@ -18,6 +18,7 @@ from coursework.errors import ConfigError
 BACKGROUND = 10
 NUM_CLASSES = 11
 SIDE = 28  # pixels of a digit's side
+MOST_DIGITS = 3  # of a canvas
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,6 @@ def compose(
     *,
     height: int = 64,
     width: int = 84,
-    max_digits: int = 3,
     min_digits: int = 2,
     overlap: bool = False,
     rotation: float = 0.0,
@@ -110,18 +110,18 @@ def compose(
 
     With ``overlap`` digits stand anywhere, later ones on top. Only what is used draws random numbers.
     """
-    if min(height, width) < SIDE or min(max_digits, len(images)) < 1:
-        what = f"A canvas of {height}x{width} with up to {max_digits} of {len(images)} digits"
+    if min(height, width) < SIDE or len(images) < 1:
+        what = f"A canvas of {height}x{width} from {len(images)} digits"
         remedy = f"give at least {SIDE}x{SIDE} pixels and one digit"
         raise ConfigError(f"{what} is impossible; {remedy}.")
     canvases = np.zeros((n, height, width), np.uint8)  # [n, H, W]
     masks = np.full((n, height, width), BACKGROUND, np.uint8)  # [n, H, W]
-    counts = rng.integers(min(min_digits, max_digits), max_digits + 1, n)
+    counts = rng.integers(min(min_digits, MOST_DIGITS), MOST_DIGITS + 1, n)
     frames, mask_frames = (  # every 28x28 window: [n, H - 27, W - 27, 28, 28], views
         np.lib.stride_tricks.sliding_window_view(a, (SIDE, SIDE), axis=(1, 2), writeable=True)
         for a in (canvases, masks)
     )
-    for i in range(max_digits):
+    for i in range(MOST_DIGITS):
         drawn = rng.integers(0, len(images), n)
         low, high = (0, width - SIDE + 1) if overlap else (28 * i, 28 * i + 10)
         left = rng.integers(low, high, n)

@@ -93,13 +93,9 @@ def perplexity(model: LanguageModel, tweets: Encoded, most: int) -> float:
 
 
 def pretrain(
-    network: BiLSTMClassifier,
-    config: Config,
-    training: Encoded,
-    validation: Encoded,
-    key: str,
+    network: BiLSTMClassifier, config: Config, training: Encoded, validation: Encoded, key: str,
     log: Callable[[str], None] | None = None,
-) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+) -> tuple[dict[str, Tensor], list[dict[str, float]]]:  # fmt: skip
     """Weights and record of a language model; they are cached under ``key`` and serve all seeds."""
     start = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
     key = cache.key_of("2", key, config, network, hashlib.sha256(start).hexdigest())

@@ -130,13 +130,11 @@ def token_loss(
     r"""Cross-entropy summed over the real words of a batch, and their number.
 
     With ``r_drop`` (Liang et al. 2021, https://arxiv.org/abs/2106.14448, half of equation 4) every pair
-    is read twice, with other units dropped, and the distributions :math:`p, q` of a word are pulled
-    towards each other:
+    is read twice, with other units dropped, and the two distributions of a word are pulled together:
 
     .. math:: \tfrac12 (H_p + H_q) + \tfrac\alpha4 (\mathrm{KL}(p \| q) + \mathrm{KL}(q \| p))
     """
-    times = 2 if r_drop else 1
-    twice = engine.on_tensors(batch, lambda rows: torch.cat([rows] * times))
+    twice = engine.on_tensors(batch, lambda rows: torch.cat([rows] * (2 if r_drop else 1)))
     logits = model(twice["source"], twice["read"]).flatten(0, 1).float()  # [times B T, V]
     write = twice["write"].flatten()  # [times B T]
     total = F.cross_entropy(
@@ -176,21 +174,16 @@ def translate(
 
 
 def first_network(job: Job, kind: Kind, corpus: Corpus, vectors: Vectors) -> Network:
-    """The network of the preset ``start``, trained where it is not yet; ConfigError unless it fits."""
+    """The network of the preset ``start``, trained unless it is already; ConfigError unless it fits."""
     config, first = job.config, preset_of(job.experiment, job.config.start)
-
-    def fixed(one: Config) -> list[Any]:
-        """What both trainings must have in common: the pairs and the sizes."""
-        sizes = one.networks.get(kind)
-        free: dict[str, Any] = {"dropout": 0.0, "label_smoothing": 0.0, "plan": PLAN}
-        pairs = one.corpus, one.split, one.pairs, one.vocabulary, one.embeddings
-        return [*pairs, sizes and dataclasses.replace(sizes, **free)]
-
-    if fixed(first) != fixed(config):
+    mine, its = config.networks[kind], first.networks.get(kind)
+    pairs = ("corpus", "split", "pairs", "vocabulary", "embeddings")
+    sizes = {f.name for f in dataclasses.fields(mine)} - {"dropout", "label_smoothing", "plan"}
+    same = [getattr(first, name) == getattr(config, name) for name in pairs]
+    if not all([*same, its, *(getattr(its, name, None) == getattr(mine, name) for name in sizes)]):
         what = f"start is {config.start}, whose {kind} has other pairs, embeddings or sizes"
         raise ConfigError(f"{what}; choose the same ones, or another preset.")
-    again = dataclasses.replace(job, resume=True)  # a network that is trained is used
-    (alone,) = again.members(job.experiment, first, 1)
+    (alone,) = dataclasses.replace(job, resume=True).members(job.experiment, first, 1)
     return fit_network(alone.part(kind), kind, corpus, vectors)[0]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coursework.data.text import EOS_ID, SOS_ID
 from coursework.errors import ConfigError, DataError
-from coursework.experiments.corpora import Language, Pieces, pad
+from coursework.experiments.corpora import Language, Pieces, Rows, pad
 from coursework.experiments.french import typed
 from coursework.models.beam_search import Ensemble, beam_search
 from coursework.models.seq2seq import Seq2Seq
@@ -21,7 +21,6 @@ from coursework.training import engine
 
 Network = Seq2Seq | Transformer
 Kind = Literal["rnn", "transformer"]
-Rows = Sequence[Sequence[int]]
 
 
 def decode(

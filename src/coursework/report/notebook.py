@@ -75,11 +75,11 @@ class Page:
         """What is asked, the points, and the answers with the recorded numbers."""
         worth = questions.worth
         rows = [(q.part, worth(q.points), q.asks, *self._recorded(q)) for q in self._questions]
-        columns, note = ["question", "points", "asked"], ""
-        if self.recorded_answers:
-            columns += ["answer", "recorded number [95 % interval]"]
-            note = "Below, the lines of code that a question asks for are green (in plain text: marked +)"
-        return Table(columns, rows, note)
+        columns = ["answer", "recorded number [95 % interval]"] if self.recorded_answers else []
+        note = (
+            "Below, the lines of code that a question asks for are green (in plain text: marked +)"
+        )
+        return Table(["question", "points", "asked", *columns], rows, note if columns else "")
 
     def live(self, part: str, result: str, value: str, source: Source | str = EXACT) -> None:
         """Hand over what this run found on a sub-question; a part may have several results."""

@@ -60,8 +60,8 @@ def _cell(record: Record, at: int, key: str, what: Any, form: str) -> Any:
 
 
 def metric_of(record: Record, name: str) -> Metric | None:
-    """``a``, ``RECORD:a``, ``max MODEL.a`` of the curves or ``a - b`` seed by seed, perhaps with the ``overlap``
-    of :func:`.summarise` behind it; None if not recorded."""
+    """``a``, ``RECORD:a``, ``max MODEL.a`` of the curves, ``a - b`` seed by seed, or ``a - b overlap SHARE``
+    (see :func:`.summarise`); None if not recorded."""
     if " - " in name:
         name, _, overlap = name.partition(" overlap ")
         a, b = (metric_of(record, part) for part in name.split(" - "))
