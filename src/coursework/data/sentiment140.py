@@ -1,7 +1,7 @@
 """Sentiment140: 1.6 million tweets labelled by the emoticon that was then cut out of them.
 
 The official file has six columns (label, id, date, query, user, text), is read as latin-1 and HTML-unescaped
-once; a data root may have two of them (label, text) in UTF-8. Id, date and user give the label away.
+once; a data root may have two of them (label, text) in UTF-8. Ids and dates may give the label away.
 """
 
 import csv

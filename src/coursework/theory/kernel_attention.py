@@ -62,7 +62,7 @@ def growth(attention: Attention, sizes: Sequence[int]) -> list[Cost]:
     return [measure(attention, *random_inputs(n, 8, 8), elu_plus_one) for n in sizes]
 
 
-@claim("1.3.1", "linear", "arithmetic and memory grow like n")
+@claim("1.3.1", "linear", "multiply-adds and the largest tensor grow like n")
 @wrong("definition", "the definition costs O(n)", attention=quadratic)
 @wrong("bracket", "so does the factored form, multiplied from the left", attention=from_the_left)
 def check_exponent(attention: Attention = linear, exponent: float = 1.0) -> Check:

@@ -117,7 +117,7 @@ def check_brackets(candidate: Layer = left_to_right) -> Check:
     return equal(gap(self_attention(*tensors), candidate(*tensors)) for tensors in cases)
 
 
-@claim("2(c)", "growth", "arithmetic and memory grow like N²")
+@claim("2(c)", "growth", "multiply-adds and the largest tensor grow like N²")
 @wrong("linear", "they grow like N", exponent=1.0)
 def check_growth(exponent: float = 2.0) -> Check:
     sizes = [512, 1024, 2048]
