@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from typer.testing import CliRunner
 
 from coursework.config import override
-from coursework.errors import ConfigError, DataError, TrainingError
+from coursework.errors import DataError, TrainingError
 from coursework.experiments import preset_of, translation
 from coursework.experiments.base import Job, Run, presets_of, run_folder, shrink
 from coursework.experiments.corpora import PAD_ID
@@ -126,48 +126,6 @@ def test_loss_counts_real_words_only() -> None:
         for i, n in rows
     )
     torch.testing.assert_close(total, one_by_one)
-
-
-def test_r_drop_draws_two_readings_of_a_word_together() -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(4, 3, 7, requires_grad=True)  # two pairs, each read twice
-    write = torch.tensor([[5, 6, 3], [4, 3, 0]])
-    batch = {"source": write, "read": write, "write": write}
-
-    def model(source: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
-        assert torch.equal(source, torch.cat([write, write]))
-        return logits
-
-    loss, count = translation.token_loss(model, batch, smoothing=0.1, r_drop=3.0)
-    once = [
-        translation.token_loss(lambda *_, half=half: half, batch, smoothing=0.1)[0]
-        for half in logits.chunk(2)
-    ]
-    p, q = (half[write != 0].softmax(1) for half in logits.chunk(2))
-    apart = sum((a * (a / b).log()).sum() for a, b in ((p, q), (q, p)))  # KL(p|q) + KL(q|p)
-    torch.testing.assert_close(loss, sum(once) / 2 + 3.0 / 4 * apart)
-    assert count == 5
-    assert torch.autograd.grad(loss, logits)[0][3, 2].eq(0).all()  # padding
-
-
-def test_a_training_starts_from_the_network_of_a_preset(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(translation, "PRESETS", {"tiny": SHORT})
-    still = [f"{name}.plan.learning_rate=1e-12" for name in MODELS]
-    second = override(SHORT, ["start=tiny", "r_drop=1", *still])
-    job = Job("translation", SHORT, "tiny", log=None)
-    folder = run_folder(job)
-    first = translation.train(dataclasses.replace(job, folder=folder))
-    again = run_of(second, folder=tmp_path)
-    assert not [*folder.parent.glob("*-earlier*")]  # what is trained is used
-    for name in MODELS:
-        before, after = (run.artefacts["networks"][name][0].state_dict() for run in (first, again))
-        for key, value in before.items():
-            torch.testing.assert_close(after[key], value, msg=key)
-    for other in ("pairs=90", "rnn.hidden=24", "embeddings=pretrained"):
-        with pytest.raises(ConfigError, match="start is tiny, whose rnn has other"):
-            run_of(override(second, [other]))
 
 
 def test_scores_do_not_count_padding(whole: Trained) -> None:

@@ -23,7 +23,7 @@ from coursework.data.text import PAD_ID
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import corpora
 from coursework.experiments import translation_scores as scoring
-from coursework.experiments.base import Job, Run, named, parameters, preset_of, presets, restore
+from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.experiments.corpora import Batch, Corpus, Part
 from coursework.experiments.translator import Kind, Network, Translator, decode
 from coursework.models.beam_search import Ensemble
@@ -78,14 +78,12 @@ class Config:
     vocabulary: Count = 4000  # number of subwords
     embeddings: Literal["own", "pretrained"] = "own"  # learned from random numbers or from vectors
     word_dropout: Share = 0.1  # share of words hidden in training
-    r_drop: Weight = 0.0  # alpha of R-Drop, see token_loss
     batch_size: Count = 64  # sentences; of all pairs: subwords of both sides, padding included
     rnn: RecurrentConfig | None = RecurrentConfig()  # None: not trained
     transformer: TransformerConfig | None = TransformerConfig()
     beam: Count = 1  # width of the beam for the test pairs; 1 is greedy
     alpha: Weight = 1.0  # exponent of the length penalty
     members: Count = 1  # networks of an ensemble
-    start: str | None = None  # preset whose trained network this training starts from
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -125,26 +123,16 @@ def build(config: Config, kind: Kind, words: tuple[int, int], vectors: Vectors =
 
 
 def token_loss(
-    model: Callable[..., Tensor], batch: Batch, smoothing: float = 0.0, r_drop: float = 0.0
+    model: Callable[..., Tensor], batch: Batch, smoothing: float = 0.0
 ) -> tuple[Tensor, int]:
-    r"""Cross-entropy summed over the real words of a batch, and their number.
-
-    With ``r_drop`` (Liang et al. 2021, https://arxiv.org/abs/2106.14448, half of equation 4) every pair
-    is read twice, with other units dropped, and the two distributions of a word are pulled together:
-
-    .. math:: \tfrac12 (H_p + H_q) + \tfrac\alpha4 (\mathrm{KL}(p \| q) + \mathrm{KL}(q \| p))
-    """
-    twice = engine.on_tensors(batch, lambda rows: torch.cat([rows] * (2 if r_drop else 1)))
-    logits = model(twice["source"], twice["read"]).flatten(0, 1).float()  # [times B T, V]
-    write = twice["write"].flatten()  # [times B T]
+    """Cross-entropy summed over the real words of a batch, and their number."""
+    logits = model(batch["source"], batch["read"])  # [B, T, V]
+    write = batch["write"]  # [B, T]
     total = F.cross_entropy(
-        logits, write, ignore_index=PAD_ID, reduction="sum", label_smoothing=smoothing
-    )
-    if r_drop:
-        log_p, log_q = logits[write != PAD_ID].log_softmax(dim=1).chunk(2)  # each [words, V]
-        apart = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()  # both divergences
-        total = (total + r_drop / 2 * apart) / 2
-    return total, int((batch["write"] != PAD_ID).sum())
+        logits.flatten(0, 1).float(), write.flatten(),
+        ignore_index=PAD_ID, reduction="sum", label_smoothing=smoothing,
+    )  # fmt: skip
+    return total, int((write != PAD_ID).sum())
 
 
 @torch.no_grad()
@@ -173,31 +161,14 @@ def translate(
     return [corpus.target.decode(ids) for ids in decode(model, rows, corpus.target, beam, alpha)]
 
 
-def first_network(job: Job, kind: Kind, corpus: Corpus, vectors: Vectors) -> Network:
-    """The network of the preset ``start``, trained unless it is already; ConfigError unless it fits."""
-    config, first = job.config, preset_of(job.experiment, job.config.start)
-    mine, its = config.networks[kind], first.networks.get(kind)
-    pairs = ("corpus", "split", "pairs", "vocabulary", "embeddings")
-    sizes = {f.name for f in dataclasses.fields(mine)} - {"dropout", "label_smoothing", "plan"}
-    same = [getattr(first, name) == getattr(config, name) for name in pairs]
-    if not all([*same, its, *(getattr(its, name, None) == getattr(mine, name) for name in sizes)]):
-        what = f"start is {config.start}, whose {kind} has other pairs, embeddings or sizes"
-        raise ConfigError(f"{what}; choose the same ones, or another preset.")
-    (alone,) = dataclasses.replace(job, resume=True).members(job.experiment, first, 1)
-    return fit_network(alone.part(kind), kind, corpus, vectors)[0]
-
-
 def fit_network(
     job: Job, kind: Kind, corpus: Corpus, vectors: Vectors
 ) -> tuple[Network, engine.Fit]:
     """One network on the training pairs; the best epoch is chosen on the validation pairs."""
     config, network = job.config, job.config.networks[kind]
-    start = first_network(job, kind, corpus, vectors) if config.start is not None else None
     # Seeded here, so that a network does not depend on which others are trained.
     seeds.seed_everything(seeds.derive(job.seed, kind) % 2**32)
     model = build(config, kind, (len(corpus.source), len(corpus.target)), vectors)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
     job.say(f"{kind}, {config.embeddings} embeddings: {parameters(model):,} parameters")
 
     def validate(_: torch.nn.Module) -> dict[str, float]:
@@ -213,7 +184,7 @@ def fit_network(
     batches = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
     return model, engine.fit(
         model, network.plan, batches=batches, validate=validate,
-        loss=partial(token_loss, smoothing=network.label_smoothing, r_drop=config.r_drop),
+        loss=partial(token_loss, smoothing=network.label_smoothing),
         log_every=math.ceil(network.plan.epochs / 10), **job.loop(**kept),
     )  # fmt: skip
 
