@@ -162,6 +162,12 @@ def test_a_record_counts_how_often_its_test_part_was_opened(fake: Any, official:
     (official / "cora-full.json").write_text(json.dumps(record), encoding="utf-8")
     (settings.build_dir() / "results" / "cora-full.json").unlink()
     assert [store.looks(name) for name in ("cora-full", "cora-best")] == [1, 0]
+    standin = {
+        "data": record["data"] | {"standin": True},
+        "notes": record["notes"] | {"test_looks": 9},
+    }
+    store.write(record | standin, settings.build_dir() / "results")
+    assert store.looks("cora-full") == 1  # generated data are no test part
 
 
 def test_a_record_is_replaced_by_one_of_as_many_seeds_only(fake: Any, official: Path) -> None:

@@ -21,8 +21,9 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 def summarise(values: Sequence[float], overlap: float = 0.0) -> dict[str, Any]:
     """Mean, sample standard deviation and the interval of Student's t over the seeds.
 
-    Where each seed splits the same rows anew, it is one for all splits of these rows; with ``overlap``, test
-    rows divided by other rows, for new rows (Nadeau & Bengio 2003, https://doi.org/10.1023/A:1024068626366).
+    Where each seed splits the same rows anew, the interval is for the mean over all splits of these rows.
+    With ``overlap`` (test rows divided by other rows) it is for new rows: Nadeau & Bengio 2003, corrected
+    t-test, https://doi.org/10.1023/A:1024068626366.
     """
     count = len(values)
     summary: dict[str, Any] = {

@@ -75,7 +75,9 @@ def config(*changes: str) -> sentiment_lm.Config:
     return override(sentiment_lm.Config(), [*small, *changes])
 
 
-def test_it_learns_which_word_follows_and_serves_all_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_learns_which_word_follows_and_serves_all_seeds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tweets = circles(28)
     first = network()
     output = first.output.weight.detach().clone()
@@ -84,6 +86,7 @@ def test_it_learns_which_word_follows_and_serves_all_seeds(monkeypatch: pytest.M
     assert last < 1.5 < WORDS / 2 < first_epoch
     assert set(weights) == {k for k in first.state_dict() if not k.startswith("output.")}
     assert torch.equal(first.output.weight, output)
+    assert capsys.readouterr().out == ""  # without a log
     other = network()
     other.embedding.table.weight.data[3] += 1  # other vectors to start from: another model
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -39,3 +39,5 @@ def test_the_check_runs_the_notebook_beside_its_wheel(tmp_path: Path) -> None:
     submit.check(handed_in(tmp_path, cell), "one")
     with pytest.raises(ResultsError, match="one does not run alone.*No module named 'gone'"):
         submit.check(handed_in(tmp_path, "import gone"), "one")
+    with pytest.raises(ResultsError, match="one does not run alone.*Kernel died"):
+        submit.check(handed_in(tmp_path, "import os\nos._exit(1)"), "one")

@@ -10,7 +10,6 @@ of each direction, ``n = 2B(T - 1)`` predicted words, ``C`` candidates of the so
 
 import hashlib
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from coursework import settings
 from coursework.config import Count, Index, config
 from coursework.data import cache
 from coursework.errors import TrainingError
+from coursework.experiments.base import Log
 from coursework.experiments.sentiment_batches import Encoded, equal_length_batches
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.training import engine, seeds
@@ -94,7 +94,7 @@ def perplexity(model: LanguageModel, tweets: Encoded, most: int) -> float:
 
 def pretrain(
     network: BiLSTMClassifier, config: Config, training: Encoded, validation: Encoded, key: str,
-    log: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:  # fmt: skip
     """Weights and record of a language model; they are cached under ``key`` and serve all seeds."""
     start = b"".join(value.numpy().tobytes() for value in network.state_dict().values())

@@ -87,8 +87,8 @@ def shown(metric: Metric, form: str) -> str:
     """A metric as text: ``.1%`` formats the mean, ``mean ± std .4f`` and ``low to high .1f %`` all numbers.
 
     A final `` %`` stands for 100 times the number, ``(n)`` for the number of seeds, ``(how)`` for what the
-    interval is from. What the metric lacks is left out, and with the
-    spread the number of seeds; a dash is nothing, or a difference from itself.
+    interval is from. What the metric lacks is left out, and without a spread also the number of seeds; a dash
+    is nothing, or a difference from itself.
     """
     words, _, number = form.removesuffix(" %").rpartition(" ")
     if not words:

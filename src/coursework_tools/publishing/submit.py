@@ -76,5 +76,6 @@ def check(folder: Path, notebook: str) -> None:
         try:
             client.execute(env=os.environ | own)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            message = str(error).strip().splitlines()[-1][:200]
+            name, value = (getattr(error, key, "") for key in ("ename", "evalue"))
+            message = (f"{name}: {value}" if name else str(error))[:200]
             raise ResultsError(f"{notebook} does not run alone in {folder} ({message}).") from error
