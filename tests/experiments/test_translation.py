@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from coursework.config import override
 from coursework.errors import DataError, TrainingError
 from coursework.experiments import preset_of, translation
-from coursework.experiments.base import Job, Run, presets_of, run_folder, shrink
+from coursework.experiments.base import Job, Run, presets_of, run_folder, shrink, train_seed
 from coursework.experiments.corpora import PAD_ID
 from coursework.experiments.translation import Translator
 from coursework.models.transformer import Transformer
@@ -300,3 +300,19 @@ def test_members_are_those_of_the_single_runs(monkeypatch: pytest.MonkeyPatch) -
     translation.train(dataclasses.replace(ensemble, resume=False))
     folders = [run_folder(dataclasses.replace(job, seed=seed, resume=True)) for seed in (0, 1)]
     assert all((folder / name / "best.pt").is_file() for folder in folders for name in MODELS)
+
+
+def test_members_on_all_pairs_are_those_of_the_single_runs_with_their_beam() -> None:
+    tiny = override(WHOLE, ["pairs=96", "transformer.plan.epochs=1"])
+    both = dataclasses.replace(tiny, members=2)
+    run = train_seed("translation_all", both, "ensemble", 0, log=None)
+    log = MagicMock()
+    options: dict[str, Any] = {"resume": True, "log": log}
+    alone = [train_seed("translation_all", tiny, "custom", seed, **options) for seed in (0, 1)]
+    assert "resumed" in str(log.call_args_list)
+    for key in ("bleu", "chrf"):
+        mean = np.mean([one.metrics[f"test_{key}"] for one in alone])
+        assert run.metrics[f"ensemble.one.beam.test_{key}"] == pytest.approx(mean)
+    assert {"ensemble.test_bleu_multi", "ensemble.validation_bleu"} <= run.metrics.keys()
+    assert run.metrics["ensemble.test_chrf"] != run.metrics["ensemble.one.beam.test_chrf"]
+    assert 0 <= run.notes["paired_bootstrap_p"] <= 1

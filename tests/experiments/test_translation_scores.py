@@ -16,6 +16,9 @@ def test_scores() -> None:
     low, high, how = scores.intervals(said, references * 20)["bleu"]
     assert low < scores.score(said, references * 20)["bleu"] < high
     assert how == "bootstrap, 40 sentences"
+    # so few words in common that some samples have none
+    low, high, _ = scores.intervals([*["x x x x"] * 39, references[1]], references * 20)["bleu"]
+    assert low == 0 < high
 
 
 def test_the_same_system_twice_does_not_differ_and_a_clearly_worse_one_does() -> None:

@@ -198,8 +198,10 @@ def train(job: Job) -> Run:
     config, corpus = job.config, prepare(job.config)
     networks: Networks = {kind: [] for kind in config.networks}
     fits: dict[Kind, list[engine.Fit]] = {kind: [] for kind in config.networks}
-    single, alone = config.members == 1, dataclasses.replace(config, members=1, beam=1)
-    for one in [job] if single else job.members("translation", alone, config.members):
+    single, whole = config.members == 1, config.corpus == "all"
+    alone = dataclasses.replace(config, members=1, beam=config.beam if whole else 1)
+    of = "translation_all" if whole else "translation"
+    for one in [job] if single else job.members(of, alone, config.members):
         vectors, known = None, dict[str, Any]()
         if config.embeddings == "pretrained":
             width = max(network.width for network in config.networks.values())
@@ -223,7 +225,7 @@ def train(job: Job) -> Run:
         artefacts["translators"][kind] = made
     if known:
         notes["pretrained"] = known
-    if config.corpus == "all":
+    if whole:
         notes |= notes["models"][kind]
     curves = {kind: fit.history for kind, (fit, *_) in fits.items()}
     return job.run(metrics, corpus.data.source, curves=curves, notes=notes, artefacts=artefacts)
@@ -290,17 +292,21 @@ def score_ensembles(config: Config, corpus: Corpus, networks: Networks) -> Score
     """Metrics of all members as one, and the mean of the members alone (``rnn.one.greedy.test_bleu``)."""
     metrics: dict[str, float] = {}
     translations: dict[str, list[str]] = {}
+    whole = config.corpus == "all"  # one kind of network; the greedy scores are in the single runs
     for part in get_args(Part)[1:]:
-        english = corpus.part(part)[1]
+        english, several = corpus.part(part)[1], corpus.references(part)
         for kind, models in networks.items():
+            name = "ensemble" if whole else kind
             found = translate(Ensemble(models), corpus, part, config.beam, config.alpha)
-            metrics |= named(f"{kind}.{part}_", scoring.score(found, english))
-            translations[kind] = found  # in the end those of the test pairs
-            for how, beam in (("greedy", 1), ("beam", config.beam)):
+            metrics |= named(f"{name}.{part}_", scoring.score(found, english, several))
+            translations[name] = found  # in the end those of the test pairs
+            for how, beam in (("beam", config.beam), ("greedy", 1))[: 1 if whole else 2]:
                 by_one = [translate(model, corpus, part, beam, config.alpha) for model in models]
                 alone = [scoring.score(translated, english) for translated in by_one]
                 means = {key: float(np.mean([one[key] for one in alone])) for key in alone[0]}
-                metrics |= named(f"{kind}.one.{how}.{part}_", means)
+                metrics |= named(f"{name}.one.{how}.{part}_", means)
+                if whole:
+                    translations["single"] = by_one[0]
     return metrics, translations
 
 

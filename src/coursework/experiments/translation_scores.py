@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
@@ -41,13 +41,21 @@ def signatures() -> dict[str, str]:
     return result
 
 
+def bootstrap(metric: Any, references: Texts, *systems: Texts) -> Any:
+    """mean, ci (and p_value against the first) of the last system: sacreBLEU's bootstrap, 1,000 samples."""
+    named: Any = list(enumerate(systems))
+    test = PairedTest(named, {"": metric}, [references], "bs")
+    _, of_system = test()[1].values()
+    return of_system[-1]
+
+
 def intervals(hypotheses: Texts, references: Texts) -> dict[str, tuple[float, float, str]]:
     """95 % intervals of BLEU and chrF2 over test sentences, by sacreBLEU's bootstrap."""
     result = {}
-    for name, metric in METRICS.items():
-        scored = metric().corpus_score(hypotheses, [references], n_bootstrap=1000)
-        mean, half = float(scored._mean), float(scored._ci)
-        result[name] = (mean - half, mean + half, f"bootstrap, {len(references)} sentences")
+    for name, kind in METRICS.items():
+        found = bootstrap(kind(), references, hypotheses)
+        low, high = max(0.0, float(found.mean - found.ci)), min(100.0, float(found.mean + found.ci))
+        result[name] = (low, high, f"bootstrap, {len(references)} sentences")
     return result
 
 
@@ -55,10 +63,7 @@ def paired_bootstrap(first: Texts, second: Texts, references: Texts) -> float:
     """p-value of the difference in BLEU of two systems: paired bootstrap (Koehn, 2004)."""
     if list(first) == list(second):
         return 1.0  # sacreBLEU compares zero with zero here, and calls it significant
-    systems: Any = [("first", first), ("second", second)]
-    test = PairedTest(systems, {"BLEU": BLEU()}, [references], test_type="bs", n_samples=1000)
-    _, scores = test()
-    return float(cast(Any, scores["BLEU"][1]).p_value)
+    return float(bootstrap(BLEU(), references, first, second).p_value)
 
 
 def nearest_in_memory(train: Sequence[Pair], sentences: Texts) -> list[str]:
