@@ -44,7 +44,7 @@ full: $(STAMP)       ## the reported results, on the real data (more than a day 
 	$(BIN)/coursework train minilm --preset frozen
 	$(BIN)/coursework train distillation --preset full --resume
 	$(BIN)/coursework train sentiment_study --preset full
-	$(BIN)/coursework train sentiment_study --preset labels
+	$(BIN)/coursework train sentiment_study --preset labels --seeds 3
 	$(BIN)/coursework train sentiment_study --preset all
 	$(BIN)/coursework train tweets --preset full
 	$(BIN)/coursework train translation --preset full --seeds 3
