@@ -1,7 +1,6 @@
 """Word embeddings that may start from pre-trained vectors of another width."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursework.models.checks import expect
@@ -47,9 +46,3 @@ class WordEmbedding(nn.Module):
         """Vectors of the words: `[...]` -> `[..., d]`."""
         vectors = self.table(tokens)  # [..., w]
         return vectors if self.projection is None else self.projection(vectors)  # [..., d]
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        r"""Scores of all words with the same matrix (Press & Wolf 2017): `[..., d]` -> `[..., V]`."""
-        if self.projection is not None:
-            hidden = hidden @ self.projection.weight  # [..., w]
-        return F.linear(hidden, self.table.weight)  # [..., V]

@@ -215,9 +215,10 @@ class Transformer(TorchWeights):
     .. math:: m = \mathrm{Encoder}(\sqrt{d_{model}}\, E_{src} + PE), \quad
               \text{logits}_t = E\, \mathrm{Decoder}(\sqrt{d_{model}}\, E_{tgt} + PE,\; m)_t
 
-    (Figure 1 and section 3.4.) The output layer is the matrix :math:`E` of the target embeddings, which with
-    a joint vocabulary the source may share. Its entries have variance :math:`1/d_{model}`, so the logits
-    start near the unit scale. Sources `[B, S]` have padding at their end, targets `[B, T]` stand
+    (Figure 1 and section 3.4.) The output layer is the matrix :math:`E` of the target embeddings (Press &
+    Wolf 2017), which with a joint vocabulary the source may share; where these are projected from vectors of
+    another width it is a matrix of its own, of full rank. Its entries have variance :math:`1/d_{model}`, so
+    the logits start near the unit scale. Sources `[B, S]` have padding at their end, targets `[B, T]` stand
     behind the start word: position t predicts word t + 1.
     """
 
@@ -251,6 +252,10 @@ class Transformer(TorchWeights):
         self.tgt_embedding = self.src_embedding
         if not share_embeddings:
             self.tgt_embedding = WordEmbedding(tgt_vocab, d_model, pad_idx, tgt_pretrained, std)
+        self.output: nn.Linear | None = None
+        if self.tgt_embedding.projection is not None:
+            self.output = nn.Linear(d_model, tgt_vocab, bias=False)
+            nn.init.normal_(self.output.weight, std=std)
         self.position = PositionalEncoding(d_model, dropout)
         sizes, options = (
             (d_model, n_heads, d_ff, dropout),
@@ -292,7 +297,8 @@ class Transformer(TorchWeights):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of all target words: `[..., d_model]` -> `[..., tgt_vocab]`."""
-        return self.tgt_embedding.logits(hidden)
+        own = self.tgt_embedding.table if self.output is None else self.output
+        return F.linear(hidden, own.weight)  # [..., V]
 
     def forward(self, src: Tensor, tgt: Tensor) -> Tensor:
         """Logits of the next target word at every position: `[B, T, tgt_vocab]`."""
