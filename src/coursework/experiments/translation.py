@@ -61,7 +61,7 @@ class TransformerConfig:
     encoder_layers: Count = 3
     decoder_layers: Count = 3  # the time of decoding grows with them
     d_ff: Count = 512
-    dropout: Share = 0.3
+    dropout: Share = 0.2
     label_smoothing: Share = 0.1  # as in the paper
     plan: engine.Plan = PLAN
 
