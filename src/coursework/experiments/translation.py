@@ -48,7 +48,7 @@ class RecurrentConfig:
     hidden: Count = 256  # width of the states
     dropout: Share = 0.3  # on the embedded words
     bidirectional: bool = True  # whether the encoder also reads backwards
-    label_smoothing: Share = 0.0
+    label_smoothing: Share = 0.1
     plan: engine.Plan = PLAN
 
 
