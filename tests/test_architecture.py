@@ -26,7 +26,7 @@ ALLOWED = {
     "report": {"report", "experiments", "theory", "data", "models", "training"} | BASICS,
 }
 # At most so many lines.
-LINES = {PACKAGE: 13_900, TOOLS: 3_620, ROOT / "tests": 15_800}
+LINES = {PACKAGE: 13_800, TOOLS: 3_600, ROOT / "tests": 15_800}
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_README = 500, 80, 150
 
 # Distribution -> what is imported from it, where the names differ.
@@ -129,7 +129,7 @@ def test_no_file_and_no_function_is_long() -> None:
 def test_every_experiment_has_its_module_presets_and_test() -> None:
     tests = (ROOT / "tests" / "experiments").glob("*.py")
     tested = {name for path in tests for name in modules_in(tree_of(path))}
-    for name in base.EXPERIMENTS:
+    for name in base.TABLES:
         module = base.get(name)
         assert {"quick", "full"} <= set(base.presets_of(name))
         assert callable(module.train)

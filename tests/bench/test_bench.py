@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -306,7 +307,8 @@ def test_the_cache_saves_four_fifths_of_the_arithmetic() -> None:
 def test_each_distinct_piece_is_cleaned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clean = Mock(side_effect=text.clean_tweet)
     monkeypatch.setattr(text, "clean_tweet", clean)
-    text.tokenise_many(["gooood :-) #news &amp;", "#news gooood gooood"] * 50, processes=1)
+    tweets = pa.array(["gooood :-) #news &amp;", "#news gooood gooood"] * 50, pa.large_string())
+    text.tokenise_many(tweets, processes=1)
     cleaned = [call.args[0] for call in clean.call_args_list]
     assert sorted(cleaned) == sorted(set(cleaned))
     assert 1 <= len(cleaned) <= 4

@@ -1,12 +1,14 @@
 import itertools
 import tomllib
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, patch
 
 import joblib
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,6 +64,9 @@ def test_every_step_looks_at_one_piece_at_a_time(a: str, b: str) -> None:
     assert both == tokenise(clean_tweet(a)) + tokenise(clean_tweet(b))
 
 
+strings = partial(pa.array, type=pa.large_string())
+
+
 def rows_of(tokens: np.ndarray, offsets: np.ndarray, types: list[str]) -> list[list[str]]:
     rows = (tokens[start:end] for start, end in itertools.pairwise(offsets))
     return [[types[token] for token in row] for row in rows]
@@ -71,7 +76,7 @@ def rows_of(tokens: np.ndarray, offsets: np.ndarray, types: list[str]) -> list[l
 @settings(max_examples=100)
 def test_bulk_is_equal_to_tweet_by_tweet(tweets: list[str], chunk: int) -> None:
     with patch.object(text, "CHUNK", chunk):
-        tokens, offsets, types = text.Pieces.of(tweets).tokenise()
+        tokens, offsets, types = text.Pieces.of(strings(tweets)).tokenise()
     assert (tokens.dtype, offsets.dtype) == (np.int32, np.int64)
     assert rows_of(tokens, offsets, types) == [tokenise(clean_tweet(tweet)) for tweet in tweets]
     counts = np.bincount(tokens, minlength=len(types))
@@ -95,7 +100,7 @@ def test_pieces_are_cleaned_with_the_steps_that_are_given(
     steps: tuple[text.CleaningStep, ...],
 ) -> None:
     tweets = ["@Me SOOO http://x.yz good!!!!", "", "fish &amp; chips", "  two   spaces "]
-    found = rows_of(*text.Pieces.of(tweets).tokenise(steps))
+    found = rows_of(*text.Pieces.of(strings(tweets)).tokenise(steps))
     assert found == [tokenise(clean_tweet(tweet, steps)) for tweet in tweets]
 
 
@@ -105,7 +110,7 @@ SOME = [" ".join(RNG.choice(["", *SOME_WORDS.split()], RNG.integers(0, 7))) for 
 
 
 def test_processes_do_not_change_the_result() -> None:
-    one, other = (text.tokenise_many(SOME, processes=n) for n in (1, 2))
+    one, other = (text.tokenise_many(strings(SOME), processes=n) for n in (1, 2))
     np.testing.assert_array_equal(one[0], other[0])
     np.testing.assert_array_equal(one[1], other[1])
     assert one[2] == other[2]
@@ -114,7 +119,7 @@ def test_processes_do_not_change_the_result() -> None:
 def test_few_texts_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     parallel = MagicMock(side_effect=joblib.Parallel)
     monkeypatch.setattr(joblib, "Parallel", parallel)
-    assert len(text.tokenise_many(SOME)[1]) == 61
+    assert len(text.tokenise_many(strings(SOME))[1]) == 61
     assert not parallel.called
 
 

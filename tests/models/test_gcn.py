@@ -53,22 +53,6 @@ def test_normalisation_matches_the_dense_formula(n: int, edges: int, seed: int) 
     matrix = normalise_adjacency(edge_index, n)
     assert matrix.layout == torch.sparse_csr
     assert_same(matrix.to_dense(), scale[:, None] * looped * scale[None, :], 1e-6)
-    for form in (a, a.to_sparse_coo(), a.to_sparse_csr()):
-        assert torch.equal(normalise_adjacency(form, n).to_dense(), matrix.to_dense())
-
-
-@pytest.mark.parametrize(
-    ("weights", "expected"),
-    [
-        # Loops weigh one: the degrees are 4, 4 and 1, and node 2, without neighbours, keeps its loop.
-        ([[5.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
-         [[0.25, 0.75, 0.0], [0.75, 0.25, 0.0], [0.0, 0.0, 1.0]]),
-        ([[0.0, 0.25], [0.25, 0.0]], [[0.8, 0.2], [0.2, 0.8]]),
-    ],
-)  # fmt: skip
-def test_weights_of_edges_enter_sums_and_degrees(weights: list, expected: list) -> None:
-    found = normalise_adjacency(torch.tensor(weights), len(weights))
-    assert_same(found.to_dense(), torch.tensor(expected), 1e-6)
 
 
 def test_self_loops_are_added_once() -> None:
@@ -270,20 +254,10 @@ def test_the_target_of_the_consistency_gets_no_gradient() -> None:
     assert_parity(consistency_loss(logits, 0.5), expected, [logits])
 
 
-def spoiled(entry: float) -> Tensor:
-    adj = torch.eye(3)
-    adj[0, 1] = entry
-    return adj
-
-
-ADJ, ENTRIES = normalise_adjacency(undirected(4, 5), 4), "negative, infinite or NaN"
-
+ADJ = normalise_adjacency(undirected(4, 5), 4)
 
 test_wrong_arguments = refused(
-    (lambda: normalise_adjacency(spoiled(-1.0), 3), ENTRIES),
-    (lambda: normalise_adjacency(spoiled(torch.nan), 3), ENTRIES),
-    (lambda: normalise_adjacency(spoiled(torch.inf).to_sparse_csr(), 3), ENTRIES),
     (lambda: GraphConvolution(3, 2)(torch.zeros(4, 2), ADJ), "input must have shape"),
     (lambda: GraphConvolution(3, 2)(torch.zeros(5, 3), ADJ), "N = 5"),
-    (lambda: normalise_adjacency(torch.eye(4), 5), "adj must be a matrix"),
+    (lambda: normalise_adjacency(torch.eye(4), 5), "edge_index must"),
 )  # fmt: skip

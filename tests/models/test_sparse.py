@@ -11,9 +11,7 @@ from coursework.models.sparse import (
     FeatureLinear,
     adjacency,
     check_edge_index,
-    edges_and_weights,
     feature_dropout,
-    is_edge_index,
     multiply,
     simple,
     sparse_csr,
@@ -68,14 +66,6 @@ def test_edges_once_each_are_kept_as_they_are() -> None:
     assert torch.equal(dense, torch.tensor([[0.0, 1, 0, 0], [2, 0, 1, 0], [0] * 4, [0, 0, 0, 1]]))
 
 
-def test_only_integers_in_two_rows_are_edges() -> None:
-    pair = torch.tensor([[0, 1], [1, 0]])
-    assert is_edge_index(pair)
-    assert is_edge_index(HAND)
-    others = (HAND.t(), pair.float(), pair.to_sparse_coo(), torch.ones(3, 3, dtype=torch.int64))
-    assert not any(map(is_edge_index, others))
-
-
 test_wrong_arguments = refused(
     (lambda: check_edge_index(HAND.T, 4), r"shape \[2, E\]"),
     (lambda: check_edge_index(HAND.float(), 4), "int64"),
@@ -84,36 +74,11 @@ test_wrong_arguments = refused(
     (lambda: check_edge_index(HAND.to("meta"), 4), "in memory"),
     (lambda: check_edge_index(HAND, 3), "nodes 0 to 3, but the graph has nodes 0 to 2"),
     (lambda: check_edge_index(HAND - 1, 4), "nodes -1 to 2"),
-    (lambda: edges_and_weights(torch.eye(3), 4), r"adj must be a matrix \[4, 4\]"),
-    (lambda: edges_and_weights(torch.eye(3, device="meta"), 3), "on meta"),
     (lambda: multiply(torch.eye(3), torch.eye(4)), "the right factor must have shape"),
 )
 
 
 # --- matrices --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "form", [Tensor.clone, Tensor.to_sparse_coo, Tensor.to_sparse_csr, Tensor.to_sparse_csc]
-)
-def test_entries_of_a_matrix_are_its_edges(form: Form) -> None:
-    matrix = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
-    edges, weights = edges_and_weights(form(matrix), 3)
-    assert edges.dtype == torch.int64
-    found = dict(zip(map(tuple, edges.t().tolist()), weights.tolist(), strict=True))
-    assert found == {(1, 0): 2.0, (0, 1): -1.0, (1, 1): 3.0}  # source, target
-    assert edges_and_weights(form(matrix.double()), 3)[1].dtype == torch.float64
-    assert torch.equal(adjacency(edges, 3).to_dense() != 0, matrix != 0)
-
-
-@pytest.mark.parametrize("coo", [True, False])
-def test_stored_zeros_are_no_edges_and_narrow_ids_are_widened(coo: bool) -> None:
-    crow, column = (torch.tensor(x, dtype=torch.int32) for x in ([0, 1, 2], [1, 0]))
-    values = torch.tensor([0.0, 4.0])
-    matrix = torch.sparse_csr_tensor(crow, column, values, (2, 2), check_invariants=True)
-    edges, weights = edges_and_weights(matrix.to_sparse_coo() if coo else matrix, 2)
-    assert edges.dtype == torch.int64
-    assert (edges.tolist(), weights.tolist()) == ([[0], [1]], [4.0])
 
 
 @every(n=(1, 8), edges=(0, 30), seed=SEED)

@@ -17,7 +17,7 @@ def test_whatever_the_code_does_every_object_is_reported(tmp_path: Path) -> None
     (tmp_path / "experiments" / "karate.py").write_text(solved("experiments.karate"), "utf-8")
     graph = 'print("noise on the standard output")\n' + solved("models.graph_conv")
     for line, mistake in (
-        ("    if direction ==", "    1 / 0"),
+        ("    found =", "    1 / 0"),
         ("    messages =", "    __import__('os')._exit(3)"),
         ("        gathered =", "        while True:\n            pass"),  # last: no new worker
     ):

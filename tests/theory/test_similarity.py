@@ -1,5 +1,6 @@
 import torch
 
+from coursework.models.attention import attention_weights
 from coursework.theory import similarity
 from coursework.theory.checks import gaussian
 from properties import SEED, every
@@ -10,7 +11,7 @@ def test_bridge_for_all_queries_and_keys(n: int, m: int, d: int, seed: int, scal
     q = scale * gaussian(seed)(n, d)
     k = scale * gaussian(seed + 1)(m, d)
     torch.testing.assert_close(
-        similarity.rbf_regression(q, k), similarity.attention_weights(q, k), rtol=1e-8, atol=1e-10
+        similarity.rbf_regression(q, k), attention_weights(q, k), rtol=1e-8, atol=1e-10
     )
 
 
@@ -27,7 +28,7 @@ def test_keys_of_equal_norm_need_no_weights(n: int, m: int, d: int, seed: int) -
     q = gaussian(seed)(n, d)
     k = similarity.on_a_sphere(gaussian(seed + 1)(m, d))
     plain = similarity.plain_regression(q, k)
-    torch.testing.assert_close(plain, similarity.attention_weights(q, k), rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(plain, attention_weights(q, k), rtol=1e-7, atol=1e-9)
 
 
 def test_definition_by_loops() -> None:

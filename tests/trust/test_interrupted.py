@@ -19,7 +19,7 @@ AT_NIGHT = [e for e in given.SMALL if e not in ("cora", *given.WITHOUT_CHECKPOIN
 
 
 def test_every_experiment_has_a_small_preset() -> None:
-    assert set(given.SMALL) == set(base.EXPERIMENTS) - given.WITHOUT_STANDIN
+    assert set(given.SMALL) == set(base.TABLES) - given.WITHOUT_STANDIN
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def learned(case: Case, *patches: Patches) -> Learned:
 
 
 def test_every_experiment_has_a_case_with_planted_leaks() -> None:
-    assert set(CASES) == set(base.EXPERIMENTS) - given.WITHOUT_STANDIN
+    assert set(CASES) == set(base.TABLES) - given.WITHOUT_STANDIN
     assert all(set(KINDS) <= set(case.plants) for case in CASES.values())
 
 

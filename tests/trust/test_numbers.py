@@ -45,7 +45,7 @@ def recorded() -> dict[str, Any]:
 @functools.cache
 def sourced() -> frozenset[float]:
     found: set[float] = set()
-    for name in base.EXPERIMENTS:
+    for name in base.TABLES:
         for config in base.presets_of(name).values():
             found |= numbers_in(base.as_record(config))
     for record in recorded().values():

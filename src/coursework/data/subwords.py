@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -44,10 +44,6 @@ class Subwords:
     def stored(self) -> Tensor:
         """The model as bytes in a tensor, for a checkpoint."""
         return torch.from_numpy(np.frombuffer(self.proto, dtype=np.uint8).copy())
-
-    @classmethod
-    def from_tensor(cls, stored: Tensor) -> Self:
-        return cls(stored.numpy().tobytes())
 
 
 def learn(sentences: Sequence[str], size: int) -> Subwords:

@@ -166,9 +166,8 @@ class Pieces(NamedTuple):
     offsets: np.ndarray  # text i has the pieces from offsets[i] to offsets[i + 1]
 
     @classmethod
-    def of(cls, texts: Iterable[str] | pa.Array) -> Self:
+    def of(cls, array: pa.Array) -> Self:
         """Split texts at their spaces."""
-        array = _as_arrow(texts)
         index: dict[str, int] = {}
         codes, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int32)]
         for start in range(0, len(array), CHUNK):
@@ -203,11 +202,10 @@ def _join(parts: Sequence[Tokens]) -> Tokens:
     return np.concatenate(joined), np.concatenate(([0], np.cumsum(lengths))), types
 
 
-def tokenise_many(texts: Iterable[str] | pa.Array, *, processes: int | None = None) -> Tokens:
+def tokenise_many(array: pa.Array, *, processes: int | None = None) -> Tokens:
     """Clean and tokenise many texts, each distinct piece once, in several processes if there are many."""
     import joblib
 
-    array = _as_arrow(texts)
     if processes is None:
         processes = max(1, min(joblib.cpu_count(), 4, len(array) // 100_000))
     if processes == 1:
@@ -215,17 +213,6 @@ def tokenise_many(texts: Iterable[str] | pa.Array, *, processes: int | None = No
     parts = (array.take(rows) for rows in np.array_split(np.arange(len(array)), processes))
     one = joblib.delayed(partial(tokenise_many, processes=1))
     return _join(joblib.Parallel(processes)(one(part) for part in parts))
-
-
-def _as_arrow(texts: Iterable[str] | pa.Array) -> pa.Array:
-    try:
-        array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
-    except (UnicodeEncodeError, pa.ArrowException, TypeError) as error:
-        what = "One of the texts is not a string of whole characters"
-        raise DataError(f"{what}; give strings.") from error
-    if array.null_count:
-        raise DataError("One of the texts is missing (None); give strings.")
-    return array
 
 
 def read_lines(file: Path, say: Callable[[str], object]) -> list[str]:

@@ -27,7 +27,6 @@ SCALE = ".scale of a row"  # ends the name of the scales of a matrix of integers
 
 _TOML = Path(__file__).with_name("experiments.toml")
 TABLES: dict[str, Any] = tomllib.loads(_TOML.read_text(encoding="utf-8"))
-EXPERIMENTS: dict[str, str] = {name: table["title"] for name, table in TABLES.items()}
 
 
 @dataclass
@@ -93,8 +92,8 @@ class Job:
 
 def get(name: str) -> Any:
     """The module of an experiment: that of its name, unless its table names another as ``module``."""
-    if name not in EXPERIMENTS:
-        raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(EXPERIMENTS)}.")
+    if name not in TABLES:
+        raise ConfigError(f"There is no experiment {name!r}; choose from {', '.join(TABLES)}.")
     return importlib.import_module(f"coursework.experiments.{TABLES[name].get('module', name)}")
 
 

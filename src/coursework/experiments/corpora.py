@@ -116,7 +116,7 @@ Language = Words | Pieces
 def language(stored: list[str] | Tensor) -> Language:
     """The language whose ``stored()`` this is."""
     if isinstance(stored, Tensor):
-        return Pieces.from_tensor(stored)
+        return Pieces(stored.numpy().tobytes())
     return Words(Vocabulary.from_list(stored, SPECIALS))
 
 
@@ -131,11 +131,6 @@ class Corpus:
     source: Language  # reads French
     target: Language  # writes English
 
-    @property
-    def in_subwords(self) -> bool:
-        """Whether these are all pairs: in batches by their subwords, and scored against all references."""
-        return isinstance(self.source, Pieces)
-
     def part(self, name: Part) -> tuple[list[str], list[str]]:
         """French and English sentences of a part."""
         rows = getattr(self.split, name)
@@ -145,12 +140,12 @@ class Corpus:
         """Batches of ``size`` sentences of the subset, or of ``size`` subwords of all pairs."""
         french, english = self.part(part)
         ids = self.source.encode(french), self.target.encode(english)
-        group = budget_of_tokens if self.in_subwords else equal_sources
+        group = budget_of_tokens if isinstance(self.source, Pieces) else equal_sources
         return Batches(*ids, group, size, word_dropout, seed)
 
     def references(self, name: Part) -> list[list[str]] | None:
         """All English sentences of the data for each French one, its own first; None for the subset."""
-        if not self.in_subwords:
+        if not isinstance(self.source, Pieces):
             return None
         known: dict[str, dict[str, None]] = {}
         for french, english in zip(self.french, self.english, strict=True):
@@ -298,8 +293,7 @@ def subword_vectors(corpus: Corpus, width: int, seed: int) -> Tensor:
         [str(i) for i in ids] for side in corpus.part("train") for ids in corpus.source.encode(side)
     ]
     ids = list(map(str, range(len(corpus.source))))
-    options = word2vec.Config(dim=width, seed=seed)
-    table = torch.from_numpy(word2vec.skip_gram(sentences, ids, options))
+    table = torch.from_numpy(word2vec.skip_gram(sentences, ids, width, seed))
     return fill(table, table.any(dim=1), seeds.generator(seed, "vectors"))
 
 

@@ -142,8 +142,8 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         matrix, found, std = np.array(glove.vectors, np.float32), glove.found, None
     else:
         seed, std = SPLIT_SEED, 0.3
-        options = word2vec.Config(dim=config.embedding_dim, seed=seed)
-        matrix = word2vec.train(training, vocabulary, options, corpus.key(config))
+        known = corpus.key(config), config.embedding_dim, seed
+        matrix = word2vec.train(training, vocabulary, *known)
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std

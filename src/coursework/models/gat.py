@@ -70,13 +70,9 @@ class DenseGraphAttentionLayer(nn.Module):
 
 
 def edges_of(adj: Tensor, num_nodes: int) -> Tensor:
-    """The edges `[2, E]` of a graph, each once, from a matrix `[N, N]` or an edge index."""
-    if sparse.is_edge_index(adj, num_nodes):
-        return sparse.simple(adj)
-    edge_index, weights = sparse.edges_and_weights(adj, num_nodes)
-    real = not bool(torch.isnan(weights).any())
-    require(real, "The adjacency matrix has NaN entries; an entry is an edge or zero.")
-    return edge_index
+    """The edges `[2, E]` of a graph, each once."""
+    sparse.check_edge_index(adj, num_nodes)
+    return sparse.simple(adj)
 
 
 def edge_softmax(scores: Tensor, target: Tensor, num_nodes: int) -> Tensor:
@@ -114,8 +110,7 @@ class GraphAttentionLayer(nn.Module):
     `dropout` acts on the attention weights, `message_dropout` on the :math:`s_j` in the sum, as in the
     authors' code, which has a `bias` too. `share_attention` has one vector `a` for all heads, as in the
     assignment's starter code. `alpha` is the negative slope of the leaky ReLU. `h` is dense or sparse; `adj`
-    is a dense or sparse `[N, N]`, not zero at (i, j) where i attends to j, or an edge index `[2, E]` int64
-    of sources j and targets i. Self-loops are not added.
+    is an edge index `[2, E]` int64 of sources j and targets i. Self-loops are not added.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ def add_self_loops(edge_index: Tensor, num_nodes: int) -> Tensor:
     # solution:end
 
 
-def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
+def normalise_adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
     r"""The propagation matrix with self-loops and symmetric normalisation.
 
     .. math:: \hat A = \tilde D^{-1/2} (A + I) \tilde D^{-1/2}, \qquad
@@ -27,13 +27,10 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
 
     (Equation 2 and section 2.2.) The weight of neighbour u for node v is
     :math:`1/\sqrt{\tilde d_v \tilde d_u}`: fixed by the degrees, of edges that end in a node, not learned.
-    The graph is `[2, E]` int64 (sources, targets), where an edge that is listed twice counts once; or
-    `[N, N]`, dense or sparse, whose entries weigh the edges. A loop that is there already is not doubled; in
-    a matrix its weight becomes one. The output, `[N, N]`, is sparse CSR of the default dtype, row target.
+    Of the edges `[2, E]` (sources, targets) one that is listed twice counts once, and a loop that is there
+    already is not doubled. The output, `[N, N]`, is sparse CSR of the default dtype, row target.
     """
-    if not sparse.is_edge_index(graph, num_nodes):
-        return _normalise_matrix(graph, num_nodes)
-    edge_index = graph
+    sparse.check_edge_index(edge_index, num_nodes)
     # solution:begin the entries of the propagation matrix | add_self_loops, torch.bincount, sparse_csr
     source, target = add_self_loops(edge_index, num_nodes).unique(dim=1)  # 2 x [E']
     degree = torch.bincount(target, minlength=num_nodes).to(torch.get_default_dtype())  # [N]
@@ -41,20 +38,6 @@ def normalise_adjacency(graph: Tensor, num_nodes: int) -> Tensor:
     values = scale[target] * scale[source]  # [E']
     return sparse_csr(target, source, values, (num_nodes, num_nodes))
     # solution:end
-
-
-def _normalise_matrix(adj: Tensor, num_nodes: int) -> Tensor:
-    """:func:`normalise_adjacency` of a matrix whose entries weigh the edges."""
-    (source, target), weights = sparse.edges_and_weights(adj, num_nodes)
-    fine = bool((torch.isfinite(weights) & (weights >= 0)).all())
-    require(fine, "The adjacency matrix has entries that are negative, infinite or NaN.")
-    apart, loops = source != target, torch.arange(num_nodes, device=adj.device)  # [E], [N]
-    source, target = torch.cat([source[apart], loops]), torch.cat([target[apart], loops])  # [E']
-    weights = torch.cat([weights[apart], weights.new_ones(num_nodes)])  # [E']
-    weights = weights.to(torch.get_default_dtype())
-    scale = weights.new_zeros(num_nodes).index_add(0, target, weights).rsqrt()  # [N]
-    values = scale[target] * weights * scale[source]  # [E']
-    return sparse_csr(target, source, values, (num_nodes, num_nodes))
 
 
 def check_sizes(features: int, input: Tensor, adj: Tensor) -> None:

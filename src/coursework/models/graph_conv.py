@@ -16,27 +16,17 @@ from torch import Tensor, nn
 from coursework.models import sparse
 from coursework.models.checks import expect, require
 from coursework.models.dropout import Dropout
-from coursework.models.sparse import FeatureLinear, adjacency, feature_dropout, multiply
+from coursework.models.sparse import FeatureLinear, feature_dropout, multiply
 
 Aggregation = Literal["mean", "sum"]
 
 
-def neighbours(
-    edge_index: Tensor, node: int, direction: Literal["in", "out", "both"] = "in"
-) -> Tensor:
-    """The distance-1 neighbours of a node `[n]`, along edges that end in it (`"in"`), start in it, or both,
-    sorted, each once, without the node itself."""
+def neighbours(edge_index: Tensor, node: int) -> Tensor:
+    """The distance-1 neighbours of a node `[n]`, sorted, each once, without the node itself."""
     sparse.check_edge_index(edge_index)
     source, target = edge_index
-    # solution:begin the neighbours in this direction | Tensor.unique
-    if direction == "in":
-        found = source[target == node]
-    elif direction == "out":
-        found = target[source == node]
-    elif direction == "both":
-        found = torch.cat([source[target == node], target[source == node]])
-    else:
-        raise ValueError(f"direction must be 'in', 'out' or 'both', but is {direction!r}.")
+    # solution:begin the sources of the edges that end in the node | Tensor.unique
+    found = source[target == node]
     return found[found != node].unique()
     # solution:end
 
@@ -122,7 +112,7 @@ class GraphRegressor(nn.Module):
     h^{(L)}_v]` (jumping knowledge, Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last
     layer only). :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act before the sums, so
     sparse features are never made dense. Without `use_graph` it is an MLP. x is `[N, F]`, dense or sparse
-    CSR; the graph is `edge_index` `[2, E]`, or :func:`.adjacency` of it, to build it only once.
+    CSR; the graph is :func:`.adjacency` of the edges.
     """
 
     def __init__(
@@ -193,10 +183,8 @@ class GraphRegressor(nn.Module):
     def _prepare(self, graph: Tensor | None, num_nodes: int) -> tuple[Tensor, Tensor]:
         """Adjacency matrix `[N, N]` and degrees `[N, 1]`."""
         if graph is None:
-            raise ValueError("The graph is missing: pass edge_index [2, E] or adjacency.")
+            raise ValueError("The graph is missing: pass the adjacency of its edges.")
         dtype = self.features.weight.dtype
-        if sparse.is_edge_index(graph):
-            graph = adjacency(graph, num_nodes).to(dtype)
         expect("graph", graph, "N N", N=num_nodes)
         ones = torch.ones(num_nodes, 1, device=graph.device, dtype=dtype)
         return graph, multiply(graph, ones)

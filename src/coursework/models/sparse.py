@@ -49,32 +49,6 @@ def simple(edge_index: Tensor) -> Tensor:
     return edge_index if unique.shape == edge_index.shape else unique
 
 
-def is_edge_index(graph: Tensor, num_nodes: int | None = None) -> bool:
-    """Whether a graph is an edge index `[2, E]` (of two rows, only int64 means edges), then checked."""
-    expect("graph", graph, "N M")
-    edges = graph.layout == torch.strided and graph.dtype == torch.int64 and graph.shape[0] == 2
-    if edges:
-        check_edge_index(graph, num_nodes)
-    return edges
-
-
-def edges_and_weights(adj: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Edges `[2, E]` and weights `[E]`: the non-zero entries of a matrix `[N, N]`, dense or sparse."""
-    wanted = f"a matrix [{num_nodes}, {num_nodes}] or an int64 edge index [2, E]"
-    found = f"{adj.dtype} with shape {list(adj.shape)} on {adj.device}"
-    fits = adj.shape == (num_nodes, num_nodes) and not adj.is_meta
-    require(fits, f"adj must be {wanted}, but is {found}.")
-    if not adj.is_floating_point():
-        adj = adj.to(torch.get_default_dtype())
-    if adj.layout == torch.strided:
-        i, j = adj.nonzero(as_tuple=True)  # 2 x [E]
-        return torch.stack([j, i]), adj[i, j]
-    coalesced = adj.to_sparse_coo().coalesce()
-    (i, j), values = coalesced.indices(), coalesced.values()  # 2 x [E], [E]
-    kept = values != 0  # [E], a stored zero is not an edge
-    return torch.stack([j[kept], i[kept]]).to(torch.int64), values[kept]
-
-
 def sparse_csr(row: Tensor, column: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     """A sparse CSR matrix from its entries, each `[E]`; entries at the same place are added."""
     place, entry = torch.unique(row * size[1] + column, return_inverse=True)  # sorted, [E'], [E]

@@ -257,10 +257,8 @@ class Transformer(TorchWeights):
             self.output = nn.Linear(d_model, tgt_vocab, bias=False)
             nn.init.normal_(self.output.weight, std=std)
         self.position = PositionalEncoding(d_model, dropout)
-        sizes, options = (
-            (d_model, n_heads, d_ff, dropout),
-            {"norm_first": norm_first, "fused": fused},
-        )
+        sizes = (d_model, n_heads, d_ff, dropout)
+        options = {"norm_first": norm_first, "fused": fused}
         self.encoder = Encoder(n_encoder_layers, *sizes, **options)
         self.decoder = Decoder(n_decoder_layers, *sizes, **options)
         for parameter in [*self.encoder.parameters(), *self.decoder.parameters()]:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from coursework.models.attention import attention_weights as softmax_matrix
 from coursework.theory.checks import Check, claim, equal, gap, gaussian, wrong
 from coursework.theory.cost import Cost, measure
-from coursework.theory.similarity import attention_weights as softmax_matrix
 
 N, RANK, D = 400, 6, 16  # n, k and d of all checks
 

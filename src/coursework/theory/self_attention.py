@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coursework.models.attention import attention
 from coursework.models.transformer import EncoderLayer, PositionalEncoding
 from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
 from coursework.theory.cost import log_log_slope, measure
@@ -32,11 +33,7 @@ def self_attention(
     x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, *, causal: bool = False
 ) -> Tensor:
     """Equation (1) of the question, projections first, ``[N, D]``."""
-    scores = (x @ w_q) @ (x @ w_k).T  # [N, N]
-    if causal:
-        later = torch.ones_like(scores, dtype=torch.bool).triu(diagonal=1)
-        scores = scores.masked_fill(later, -torch.inf)
-    return scores.softmax(dim=1) @ (x @ w_v)
+    return attention(x @ w_q, x @ w_k, x @ w_v, scale=1.0, causal=causal)[0]
 
 
 def left_to_right(x: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor) -> Tensor:

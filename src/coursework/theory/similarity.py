@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from coursework.models.attention import attention_weights
 from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
 from coursework.theory.cost import log_log_slope
 
@@ -19,11 +20,6 @@ Weights = Callable[[Tensor, Tensor], Tensor]
 Gram = Callable[[Tensor], Tensor]
 
 D = 16  # dimension of all random points
-
-
-def attention_weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(D)) by rows, ``[n, m]``."""
-    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, dim=1)
 
 
 def rbf(q: Tensor, k: Tensor, squared_width: float) -> Tensor:

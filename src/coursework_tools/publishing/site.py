@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -23,7 +22,6 @@ from coursework_tools.grading.rubric import RUBRIC
 from coursework_tools.publishing import speed
 
 NEEDED = ("sphinx", "myst_nb", "furo", "sphinx_copybutton")
-PARTS = ("script", "img", "iframe", "source", "video")  # of a page, by their ``src``
 FIRST = ("models", "theory", "experiments", "data", "training", "report")  # then the tools
 
 
@@ -114,33 +112,21 @@ def build() -> Path:
     return target
 
 
-class _Page(HTMLParser):
-    """Anchors of a page and what it refers to."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.anchors: set[str] = set()
-        self.targets: list[tuple[str, bool]] = []  # whether it is part of the page, or only linked
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {key: value or "" for key, value in attrs}
-        self.anchors |= {values[key] for key in ("id", "name") if key in values}
-        target = values.get("src" if tag in PARTS else "href")
-        about = tag == "link" and values.get("rel") in ("canonical", "author", "license")
-        if target is not None and not about:
-            self.targets.append((target, tag != "a"))
-
-
 def broken_links(folder: Path) -> list[str]:
     """Links within the site that lead nowhere, and parts that a page would fetch from elsewhere."""
+    from lxml import html
+
     folder = folder.resolve()
-    pages = {path: _Page(path.read_text("utf-8")) for path in sorted(folder.rglob("*.html"))}
+    texts = {path: path.read_text("utf-8") for path in sorted(folder.rglob("*.html"))}
+    pages = {path: html.document_fromstring(text or "<p>") for path, text in texts.items()}
+    anchors = {path: {*page.xpath("//@id | //@name")} for path, page in pages.items()}
     found = []
     for path, page in pages.items():
         where = path.relative_to(folder).as_posix()
-        for target, loaded in page.targets:
-            url = urlsplit(target)
+        for element, _, target, _ in page.iterlinks():
+            url, loaded = urlsplit(target), element.tag != "a"
+            if element.get("rel") in ("canonical", "author", "license"):
+                continue
             if url.scheme or url.netloc:
                 found += [f"{where} fetches {target}"] * (loaded and url.scheme != "data")
                 continue
@@ -148,7 +134,7 @@ def broken_links(folder: Path) -> list[str]:
             if other.is_dir():
                 other = other / "index.html"
             anchor = unquote(url.fragment)
-            missed = anchor and other in pages and anchor not in pages[other].anchors
+            missed = anchor and other in pages and anchor not in anchors[other]
             if missed or not other.is_file():
                 found.append(f"{where} {'lacks' if loaded else 'links to'} {target}")
     return found

@@ -62,11 +62,9 @@ def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _machine(record: Mapping[str, Any]) -> str:
-    limit = record["notes"].get("limit", {})
-    device = store.device_of(record, model=True)
-    measured = ", ".join(f"{what} {value:.0f}" for what, value in limit.items())
-    count = record["config"].get("threads", 1)  # of rows that say no other number
-    return f"{device}, {count} thread{'' if count == 1 else 's'}; measured limit: {measured or '–'}"
+    limit = record["notes"]["limit"].items()
+    measured = ", ".join(f"{what} {value:.0f}" for what, value in limit)
+    return f"{store.device_of(record, model=True)}, 1 thread; measured limit: {measured}"
 
 
 def plot(record: Mapping[str, Any], folder: Path) -> list[str]:

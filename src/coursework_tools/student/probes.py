@@ -65,10 +65,6 @@ def translating(call: Callable[[Any], Tensor]) -> Call:
     return lambda m: call(transformer()(m))
 
 
-def near(**direction: Any) -> Call:
-    return lambda m: [m.neighbours(EDGES, node, **direction) for node in (2, 1, 6)]
-
-
 def steps_up(m: Any) -> Tensor:
     """Whether each number that is new is the next one: 0, 1, 2, ..."""
     highest = m.components(PIECES, 7).cummax(0).values
@@ -217,12 +213,9 @@ TOGETHER = NUMBERS[:, None] == NUMBERS[None, :]
 LONG_PATH = torch.stack([torch.arange(1, 3000), torch.arange(2999)])
 SIZES = torch.tensor([[0, 2, 6, 3, 6], [1, 5, 2, 4, 5]])  # {0, 1}, {2, 5, 6}, {3, 4}
 EQUAL = torch.tensor([[1, 0], [3, 2]])
-UNDIRECTED = torch.tensor([[0, 1, 3], [1, 2, 1]])
 
 PROBES["neighbours"] = {
-    "the list of neighbours": near(),
-    "the list of neighbours with direction='out'": near(direction="out"),
-    "the list of neighbours with direction='both'": lambda m: m.neighbours(UNDIRECTED, 1, "both"),
+    "the list of neighbours": lambda m: [m.neighbours(EDGES, node) for node in (2, 1, 6)],
     "whether the list is sorted": lambda m: (m.neighbours(EDGES, 2).diff() >= 0).all(),
     "the number of repetitions": lambda m: (m.neighbours(EDGES, 2).bincount() - 1).clamp(0).sum(),
 }
@@ -290,7 +283,6 @@ PROBES["GraphAttentionLayer"] = {
     "the layer's output": output(layer(), (5, 6), GRAPH),
     "the output with is_concat=False": output(layer(is_concat=False), (5, 6), GRAPH),
     "the output with share_attention=True": output(layer(share_attention=True), (5, 6), GRAPH),
-    "the output for a matrix in place of edges": output(layer(), (5, 6), MATRIX),
     "leakage: the difference that strangers make": strangers,
     **drops(layer, (5, 6), GRAPH),
 }
