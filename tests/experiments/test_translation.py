@@ -296,6 +296,10 @@ def test_members_are_those_of_the_single_runs(monkeypatch: pytest.MonkeyPatch) -
             keys = {f"{name}.test_{key}", f"{name}.one.greedy.validation_{key}"}
             assert keys <= first.metrics.keys()
     assert 0 <= first.notes["paired_bootstrap_p"] <= 1
+    alone = [first.metrics[f"{name}.one.beam.test_bleu"] for name in ("transformer", "rnn")]
+    low, high, how = first.notes["intervals"]["difference.test_bleu"]
+    assert low <= first.metrics["difference.test_bleu"] == alone[0] - alone[1] <= high
+    assert how.startswith("bootstrap, 2 seeds, ")
     # begun anew, it keeps the checkpoints of all its networks
     translation.train(dataclasses.replace(ensemble, resume=False))
     folders = [run_folder(dataclasses.replace(job, seed=seed, resume=True)) for seed in (0, 1)]

@@ -28,6 +28,25 @@ def test_the_same_system_twice_does_not_differ_and_a_clearly_worse_one_does() ->
     assert scores.paired_bootstrap(references, worse, references) < 0.05
 
 
+def test_the_interval_over_seeds_and_sentences_holds_what_it_should() -> None:
+    references = ["she is very happy today", "we are not at home now"] * 20
+    worse, right = ["she is sad today", "we are home"] * 20, list(references)
+    half = [*references[:20], *worse[20:]]
+    # the sums give the corpus score
+    for said in (half, worse, right):
+        total = scores._statistics(said, references).sum(axis=0, keepdims=True)
+        assert scores._bleu(total) == pytest.approx(scores.score(said, references)["bleu"])
+    assert scores.over_seeds([half], [half], references)[:2] == (0, 0)
+    one = scores.over_seeds([half], [worse], references)
+    gap = scores.score(half, references)["bleu"] - scores.score(worse, references)["bleu"]
+    assert 0 < one[0] < gap < one[1]
+    # seeds that differ widen the interval
+    wide = scores.over_seeds([half, worse, right], [worse] * 3, references)
+    assert wide[0] == 0
+    assert wide[1] > one[1]
+    assert wide[2] == "bootstrap, 3 seeds, 40 sentences"
+
+
 def test_scores_against_several_references_by_hand() -> None:
     several = [
         ["it rains now .", "it is raining now ."],

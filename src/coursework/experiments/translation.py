@@ -32,7 +32,8 @@ from coursework.models.transformer import Transformer
 from coursework.training import checkpoints, engine, seeds
 
 Networks = dict[Kind, list[Network]]  # the members of each kind
-Scored = tuple[dict[str, float], dict[str, list[str]]]  # metrics, translations of the test pairs
+# metrics, translations of the test pairs, intervals beside those of the translations
+Scored = tuple[dict[str, float], dict[str, list[str]], dict[str, tuple[float, float, str]]]
 Vectors = Sequence[Tensor] | None  # [V, w] of both languages
 PLAN = engine.Plan(
     epochs=30, learning_rate=1e-3, weight_decay=0.01, schedule="one-cycle", warmup=0.1, clip_norm=1.0,
@@ -213,9 +214,10 @@ def train(job: Job) -> Run:
 
     # Everything is chosen; from here on the test pairs are looked at, once.
     judge = score_networks if single else score_ensembles
-    metrics, translations = judge(config, corpus, networks)
+    metrics, translations, intervals = judge(config, corpus, networks)
     seconds = sum(fit.seconds for of_kind in fits.values() for fit in of_kind)
     notes = describe(corpus, translations) | {"training_seconds": seconds, "models": {}}
+    notes["intervals"] |= intervals
     artefacts: dict[str, Any] = {"corpus": corpus, "networks": networks}
     artefacts |= {"translations": translations, "translators": {}}
     for kind, (fit, *_) in fits.items():
@@ -285,13 +287,15 @@ def score_networks(config: Config, corpus: Corpus, networks: Networks) -> Scored
         translations["beam" if whole else kind] = by_beam
     for name, found in translations.items():
         metrics |= named(prefix_of(name), scoring.score(found, english, corpus.references("test")))
-    return metrics, translations
+    return metrics, translations, {}
 
 
 def score_ensembles(config: Config, corpus: Corpus, networks: Networks) -> Scored:
-    """Metrics of all members as one, and the mean of the members alone (``rnn.one.greedy.test_bleu``)."""
+    """Metrics of all members as one, and the mean of the members alone (``rnn.one.greedy.test_bleu``); with
+    two kinds of network also ``difference.test_bleu``, Transformer minus recurrent, of such means by beam."""
     metrics: dict[str, float] = {}
     translations: dict[str, list[str]] = {}
+    single: dict[str, list[list[str]]] = {}
     whole = config.corpus == "all"  # one kind of network; the greedy scores are in the single runs
     for part in get_args(Part)[1:]:
         english, several = corpus.part(part)[1], corpus.references(part)
@@ -305,9 +309,16 @@ def score_ensembles(config: Config, corpus: Corpus, networks: Networks) -> Score
                 alone = [scoring.score(translated, english) for translated in by_one]
                 means = {key: float(np.mean([one[key] for one in alone])) for key in alone[0]}
                 metrics |= named(f"{name}.one.{how}.{part}_", means)
-                if whole:
-                    translations["single"] = by_one[0]
-    return metrics, translations
+                if how == "beam":
+                    single[kind] = by_one
+    if whole:
+        translations["single"] = single[kind][0]
+    if len(single) == 1:
+        return metrics, translations, {}
+    ours, theirs = (metrics[f"{kind}.one.beam.test_bleu"] for kind in ("transformer", "rnn"))
+    span = scoring.over_seeds(single["transformer"], single["rnn"], english)
+    metrics["difference.test_bleu"] = ours - theirs
+    return metrics, translations, {"difference.test_bleu": span}
 
 
 def load(checkpoint: Path | str) -> Translator:
