@@ -289,7 +289,8 @@ def score_networks(config: Config, corpus: Corpus, networks: Networks) -> Scored
 
 
 def score_ensembles(config: Config, corpus: Corpus, networks: Networks) -> Scored:
-    """Metrics of all members as one, and the mean of the members alone (``rnn.one.greedy.test_bleu``)."""
+    """Metrics of all members as one (``rnn.test_bleu``; all pairs: ``ensemble.test_bleu``), and the mean of
+    the members alone (``rnn.one.greedy.test_bleu``)."""
     metrics: dict[str, float] = {}
     translations: dict[str, list[str]] = {}
     whole = config.corpus == "all"  # one kind of network; the greedy scores are in the single runs
