@@ -50,6 +50,7 @@ full: $(STAMP)       ## the reported results, on the real data (more than a day 
 	$(BIN)/coursework train translation --preset full --seeds 3
 	$(BIN)/coursework train translation --preset full-pretrained --seeds 3
 	$(BIN)/coursework train translation_ensemble --preset full --resume
+	$(BIN)/coursework train translation_ensemble --preset own --resume
 	$(BIN)/coursework train translation --preset tutorial
 	$(BIN)/coursework train translation --preset tutorial-leaky
 	$(BIN)/coursework train translation_all --preset full

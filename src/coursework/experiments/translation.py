@@ -291,9 +291,9 @@ def score_networks(config: Config, corpus: Corpus, networks: Networks) -> Scored
 
 
 def score_ensembles(config: Config, corpus: Corpus, networks: Networks) -> Scored:
-    """Metrics of all members as one (``rnn.test_bleu``; all pairs: ``ensemble.test_bleu``) and the mean of the
-    members alone (``rnn.one.greedy.test_bleu``); of two kinds of network also ``difference.test_bleu``, the
-    Transformers' mean by beam search minus that of the recurrent ones."""
+    """Metrics of all members as one (``rnn.test_bleu``; all pairs: ``ensemble.test_bleu``), and the mean of
+    the members alone (``rnn.one.greedy.test_bleu``); of two kinds of network also ``difference.test_bleu``,
+    the Transformers' mean by beam search minus that of the recurrent ones."""
     metrics: dict[str, float] = {}
     translations: dict[str, list[str]] = {}
     single: dict[str, list[list[str]]] = {}
