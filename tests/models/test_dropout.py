@@ -78,7 +78,7 @@ ACTING: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...], dict[float, int]]] 
     "GRAND": (grand.GRAND(5, 8, 2, 3, 0.5, 0.5, 0.25), (NODES, ADJ), {0.5: 1, 0.25: 1}),
     "GAT": (gat.GAT(5, 8, 2, 0.25, 0.2, 2), (NODES, LINKS), {0.25: 4}),
     "GCNII": (gcn.GCNII(5, 8, 2, 3, 0.25), (NODES, ADJ), {0.25: 4}),
-    "GraphRegressor": (graph_conv.GraphRegressor(5, 8, 2, 0.25, 0.5), (NODES, LINKS), {0.25: 3, 0.5: 1}),
+    "GraphRegressor": (graph_conv.GraphRegressor(5, 8, 2, 0.25, 0.5), (NODES, ADJ), {0.25: 3, 0.5: 1}),
     "columns": (graph_conv.ColumnRegressor(5, 8, 0.25, 0.5), (NODES,), {0.25: 2, 0.5: 1}),
 }  # fmt: skip
 
