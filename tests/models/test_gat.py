@@ -54,7 +54,7 @@ def test_layer_matches_pyg(is_concat: bool, loops: bool, bias: bool) -> None:
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("is_concat", [True, False])
-def test_every_form_of_the_graph_gives_the_dense_formulation(
+def test_edges_even_if_repeated_give_the_dense_formulation(
     is_concat: bool, dtype: torch.dtype, atol: float
 ) -> None:
     own = layer(5, 6, 3, is_concat=is_concat, share_attention=True).to(dtype)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from given import pages, written, zipped
@@ -75,15 +74,6 @@ def test_cleaning_and_tokenising_any_text(raw: str) -> None:
     tokens = text.tokenise(text.clean_tweet(raw))
     assert all(token and not token.isspace() for token in tokens)
     assert isinstance(eng_fra.normalise(raw), str)
-
-
-@cases(30)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), max_size=5))
-def test_tokenising_many(texts: list[str]) -> None:
-    tokens, offsets, types = text.tokenise_many(pa.array(texts, pa.large_string()))
-    assert len(offsets) == len(texts) + 1
-    assert offsets[-1] == len(tokens)
-    assert not len(tokens) or tokens.max() < len(types)
 
 
 @cases(30)

@@ -142,8 +142,8 @@ def word_vectors(config: Config, corpus: Corpus, seed: int) -> tuple[Tensor | No
         matrix, found, std = np.array(glove.vectors, np.float32), glove.found, None
     else:
         seed, std = SPLIT_SEED, 0.3
-        known = corpus.key(config), config.embedding_dim, seed
-        matrix = word2vec.train(training, vocabulary, *known)
+        key, width = corpus.key(config), config.embedding_dim
+        matrix = word2vec.train(training, vocabulary, key=key, dim=width, seed=seed)
         found = np.abs(matrix).sum(axis=1) > 0
     scale = float(matrix[found].std()) if found.any() else 1.0
     std = scale if std is None else std

@@ -71,7 +71,8 @@ def over_seeds(
     first: Sequence[Texts], second: Sequence[Texts], references: Texts
 ) -> tuple[float, float, str]:
     """95 % interval of the mean BLEU of one kind of network minus that of another: bootstrap, 1,000 samples,
-    over the networks (translations of the test part by each) and over the sentences, which all share."""
+    over the networks (translations of the test part by each) and over the sentences, which all share. Of S
+    networks S - 1 are drawn: the mean of S would vary too little, by the factor (S - 1) / S."""
     rng, size = np.random.default_rng(0), len(references)
     drawn = rng.multinomial(
         size, np.full(size, 1 / size), 1000
@@ -79,7 +80,8 @@ def over_seeds(
     means = []
     for systems in (first, second):
         bleu = np.array([_bleu(drawn @ _statistics(found, references)) for found in systems])
-        networks = rng.integers(len(systems), size=bleu.shape)  # [S, 1000]
+        count = max(1, len(systems) - 1)
+        networks = rng.integers(len(systems), size=(count, len(drawn)))  # [S - 1, 1000]
         means.append(np.take_along_axis(bleu, networks, axis=0).mean(axis=0))  # [1000]
     low, high = np.percentile(means[0] - means[1], [2.5, 97.5])
     return float(low), float(high), f"bootstrap, {len(first)} seeds, {size} sentences"

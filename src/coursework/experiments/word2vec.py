@@ -2,12 +2,15 @@
 sampling (Mikolov et al. 2013, arXiv:1310.4546), gensim's window of 5 words and 5 noise words per word."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from coursework.data import cache
 from coursework.data.text import Vocabulary
 from coursework.experiments.sentiment_batches import Encoded
+
+SETTINGS: dict[str, Any] = {"sg": 1, "sample": 1e-4, "epochs": 5}
 
 
 def skip_gram(
@@ -17,7 +20,7 @@ def skip_gram(
     import gensim
 
     learned = gensim.models.Word2Vec(
-        sentences, sg=1, vector_size=dim, sample=1e-4, epochs=5, seed=seed, min_count=1,
+        sentences, vector_size=dim, seed=seed, min_count=1, **SETTINGS,
         workers=1,  # with several, the result would depend on how the threads are scheduled
     ).wv  # fmt: skip
     unseen = np.zeros(dim, np.float32)
@@ -34,5 +37,5 @@ def train(texts: Encoded, vocabulary: Vocabulary, key: str, dim: int, seed: int)
         sentences = [of_id[start : start + length] for start, length in places]
         return {"vectors": skip_gram(sentences, words, dim, seed)}
 
-    arrays = cache.arrays("sentiment140-word2vec", cache.key_of(key, dim, seed), build)
+    arrays = cache.arrays("sentiment140-word2vec", cache.key_of(key, dim, seed, SETTINGS), build)
     return np.array(arrays["vectors"])

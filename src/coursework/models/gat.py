@@ -165,7 +165,7 @@ class GraphAttentionLayer(nn.Module):
         # solution:end
 
     def forward(self, h: Tensor, adj: Tensor) -> Tensor:
-        """Attend to the neighbours: `[N, F]` -> `[N, out_features]`."""
+        """Attend to the neighbours: `[N, F]`, edges `[2, E]` -> `[N, out_features]`."""
         # solution:begin transform, attend, dropout on the weights, weighted sum, combine | edges_of
         s = self.transform(h)  # [N, K, F']
         edge_index = edges_of(adj, s.shape[0])  # [2, E]
@@ -207,7 +207,7 @@ class GAT(nn.Module):
         # solution:end
 
     def forward(self, x: Tensor, adj: Tensor) -> Tensor:
-        """Logits of the classes: `[N, nfeat]` -> `[N, n_classes]`."""
+        """Logits of the classes: `[N, nfeat]`, edges `[2, E]` -> `[N, n_classes]`."""
         # solution:begin dropout, layer 1, ELU, dropout, layer 2; return the logits | feature_dropout
         edge_index = edges_of(adj, x.shape[0])  # [2, E], once for both layers
         x = feature_dropout(x, self.dropout, self.training)  # [N, nfeat]

@@ -22,10 +22,11 @@ Aggregation = Literal["mean", "sum"]
 
 
 def neighbours(edge_index: Tensor, node: int) -> Tensor:
-    """The distance-1 neighbours of a node `[n]`, sorted, each once, without the node itself."""
+    """The distance-1 neighbours of a node `[n]`: the sources of the edges that end in it, sorted, each
+    once, without the node itself."""
     sparse.check_edge_index(edge_index)
     source, target = edge_index
-    # solution:begin the sources of the edges that end in the node | Tensor.unique
+    # solution:begin the neighbours of the node | Tensor.unique
     found = source[target == node]
     return found[found != node].unique()
     # solution:end

@@ -118,14 +118,14 @@ def broken_links(folder: Path) -> list[str]:
 
     folder = folder.resolve()
     texts = {path: path.read_text("utf-8") for path in sorted(folder.rglob("*.html"))}
-    pages = {path: html.document_fromstring(text or "<p>") for path, text in texts.items()}
+    pages = {path: html.document_fromstring(text.strip() or "<p>") for path, text in texts.items()}
     anchors = {path: {*page.xpath("//@id | //@name")} for path, page in pages.items()}
     found = []
     for path, page in pages.items():
         where = path.relative_to(folder).as_posix()
         for element, _, target, _ in page.iterlinks():
             url, loaded = urlsplit(target), element.tag != "a"
-            if element.get("rel") in ("canonical", "author", "license"):
+            if element.tag == "link" and element.get("rel") in ("canonical", "author", "license"):
                 continue
             if url.scheme or url.netloc:
                 found += [f"{where} fetches {target}"] * (loaded and url.scheme != "data")

@@ -55,6 +55,7 @@ class Mistake(NamedTuple):
 
 
 def parse(text: str) -> dict[str, list[Mistake]]:
+    """The mistakes by the name of the object; the head of ``mistakes.txt`` explains its lines."""
     found: dict[str, list[Mistake]] = {}
     for name, body in re.findall(r"^\[(.+)\]\n((?:(?!\[).*\n)*)", text, re.M):
         found[name] = []
