@@ -72,11 +72,10 @@ def over_seeds(
 ) -> tuple[float, float, str]:
     """95 % interval of the mean BLEU of one kind of network minus that of another: bootstrap, 1,000 samples,
     over the networks (translations of the test part by each) and over the sentences, which all share. Of S
-    networks S - 1 are drawn: the mean of S would vary too little, by the factor (S - 1) / S."""
+    networks S - 1 are drawn: the variance of a mean of S would be too small by the factor (S - 1) / S."""
     rng, size = np.random.default_rng(0), len(references)
-    drawn = rng.multinomial(
-        size, np.full(size, 1 / size), 1000
-    )  # [1000, N], how often each sentence
+    # how often each sentence is drawn
+    drawn = rng.multinomial(size, np.full(size, 1 / size), 1000)  # [1000, N]
     means = []
     for systems in (first, second):
         bleu = np.array([_bleu(drawn @ _statistics(found, references)) for found in systems])
@@ -90,9 +89,7 @@ def over_seeds(
 def _statistics(hypotheses: Texts, references: Texts) -> np.ndarray:
     """What BLEU adds up over sentences, ``[N, 10]``: n-grams found, n-grams written, both lengths."""
     sentence = BLEU(effective_order=True).sentence_score  # the counts are those of the corpus score
-    scores = [
-        sentence(*pair) for pair in zip(hypotheses, ([one] for one in references), strict=True)
-    ]
+    scores = [sentence(said, [one]) for said, one in zip(hypotheses, references, strict=True)]
     return np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores])
 
 
