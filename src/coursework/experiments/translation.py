@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -163,13 +164,17 @@ def translate(
 
 
 def fit_network(
-    job: Job, kind: Kind, corpus: Corpus, vectors: Vectors
-) -> tuple[Network, engine.Fit]:
-    """One network on the training pairs; the best epoch is chosen on the validation pairs."""
+    job: Job, kind: Kind, corpus: Corpus, vectors: Vectors = None, *, start: Network | None = None,
+    batches: Callable[[int], engine.Lazy] | None = None, loss: Callable[..., tuple[Tensor, int]] = token_loss,
+) -> tuple[Network, engine.Fit]:  # fmt: skip
+    """One network on the training pairs; the best epoch is chosen on the validation pairs. It may begin with
+    the weights of ``start``, and learn from other batches and another loss."""
     config, network = job.config, job.config.networks[kind]
     # Seeded here, so that a network does not depend on which others are trained.
     seeds.seed_everything(seeds.derive(job.seed, kind) % 2**32)
     model = build(config, kind, (len(corpus.source), len(corpus.target)), vectors)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     job.say(f"{kind}, {config.embeddings} embeddings: {parameters(model):,} parameters")
 
     def validate(_: torch.nn.Module) -> dict[str, float]:
@@ -182,10 +187,10 @@ def fit_network(
     widths = None if vectors is None else [table.shape[1] for table in vectors]
     languages = [side.stored() for side in dict.fromkeys((corpus.source, corpus.target))]
     kept = {"experiment": "translation", "model": kind, "languages": languages, "widths": widths}
-    batches = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
+    usual = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
     return model, engine.fit(
-        model, network.plan, batches=batches, validate=validate,
-        loss=partial(token_loss, smoothing=network.label_smoothing),
+        model, network.plan, batches=batches or usual, validate=validate,
+        loss=partial(loss, smoothing=network.label_smoothing),
         log_every=math.ceil(network.plan.epochs / 10), **job.loop(**kept),
     )  # fmt: skip
 
@@ -199,10 +204,10 @@ def train(job: Job) -> Run:
     config, corpus = job.config, prepare(job.config)
     networks: Networks = {kind: [] for kind in config.networks}
     fits: dict[Kind, list[engine.Fit]] = {kind: [] for kind in config.networks}
-    single, whole = config.members == 1, config.corpus == "all"
+    whole = config.corpus == "all"
     alone = dataclasses.replace(config, members=1, beam=config.beam if whole else 1)
     of = "translation_all" if whole else "translation"
-    for one in [job] if single else job.members(of, alone, config.members):
+    for one in [job] if config.members == 1 else job.members(of, alone, config.members):
         vectors, known = None, dict[str, Any]()
         if config.embeddings == "pretrained":
             width = max(network.width for network in config.networks.values())
@@ -211,9 +216,16 @@ def train(job: Job) -> Run:
             model, fit = fit_network(one.part(kind), kind, corpus, vectors)
             networks[kind].append(model)
             fits[kind].append(fit)
+    return finish(job, config, corpus, networks, fits, known)
 
+
+def finish(
+    job: Job, config: Config, corpus: Corpus, networks: Networks,
+    fits: dict[Kind, list[engine.Fit]], known: Mapping[str, Any] = MappingProxyType({}),
+) -> Run:  # fmt: skip
+    """Translate the test pairs with the trained networks, and make the record."""
     # Everything is chosen; from here on the test pairs are looked at, once.
-    judge = score_networks if single else score_ensembles
+    judge = score_networks if config.members == 1 else score_ensembles
     metrics, translations, intervals = judge(config, corpus, networks)
     seconds = sum(fit.seconds for of_kind in fits.values() for fit in of_kind)
     notes = describe(corpus, translations) | {"training_seconds": seconds, "models": {}}
@@ -227,7 +239,7 @@ def train(job: Job) -> Run:
         artefacts["translators"][kind] = made
     if known:
         notes["pretrained"] = known
-    if whole:
+    if config.corpus == "all":
         notes |= notes["models"][kind]
     curves = {kind: fit.history for kind, (fit, *_) in fits.items()}
     return job.run(metrics, corpus.data.source, curves=curves, notes=notes, artefacts=artefacts)
