@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from coursework.config import Count, config
+from coursework.config import Count, Share, config
 from coursework.data import cache
 from coursework.errors import ConfigError
 from coursework.experiments import base, translation
@@ -28,32 +28,23 @@ from coursework.training import engine
 from coursework.training.devices import choose_precision
 
 KEPT = 8  # words of each place whose probabilities are stored
-_FULL = base.presets_of("translation_all")["full"]
-
-
-def sizes(config: translation.Config) -> translation.TransformerConfig:
-    if config.transformer is None or config.rnn is not None:
-        raise ConfigError("Student and teachers are Transformers; set transformer, and rnn=none.")
-    return config.transformer
 
 
 @config
 class Config:
-    student: translation.Config = _FULL
-    teacher: translation.Config = _FULL
+    teacher: translation.Config = base.presets_of("translation_all")["full"]
     teachers: Count = 2
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the teachers' probabilities
+    dropout: Share = 0.1  # of the student, which is otherwise like a teacher
+    plan: engine.Plan = dataclasses.replace(translation.PLAN, monitor="validation_loss", mode="min")
 
-    def __post_init__(self) -> None:
-        """The student continues a teacher: only its dropout, smoothing and plan may differ."""
-        free: dict[str, Any] = {"dropout": 0.0, "label_smoothing": 0.0, "plan": translation.PLAN}
-        same = [
-            dataclasses.replace(each, transformer=dataclasses.replace(sizes(each), **free))
-            for each in (self.student, self.teacher)
-        ]
-        if same[0] != same[1]:
-            what = "The student begins as its teacher, so that it differs only in dropout"
-            raise ConfigError(f"{what}, label_smoothing and plan; set all else alike.")
+    @property
+    def student(self) -> translation.Config:
+        if self.teacher.transformer is None or self.teacher.rnn is not None:
+            raise ConfigError("The teachers must be Transformers; set teacher.rnn=none.")
+        changed: dict[str, Any] = {"dropout": self.dropout, "plan": self.plan}
+        network = dataclasses.replace(self.teacher.transformer, **changed)
+        return dataclasses.replace(self.teacher, transformer=network)
 
 
 PRESETS = base.presets(Config(), "translation_taught")
@@ -118,7 +109,8 @@ def taught_loss(model: Any, batch: Batch, smoothing: float, weight: float) -> tu
 
 def train(job: Job) -> Run:
     """Train the teachers or take those of earlier runs, teach the student, translate the test pairs once."""
-    config, corpus = job.config, translation.prepare(job.config.student)
+    config, same = job.config, job.config.student
+    corpus = translation.prepare(same)
     kept = dataclasses.replace(job, resume=True)
     teachers = []
     for member in kept.members("translation_all", config.teacher, config.teachers):
@@ -126,22 +118,18 @@ def train(job: Job) -> Run:
         teachers.append(
             translation.fit_network(member.part("transformer"), "transformer", corpus)[0]
         )
-    taught = teach(
-        teachers, corpus, 4 * config.student.batch_size, sizes(config.student).plan.precision
-    )
-    batches = corpus.batches("train", config.student.batch_size, seed=job.seed)
+    taught = teach(teachers, corpus, 4 * same.batch_size, config.plan.precision)
+    batches = corpus.batches("train", same.batch_size, seed=job.seed)
 
     def with_words(epoch: int) -> engine.Lazy:
         return engine.Lazy(batches(epoch).rows, lambda rows: batches.batch(rows) | taught.of(rows))
 
-    alone = job.part("student", config=config.student)
+    alone = job.part("student", config=same)
     student, fit = translation.fit_network(
         alone, "transformer", corpus, start=teachers[0], batches=with_words,
         loss=partial(taught_loss, weight=config.weight),
     )  # fmt: skip
-    return translation.finish(
-        job, config.student, corpus, {"transformer": [student]}, {"transformer": [fit]}
-    )
+    return translation.finish(job, same, corpus, {"transformer": [student]}, {"transformer": [fit]})
 
 
 evaluate = translation.evaluate  # of the student's best.pt
