@@ -245,7 +245,10 @@ CASES = {
         _other_tweets(given.config_of("distillation").student), SPLITS_OF_TWEETS,
     ),
     "tweets": Case(training("tweets"), _poison_tweets, of_kinds(sentiment140, "split")),
-    **{name: _translation(name) for name in ("translation", "translation_ensemble", "translation_all")},
+    **{
+        name: _translation(name)
+        for name in ("translation", "translation_ensemble", "translation_all", "translation_taught")
+    },
     "wikipedia": Case(training("wikipedia", kept=_predicted), _other_pages(0), PAGES),
     "wikipedia_study": Case(
         training("wikipedia_study"), _other_pages(wikipedia_study.FIRST_SEED), PAGES,

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from coursework.config import Count, Share, config
 from coursework.data import cache
-from coursework.errors import ConfigError
 from coursework.experiments import base, translation
 from coursework.experiments.base import Job, Run
 from coursework.experiments.corpora import Batch, Corpus
@@ -40,10 +39,8 @@ class Config:
 
     @property
     def student(self) -> translation.Config:
-        if self.teacher.transformer is None or self.teacher.rnn is not None:
-            raise ConfigError("The teachers must be Transformers; set teacher.rnn=none.")
-        changed: dict[str, Any] = {"dropout": self.dropout, "plan": self.plan}
-        network = dataclasses.replace(self.teacher.transformer, **changed)
+        like = cast(translation.TransformerConfig, self.teacher.transformer)
+        network = dataclasses.replace(like, dropout=self.dropout, plan=self.plan)
         return dataclasses.replace(self.teacher, transformer=network)
 
 
