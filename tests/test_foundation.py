@@ -11,6 +11,7 @@ from scipy import stats as peer
 
 from coursework import files, stats
 from coursework.config import Count, Positive, Share, as_record, config, override
+from coursework.data import sources
 from coursework.errors import ConfigError, TrainingError
 from coursework.experiments import base, study
 from coursework.training import checkpoints
@@ -86,11 +87,13 @@ def test_a_job_names_its_parts_and_what_is_stored(tmp_path: Path) -> None:
     lines: list[str] = []
     job = base.Job("cora", Config(), "quick", 3, folder=tmp_path, log=lines.append)
     part = job.part("gcn", seed=4)
-    options = part.loop(words=["a"])
+    options = part.loop(sources.Source("made", "stand-in", "5a", (), "MIT"), words=["a"])
     assert options["run_dir"] == tmp_path / "gcn"
-    assert options["identity"] == {"experiment": "cora", "config": as_record(Config()), "seed": 4}
+    run = {"experiment": "cora", "config": as_record(Config()), "seed": 4}
+    assert options["identity"] == run | {"data": "5a"}
     assert options["bundle"] == options["identity"] | {"words": ["a"]}
-    assert [one.seed for one in job.members("cora", Config(), 2)] == [6, 7]
+    members = job.members("cora", Config(), 2)
+    assert [(one.seed, one.resume) for one in members] == [(6, True), (7, True)]
     job.say("hello")
     dataclasses.replace(job, log=None).say("nothing")
     assert lines == ["hello"]
@@ -115,9 +118,17 @@ def test_a_new_run_sets_checkpoints_of_an_older_one_aside_and_leaves_others(stan
 
 def test_a_shrunk_checkpoint_is_restored_and_another_experiments_is_refused(tmp_path: Path) -> None:
     bundle = {"experiment": "cora", "config": as_record(Config()), "seed": 0}
-    weights = {"w": torch.tensor([0.5]), "n": torch.tensor([7])}
+    weights = {"w": torch.tensor([0.5] * 999), "n": torch.tensor([7])}
     best = checkpoints.save({"model": weights, "bundle": bundle}, tmp_path / "best.pt")
     small = base.shrink(best, tmp_path / "small.pt")
+    tied = checkpoints.save(
+        {"model": weights | {"v": weights["w"]}, "bundle": bundle}, tmp_path / "t.pt"
+    )
+    tied = base.shrink(tied, tmp_path / "tied.pt")
+    assert (
+        tied.stat().st_size < small.stat().st_size + 999
+    )  # the second name costs no second matrix
+    assert torch.equal(base.restore(tied, "cora", Config)[2]["v"], weights["w"])
     made, kept, state = base.restore(small, "cora", Config)
     assert (made, kept["seed"]) == (Config(), 0)
     assert (state["w"].dtype, state["n"].dtype) == (torch.float32, torch.int64)

@@ -20,9 +20,14 @@ def drawn(standin: Path) -> digits.Draw:
 def test_one_image_of_each_class_and_no_image_twice() -> None:
     data = mnist.load()
     drawn, again, other = (digits.draw(data, seed=seed) for seed in (3, 3, 4))
-    for rows in (drawn.source_rows, drawn.target_rows):
-        assert data.train_labels[rows].tolist() == list(range(10))
-    assert not set(drawn.source_rows) & set(drawn.target_rows)
+    known = {
+        image.tobytes(): int(label)
+        for image, label in zip(data.train_images, data.train_labels, strict=True)
+    }
+    for images in (drawn.sources, drawn.targets):
+        pixels = (images * 255).round().numpy().astype(np.uint8)
+        assert [known[image.tobytes()] for image in pixels] == list(range(10))
+    assert not any(torch.equal(*pair) for pair in zip(drawn.sources, drawn.targets, strict=True))
     assert drawn.sources.shape == (10, 28, 28)
     assert drawn.sources.aminmax() == (0, 1)
     assert torch.equal(drawn.sources, again.sources)

@@ -320,6 +320,10 @@ def test_a_group_larger_than_the_validation_part_trains() -> None:
         assert split.sizes == (720, 80, 200)
         half = splits.split_of(1000, groups, seed, 0.5)
         assert np.array_equal(half.train, split.train[:360])
+    for chained in (1000, 730):  # then too few others are left
+        groups[:chained] = 0
+        with pytest.raises(ConfigError, match="raise alike"):
+            splits.split_of(1000, groups, 0)
     small = torch.arange(1000) // 50
     assert splits.split_of(1000, small, 1).sizes == pages.split_grouped(small, 1).sizes
 

@@ -266,6 +266,11 @@ def test_what_does_not_fit_is_refused_on_both_paths(
         HEADS(**{"query": X} | change, fused=fused)
 
 
+def test_dropout_is_a_probability() -> None:
+    with pytest.raises(ValueError, match="dropout must be a probability"):
+        MultiHeadAttention(8, 2, -0.5, fused=True)
+
+
 @FUSED
 def test_empty_and_shapeless_attention(fused: bool) -> None:
     assert HEADS(X[:0], fused=fused)[0].shape == (0, 5, 8)

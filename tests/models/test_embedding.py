@@ -35,6 +35,8 @@ def test_std_needs_two_numbers() -> None:
     assert pair.table.weight[0].std().item() == pytest.approx(0.1)
     single = torch.tensor([[3.0], [0.0]])  # one number has no deviation
     assert torch.equal(WordEmbedding(2, 1, pretrained=single, std=0.1).table.weight, single)
+    equal = WordEmbedding(2, 2, pretrained=torch.ones(2, 2), std=0.1)
+    assert equal.table.weight.isfinite().all()
 
 
 @pytest.mark.parametrize("std", [None, 0.1, 3.0])

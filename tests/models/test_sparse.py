@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +20,9 @@ from coursework.models.sparse import (
 from properties import SEED, every, refused
 
 HAND = torch.tensor([[0, 2, 1, 3], [1, 1, 0, 3]])
-LAYOUTS = pytest.mark.parametrize("form", [Tensor.to_sparse_csr, Tensor.to_sparse_coo])
+LAYOUTS = pytest.mark.parametrize(
+    "form", [Tensor.to_sparse_csr, Tensor.to_sparse_coo, Tensor.to_sparse_csc]
+)
 Form = Callable[[Tensor], Tensor]
 
 
@@ -46,6 +49,15 @@ def test_ids_are_looked_for_again_after_every_write() -> None:
             edge_index[0, 1] = -2
             with pytest.raises(ValueError, match="nodes -2 to 3"):
                 check_edge_index(edge_index, 4)
+
+
+def test_what_is_remembered_of_a_graph_does_not_pass_to_a_copy() -> None:
+    edge_index = HAND.clone()
+    simple(edge_index)
+    copied = copy.deepcopy(edge_index)
+    for tensor in (edge_index, copied):  # the same number of writes
+        tensor[:, 1] = tensor[:, 0]
+    assert simple(copied).shape[1] == HAND.shape[1] - 1
 
 
 def test_ids_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,6 +110,13 @@ def test_products_with_a_matrix_that_was_rounded(half: torch.dtype, form: Form) 
         product = multiply(matrix.to(half), x.to(half))
     assert product.dtype == torch.float32
     assert_same(product, aggregate(x.to(half).float(), HAND, "sum"), 1e-6)
+
+
+def test_the_backward_pass_keeps_out_of_an_autocast_region() -> None:
+    matrix, b = adjacency(HAND, 4), torch.ones(4, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        multiply(matrix, b).sum().backward()
+    assert_same(b.grad, matrix.to_dense().sum(0)[:, None].expand(4, 3))
 
 
 def test_a_matrix_that_is_learned_gets_its_gradient() -> None:

@@ -46,7 +46,7 @@ def test_positional_encoding_is_no_weight_and_continues_at_an_offset() -> None:
     position, x = PositionalEncoding(4, max_length=9), torch.zeros(1, 9, 4)
     assert position.state_dict() == {}
     assert torch.equal(position(x[:, :4], offset=5), position(x)[:, 5:])
-    with pytest.raises(ValueError, match="raise max_length"):
+    with pytest.raises(ValueError, match="larger max_length"):
         position(x, offset=1)
 
 

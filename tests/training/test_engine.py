@@ -73,10 +73,15 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     last = tmp_path / "last.pt"
     if broken:  # then from the one before
         last.write_bytes(last.read_bytes()[:-100])
-    resumed, again = regression(run_dir=tmp_path, resume=True)
+    said: list[str] = []
+    resumed, again = regression(run_dir=tmp_path, resume=True, log=said.append)
     assert same(whole, resumed)
     assert losses(fit) == losses(again)
-    assert (again.resumed_from is None) == (die_at <= 2)  # nothing was saved before the first step
+    # nothing was saved before the first step
+    assert said[0].startswith("no checkpoint" if die_at <= 2 else "resumed from last")
+    said.clear()
+    regression(run_dir=tmp_path, resume=True, log=said.append)
+    assert said == ["resumed from last.pt, which is finished"]
 
 
 @pytest.mark.parametrize("identity", [{"seed": 9}, {"size": 1}, {}])  # changed, more, fewer

@@ -34,7 +34,7 @@ from coursework.experiments import base
 from coursework.training import checkpoints, engine, seeds
 
 PARTS = 6
-TIMES = re.compile(r"seconds|peak_gib|resumed_from")  # what a second run cannot repeat
+TIMES = re.compile(r"seconds|peak_gib")  # what a second run cannot repeat
 
 
 @dataclass

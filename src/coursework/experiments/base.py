@@ -68,20 +68,26 @@ class Job:
         return dataclasses.replace(self, folder=folder, **changes)
 
     def members(self, experiment: str, alone: Any, count: int) -> list[Self]:
-        """One job for each network of an ensemble: that of training it alone, in the same folder, so that
-        what is trained already is used again. Ensembles of other seeds share no network."""
+        """One job for each network of an ensemble: that of training it alone, resumed in its own folder, so
+        that what is trained already is used again. Ensembles of other seeds share no network."""
         known = presets_of(experiment).items()
         preset = next((name for name, config in known if config == alone), "custom")
-        made = dataclasses.replace(self, experiment=experiment, config=alone, preset=preset)
+        changed = {"experiment": experiment, "config": alone, "preset": preset, "resume": True}
+        made = dataclasses.replace(self, **changed)
         jobs = [dataclasses.replace(made, seed=count * self.seed + i) for i in range(count)]
         if self.folder is None:
             return jobs
         return [dataclasses.replace(job, folder=run_folder(job)) for job in jobs]
 
-    def loop(self, **bundle: Any) -> dict[str, Any]:
-        """What :func:`.engine.fit` needs to know to store, resume and report."""
-        config = as_record(self.config)
-        identity = {"experiment": self.experiment, "config": config, "seed": self.seed}
+    def loop(self, source: Source, **bundle: Any) -> dict[str, Any]:
+        """What :func:`.engine.fit` needs to know to store, resume and report; other data are another run."""
+        config, data = as_record(self.config), source.sha256
+        identity = {
+            "experiment": self.experiment,
+            "config": config,
+            "seed": self.seed,
+            "data": data,
+        }
         options = {"run_dir": self.folder, "resume": self.resume, "log": self.log}
         return options | {"identity": identity, "bundle": identity | bundle}
 
@@ -187,9 +193,11 @@ def shrink(checkpoint: Path | str, path: Path | str, bits: Literal[8, 16] = 16) 
     Weights become half-precision numbers; with 8 bits those of matrices become integers of -127 to 127,
     with a scale for each row.
     """
-    state, weights = checkpoints.load(Path(checkpoint)), {}
+    state, weights = checkpoints.load(Path(checkpoint)), dict[str, Tensor]()
+    halves = dict[Any, Tensor]()  # a matrix that has two names is stored once
     for name, value in state["model"].items():
-        weights[name] = value.half() if value.is_floating_point() else value
+        half = value.half() if value.is_floating_point() else value
+        weights[name] = halves.setdefault((value.data_ptr(), value.shape), half)
         if bits == 8 and value.is_floating_point() and value.dim() == 2:
             scale = (value.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-6).half()
             weights[name] = (value / scale).round().clamp(-127, 127).to(torch.int8)

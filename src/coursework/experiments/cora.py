@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from coursework.config import Count, Index, Positive, Share, Weight, config
 from coursework.data import planetoid
+from coursework.data.sources import Source
 from coursework.data.splits import Split
 from coursework.errors import ConfigError
 from coursework.experiments.base import TABLES, Job, Run, named, presets, restore
@@ -232,6 +233,7 @@ class Inputs(NamedTuple):
     edge_index: Tensor  # the same edges; int64 [2, E], row 0 sources j, row 1 targets i
     y: Tensor  # classes, int64 [N]
     num_classes: int
+    source: Source
 
 
 def prepare(graph: planetoid.CitationGraph) -> Inputs:
@@ -242,7 +244,9 @@ def prepare(graph: planetoid.CitationGraph) -> Inputs:
     words = sparse_csr(paper, word, x[paper, word], (len(x), x.shape[1]))
     given = graph.edge_index, len(graph.y)
     edges = add_self_loops(*given)
-    return Inputs(words, normalise_adjacency(*given), edges, graph.y, graph.num_classes)
+    return Inputs(
+        words, normalise_adjacency(*given), edges, graph.y, graph.num_classes, graph.source
+    )
 
 
 def split_nodes(graph: planetoid.CitationGraph, config: Config, seed: int) -> Split:
@@ -316,7 +320,7 @@ def fit_network(
     fit = engine.fit(
         model, plan, batches=batches, loss=counted, validate=validate, shard=False,
         parameters=numbers.parameters(model), line=lambda row, _: f"{variant:<12} {epoch_line(row)}",
-        log_every=max(1, plan.epochs // 5), **job.loop(variant=variant),
+        log_every=max(1, plan.epochs // 5), **job.loop(inputs.source, variant=variant),
     )  # fmt: skip
     return model, fit
 
@@ -359,7 +363,6 @@ def train(job: Job) -> Run:
         "last_epochs": {v: [epoch_line(row) for row in f.history[-LAST:]] for v, f in fits.items()},
         "training_seconds": {variant: _seconds(*fit.history) for variant, fit in fits.items()},
         "precision": next(iter(fits.values())).precision,
-        "threads": 1,
     }
     curves = {variant: _curve(fit.history) for variant, fit in fits.items()}
     made = {"models": models, "fits": fits, "correct": correct, "inputs": inputs, "split": split}

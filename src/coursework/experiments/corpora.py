@@ -37,7 +37,6 @@ class Words:
     """A language of the subset: sentences in the tutorial's normal form are lists of words."""
 
     vocabulary: Vocabulary
-    form = "lower case, no accents, apostrophes as spaces (the tutorial's normal form)"
     margin = 5  # a translation has at most 1.5 times the length of its source, and this many more
 
     def __len__(self) -> int:
@@ -72,7 +71,6 @@ class Words:
 class Pieces(Subwords):
     """Both languages of all pairs: a sentence is a list of subwords."""
 
-    form = "as people write it, in subwords"
     margin = 10
 
     def read(self, text: str) -> list[list[int]]:

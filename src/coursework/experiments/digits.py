@@ -46,8 +46,6 @@ class Draw(NamedTuple):
 
     sources: Tensor  # [..., C, 28, 28], pixels in [0, 1]
     targets: Tensor
-    source_rows: np.ndarray  # [..., C], among the training images
-    target_rows: np.ndarray
 
 
 class Attended(NamedTuple):
@@ -75,13 +73,13 @@ def _draws(data: MNIST, rng: np.random.Generator, draws: int) -> Draw:
     chosen = [[rng.choice(rows, 2, replace=False) for rows in by_class] for _ in range(draws)]
     rows = np.array(chosen).transpose(2, 0, 1)  # [2, R, C]
     images = torch.from_numpy(data.train_images[rows].astype(np.float32) / 255.0)
-    return Draw(*images, *rows)
+    return Draw(*images)
 
 
 def draw(data: MNIST, seed: int = 0) -> Draw:
     """One image of each class as source, and one other image of each class as target."""
     many = _draws(data, seeds.numpy_generator(seed, "digits"), 1)
-    return Draw(many.sources[0], many.targets[0], many.source_rows[0], many.target_rows[0])
+    return Draw(many.sources[0], many.targets[0])
 
 
 def attend(images: Draw, variant: str = "scaled") -> Attended:

@@ -77,14 +77,13 @@ class Member:
 
 def teachers(job: Job, corpus: sentiment.Corpus) -> list[Member]:
     """The trained teachers; those of earlier runs are not trained again."""
-    config, kept = job.config, dataclasses.replace(job, resume=True)
-    found = []
-    for member in kept.members("sentiment", config.network, config.members):
+    config, found = job.config, []
+    for member in job.members("sentiment", config.network, config.members):
         job.say(f"teacher: network with seed {member.seed}")
         found.append(Member(sentiment.fit_network(member, corpus)[0], corpus, {}))
     if (large := config.transformer) is not None:
         job.say("teacher: MiniLM")
-        (member,) = kept.members("minilm", large, 1)
+        (member,) = job.members("minilm", large, 1)
         model, _ = minilm.fine_tune(member, minilm.prepare(large))
         same = dataclasses.replace(large, train_tweets=config.student.train_tweets)
         found.append(Member(model, minilm.prepare(same), minilm.reading(large)))

@@ -26,6 +26,7 @@ from coursework.training import engine, seeds
 
 ModelName = Literal["gcn", "gat"]
 Parts = Callable[[int], engine.Lazy]  # of an epoch
+SOURCE = Source("generated graph", "generated", "", (), "MIT")
 FEATURES = 16  # width of the features
 NOISE = 2.0  # standard deviation of what hides the community in the features
 LOYALTY = 0.8  # share of the links that stay within a community
@@ -125,7 +126,7 @@ def fit_network(job: Job, name: ModelName, parts: Parts) -> tuple[float, engine.
 
     fit = engine.fit(
         model, job.config.plan, batches=parts, loss=loss, shard=False,
-        validate=lambda network: {"validation_mae": mae(network, VALIDATION)}, **job.loop(),
+        validate=lambda network: {"validation_mae": mae(network, VALIDATION)}, **job.loop(SOURCE),
     )  # fmt: skip
     return mae(model, TEST), fit
 
@@ -147,10 +148,4 @@ def train(job: Job) -> Run:
         metrics[f"{name}.epoch_seconds"] = fit.seconds / len(fit.history)
         curves[name] = fit.history
     metrics["peak_gib"] = peak_memory() / 2**30
-    notes = {
-        "nodes": data.num_nodes,
-        "directed_edges": data.num_edges,
-        "threads": torch.get_num_threads(),
-    }
-    source = Source("generated graph", "generated", "", (), "MIT")
-    return job.run(metrics, source, curves=curves, notes=notes)
+    return job.run(metrics, SOURCE, curves=curves)

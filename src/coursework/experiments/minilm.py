@@ -177,7 +177,7 @@ def train(job: Job) -> Run:
     else:
         model, fit = fine_tune(job, corpus)
         fits, metrics = {"minilm": fit}, dict(fit.best)
-        told = "best_epoch", "precision", "samples_per_second"
+        told = "best_epoch", "precision"
         notes |= {name: getattr(fit, name) for name in told} | {"training_seconds": fit.seconds}
     logits = final_logits(model, corpus.test, **reading(config))
     metrics |= named("test_", scores(logits, corpus.test.labels))

@@ -180,12 +180,10 @@ def fit_network(job: Job, name: str, data: Data) -> tuple[UNet, engine.Fit]:
         text = engine.epoch_line({k: row[k] for k in row if not k.startswith("iou_")}, epochs)
         return f"{name:<6}  {text.replace('  loss', '  validation loss')}"
 
-    options = job.loop(skip=VARIANTS[name])
-    options["identity"]["data"] = data.source.sha256  # stand-ins are not resumed on real digits
     return model, engine.fit(
         model, config.plan, loss=loss, validate=validate, line=line,
         batches=lambda e: batches_of(data.epoch(config, job.seed, e), config.batch_size),
-        log_every=max(1, config.plan.epochs // 8), **options,
+        log_every=max(1, config.plan.epochs // 8), **job.loop(data.source, skip=VARIANTS[name]),
     )  # fmt: skip
 
 
@@ -234,7 +232,6 @@ def train(job: Job) -> Run:
         "precision": fits[last].precision,
         "best_epoch": {name: fit.best_epoch for name, fit in fits.items()},
         "training_seconds": {name: fit.seconds for name, fit in fits.items()},
-        "canvases_per_second": {name: fit.samples_per_second for name, fit in fits.items()},
         "last_epoch": {name: epoch_line(fit.history[-1], epochs) for name, fit in fits.items()},
         "test_confusion": {name: matrices.sum(0).tolist() for name, matrices in confusions.items()},
     }

@@ -195,8 +195,7 @@ def fit_on_tweets(
         result = scores(outputs(network, validation, device, **reading), validation.labels)
         return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
 
-    options |= job.loop(data=corpus.data, **bundle)
-    options["identity"]["data"] = corpus.data  # stand-ins and the real tweets are different runs
+    options |= job.loop(corpus.tweets.source, data=corpus.data, **bundle)
     return engine.fit(model, config.plan, batches=batches, loss=loss, validate=validate, **options)
 
 
@@ -245,12 +244,10 @@ def train(job: Job) -> Run:
             metrics[f"{name}.test_accuracy"] = scores(odds, test.labels)["accuracy"]
     notes = {
         "parameters": parameters(model),
-        "embedding_parameters": parameters(model.embedding),
         "vocabulary": len(corpus.vocabulary),
         **start_notes,
         "best_epoch": fit.best_epoch,
         "precision": fit.precision,
-        "tweets_per_second": fit.samples_per_second,
         "training_seconds": fit.seconds,
     }
     run = run_of(job, corpus, metrics, logits, {"bilstm": fit}, notes)

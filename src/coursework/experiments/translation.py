@@ -191,7 +191,7 @@ def fit_network(
     return model, engine.fit(
         model, network.plan, batches=batches or usual, validate=validate,
         loss=partial(loss, smoothing=network.label_smoothing),
-        log_every=math.ceil(network.plan.epochs / 10), **job.loop(**kept),
+        log_every=math.ceil(network.plan.epochs / 10), **job.loop(corpus.data.source, **kept),
     )  # fmt: skip
 
 
@@ -257,7 +257,6 @@ def describe(corpus: Corpus, translations: Mapping[str, list[str]]) -> dict[str,
     notes: dict[str, Any] = {
         "pairs": dict(zip(("train", "validation", "test"), corpus.split.sizes, strict=True)),
         "vocabulary": {"french": len(corpus.source), "english": len(corpus.target)},
-        "text": corpus.source.form,
         "signatures": scoring.signatures(),
         "intervals": {
             f"{prefix_of(name)}{key}": span

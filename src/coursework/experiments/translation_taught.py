@@ -108,9 +108,8 @@ def train(job: Job) -> Run:
     """Train the teachers or take those of earlier runs, teach the student, translate the test pairs once."""
     config, same = job.config, job.config.student
     corpus = translation.prepare(same)
-    kept = dataclasses.replace(job, resume=True)
     teachers = []
-    for member in kept.members("translation_all", config.teacher, config.teachers):
+    for member in job.members("translation_all", config.teacher, config.teachers):
         job.say(f"teacher: network with seed {member.seed}")
         teachers.append(
             translation.fit_network(member.part("transformer"), "transformer", corpus)[0]

@@ -271,9 +271,10 @@ def fit_network(job: Job, task: Task, name: NetworkName, member: int = 0) -> Fit
         return {f"{part}_mae_ln": float(error[rows].mean()) for part, rows in parts.items()}
 
     job.say(f"{task.kind} split, {random[0]}:")
+    saving = job.part(random[0]).loop(task.graph.source, split=task.kind, network=name)
     fit = engine.fit(
         model, plan, batches=batches, loss=loss, validate=validate, shard=False,
-        log_every=max(1, plan.epochs // 4), **job.part(random[0]).loop(split=task.kind, network=name),
+        log_every=max(1, plan.epochs // 4), **saving,
     )  # fmt: skip
     return Fitted(predict(name, model, given, task), model, fit.history)
 

@@ -45,6 +45,8 @@ def split_of(n: int, groups: Tensor | None, seed: int, train_share: float = 1.0)
 def _beside(large: np.ndarray, groups: Tensor, seed: int) -> Split:
     """Split the other pages; those of ``large`` groups train."""
     rest, chains = np.flatnonzero(~large), np.flatnonzero(large)
+    if len(rest) <= (VALIDATION + TEST) * len(large):
+        raise ConfigError("Nearly all pages are chained by similar links; raise alike.")
     held, test = (share * len(large) / len(rest) for share in (VALIDATION, TEST))
     shares = (1 - (held + test), held, test)
     found = group_split(groups.numpy()[rest], seed, fractions=shares)

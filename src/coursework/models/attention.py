@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coursework.models.checks import expect, require
+from coursework.models.checks import expect, probability, require
 from coursework.models.dropout import dropout
 from coursework.models.torch_weights import TorchWeights
 
@@ -181,6 +181,7 @@ class MultiHeadAttention(TorchWeights):
         super().__init__()
         fits = n_heads > 0 and d_model > 0 and d_model % n_heads == 0
         require(fits, f"d_model must be a multiple of n_heads: {d_model} is not of {n_heads}.")
+        probability("dropout", dropout)
         self.d_model, self.n_heads, self.d_k = d_model, n_heads, d_model // n_heads
         self.dropout, self.fused = dropout, fused
         linears = [nn.Linear(d_model, d_model) for _ in range(4)]

@@ -32,7 +32,7 @@ class WordEmbedding(nn.Module):
             weight = pretrained.detach().clone().to(torch.get_default_dtype())  # [V, w]
             known = weight[weight.abs().sum(dim=1) > 0]  # [V', w]
             if std is not None and known.numel() > 1:
-                weight = weight * (std / known.std())
+                weight = weight * (std / known.std().clamp(min=1e-6))
         if padding_idx is not None:
             weight[padding_idx] = 0.0
         self.dim, width = dim, weight.shape[1]

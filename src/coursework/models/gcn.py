@@ -157,7 +157,8 @@ class DeepGCN(nn.Module):
 
 
 def spread(h: Tensor) -> Tensor:
-    r"""Mean cosine distance over all pairs, in [0, 1]: 0 where all rows of `[N, H]` point the same way.
+    r"""Mean cosine distance over all pairs, in [0, 1]: 0 where all rows of `[N, H]` point the same way. A row
+    of zeros, which has no direction, counts as being at a distance of 1 from every row.
 
     .. math:: 1 - \frac{1}{N^2} \sum_{v,w} \cos(h_v, h_w)
               = 1 - \Big\lVert \frac{1}{N} \sum_v \frac{h_v}{\lVert h_v \rVert} \Big\rVert^2

@@ -18,10 +18,11 @@ def _remembered(x: Tensor, name: str, make: Callable[[Tensor], Value]) -> Value:
     """`make(x)`, kept with the tensor until it is written to, so that a check is done once."""
     if x.is_inference():  # its versions are not counted
         return make(x)
-    version, value = getattr(x, name, (None, None))
-    if version != x._version:
+    written = id(x), x._version  # a copy takes the attribute along
+    known, value = getattr(x, name, (None, None))
+    if known != written:
         value = make(x)
-        setattr(x, name, (x._version, value))
+        setattr(x, name, (written, value))
     return value  # type: ignore[return-value]
 
 
@@ -95,7 +96,7 @@ class _ConstantTimes(torch.autograd.Function):
         crow, column, order = _transposition(ctx.a)
         values = ctx.a.values().index_select(0, order)
         transposed = _csr(crow, column, values, ctx.a.shape[::-1])
-        return None, torch.sparse.mm(transposed, gradients[0])
+        return None, multiply(transposed, gradients[0])
 
 
 _PLAN = "_coursework_transposition"
@@ -125,8 +126,7 @@ def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if not training or p == 0.0 or x.layout == torch.strided:
         return dropout(x, p, training)
     if x.layout != torch.sparse_csr:
-        (row, column), values = x.coalesce().indices(), x.coalesce().values()
-        x = sparse_csr(row, column, values, (len(x), x.shape[1]))
+        x = x.to_sparse_csr()
     dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
     setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
     return dropped

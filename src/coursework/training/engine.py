@@ -68,7 +68,6 @@ class Fit:
     best_epoch: int = 0  # from 1
     best: dict[str, float] = field(default_factory=dict)  # its validation metrics
     seconds: float = 0.0  # of training, resumed parts included
-    samples: int = 0
     epoch: int = 0  # finished epochs; how far the next one has come:
     position: int = 0
     loss: float = 0.0
@@ -82,11 +81,6 @@ class Fit:
     precision: str = "32-true"
     device: str = "cpu"
     processes: int = 1
-    resumed_from: int | None = None  # epoch that a resumed run started in
-
-    @property
-    def samples_per_second(self) -> float:
-        return self.samples / self.seconds if self.seconds else 0.0
 
 
 class Lazy(Sequence[Any]):
@@ -210,7 +204,6 @@ class _Training:
         for name, value in (further[0] if further else {}).items():
             value, _ = self.over_processes(torch.as_tensor(value), 0)
             self.state.sums[name] = self.state.sums.get(name, 0.0) + value
-        self.state.samples += everyone
         self.state.position = index + 1
 
     def mine(self, tensor: Tensor) -> Tensor:
@@ -335,10 +328,9 @@ class _Training:
         except checkpoints.MISFITS as error:
             what = f"Checkpoint {path} was written by another version of this training"
             raise TrainingError(f"{what}; delete it, or train without --resume.") from error
-        self.state.resumed_from = self.state.epoch + 1
         self.state.step_seconds = self.state.validation_seconds = 0.0
-        place = f"epoch {self.state.epoch + 1}, batch {self.state.position}"
-        self.say(f"resumed from {path.name} at {place}")
+        place = f"at epoch {self.state.epoch + 1}, batch {self.state.position}"
+        self.say(f"resumed from {path.name}" + ", which is finished" * self.finished() or place)
 
     def give_up(self, todo: Sequence[Any], index: int, loss: float, gradient: float) -> None:
         """Keep the batch that cannot be learned from, with its rows, and say where it was."""
