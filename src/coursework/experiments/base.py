@@ -80,14 +80,10 @@ class Job:
         return [dataclasses.replace(job, folder=run_folder(job)) for job in jobs]
 
     def loop(self, source: Source, **bundle: Any) -> dict[str, Any]:
-        """What :func:`.engine.fit` needs to know to store, resume and report; other data are another run."""
-        config, data = as_record(self.config), source.sha256
-        identity = {
-            "experiment": self.experiment,
-            "config": config,
-            "seed": self.seed,
-            "data": data,
-        }
+        """What :func:`.engine.fit` needs to know to store, resume and report."""
+        config, data = as_record(self.config), source.sha256  # stand-ins are another run
+        identity = {"experiment": self.experiment, "config": config, "seed": self.seed}
+        identity["data"] = data
         options = {"run_dir": self.folder, "resume": self.resume, "log": self.log}
         return options | {"identity": identity, "bundle": identity | bundle}
 
