@@ -165,7 +165,7 @@ def translate(
 
 def fit_network(
     job: Job, kind: Kind, corpus: Corpus, vectors: Vectors = None, *, start: Network | None = None,
-    batches: Callable[[int], engine.Lazy] | None = None, loss: Callable[..., tuple[Tensor, int]] = token_loss,
+    batches: Callable[[int], engine.Lazy] | None = None, loss: Callable[..., tuple[Tensor, int]] | None = None,
 ) -> tuple[Network, engine.Fit]:  # fmt: skip
     """One network on the training pairs; the best epoch is chosen on the validation pairs. It may begin with
     the weights of ``start``, and learn from other batches and another loss."""
@@ -190,7 +190,7 @@ def fit_network(
     usual = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
     return model, engine.fit(
         model, network.plan, batches=batches or usual, validate=validate,
-        loss=partial(loss, smoothing=network.label_smoothing),
+        loss=partial(loss or token_loss, smoothing=network.label_smoothing),
         log_every=math.ceil(network.plan.epochs / 10), **job.loop(corpus.data.source, **kept),
     )  # fmt: skip
 
