@@ -165,7 +165,7 @@ def translate(
 
 def fit_network(
     job: Job, kind: Kind, corpus: Corpus, vectors: Vectors = None, *, start: Network | None = None,
-    batches: Callable[[int], engine.Lazy] | None = None, loss: Callable[..., tuple[Tensor, int]] | None = None,
+    batches: Callable[[int], engine.Lazy] | None = None, loss: Callable[..., Any] | None = None,
 ) -> tuple[Network, engine.Fit]:  # fmt: skip
     """One network on the training pairs; the best epoch is chosen on the validation pairs. It may begin with
     the weights of ``start``, and learn from other batches and another loss."""
