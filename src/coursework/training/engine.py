@@ -68,6 +68,7 @@ class Fit:
     best_epoch: int = 0  # from 1
     best: dict[str, float] = field(default_factory=dict)  # its validation metrics
     seconds: float = 0.0  # of training, resumed parts included
+    samples: int = 0
     epoch: int = 0  # finished epochs; how far the next one has come:
     position: int = 0
     loss: float = 0.0
@@ -204,6 +205,7 @@ class _Training:
         for name, value in (further[0] if further else {}).items():
             value, _ = self.over_processes(torch.as_tensor(value), 0)
             self.state.sums[name] = self.state.sums.get(name, 0.0) + value
+        self.state.samples += everyone
         self.state.position = index + 1
 
     def mine(self, tensor: Tensor) -> Tensor:
