@@ -332,7 +332,7 @@ class _Training:
             raise TrainingError(f"{what}; delete it, or train without --resume.") from error
         self.state.step_seconds = self.state.validation_seconds = 0.0
         place = f"at epoch {self.state.epoch + 1}, batch {self.state.position}"
-        self.say(f"resumed from {path.name}" + ", which is finished" * self.finished() or place)
+        self.say(f"resumed from {path.name} {'when it was finished' if self.finished() else place}")
 
     def give_up(self, todo: Sequence[Any], index: int, loss: float, gradient: float) -> None:
         """Keep the batch that cannot be learned from, with its rows, and say where it was."""
