@@ -202,7 +202,7 @@ def test_judgements_of_a_reader_are_those_of_recorded_translations(
 ) -> None:
     read = notebook.judgements("translation_errors")
     assert len(read) == 40
-    rows = store.read("translation_all-full")["notes"]["translations"]["rows"]
+    rows = store.read("translation_taught-full")["notes"]["translations"]["rows"]
     assert set(map(int, read)) <= set(rows)
     monkeypatch.setattr(settings, "results_dir", lambda: tmp_path / "results")
     assert notebook.judgements("x") == {}
