@@ -52,7 +52,7 @@ class Taught:
     """The likeliest next words at every place of the training sentences, which lie one after the other."""
 
     starts: np.ndarray  # [n + 1], first place of each sentence
-    words: np.ndarray  # uint16 [places, K]
+    words: np.ndarray  # int32 [places, K]
     share: np.ndarray  # float16 [places, K], their probabilities, which sum to 1
 
     def of(self, rows: np.ndarray) -> Batch:
@@ -74,7 +74,7 @@ def teach(teachers: list[Network], corpus: Corpus, size: int, precision: str) ->
 
     @torch.no_grad()
     def build() -> cache.Arrays:
-        words = np.zeros((starts[-1], KEPT), np.uint16)
+        words = np.zeros((starts[-1], KEPT), np.int32)
         share = np.zeros((starts[-1], KEPT), np.float16)
         todo = batches(0)
         for rows, batch in zip(todo.rows, todo, strict=True):
