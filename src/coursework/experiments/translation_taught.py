@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from coursework.config import Count, Share, config
 from coursework.data import cache
+from coursework.data.text import PAD_ID
 from coursework.experiments import base, translation
 from coursework.experiments.base import Job, Run
 from coursework.experiments.corpora import Batch, Corpus
@@ -78,7 +79,7 @@ def teach(teachers: list[Network], corpus: Corpus, size: int, precision: str) ->
         share = np.zeros((starts[-1], KEPT), np.float16)
         todo = batches(0)
         for rows, batch in zip(todo.rows, todo, strict=True):
-            real = batch["write"] > 0  # [B, T]
+            real = batch["write"] != PAD_ID  # [B, T]
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = [model(batch["source"], batch["read"])[real] for model in teachers]
             mean = torch.stack([each.float().softmax(dim=1) for each in logits]).mean(dim=0)
