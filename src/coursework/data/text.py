@@ -35,13 +35,13 @@ _CLEANED, _TYPED = (
 _WIDE = {chr(code + 0xFEE0): chr(code) for code in range(0x21, 0x7F)}  # full-width forms
 SIGNS: dict[str, str] = _CLEANED | _TYPED | _WIDE
 """Typographic sign -> how it is typed; what people write to a trained model is read through this table."""
-_URL = re.compile(
+URL_PATTERN = re.compile(
     r"(?:https?:/|www\.)\S+"
     r"|(?<![\w@.])[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*"
     r"\.(?:com|net|org|edu|gov|info|co\.uk|ly|gd|fm|tv)(?:/\S*|(?![\w.-]))",
     re.IGNORECASE,
 )
-_USER = re.compile(r"(?<![\w@])@\w+")
+USER_PATTERN = re.compile(r"(?<![\w@])@\w+")
 _HASHTAG = re.compile(r"(?<![\w#])#(?=\w*[^\W\d_])(\w+)")
 _THREE = re.compile(r"(\S)\1\1")
 _LONG_WORD = re.compile(r"([^\W\d_])\1\1+")
@@ -76,10 +76,10 @@ plain_signs = partial(_as_typed, table=str.maketrans(SIGNS))  # for prediction
 
 
 def replace_urls(text: str) -> str:
-    return _URL.sub(f" {URL} ", text) if "." in text or "/" in text else text
+    return URL_PATTERN.sub(f" {URL} ", text) if "." in text or "/" in text else text
 
 
-replace_users = partial(_USER.sub, f" {USER} ")
+replace_users = partial(USER_PATTERN.sub, f" {USER} ")
 mark_hashtags = partial(_HASHTAG.sub, rf" {HASHTAG} \1 ")  # the word stays
 
 

@@ -64,7 +64,9 @@ _EMOTICON = re.compile(
     r"<+/?3+|[>}]?[:;=][-o'~^]?[^:;=]|(?:[)(\]\[]|d)[-o'~^]?[:;=]"
     r"|\^[_.]*\^|-[_.]+-|=_+=|>[_.]+<|t_+t|o[_.]+o"
 )
-_STRICT_URL = re.compile(text._URL.pattern.replace(r"www\.", r"(?<!\w)www\.(?=\w)"), re.IGNORECASE)
+_STRICT_URL = re.compile(
+    text.URL_PATTERN.pattern.replace(r"www\.", r"(?<!\w)www\.(?=\w)"), re.IGNORECASE
+)
 _HOST = re.compile(r"(?:https?:/+)?(?:www\.)?([a-zA-Z0-9-]+)")
 _CAPITALS = re.compile(r"(?<![^\W_])[A-Z]{2,}(?![^\W_])")
 
@@ -89,7 +91,7 @@ def _with(name: str, function: Callable[[str], str]) -> tuple[CleaningStep, ...]
     return tuple(changed if step.name == name else step for step in CLEANING_STEPS)
 
 
-_NAMED = partial(text._USER.sub, lambda match: f" {USER} {match[0][1:]} ")
+_NAMED = partial(text.USER_PATTERN.sub, lambda match: f" {USER} {match[0][1:]} ")
 _STRICT = partial(_STRICT_URL.sub, f" {URL} ")
 # the mark is one sign, so one token
 _MARK = CleaningStep("capitals", partial(_CAPITALS.sub, "\ue000 \\g<0> "), "NOT")
@@ -107,7 +109,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("<user> and <url>", "also removed", token=_without(lambda t: t in (USER, URL))),
     Variant("left-over emoticons", "also removed", token=_without(_EMOTICON.fullmatch)),
     Variant("user names", "also kept", _with("users", _NAMED)),
-    Variant("domains of links", "also kept", _with("urls", partial(text._URL.sub, _domain))),
+    Variant("domains of links", "also kept", _with("urls", partial(text.URL_PATTERN.sub, _domain))),
     Variant("awww... as a word, not a link", "also kept", _with("urls", _STRICT)),
     Variant("mark of words in CAPITALS", "also kept", _MARKED),
     Variant("case of the first letter", "also kept", patterns=FIRST_LETTER),

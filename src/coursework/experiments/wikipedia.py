@@ -83,8 +83,8 @@ class Config:
     )
     attention_batch: Count = 512  # pages of a step
     members: Count = 3  # networks of the ensemble
-    candidates: Count = 30  # look-alikes of each kind on the list of a page
-    residual: bool = True  # the residuals of look-alikes may enter, beside their labels
+    candidates: Count = 30  # similar pages of each kind on the list of a page
+    residual: bool = True  # the residuals of similar pages may enter, beside their labels
     query: bool = True  # what the two pages are decides on the weight, beside facts on the pair
     hide: Share = 0.2  # share of the known labels hidden in each step
     guess: Weight = 0.3  # weight of the guess alone in the loss

@@ -1,4 +1,4 @@
-"""Regression on a graph from labelled look-alikes, without a way for a label to reach itself.
+"""Regression on a graph from labelled similar nodes, without a way for a label to reach itself.
 
 A network that is fed labels learns to copy its own (UniMP, https://arxiv.org/abs/2009.03509, hides some in
 every step). Here labels enter **in the last step alone**, along a list of candidates in which no node is
@@ -41,7 +41,7 @@ class Candidates:
 
 
 class ResidualAttention(nn.Module):
-    r"""A guess from the features, corrected by what the look-alikes really have.
+    r"""A guess from the features, corrected by the known targets of similar nodes.
 
     .. math::
 
@@ -51,9 +51,9 @@ class ResidualAttention(nn.Module):
         \alpha_i &= \mathrm{softmax}\bigl(e_{i0}, (e_{ij})_{j \in \mathcal{C}(i),\, y_j \text{known}}\bigr) \\
         \hat y_i &= f_i + \sum_j \alpha_{ij} \bigl(y_j - \lambda_i f_j - (1 - \lambda_i) f_i\bigr)
 
-    :math:`\alpha_{i0}`, the weight of nobody, leaves the guess as it is. With :math:`\lambda_i = 1` the
-    *residuals* of the look-alikes are added, as in kriging; with 0 (always, without `residual`) the
-    prediction moves towards their labels. Without `query` the pair features alone decide.
+    :math:`\alpha_{i0}`, the weight of the empty choice, leaves the guess as it is. With
+    :math:`\lambda_i = 1` the *residuals* of the similar nodes are added, as in kriging; with 0 (always,
+    without `residual`) the prediction moves towards their targets. Without `query` the pair features alone decide.
     """
 
     def __init__(

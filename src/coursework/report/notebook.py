@@ -102,8 +102,9 @@ class Page:
             mine = [a for a in self._live if a.part == question.part]
             found = "\n".join(f"{a.result}: {a.value}" for a in mine)
             data = ", ".join(dict.fromkeys(a.source for a in mine))
-            rows.append((question.part, found, data))
-        return Table(["question", "this run", "its data"], rows)
+            rows.append((question.part, *self._recorded(question)[1:], found, data))
+        columns = ["recorded number [95 % interval]"] if self.recorded_answers else []
+        return Table(["question", *columns, "this run", "its data"], rows)
 
     def _recorded(self, question: Question) -> tuple[str, ...]:
         """The answer in words, and the recorded number with its interval and its seeds."""

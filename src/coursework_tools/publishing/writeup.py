@@ -83,7 +83,7 @@ def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
 def _only_raises(node: ast.stmt) -> bool:
     """Whether a statement does nothing but check arguments and raise."""
     match node:
-        case ast.Expr(ast.Call(ast.Name(called))):
+        case ast.Expr(ast.Call(ast.Name(called))) | ast.Assign(value=ast.Call(ast.Name(called))):
             return called.startswith(("require", "expect", "probability", "check_"))
         case ast.If(orelse=[]) | ast.For():
             return all(map(_only_raises, node.body))
@@ -91,17 +91,19 @@ def _only_raises(node: ast.stmt) -> bool:
 
 
 def _unread(function: ast.FunctionDef, gone: list[ast.stmt]) -> list[ast.stmt]:
-    """Assignments to names that only the statements in ``gone`` read."""
+    """Assignments to names that only the statements in ``gone`` and checks read."""
     kept = set(ast.walk(function)).difference(*map(ast.walk, gone))
-    read = {n.id for n in kept if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     made = [n for n in kept if isinstance(n, ast.Assign)]
+    rest = kept.difference(*(ast.walk(n) for n in made if _only_raises(n)))
+    read = {n.id for n in rest if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return [n for n in made if not any(read & names_in(target) for target in n.targets)]
 
 
 def _left_out(module: ast.Module) -> set[int]:
     """Numbers of the lines that belong to docstrings or only check arguments."""
     parts = list(ast.walk(module))
-    gone = [part for part in parts if isinstance(part, ast.stmt) and _only_raises(part)]
+    checks = [p for p in parts if isinstance(p, ast.stmt) and _only_raises(p)]
+    gone = [check for check in checks if not isinstance(check, ast.Assign)]
     functions = [part for part in parts if isinstance(part, ast.FunctionDef)]
     while more := [node for function in functions for node in _unread(function, gone)]:
         gone += more
@@ -118,6 +120,7 @@ def cut(listing: Listing) -> list[Line]:
     module, lines, marked = ast.parse(content), ["", *content.splitlines()], regions(content)
     solution = {n for one in marked for n in range(one.first + 1, one.last) if lines[n].strip()}
     skip = _left_out(module) | {n for region in marked for n in (region.first, region.last)}
+    skip |= {n - 1 for n in skip if lines[n - 1].lstrip().startswith("# ")}  # what it is there for
     chosen: list[int] = []
     for name in listing.objects:
         owner, _, method = name.partition(".")
