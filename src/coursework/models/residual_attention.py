@@ -53,7 +53,8 @@ class ResidualAttention(nn.Module):
 
     :math:`\alpha_{i0}`, the weight of the empty choice, leaves the guess as it is. With
     :math:`\lambda_i = 1` the *residuals* of the similar nodes are added, as in kriging; with 0 (always,
-    without `residual`) the prediction moves towards their targets. Without `query` the pair features alone decide.
+    without `residual`) the prediction moves towards their targets. Without `query` the pair
+    features alone decide.
     """
 
     def __init__(
