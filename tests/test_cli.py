@@ -170,15 +170,16 @@ def test_a_record_counts_how_often_its_test_part_was_opened(fake: Any, official:
     assert store.looks("cora-full") == 1  # generated data are no test part
 
 
-def test_a_record_is_replaced_by_one_of_as_many_seeds_only(fake: Any, official: Path) -> None:
-    def seeds_after(*options: str) -> list[int]:
+def test_a_record_is_replaced_by_one_of_all_its_seeds_only(fake: Any, official: Path) -> None:
+    def seeds_after(*options: str, stays: bool = False) -> list[int]:
         result = call("train", "cora", "--preset", "full", *options)
-        assert ("stays as it is" in result.out) == (options[-1] == "1")
+        assert ("stays as it is" in result.out) == stays
         return recorded(official)["seeds"]
 
     assert seeds_after("--seeds", "2") == [0, 1]
-    assert seeds_after("--seed", "5", "--seeds", "1") == [0, 1]
-    assert seeds_after("--seed", "5", "--seeds", "2") == [5, 6]
+    assert seeds_after("--seeds", "1", stays=True) == [0, 1]
+    assert seeds_after("--seed", "5", "--seeds", "2", stays=True) == [0, 1]
+    assert seeds_after("--seeds", "3") == [0, 1, 2]
     assert seeds_after("--seeds", "1", "--overwrite") == [0]
 
 

@@ -122,12 +122,14 @@ def train(
     scheduler: Annotated[str | None, Option(help="Address of the cluster; else local.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
     record: Annotated[str | None, Option(help="Name; EXPERIMENT-PRESET by default.")] = None,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace one with more seeds.")] = False,
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace one with other seeds too.")
+    ] = False,
 ) -> None:
     """Train an experiment and record its result.
 
     On the real data it goes to `writeup/results`, that of a changed preset only with `--record`. Results of
-    quick presets, of stand-ins, or of fewer seeds than are recorded go to `build/results`.
+    quick presets, of stand-ins, or without all seeds that are recorded go to `build/results`.
     """
     from coursework.experiments import base
     from coursework.report import store
@@ -165,14 +167,14 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> 
     from coursework.report.tables import shown
 
     official = official and not any(run.source.is_standin for run in runs)
-    stored = 0
+    others = set[int]()
     with contextlib.suppress(ResultsError):  # none, or none that can be read
-        stored = len(store.read(name)["seeds"])
-    if official and stored > len(runs) and not overwrite:
+        others = set(store.read(name)["seeds"]) - {run.seed for run in runs}
+    if official and others and not overwrite:
         official = False
-        what = f"{name} is recorded with {stored} seeds and stays as it is; this result"
-        remedy = "--overwrite replaces the recorded one"
-        typer.echo(f"{what} of {len(runs)} goes to build/results. {remedy}.")
+        what = f"{name} is recorded with other seeds too ({', '.join(map(str, sorted(others)))})"
+        remedy = "this one goes to build/results. --overwrite replaces the recorded one"
+        typer.echo(f"{what} and stays as it is; {remedy}.")
     folder = settings.results_dir() if official else settings.build_dir() / "results"
     record = store.make_record(name, runs)
     if any("test_" in metric for metric in record["metrics"]):

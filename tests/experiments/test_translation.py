@@ -16,6 +16,7 @@ from coursework.experiments.base import Job, Run, presets_of, run_folder, shrink
 from coursework.experiments.corpora import PAD_ID
 from coursework.experiments.translation import Translator
 from coursework.models.transformer import Transformer
+from coursework.report.store import make_record
 from coursework.training import checkpoints
 from coursework_tools.cli import app
 
@@ -320,3 +321,5 @@ def test_members_on_all_pairs_are_those_of_the_single_runs_with_their_beam() -> 
     assert {"ensemble.test_bleu_multi", "ensemble.validation_bleu"} <= run.metrics.keys()
     assert run.metrics["ensemble.test_chrf"] != run.metrics["ensemble.one.beam.test_chrf"]
     assert 0 <= run.notes["paired_bootstrap_p"] <= 1
+    intervals = {k for k, v in make_record("a", [run])["metrics"].items() if "low" in v}
+    assert intervals == {"ensemble.test_bleu", "ensemble.test_chrf"}

@@ -75,18 +75,21 @@ def test_the_student_begins_with_the_first_teacher_and_learns(
 ) -> None:
     fit = MagicMock(side_effect=translation.fit_network)
     monkeypatch.setattr(translation, "fit_network", fit)
-    run = base.train_seed("translation_taught", SMALL, "tiny", 0, log=None)
+    config = override(SMALL, ["teacher.word_dropout=0.3"])
+    run = base.train_seed("translation_taught", config, "tiny", 0, log=None)
     teacher, _, student = fit.call_args_list
-    alone = base.train_seed("translation_all", SMALL.teacher, "custom", 0, resume=True, log=None)
+    alone = base.train_seed("translation_all", config.teacher, "custom", 0, resume=True, log=None)
     own = alone.artefacts["networks"]["transformer"][0].state_dict()
     begun = student.kwargs["start"].state_dict()
     assert all(torch.equal(own[name], value) for name, value in begun.items())
     assert [call.args[0].seed for call in fit.call_args_list[:3]] == [0, 1, 0]
-    assert teacher.args[0].config == SMALL.teacher
+    assert teacher.args[0].config == config.teacher
+    hidden = [(b["source"] == corpora.UNK_ID).float().mean() for b in student.kwargs["batches"](0)]
+    assert 0.1 < np.mean(hidden) < 0.4  # three tenths of the words, as the teachers learned
     assert run.metrics["validation_loss"] < alone.metrics["validation_loss"]
-    kept = base.run_folder(base.Job("translation_taught", SMALL, "tiny", resume=True))
+    kept = base.run_folder(base.Job("translation_taught", config, "tiny", resume=True))
     loaded = translation.load(kept / "student" / "best.pt")
-    assert loaded.config == SMALL.student
+    assert loaded.config == config.student
     # The student's weights are those that it ended with, not those it began with.
     (ended,) = run.artefacts["networks"]["transformer"]
     for name, value in loaded.model.state_dict().items():

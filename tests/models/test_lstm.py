@@ -321,7 +321,9 @@ def test_layer_works_under_autocast_and_functional_transforms() -> None:
     exact, _ = layer(x)
     with torch.autocast("cpu", torch.bfloat16):
         rounded, _ = layer(x)
-    assert rounded.dtype == torch.float32
+        half = layer(x.bfloat16()), LSTMCell(INPUT, HIDDEN)(x[0].bfloat16())  # from another module
+    states = half[0][0], *half[0][1], *half[1]
+    assert {state.dtype for state in (rounded, *states)} == {torch.float32}
     assert_same(rounded, exact, 2e-2)
     assert not torch.equal(rounded, exact)
 

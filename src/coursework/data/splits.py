@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 Fractions = tuple[float, float, float]  # they sum to 1
 
@@ -53,16 +51,9 @@ def group_split(groups: ArrayLike, seed: int = 0, *, fractions: Fractions) -> Sp
 
 def shared_key_groups(rows: Iterable[Sequence[Hashable]]) -> np.ndarray:
     """Numbers of groups: rows that share a key in a column, directly or by a chain; by first appearance."""
-    rows = list(rows)
-    # a graph of rows and keys: each row is linked with its keys
-    keys: dict[tuple[int, Hashable], int] = {}
-    links = [
-        (i, len(rows) + keys.setdefault((column, key), len(keys)))
-        for i, row in enumerate(rows)
-        for column, key in enumerate(row)
-    ]
-    places, n = np.array(links, np.int64).reshape(-1, 2).T, len(rows) + len(keys)
-    graph = coo_array((np.ones(len(links), bool), tuple(places)), shape=(n, n))
-    # components are numbered in the order of their first nodes, and rows come first
-    component = connected_components(graph, directed=False)[1][: len(rows)]
-    return component.astype(np.int64)
+    from networkx.utils import UnionFind
+
+    rows, numbers, sets = list(rows), dict[Hashable, int](), UnionFind()
+    for i, row in enumerate(rows):
+        sets.union(i, *enumerate(row))  # a row and its keys, as (column, key)
+    return np.array([numbers.setdefault(sets[i], len(numbers)) for i in range(len(rows))], np.int64)

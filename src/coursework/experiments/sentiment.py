@@ -68,6 +68,11 @@ class Config:
     baselines: bool = True  # also fit the linear baselines
     plan: Plan = PLAN
 
+    def __post_init__(self) -> None:
+        if self.language_model is not None and self.layers > 1:
+            what = "In a second layer a language model has read the word that it predicts"
+            raise ConfigError(f"{what}; set layers=1 or language_model=none.")
+
 
 PRESETS = presets(Config(language_model=sentiment_lm.Config()), "sentiment")
 

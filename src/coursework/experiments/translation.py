@@ -261,6 +261,7 @@ def describe(corpus: Corpus, translations: Mapping[str, list[str]]) -> dict[str,
         "intervals": {
             f"{prefix_of(name)}{key}": span
             for name, found in ours.items()
+            if name != "single"  # its scores are in the single runs
             for key, span in scoring.intervals(found, english).items()
         },
     }

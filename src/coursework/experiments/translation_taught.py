@@ -112,14 +112,14 @@ def train(job: Job) -> Run:
     teachers = []
     for member in job.members("translation_all", config.teacher, config.teachers):
         job.say(f"teacher: network with seed {member.seed}")
-        teachers.append(
-            translation.fit_network(member.part("transformer"), "transformer", corpus)[0]
-        )
+        alone = member.part("transformer")
+        teachers.append(translation.fit_network(alone, "transformer", corpus)[0])
     taught = teach(teachers, corpus, 4 * same.batch_size, config.plan.precision)
-    batches = corpus.batches("train", same.batch_size, seed=job.seed)
+    batches = corpus.batches("train", same.batch_size, same.word_dropout, job.seed)
 
     def with_words(epoch: int) -> engine.Lazy:
-        return engine.Lazy(batches(epoch).rows, lambda rows: batches.batch(rows) | taught.of(rows))
+        usual = batches(epoch)
+        return engine.Lazy(usual.rows, lambda rows: usual.make(rows) | taught.of(rows))
 
     alone = job.part("student", config=same)
     student, fit = translation.fit_network(

@@ -137,7 +137,7 @@ class GraphAttentionLayer(nn.Module):
         self.a_r = nn.Parameter(torch.empty(vectors, self.n_hidden))  # meets s_j, the source
         # solution:end
         for weight in (self.W.weight, self.a_l, self.a_r):
-            nn.init.xavier_uniform_(weight)  # as in the authors' code
+            nn.init.xavier_uniform_(weight)  # over all heads at once, as in PyTorch Geometric
 
     def transform(self, h: Tensor) -> Tensor:
         """The transformed nodes :math:`s = W h`, cut into heads: `[N, F]` -> `[N, K, F']`."""

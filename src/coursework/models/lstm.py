@@ -84,7 +84,7 @@ class LSTMCell(nn.Module):
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """Advance one time step: `(x_t, (h_{t-1}, c_{t-1})) -> (h_t, c_t)`."""
         sizes = expect("input", input, "B I", "I", I=self.input_size)
-        zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
+        zeros = self.weight_hh.new_zeros(*input.shape[:-1], self.hidden_size)
         h, c = (zeros, zeros) if hx is None else hx  # [B, H]
         for name, state in (("h", h), ("c", c)):
             expect(name, state, "B H" if input.ndim == 2 else "H", **sizes, H=self.hidden_size)
@@ -162,7 +162,7 @@ class LSTM(nn.Module):
     ) -> tuple[Tensor, State]:
         """All layers and directions over packed rows `[R, I]` -> `[R, D*H]`, 2 x `[L*D, B, H]`."""
         shape = {"L*D": self.num_layers * self.num_directions, "B": sizes[0], "H": self.hidden_size}
-        hx = (rows.new_zeros(*shape.values()),) * 2 if hx is None else hx
+        hx = (next(self.parameters()).new_zeros(*shape.values()),) * 2 if hx is None else hx
         for name, state in zip(("h_0", "c_0"), hx, strict=True):
             expect(name, state, "L*D B H", **shape)
         initial = _in_order(hx, order)

@@ -4,7 +4,7 @@ A run that is killed and resumed ends in the same weights, bit for bit, on a CPU
 a function of (seed, epoch), the learning rate one of the progress, and a checkpoint holds the state of the
 random generators and the position within the epoch. Under ``torchrun`` every process takes its share of
 the rows of each batch, and the loss is divided by the samples of the *whole* batch: the gradients are
-those of one process.
+those of one process, but for dropout and batch normalisation.
 """
 
 import copy
@@ -88,13 +88,13 @@ class Lazy(Sequence[Any]):
     """Batches of an epoch, each made from its rows when it is asked for."""
 
     def __init__(self, rows: Sequence[Any], make: Callable[[Any], Any]) -> None:
-        self.rows, self._make = rows, make  # which samples each batch has
+        self.rows, self.make = rows, make  # which samples each batch has
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._make(self.rows[index])
+        return self.make(self.rows[index])
 
 
 # (model, batch) -> loss *summed* over the samples, number of samples; and perhaps further sums, such as
