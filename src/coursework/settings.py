@@ -36,7 +36,7 @@ def _flag(name: str, default: str) -> bool:
 
 def limit_threads() -> None:
     """Let torch and the libraries below it compute with ``COURSEWORK_THREADS`` threads, one by default:
-    several that share their cores with other programs wait for each other, eleven times as long."""
+    several threads that share cores with other programs wait for each other (measured: 11 times slower)."""
     given = os.environ.get("COURSEWORK_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
     value = given.partition(",")[0].strip()  # OpenMP takes a list, one for each level
     if not value.isdecimal() or int(value) < 1:  # the package is being imported: no error yet

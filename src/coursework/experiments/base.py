@@ -23,7 +23,7 @@ from coursework.training import checkpoints, engine
 
 C = TypeVar("C")
 Log = Callable[[str], None]
-SCALE = ".scale of a row"  # ends the name of the scales of a matrix of integers
+SCALE = ".scale of a row"  # ends the name of the entry with the scales of an int8 matrix
 
 _TOML = Path(__file__).with_name("experiments.toml")
 TABLES: dict[str, Any] = tomllib.loads(_TOML.read_text(encoding="utf-8"))

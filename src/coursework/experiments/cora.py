@@ -187,7 +187,7 @@ class Config:
     models: Annotated[tuple[Model, ...], Field(min_length=1)] = ("gcn", "gat")
     epochs_long: Count | None = None  # train long_models once more for that many epochs
     long_models: tuple[Model, ...] = ("gcn", "gat")
-    watch: Count = 1  # epochs from one look at the watched nodes to the next, besides the last ten
+    watch: Count = 1  # the watched nodes are measured every so many epochs, and in the last ten
     gcn: GCNConfig = GCNConfig()
     gat: GATConfig = GATConfig()
     grand: GRANDConfig = GRANDConfig()

@@ -94,7 +94,7 @@ class Pieces(Subwords):
         return len(word) > 1 and min(self._count(word), self._count(word.lower())) == 1
 
     def _letters(self, sentence: str) -> bool:
-        """Whether a letter is known, or else all signs: what is made of other signs would be invented."""
+        """Whether there is something to translate: a known letter, or no sign that is unknown."""
         (ids,) = self.encode([sentence])
         known = self.pieces(i for i in ids if i != UNK_ID)
         return UNK_ID not in ids or any(map(WORD.search, known))

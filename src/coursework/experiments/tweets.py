@@ -57,7 +57,7 @@ class Variant(NamedTuple):
 BASE = Variant("all steps", "the pipeline")
 _NAMES = r"^(?:\s*@\w+\b)*[^A-Za-z@]*"  # before the first letter that is in no user name
 FIRST_LETTER = _NAMES + "[A-Z]", _NAMES + "[a-z]"
-# what cutting the emoticon out left: the label's shadow, not language
+# gaps where the emoticon that made the label was cut out: they give the label away
 ARTEFACTS = r" $", r"\S {2,}\S"
 
 _EMOTICON = re.compile(
@@ -115,7 +115,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("case of the first letter", "also kept", patterns=FIRST_LETTER),
     Variant("holes of cut-out emoticons", "also kept", patterns=ARTEFACTS),
 )
-"""What is tried beside the pipeline. The last one is the label's shadow: measured, and never used."""
+"""What is tried beside the pipeline. The last one gives the label away: it is measured and never used."""
 
 
 class Ablation(NamedTuple):

@@ -119,7 +119,7 @@ class Task:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Weight of each page in a loss, mean 1: copies that are kept together tell less, `[N]`."""
+        """Weight of each page in a loss, mean 1: pages of large groups weigh less, `[N]`."""
         if self.groups is None:
             return torch.ones(self.graph.num_nodes)
         weights = torch.bincount(self.groups)[self.groups].float().rsqrt()

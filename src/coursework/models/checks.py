@@ -1,4 +1,4 @@
-"""The guards of the models: every path of a module goes through the same one."""
+"""Checks of arguments, shared by all models."""
 
 from typing import Any
 

@@ -111,7 +111,7 @@ class GraphRegressor(nn.Module):
 
     (the first one without :math:`h_v +`), and the prediction is an MLP of :math:`[h^{(1)}_v \Vert \dots \Vert
     h^{(L)}_v]` (jumping knowledge, Xu et al. 2018, https://arxiv.org/abs/1806.03536; without it of the last
-    layer only). :math:`\sqrt{d_v}` keeps hubs from drowning the rest. The matrices act before the sums, so
+    layer only). :math:`\sqrt{d_v}` bounds the sums of hubs. The matrices act before the sums, so
     sparse features are never made dense. Without `use_graph` it is an MLP. x is `[N, F]`, dense or sparse
     CSR; the graph is :func:`.adjacency` of the edges.
     """

@@ -15,7 +15,7 @@ Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor]
 
 # Numbers of the gates that are worked on together: half a megabyte in float32 stays in the cache.
 CHUNK = 2**17
-FEWEST = 8  # time steps that a span has at least: each adds to the gradients of all weights
+FEWEST = 8  # steps of a span at least: each span costs one addition to all weight gradients
 # A factor times the slope at a value, by the kernels of autograd.
 _SIGMOID = torch.ops.aten.sigmoid_backward.grad_input
 _TANH = torch.ops.aten.tanh_backward.grad_input

@@ -1,4 +1,4 @@
-"""Regression on a graph from labelled similar nodes, without a way for a label to reach itself.
+"""Regression on a graph from labelled similar nodes; no label enters the prediction of its own node.
 
 A network that is fed labels learns to copy its own (UniMP, https://arxiv.org/abs/2009.03509, hides some in
 every step). Here labels enter **in the last step alone**, along a list of candidates in which no node is
@@ -21,7 +21,7 @@ from coursework.models.sparse import FeatureLinear, feature_dropout
 
 @dataclass(frozen=True)
 class Candidates:
-    """For each node those that it may look at, as in a CSR matrix."""
+    """The candidates of each node, as in a CSR matrix."""
 
     pointers: Tensor  # [N + 1], where the candidates of each node begin
     nodes: Tensor  # [E], the candidates; never the node itself

@@ -53,7 +53,7 @@ def load(path: Path) -> dict[str, Any]:
             whole = archive.testzip() is None
         if whole:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken pickle makes the machine below it stumble over anything
+    except Exception as error:  # on broken bytes the unpickler may raise anything
         why = error
     if isinstance(state, dict):
         return state
