@@ -26,7 +26,7 @@ ALLOWED = {
     "report": {"report", "experiments", "theory", "data", "models", "training"} | BASICS,
 }
 # At most so many lines.
-LINES = {PACKAGE: 13_960, TOOLS: 3_600, ROOT / "tests": 15_900}
+LINES = {PACKAGE: 14_000, TOOLS: 3_600, ROOT / "tests": 15_980}
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_README = 500, 80, 150
 
 # Distribution -> what is imported from it, where the names differ.

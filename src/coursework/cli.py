@@ -136,8 +136,8 @@ def train(
     from coursework.training import engine, parallel
 
     base.get(experiment)
-    if record is not None and not re.fullmatch(store.NAME, record):
-        remedy = "use small letters, digits, '-', '_' and '.'"
+    if record is not None and (record == "headline" or not re.fullmatch(store.NAME, record)):
+        remedy = "use small letters, digits, '-', '_' and '.', but not 'headline'"
         raise ConfigError(f"A result cannot be recorded as {record!r}; {remedy}.")
     standard = base.preset_of(experiment, preset)
     config = base.override(standard, set_ or [])
@@ -158,33 +158,34 @@ def train(
         runs = list(track(done, "seeds", total=seeds))
     if say is not None:
         wanted = preset != "quick" and (not changed or record is not None)
-        _record(record or f"{experiment}-{preset}", runs, wanted, overwrite)
+        _record(record or f"{experiment}-{preset}", runs, wanted, overwrite, changed)
 
 
-def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool) -> None:
+def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool, changed: bool) -> None:
     """Print and store the result; only an official one on real data goes to ``writeup/results``."""
     from coursework.report import store
     from coursework.report.tables import shown
 
     official = official and not any(run.source.is_standin for run in runs)
-    others = set[int]()
+    record, kept = store.make_record(name, runs), ""
     with contextlib.suppress(ResultsError):  # none, or none that can be read
-        others = set(store.read(name)["seeds"]) - {run.seed for run in runs}
-    if official and others and not overwrite:
+        stored = store.read(name)
+        others = set(stored["seeds"]) - {run.seed for run in runs}
+        if others:
+            kept = f"with other seeds too ({', '.join(map(str, sorted(others)))})"
+        if any(stored[key] != record[key] for key in ("experiment", "config")[: 1 + changed]):
+            kept = "from another experiment or config"
+    if official and kept and not overwrite:
         official = False
-        what = f"{name} is recorded with other seeds too ({', '.join(map(str, sorted(others)))})"
         remedy = "this one goes to build/results. --overwrite replaces the recorded one"
-        typer.echo(f"{what} and stays as it is; {remedy}.")
-    folder = settings.results_dir() if official else settings.build_dir() / "results"
-    record = store.make_record(name, runs)
+        typer.echo(f"{name} is recorded {kept} and stays as it is; {remedy}.")
     if any("test_" in metric for metric in record["metrics"]):
         record["notes"]["test_looks"] = store.looks(name) + 1
-    path = store.write(record, folder)
-    metrics = store.read(name, folder)["metrics"].items()
     forms = "mean ± std (n) .4f", "low to high .4f"
-    rows = [(key, *(shown(metric, form) for form in forms)) for key, metric in metrics]
+    rows = [(key, *(shown(m, form) for form in forms)) for key, m in record["metrics"].items()]
     show(f"{name} ({runs[0].source.label})", ["metric", "mean ± std", "95 % interval"], rows)
-    typer.echo(f"recorded in {path}")
+    folder = settings.results_dir() if official else settings.build_dir() / "results"
+    typer.echo(f"recorded in {store.write(record, folder)}")
 
 
 def _checkpoint(experiment: str, given: Path | None) -> Path:

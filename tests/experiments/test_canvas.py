@@ -70,6 +70,8 @@ def test_bits_and_transparency(tmp_path: Path) -> None:
     assert (canvas.as_grey(canvas.read_image(path)).numpy() == (GREY > 99)).all()
     clear = OPAQUE * np.array([1, 1, 1, 0], np.uint8)
     assert canvas.as_grey(clear).max() == 0  # transparent is black
+    ink = np.dstack([np.zeros((*GREY.shape, 3), np.uint8), GREY])  # black digits on nothing
+    np.testing.assert_allclose(canvas.as_grey(ink).numpy(), 1 - GREY / 255, atol=1e-6)
     PICTURE.save(path, transparency=int(GREY[0, 0]))
     found = canvas.as_grey(canvas.read_image(path)).numpy()
     np.testing.assert_allclose(found, np.where(GREY[0, 0] == GREY, 0, GREY / 255), atol=1e-6)
@@ -98,6 +100,12 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 
 
+def huge_npy(path: Path) -> None:
+    with path.open("wb") as file:
+        head = {"descr": "|u1", "fortran_order": False, "shape": (10**8, 10**8)}
+        np.lib.format.write_array_header_1_0(file, head)
+
+
 NEITHER, NO_FILE = "neither an image nor an array file", "There is no file"
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text.png": (lambda p: p.write_text("no image"), NEITHER),
@@ -105,6 +113,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "text.npz": (lambda p: p.write_text("no image"), NEITHER),
     "cut.png": (cut_off, NEITHER),
     "object.npy": (lambda p: np.save(p, np.array([{}]), allow_pickle=True), NEITHER),
+    "huge.npy": (huge_npy, NEITHER),
     "two.npz": (lambda p: np.savez(p, np.zeros(1), np.zeros(1)), "holds 2 arrays; give one"),
     "none.png": (lambda p: None, NO_FILE),
     "folder": (lambda p: p.mkdir(), NO_FILE),
@@ -117,6 +126,16 @@ def test_files_that_are_no_images(tmp_path: Path, name: str) -> None:
     make(tmp_path / name)
     with pytest.raises(DataError, match=message):
         canvas.read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("most", [70, 120])  # an error from twice as many on, before a warning
+def test_a_picture_that_is_too_large(
+    tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (10, 15)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    with pytest.raises(DataError, match=f"more than {most} pixels; give a smaller"):
+        canvas.read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(("floor", "kept"), [(0, 1), (1, 2), (20, 21), (40, 1)])
@@ -201,6 +220,10 @@ def test_names_of_the_mask_and_the_overlay(tmp_path: Path) -> None:
     assert canvas.mask_files(image, Path("x.jpg"))[1] == Path("x_overlay.jpg")
     with pytest.raises(ConfigError, match="not the name of a picture"):
         canvas.mask_files(image, Path("mask.txt"))
+    (mask := tmp_path / "scan_mask.png").touch()  # a ground truth, perhaps
+    with pytest.raises(ConfigError, match="is there already"):
+        canvas.mask_files(image)
+    assert canvas.mask_files(image, mask)[0] == mask
     overlaid = image.rename(tmp_path / "a_overlay.jpg")
     for wanted in (overlaid, tmp_path / "." / overlaid.name, tmp_path / "a.jpg"):
         with pytest.raises(ConfigError, match="is the image itself"):

@@ -89,6 +89,8 @@ test_wrong_arguments = refused(
     (lambda: MODEL(TOKENS[0]), "tokens must have shape"),
     (lambda: MODEL(torch.tensor([[0, 0, 3], [1, 2, 3]])), "in front of a word"),
     (lambda: MODEL(TOKENS, torch.tensor([3, 3])), "lengths must have shape"),
-    (lambda: MODEL(TOKENS, torch.tensor([4])), "lengths must be from 0 to 3"),
-    (lambda: MODEL(TOKENS, torch.tensor([-1])), "lengths must be from 0 to 3"),
+    (lambda: MODEL(TOKENS, torch.tensor([4])), "lengths must be whole, from 0 to 3"),
+    (lambda: MODEL(TOKENS, torch.tensor([-1])), "lengths must be whole, from 0 to 3"),
+    (lambda: MODEL(TOKENS, torch.tensor([1.9])), "lengths must be whole"),
+    (lambda: BiLSTMClassifier(30, 4, 6, padding_idx=-1)(TOKENS), "id of the padding is -1"),
 )

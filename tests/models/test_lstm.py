@@ -367,6 +367,7 @@ test_wrong_arguments = refused(
     *((lambda layer=layer, x=x: layer(x), "at least one time step")
       for layer, x in ((LAYER, X[:0]), (LAYER, X[:0, 0]), (FIRST, X[:, :0]))),
     (lambda: LSTM(INPUT, HIDDEN, num_layers=0), "num_layers must be at least 1"),
+    (lambda: LSTM(INPUT, 0), "hidden_size must be at least 1"),
     (lambda: LSTM(INPUT, HIDDEN, dropout=1.5), "dropout must be a probability"),
     (lambda: LAYER(pack_padded_sequence(WIDE[:, :1], [3])), "packed data must have"),
 )  # fmt: skip

@@ -87,6 +87,8 @@ def test_tail_by_enumeration() -> None:
     signs = 1 - 2 * ((torch.arange(2**n)[:, None] >> torch.arange(n)) & 1)
     share = float((signs.sum(dim=1).abs() >= delta * n).double().mean())
     assert ao.sign_tail(n, delta) == pytest.approx(share)
+    assert ao.sign_tail(50, 0.28) == ao.sign_tail(50, 0.27)  # 0.28 * 50 is a little above 14
+    assert ao.sign_tail(50, 0.28) > ao.sign_tail(50, 0.29)
 
 
 def test_a_set_that_no_draw_meets(monkeypatch: pytest.MonkeyPatch) -> None:

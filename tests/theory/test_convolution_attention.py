@@ -64,6 +64,14 @@ def test_ends_without_padding_for_every_sequence(x: torch.Tensor) -> None:
     torch.testing.assert_close(gap, ca.end_errors(x), rtol=1e-9, atol=1e-9)
 
 
+def test_kernels_that_no_head_computes_and_tokens_of_the_default_type() -> None:
+    for kernel in ([2.0, 1.0], [1.0, -2.0, 3.0], [0.0]):
+        with pytest.raises(ValueError, match="A kernel has 2r"):
+            ca.head_for_kernel(torch.tensor(kernel))
+    x = torch.tensor([1.0, 2.0, 3.0])
+    assert ca.attention_convolution(x, ca.ASSIGNMENT).tolist() == ca.convolution(x).tolist()
+
+
 def test_the_general_recipe_gives_the_answer() -> None:
     head = ca.head_for_kernel(ca.KERNEL)
     assert head.w_v == 3.0

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from coursework.errors import ConfigError
+from coursework.errors import ConfigError, TrainingError
 from coursework.training import parallel
 from coursework_tools.cli import app
 
@@ -25,6 +26,11 @@ def test_results_come_in_order_from_one_thread_each(backend: Any) -> None:
 def test_an_error_of_a_worker_arrives() -> None:
     with pytest.raises(ZeroDivisionError):
         [*parallel.map_seeds((1).__truediv__, [1, 0], jobs=2)]
+
+
+def test_a_worker_that_is_killed_is_said_in_one_sentence() -> None:
+    with pytest.raises(TrainingError, match="was ended, perhaps for lack of memory; give fewer"):
+        [*parallel.map_seeds(os._exit, [1, 1], jobs=2)]
 
 
 def test_a_missing_package_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,8 @@ def compose(
         what = f"A canvas of {height}x{width} from {len(images)} digits"
         remedy = f"give at least {SIDE}x{SIDE} pixels and one digit"
         raise ConfigError(f"{what} is impossible; {remedy}.")
+    if images.dtype != np.uint8:
+        raise ConfigError(f"Digits are uint8, 0 to 255, but these are {images.dtype}.")
     canvases = np.zeros((n, height, width), np.uint8)  # [n, H, W]
     masks = np.full((n, height, width), BACKGROUND, np.uint8)  # [n, H, W]
     counts = rng.integers(min(min_digits, MOST_DIGITS), MOST_DIGITS + 1, n)

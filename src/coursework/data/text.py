@@ -230,8 +230,10 @@ def read_lines(file: Path, say: Callable[[str], object]) -> list[str]:
     except UnicodeDecodeError:
         say(f"{file} is not UTF-8; read as Windows-1252.")
         text = raw.decode("cp1252", errors="replace")
+    if "\0" in text:
+        raise DataError(f"{file} holds zero bytes; name a text file in UTF-8.")
     # not splitlines(), which also cuts at form feeds and other signs within a line
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return re.split(r"\r\n?|\n", re.sub(r"(\r\n?|\n)\Z", "", text))
 
 
 PAD, UNK, SOS, EOS = "<pad>", "<unk>", "<sos>", "<eos>"

@@ -1,6 +1,7 @@
 """Images and masks: reading and cleaning images, cutting large ones into tiles, masks in colour."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from coursework.errors import ConfigError, DataError
 TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
-UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, Image.DecompressionBombError)
+UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, MemoryError)
+TOO_LARGE = Image.DecompressionBombError, Image.DecompressionBombWarning
 
 # Colour of every class, uint8 [C, 3]: those of Petroff (2021), for people who confuse colours, and white.
 _HEX = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd ffffff"
@@ -25,7 +27,8 @@ PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.
 
 
 def as_grey(image: np.ndarray) -> Tensor:
-    """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; transparent is black."""
+    """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; transparent
+    is black, or white where what is visible is dark."""
     array = np.asarray(image)
     array = array[:, :, 0] if array.shape[2:] == (1,) else array
     kind, shape = array.dtype.kind, array.shape
@@ -43,7 +46,11 @@ def as_grey(image: np.ndarray) -> Tensor:
     if pixels.ndim == 2:
         return pixels
     grey = pixels[:, :, :3] @ torch.tensor([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
-    return grey * pixels[:, :, 3] if pixels.shape[2] == 4 else grey  # [H, W]
+    if pixels.shape[2] == 3:
+        return grey
+    alpha = pixels[:, :, 3]
+    dark = bool(alpha.max() > 0) and bool((grey * alpha).max() < 0.5)
+    return grey * alpha + (1 - alpha) * dark  # [H, W]
 
 
 def read_image(path: Path | str) -> np.ndarray:
@@ -58,7 +65,8 @@ def read_image(path: Path | str) -> np.ndarray:
             if len(arrays) != 1:
                 raise DataError(f"{path} holds {len(arrays)} arrays; give one.")
             return arrays[0]
-        with Image.open(path) as opened:
+        bombs = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
+        with bombs, Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I;16"):
                 return np.asarray(picture, np.float64) / 65535
@@ -66,6 +74,9 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.array(picture.convert("RGBA"))
             plain = picture.mode in ("L", "RGB", "I", "F")
             return np.array(picture if plain else picture.convert("RGB"))
+    except TOO_LARGE as error:
+        most = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise DataError(f"{path} has more than {most} pixels; give a smaller picture.") from error
     except UNREADABLE as error:
         what = f"{path} is neither an image nor an array file that can be read"
         raise DataError(f"{what}; give a whole PNG, JPEG, .npy or .npz.") from error
@@ -100,7 +111,7 @@ def doubt(pixels: Tensor) -> str | None:
     ink, background = pixels >= INK, _background(pixels)
     if float(ink.float().mean()) > 0.5:
         bright = "The background is not dark, but the network has learned bright digits on black"
-        return f"{bright}; give the negative (--invert)."
+        return f"{bright}; --invert makes the negative."
     if len(background) and np.quantile(background.numpy(), 0.95) > FLOOR:
         return "The background is grey or noisy, but black in training; expect wrong masks."
     if not ink.any():
@@ -142,6 +153,8 @@ def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
     for target in (mask, over):
         if target.exists() and target.samefile(image):
             raise ConfigError(f"{target} is the image itself; give --output another name.")
+        if target.exists() and target != wanted:
+            raise ConfigError(f"{target} is there already; remove it, or name --output.")
     return mask, over
 
 

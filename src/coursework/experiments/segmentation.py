@@ -21,7 +21,7 @@ from coursework.config import Count, Positive, config
 from coursework.data import m2nist
 from coursework.data.m2nist import BACKGROUND, NUM_CLASSES, SIDE, Canvases, Pool
 from coursework.data.sources import Source
-from coursework.errors import ConfigError
+from coursework.errors import ConfigError, DataError
 from coursework.experiments import canvas
 from coursework.experiments import segmentation_measures as measures
 from coursework.experiments.base import TABLES, Job, Run, named, parameters, presets, restore
@@ -202,6 +202,8 @@ def segment(model: nn.Module, canvases: Canvases, batch_size: int = 32) -> tuple
 
 def predict_masks(model: nn.Module, images: np.ndarray) -> np.ndarray:
     """Class of every pixel of canvases of one size: uint8 ``[n, H, W]`` from uint8 ``[n, H, W]``."""
+    if images.dtype != np.uint8:
+        raise DataError(f"Canvases are uint8, 0 to 255, but these are {images.dtype}.")
     return segment(model, Canvases(images, np.zeros_like(images)))[0]
 
 

@@ -61,9 +61,9 @@ class BiLSTMClassifier(nn.Module):
         """The representation `z` of embedded sentences: `[B, T, E]`, `[B]` -> `[B, 6H]`."""
         sizes = expect("embedded sentences", embedded, "B T E", E=self.embedding.dim)
         expect("lengths", lengths, "B", B=sizes["B"])
-        steps = sizes["T"]
-        within = bool(((lengths >= 0) & (lengths <= steps)).all())
-        require(within, f"lengths must be from 0 to {steps}, but are {lengths.tolist()}.")
+        steps, whole = sizes["T"], not lengths.is_floating_point()
+        within = whole and bool(((lengths >= 0) & (lengths <= steps)).all())
+        require(within, f"lengths must be whole, from 0 to {steps}, but are {lengths.tolist()}.")
         # A sentence without a single word is read as one padding word: a zero vector.
         lengths = lengths.to(embedded.device).clamp(min=1)  # [B]
         states, (h_n, _) = run_padded(self.lstm, embedded, lengths)  # [B, T, 2H], [2L, B, H]

@@ -46,6 +46,7 @@ def expect_words(name: str, words: Any, layout: str, pad: int, **sizes: int) -> 
         f"{name} must hold int64 or int32 ids of words, at least one for each sentence, but is {words.dtype} "
         f"with shape {list(words.shape)} on {words.device}.",
     )
+    require(pad >= 0, f"The id of the padding is {pad}; it must be that of a word, 0 or more.")
     real = words != pad  # [B, T]
     right = bool((real[:, 1:] <= real[:, :-1]).all())
     require(right, f"{name} has padding (id {pad}) in front of a word; pad at the right.")

@@ -114,6 +114,7 @@ class LSTM(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         require(num_layers > 0, f"num_layers must be at least 1, but is {num_layers}.")
+        require(hidden_size > 0, f"hidden_size must be at least 1, but is {hidden_size}.")
         probability("dropout", dropout)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout

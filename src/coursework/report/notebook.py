@@ -97,14 +97,15 @@ class Page:
         _complete(self.notebook, self._live)
         text = json.dumps([asdict(answer) for answer in self._live], indent=1)
         files.write(settings.answers_dir() / f"{self.notebook}.json", text)
-        rows = []
+        rows, kept = [], self.recorded_answers and any(q.numbers for q in self._questions)
         for question in self._questions:
             mine = [a for a in self._live if a.part == question.part]
             found = "\n".join(f"{a.result}: {a.value}" for a in mine)
             data = ", ".join(dict.fromkeys(a.source for a in mine))
-            rows.append((question.part, *self._recorded(question)[1:], found, data))
-        columns = ["recorded number [95 % interval]"] if self.recorded_answers else []
-        return Table(["question", *columns, "this run", "its data"], rows)
+            first = [self._recorded(question)[1].partition("\n")[0]] if kept else []
+            rows.append((question.part, *first, found, data))
+        columns = "question", *["recorded number [95 % interval]"] * kept, "this run", "its data"
+        return Table(columns, rows)
 
     def _recorded(self, question: Question) -> tuple[str, ...]:
         """The answer in words, and the recorded number with its interval and its seeds."""

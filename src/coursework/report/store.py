@@ -84,6 +84,8 @@ def validate(record: Mapping[str, Any], where: str) -> None:
         remedy = "restore it, or record it again"
         raise ResultsError(f"{where} is no result: {problem}; {remedy}.") from None
     for name, metric in record["metrics"].items():
+        if not math.isfinite(metric["mean"]):
+            raise ResultsError(f"{where}: {name} is {metric['mean']}; it cannot be recorded.")
         if not math.isclose(metric["mean"], statistics.fmean(metric["values"]), rel_tol=1e-9):
             problem = f"the mean of {name} is not the mean of its values"
             raise ResultsError(f"{where}: {problem}; restore the file from git.")

@@ -121,7 +121,7 @@ def check_constants(
 def sign_tail(n: int, delta: float) -> float:
     """The exact probability that ``|u^T v| >= delta`` for two random sign vectors."""
     # the inner product is (n - 2B) / n with B binomial(n, 1/2): B of the n signs differ
-    favourable = sum(math.comb(n, b) for b in range(n + 1) if abs(n - 2 * b) >= delta * n)
+    favourable = sum(math.comb(n, b) for b in range(n + 1) if abs(n - 2 * b) >= delta * n - 1e-9)
     return float(Fraction(favourable, 2**n))
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from coursework.models.checks import require
 from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
 
 Convolution = Callable[[Tensor, Tensor], Tensor]  # of tokens with a kernel
@@ -42,6 +43,7 @@ def bias_matrix(n: int, bias: Mapping[int, float], elsewhere: float = -math.inf)
 
 def attend(x: Tensor, head: HeadParameters) -> tuple[Tensor, Tensor]:
     """Output ``[n]`` and attention matrix ``[n, n]`` of one head on the tokens ``[n]``."""
+    x = x.double()
     scores = torch.outer(head.w_q * x, head.w_k * x)  # Q_i K_j, d_k = 1: [n, n]
     weights = torch.softmax(scores + bias_matrix(len(x), head.bias, head.elsewhere), dim=1)
     return weights @ (head.w_v * x), weights
@@ -50,7 +52,9 @@ def attend(x: Tensor, head: HeadParameters) -> tuple[Tensor, Tensor]:
 def convolution(x: Tensor, kernel: Tensor = KERNEL) -> Tensor:
     r"""The reference :math:`\sum_{j=-r}^{r} x_{i+j} w_{j+r+1}` with zeros outside, ``[n]``."""
     # conv1d does not flip its kernel, exactly like the formula of the question
-    return torch.nn.functional.conv1d(x[None, None], kernel[None, None], padding="same")[0, 0]
+    return torch.nn.functional.conv1d(
+        x[None, None].double(), kernel[None, None].double(), padding="same"
+    )[0, 0]
 
 
 def head_for_kernel(kernel: Tensor) -> HeadParameters:
@@ -58,6 +62,8 @@ def head_for_kernel(kernel: Tensor) -> HeadParameters:
     logarithm of ``w / sum(w)``, and the value weight restores the sum. Weight ``kernel[t]`` belongs to token
     ``j = i + t - r``, that is to offset ``i - j = r - t``."""
     radius, total = len(kernel) // 2, float(kernel.sum())
+    fits = len(kernel) % 2 == 1 and bool((kernel >= 0).all()) and total > 0
+    require(fits, "A kernel has 2r + 1 weights, none negative and one positive; split signs first.")
     logs = torch.log(kernel / total).tolist()
     return HeadParameters(total, {radius - place: value for place, value in enumerate(logs)})
 
@@ -70,7 +76,7 @@ def attention_convolution(x: Tensor, head: HeadParameters, radius: int = 1) -> T
 
 def signed_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     """Any kernel with two heads: one for the positive weights minus one for the negative ones."""
-    result = torch.zeros_like(x)
+    result = torch.zeros_like(x, dtype=torch.float64)
     for sign in (1.0, -1.0):
         if (part := torch.clamp(sign * kernel, min=0.0)).any():
             head = head_for_kernel(part)

@@ -60,7 +60,7 @@ def exponential_kernel(x: Tensor) -> Tensor:
 
 def attention_scores(x: Tensor) -> Tensor:
     """Scores (W_Q x)^T (W_K y) / sqrt(D) with two random matrices, ``[n, n]``."""
-    w_q, w_k = gaussian(101)(x.shape[1], 8), gaussian(202)(x.shape[1], 8)
+    x, w_q, w_k = x.double(), gaussian(101)(x.shape[1], 8), gaussian(202)(x.shape[1], 8)
     return (x @ w_q) @ (x @ w_k).T / 8**0.5
 
 

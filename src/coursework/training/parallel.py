@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import joblib
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from coursework.errors import ConfigError
+from coursework.errors import ConfigError, TrainingError
 
 BACKENDS = ("loky", "dask")
 T = TypeVar("T")
@@ -59,4 +60,8 @@ def map_seeds(
         tasks = (joblib.delayed(_single_threaded)(function, number) for number in seeds)
         # Dask's backend hands its results over all at once.
         streamed = "generator" if backend == "loky" else "list"
-        yield from joblib.Parallel(return_as=streamed)(tasks)
+        try:
+            yield from joblib.Parallel(return_as=streamed)(tasks)
+        except TerminatedWorkerError as error:
+            what = "The process of a seed was ended, perhaps for lack of memory"
+            raise TrainingError(f"{what}; give fewer --jobs, and --resume.") from error

@@ -145,5 +145,5 @@ def use(folder: str | Path) -> None:
             raise ConfigError(f"{name} has been imported already; {remedy}.")
         module = importlib.import_module(name)
         module.__file__ = str(file)  # where its source is shown from
-        exec(compile(file.read_text(encoding="utf-8"), file, "exec"), module.__dict__)
+        exec(compile(file.read_text(encoding="utf-8-sig"), file, "exec"), module.__dict__)
     _used.update(own)

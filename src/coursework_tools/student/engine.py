@@ -217,7 +217,8 @@ def alike(a: Result, b: Result) -> bool:
     if a.error is not None or b.error is not None:
         deep = isinstance(a.error, RecursionError) and isinstance(b.error, RecursionError)
         return deep or repr(a.error) == repr(b.error)
-    close = partial(torch.allclose, rtol=1e-7, atol=1e-9, equal_nan=True)
+    # numbers that were rounded to float32 on the way are right
+    close = partial(torch.allclose, rtol=1e-6, atol=1e-6, equal_nan=True)
     pairs = zip(a.values or [], b.values or [], strict=False)
     return a.shapes == b.shapes and all(close(x.double(), y.double()) for x, y in pairs)
 
@@ -228,7 +229,7 @@ def _gradient_gap(got: Result, right: Result) -> str:
         return "The output has no gradient: something detaches it."
     for name, wanted in (right.gradients or {}).items():
         mine = (got.gradients or {}).get(name, torch.zeros(()))
-        if not torch.allclose(mine, wanted, rtol=1e-6, atol=1e-8):
+        if not torch.allclose(mine, wanted, rtol=1e-5, atol=1e-6):
             how = "another gradient than it should" if mine.any() else "no gradient"
             return f"{name} gets {how}."
     return ""

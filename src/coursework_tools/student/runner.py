@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import ModuleType
 
+import torch
 import typer
 from joblib.externals.loky import ProcessPoolExecutor
 
@@ -109,7 +110,7 @@ def judge(task: Task, path: Path) -> Report:
 
 def load(path: Path, task: Task) -> ModuleType:
     """The student's module; what belongs to other tasks is taken from the solution, and never run."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     solution = solution_of(task)
     same = [other for other in TASKS if other.module == task.module]
     others = {name for other in same for name in other.names} - {*task.names}
@@ -123,6 +124,7 @@ def load(path: Path, task: Task) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     vars(module).update({name: getattr(solution, name) for name in others}, __file__=str(path))
     exec(compile(tree, path, "exec"), module.__dict__)
+    torch.set_default_device(None)  # a setting of one file must not reach the others
     if missing := [name for name in task.names if not hasattr(module, name)]:
         raise ImportError(f"{missing[0]} is missing")
     return module
