@@ -145,7 +145,7 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> Image.Image:
 
 
 def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
-    """Where the coloured mask and the overlay of an image file go; never over the image."""
+    """Where the coloured mask and the overlay of an image file go; over no file but ``wanted``."""
     mask = wanted or image.with_name(f"{image.stem}_mask.png")
     if mask.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"{mask} is not the name of a picture; let it end in .png or .jpg.")
@@ -154,7 +154,9 @@ def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
         if target.exists() and target.samefile(image):
             raise ConfigError(f"{target} is the image itself; give --output another name.")
         if target.exists() and target != wanted:
-            raise ConfigError(f"{target} is there already; remove it, or name --output.")
+            raise ConfigError(
+                f"{target} is there already; remove it, or give --output another name."
+            )
     return mask, over
 
 
