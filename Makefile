@@ -54,6 +54,7 @@ full: $(STAMP)       ## the reported results, on the real data (more than a day 
 	$(BIN)/coursework train translation --preset tutorial
 	$(BIN)/coursework train translation --preset tutorial-leaky
 	$(BIN)/coursework train translation_all --preset full
+	$(BIN)/coursework train translation_all --preset ensemble --resume
 	$(BIN)/coursework train translation_taught --preset full
 	$(BIN)/coursework train translation_all --preset brief
 	$(BIN)/coursework train translation_all --preset brief-pretrained
