@@ -122,9 +122,7 @@ def train(
     scheduler: Annotated[str | None, Option(help="Address of the cluster; else local.")] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
     record: Annotated[str | None, Option(help="Name; EXPERIMENT-PRESET by default.")] = None,
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace one with other seeds too.")
-    ] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace whatever is there.")] = False,
 ) -> None:
     """Train an experiment and record its result.
 
@@ -173,7 +171,8 @@ def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool, cha
         others = set(stored["seeds"]) - {run.seed for run in runs}
         if others:
             kept = f"with other seeds too ({', '.join(map(str, sorted(others)))})"
-        if any(stored[key] != record[key] for key in ("experiment", "config")[: 1 + changed]):
+        other = changed and stored["config"] != record["config"]
+        if other or stored["experiment"] != record["experiment"]:
             kept = "from another experiment or config"
     if official and kept and not overwrite:
         official = False

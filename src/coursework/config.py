@@ -12,7 +12,7 @@ from coursework.errors import ConfigError
 C = TypeVar("C")
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]  # of a whole, below all of it
+Share = Annotated[float, Field(ge=0, lt=1)]  # a part of a whole, never all of it
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 

@@ -19,7 +19,6 @@ TILE = 512  # side of the tiles of larger images, about
 INK = 64 / 255  # what is brighter is certainly a digit
 FLOOR = 32 / 255  # grey up to here may be noise
 UNREADABLE: tuple[type[Exception], ...] = (*archives.BROKEN, MemoryError)
-TOO_LARGE = Image.DecompressionBombError, Image.DecompressionBombWarning
 
 # Colour of every class, uint8 [C, 3]: those of Petroff (2021), for people who confuse colours, and white.
 _HEX = "3f90da ffa90e bd1f01 94a4a2 832db6 a96b59 e76300 b9ac70 717581 92dadd ffffff"
@@ -74,7 +73,7 @@ def read_image(path: Path | str) -> np.ndarray:
                 return np.array(picture.convert("RGBA"))
             plain = picture.mode in ("L", "RGB", "I", "F")
             return np.array(picture if plain else picture.convert("RGB"))
-    except TOO_LARGE as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise DataError(f"{path} has more than {most} pixels; give a smaller picture.") from error
     except UNREADABLE as error:
@@ -154,9 +153,7 @@ def mask_files(image: Path, wanted: Path | None = None) -> tuple[Path, Path]:
         if target.exists() and target.samefile(image):
             raise ConfigError(f"{target} is the image itself; give --output another name.")
         if target.exists() and target != wanted:
-            raise ConfigError(
-                f"{target} is there already; remove it, or give --output another name."
-            )
+            raise ConfigError(f"{target} is there already; give --output another name.")
     return mask, over
 
 

@@ -52,9 +52,8 @@ def attend(x: Tensor, head: HeadParameters) -> tuple[Tensor, Tensor]:
 def convolution(x: Tensor, kernel: Tensor = KERNEL) -> Tensor:
     r"""The reference :math:`\sum_{j=-r}^{r} x_{i+j} w_{j+r+1}` with zeros outside, ``[n]``."""
     # conv1d does not flip its kernel, exactly like the formula of the question
-    return torch.nn.functional.conv1d(
-        x[None, None].double(), kernel[None, None].double(), padding="same"
-    )[0, 0]
+    x, kernel = x[None, None].double(), kernel[None, None].double()
+    return torch.nn.functional.conv1d(x, kernel, padding="same")[0, 0]
 
 
 def head_for_kernel(kernel: Tensor) -> HeadParameters:
