@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from coursework.config import override
-from coursework.experiments import base, distillation, sentiment
+from coursework.experiments import base, distillation, sentiment, sentiment_batches
 from coursework.experiments.base import Job
-from coursework.experiments.distillation import Member, mixed
-from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits
+from coursework.experiments.sentiment_batches import Encoded, Member, Parts, final_logits, mixed
 
 pytestmark = pytest.mark.usefixtures("standin")
 SMALL = override(
@@ -42,7 +41,7 @@ def test_the_student_learns_and_the_teachers_are_trained_once(
     assert run.metrics["best.test_accuracy"] > 0.8
     assert (len(run.notes["teacher_weights"]), len(run.notes["weights"])) == (2, 3)
     lines.clear()
-    monkeypatch.setattr(distillation, "final_logits", None)  # they come from the cache
+    monkeypatch.setattr(sentiment_batches, "final_logits", None)  # they come from the cache
     again = base.train_seed("distillation", SMALL, "tiny", 0, log=lines.append)
     assert sum(line.startswith("epoch") for line in lines) == 3  # the student's, begun anew
     assert again.metrics == run.metrics
@@ -112,7 +111,7 @@ def test_the_weights_are_those_of_who_is_right(monkeypatch: pytest.MonkeyPatch) 
     columns = np.stack([m.logits("test") for m in (right, guess)], axis=1)
     np.testing.assert_allclose(logits, columns @ weights)
     # blocks, and the cache, change nothing
-    monkeypatch.setattr(distillation, "BLOCK", 70)
+    monkeypatch.setattr(sentiment_batches, "BLOCK", 70)
     for one in (right, guess):
         np.testing.assert_array_equal(
             one.logits("training"), final_logits(one.model, one.parts.training)

@@ -6,24 +6,16 @@ network of :mod:`.sentiment`, learns ``weight`` times the resulting probability 
 """
 
 import dataclasses
-import hashlib
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from pydantic import Field
-from scipy.special import expit
-from torch import nn
 
 from coursework.config import Count, config
-from coursework.data import cache
 from coursework.errors import ConfigError
-from coursework.experiments import base, minilm, ngrams, sentiment
+from coursework.experiments import base, minilm, sentiment
 from coursework.experiments.base import Job, Run, named
 from coursework.experiments.sentiment import scores
-from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits
-
-BLOCK = 40_000  # tweets whose logits are stored at a time: two minutes of the Transformer
+from coursework.experiments.sentiment_batches import Member, mixed
 
 
 @config
@@ -48,33 +40,6 @@ class Config:
 PRESETS = base.presets(Config(), "distillation")
 
 
-@dataclass(frozen=True)
-class Member:
-    """A trained model, and the tweets as it reads them."""
-
-    model: nn.Module
-    parts: Parts
-    reading: dict[str, Any]  # options of :func:`.outputs`
-
-    def logits(self, part: str) -> np.ndarray:
-        """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
-        data: Encoded = getattr(self.parts, part)
-        digest = hashlib.sha256(data.tokens.tobytes() + data.lengths.tobytes())
-        for value in self.model.state_dict().values():
-            digest.update(value.numpy().tobytes())
-        found = [np.empty(0, np.float32)]
-        for start in range(0, len(data), BLOCK):
-            rows = slice(start, start + BLOCK)
-            block = Encoded(data.tokens, data.starts[rows], data.lengths[rows], data.labels[rows])
-            key = cache.key_of(digest.hexdigest(), start, len(block), self.reading)
-
-            def build(block: Encoded = block) -> cache.Arrays:
-                return {"logits": final_logits(self.model, block, **self.reading)}
-
-            found.append(cache.arrays("sentiment140-logits", key, build)["logits"])
-        return np.concatenate(found)
-
-
 def teachers(job: Job, corpus: sentiment.Corpus) -> list[Member]:
     """The trained teachers; those of earlier runs are not trained again."""
     config, found = job.config, []
@@ -90,22 +55,13 @@ def teachers(job: Job, corpus: sentiment.Corpus) -> list[Member]:
     return found
 
 
-def mixed(members: list[Member], part: str) -> tuple[np.ndarray, list[float]]:
-    """Logits ``[n]`` of a part, added with the weights that fit the validation tweets best."""
-    some = min(len(member.parts.validation) for member in members)
-    fitted = np.stack([member.logits("validation")[:some] for member in members], axis=1)
-    weights = ngrams.mix(fitted, members[0].parts.validation.labels[:some])
-    return np.stack([member.logits(part) for member in members], axis=1) @ weights, weights.tolist()
-
-
 def train(job: Job) -> Run:
     """Teach the student, then look at the test tweets once: with it, and with it and its teachers."""
     config = job.config
     corpus = sentiment.prepare(config.student)
     known = teachers(job, corpus)
     taught, teacher_weights = mixed(known, "training")
-    targets = config.weight * expit(taught) + (1 - config.weight) * corpus.training.labels
-    training = dataclasses.replace(corpus.training, labels=targets.astype(np.float32))
+    training = corpus.training.taught(taught, config.weight)
     alone = job.part("student", experiment="sentiment", config=config.student)
     taught_corpus = dataclasses.replace(corpus, training=training)
     student, fit, _ = sentiment.fit_network(alone, taught_corpus)

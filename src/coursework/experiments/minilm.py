@@ -17,6 +17,7 @@ from pydantic import Field
 from scipy.special import expit
 from torch import Tensor, nn
 
+from coursework import settings
 from coursework.config import Count, Share, config
 from coursework.data import cache, minilm, sentiment140
 from coursework.data.splits import Split
@@ -24,7 +25,14 @@ from coursework.errors import ConfigError
 from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, named, parameters, presets, restore
 from coursework.experiments.sentiment import Some, scores
-from coursework.experiments.sentiment_batches import Encoded, Parts, final_logits, outputs
+from coursework.experiments.sentiment_batches import (
+    Encoded,
+    Member,
+    Parts,
+    final_logits,
+    mixed,
+    outputs,
+)
 from coursework.models.bert import Bert, BertClassifier
 from coursework.training import checkpoints, engine, seeds
 
@@ -41,6 +49,7 @@ class Config:
     dropout: Share = 0.1
     batch_size: Count = 64
     frozen: bool = False  # fit the output layer alone, by logistic regression
+    taught: Share = 0.0  # of the targets: the probability that the kept BiLSTM gives, not the label
     plan: engine.Plan = PLAN
 
 
@@ -105,8 +114,23 @@ def reading(config: Config) -> dict[str, Any]:
     return {"size": 256, "precision": config.plan.precision}
 
 
+def kept_network(corpus: Corpus) -> Member:
+    """The BiLSTM that the repository keeps, and the tweets of ``corpus`` as it reads them."""
+    path, tweets = settings.checkpoints_dir() / "sentiment.pt", sentiment140.load_tokens()
+    kept, split = sentiment.load(path), corpus.split
+    sentiment.refuse_other_tweets(path, kept.data, tweets)
+    parts = (
+        sentiment.encode(tweets, rows, kept.vocabulary, kept.config.max_length)
+        for rows in (split.train, split.validation, split.test)
+    )
+    return Member(kept.model, Parts(tweets, split, *parts), {})
+
+
 def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit]:
     """All weights, on the training tweets."""
+    if share := job.config.taught:
+        logits = kept_network(corpus).logits("training")
+        corpus = replace(corpus, training=corpus.training.taught(logits, share))
     seeds.seed_everything(job.seed)
     model, read = build(corpus.pretrained, job.config.dropout), reading(job.config)
 
@@ -179,8 +203,12 @@ def train(job: Job) -> Run:
         fits, metrics = {"minilm": fit}, dict(fit.best)
         told = "best_epoch", "precision"
         notes |= {name: getattr(fit, name) for name in told} | {"training_seconds": fit.seconds}
-    logits = final_logits(model, corpus.test, **reading(config))
+    own = Member(model, corpus, reading(config))
+    logits = own.logits("test")
     metrics |= named("test_", scores(logits, corpus.test.labels))
+    if config.taught:
+        both, notes["weights"] = mixed([own, kept_network(corpus)], "test")
+        metrics |= named("best.test_", scores(both, corpus.test.labels))
     notes["parameters"] = parameters(model)
     return sentiment.run_of(job, corpus, metrics, logits, fits, notes)
 

@@ -1,18 +1,23 @@
 """Tweets as ids, in batches of equal length (no padding), and what a network gives for them."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 
+from coursework.data import cache
 from coursework.data.splits import Split
 from coursework.data.text import PAD_ID
+from coursework.experiments import ngrams
 from coursework.training.devices import choose_precision
 
 CPU = torch.device("cpu")
+BLOCK = 40_000  # tweets whose logits are stored at a time: two minutes of the Transformer
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Encoded:
     def first(self, n: int | None) -> "Encoded":
         """The first ``n`` tweets; None: all."""
         return Encoded(self.tokens, self.starts[:n], self.lengths[:n], self.labels[:n])
+
+    def taught(self, logits: np.ndarray, weight: float) -> "Encoded":
+        """Labels become soft: ``weight`` times the probability that teachers give, and the rest the label."""
+        soft = weight * expit(logits) + (1 - weight) * self.labels  # [n]
+        return replace(self, labels=soft.astype(np.float32))
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Tweets of one length: tokens int64 ``[B, T]`` and labels float32 ``[B]``."""
@@ -96,3 +106,38 @@ def final_logits(model: nn.Module, data: Encoded, **options: Any) -> np.ndarray:
     logits = outputs(model.eval().to(device), data, device, **options)
     model.to("cpu")
     return logits
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained model, and the tweets as it reads them."""
+
+    model: nn.Module
+    parts: Parts
+    reading: dict[str, Any]  # options of :func:`.outputs`
+
+    def logits(self, part: str) -> np.ndarray:
+        """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
+        data: Encoded = getattr(self.parts, part)
+        digest = hashlib.sha256(data.tokens.tobytes() + data.lengths.tobytes())
+        for value in self.model.state_dict().values():
+            digest.update(value.numpy().tobytes())
+        found = [np.empty(0, np.float32)]
+        for start in range(0, len(data), BLOCK):
+            rows = slice(start, start + BLOCK)
+            block = Encoded(data.tokens, data.starts[rows], data.lengths[rows], data.labels[rows])
+            key = cache.key_of(digest.hexdigest(), start, len(block), self.reading)
+
+            def build(block: Encoded = block) -> cache.Arrays:
+                return {"logits": final_logits(self.model, block, **self.reading)}
+
+            found.append(cache.arrays("sentiment140-logits", key, build)["logits"])
+        return np.concatenate(found)
+
+
+def mixed(members: list[Member], part: str) -> tuple[np.ndarray, list[float]]:
+    """Logits ``[n]`` of a part, added with the weights that fit the validation tweets best."""
+    some = min(len(member.parts.validation) for member in members)
+    fitted = np.stack([member.logits("validation")[:some] for member in members], axis=1)
+    weights = ngrams.mix(fitted, members[0].parts.validation.labels[:some])
+    return np.stack([member.logits(part) for member in members], axis=1) @ weights, weights.tolist()
