@@ -55,8 +55,11 @@ def note(path: Path, key: str, value: Any) -> None:
 
 
 def key_of(*parts: Any) -> str:
-    """Short name of a parsed form: digest of the source's checksum, the format version, and so on."""
-    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
+    """Short name of a parsed form: digest of the source's checksum, the format version, arrays, and so on."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.tobytes() if isinstance(part, np.ndarray) else f"{part}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _read(folder: Path) -> Arrays | None:

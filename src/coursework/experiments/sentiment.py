@@ -91,8 +91,7 @@ class Corpus(Parts):
 
 def split_rows(n: int, config: Config) -> Split:
     """The 60/20/20 split of ``n`` tweets, or the beginning of each of its (shuffled) parts."""
-    split = sentiment140.split(n, seed=SPLIT_SEED)
-    train, validation, test = split.train, split.validation, split.test
+    train, validation, test = sentiment140.split(n, seed=SPLIT_SEED)
     if config.tweets is not None and config.tweets < n:
         held_out = round(config.tweets * 0.2)
         train, validation = train[: config.tweets - 2 * held_out], validation[:held_out]
@@ -123,8 +122,7 @@ def prepare(config: Config) -> Corpus:
     tweets = sentiment140.load_tokens()
     split = split_rows(len(tweets.labels), config)
     vocabulary = count_vocabulary(tweets, split.train, config.min_count, config.max_vocabulary)
-    rows = split.train, split.validation, split.test
-    parts = (encode(tweets, part, vocabulary, config.max_length) for part in rows)
+    parts = (encode(tweets, rows, vocabulary, config.max_length) for rows in split)
     return Corpus(tweets, split, *parts, vocabulary=vocabulary)
 
 

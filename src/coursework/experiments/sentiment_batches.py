@@ -1,6 +1,5 @@
 """Tweets as ids, in batches of equal length (no padding), and what a network gives for them."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from coursework.data import cache
 from coursework.data.splits import Split
 from coursework.data.text import PAD_ID
-from coursework.experiments import ngrams
 from coursework.training.devices import choose_precision
 
 CPU = torch.device("cpu")
@@ -119,14 +117,13 @@ class Member:
     def logits(self, part: str) -> np.ndarray:
         """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
         data: Encoded = getattr(self.parts, part)
-        digest = hashlib.sha256(data.tokens.tobytes() + data.lengths.tobytes())
-        for value in self.model.state_dict().values():
-            digest.update(value.numpy().tobytes())
+        weights = [value.numpy() for value in self.model.state_dict().values()]
+        known = cache.key_of(data.tokens, data.lengths, *weights)
         found = [np.empty(0, np.float32)]
         for start in range(0, len(data), BLOCK):
             rows = slice(start, start + BLOCK)
             block = Encoded(data.tokens, data.starts[rows], data.lengths[rows], data.labels[rows])
-            key = cache.key_of(digest.hexdigest(), start, len(block), self.reading)
+            key = cache.key_of(known, start, len(block), self.reading)
 
             def build(block: Encoded = block) -> cache.Arrays:
                 return {"logits": final_logits(self.model, block, **self.reading)}
@@ -137,7 +134,11 @@ class Member:
 
 def mixed(members: list[Member], part: str) -> tuple[np.ndarray, list[float]]:
     """Logits ``[n]`` of a part, added with the weights that fit the validation tweets best."""
+    from sklearn.linear_model import LogisticRegression
+
     some = min(len(member.parts.validation) for member in members)
     fitted = np.stack([member.logits("validation")[:some] for member in members], axis=1)
-    weights = ngrams.mix(fitted, members[0].parts.validation.labels[:some])
+    labels = members[0].parts.validation.labels[:some]
+    model = LogisticRegression(C=1e6, fit_intercept=False).fit(fitted, labels > 0.5)
+    weights = np.asarray(model.coef_[0], dtype=np.float64)
     return np.stack([member.logits(part) for member in members], axis=1) @ weights, weights.tolist()

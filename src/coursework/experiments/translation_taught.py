@@ -6,7 +6,6 @@ weights of the first teacher.
 """
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, cast
@@ -89,11 +88,9 @@ def teach(teachers: list[Network], corpus: Corpus, size: int, precision: str) ->
             share[places] = (most / most.sum(dim=1, keepdim=True)).numpy()
         return {"words": words, "share": share}
 
-    digest = hashlib.sha256(repr((batches.sources, batches.targets)).encode())
-    for model in teachers:
-        for value in model.state_dict().values():
-            digest.update(value.numpy().tobytes())
-    found = cache.arrays("translation-taught", cache.key_of(digest.hexdigest(), KEPT, bf16), build)
+    weights = [value.numpy() for model in teachers for value in model.state_dict().values()]
+    key = cache.key_of(batches.sources, batches.targets, *weights, KEPT, bf16)
+    found = cache.arrays("translation-taught", key, build)
     return Taught(starts, found["words"], found["share"])
 
 
