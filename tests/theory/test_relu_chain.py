@@ -64,12 +64,12 @@ def test_unit_weights(x: float, depth: int) -> None:
         ("all 1.25", "explodes"),
         ("2 and 1/2 in turn", "stays"),
         ("mixed, geometric mean 1", "stays"),
-        ("all 1.25, one negative", "vanishes"),
+        ("all 1.25, one negative", "is 0"),
     ],
 )
 def test_neither_is_necessary(name: str, behaviour: str) -> None:
-    weights = relu_chain.PROFILES[name](60)
-    assert relu_chain.behaviour(relu_chain.growth(weights)) == behaviour
+    assert relu_chain.behaviour(relu_chain.gradient_profile(name)) == behaviour
+    assert relu_chain.rule_by_product(relu_chain.PROFILES[name](60)) == behaviour
 
 
 def test_at_the_kink_the_derivative_is_zero() -> None:

@@ -105,7 +105,7 @@ def check_symmetric(gram: Gram = rbf_kernel) -> Check:
 @claim(
     "2(b)",
     "semidefinite",
-    "RBF Gram matrices have no negative eigenvalue (measured: −1 × the smallest / the largest size)",
+    "RBF Gram matrices have no negative eigenvalue (measured: minus the smallest / the largest size)",
 )
 @wrong("attention", "attention scores have none for any W_Q and W_K", gram=attention_scores)
 def check_semidefinite(gram: Gram = rbf_kernel) -> Check:
