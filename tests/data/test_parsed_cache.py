@@ -83,4 +83,6 @@ def test_notes_are_added_and_a_broken_file_has_none(tmp_path: Path) -> None:
 
 
 def test_key_depends_on_every_part() -> None:
-    assert len({cache.key_of(*parts) for parts in (("a", 1), ("a", 2), ("b", 1), ("a1",))}) == 4
+    arrays = [(np.array(row),) for row in ([1, 2], [1, 3], [1.0, 2.0])]
+    values = ("a", 1), ("a", 2), ("b", 1), ("a1",), *arrays
+    assert len({cache.key_of(*parts) for parts in values}) == 7

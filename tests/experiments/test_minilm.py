@@ -263,39 +263,27 @@ def test_test_rows_have_no_influence(tiny: Source, monkeypatch: pytest.MonkeyPat
     assert flipped.metrics["test_accuracy"] == pytest.approx(1 - honest.metrics["test_accuracy"])
 
 
-@pytest.fixture
-def kept(standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> sentiment.Classifier:
-    """A small BiLSTM in the place of the one that the repository keeps."""
+def test_the_kept_network_teaches_and_both_are_a_row(
+    tiny: Source, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     small = "tweets=400; embeddings=random; embedding_dim=8; hidden_size=8; baselines=false"
-    config = override(sentiment.Config(), [*small.split("; "), "batch_size=32"])
-    sentiment.train(Job("sentiment", config, folder=tmp_path / "bilstm", log=None))
+    own = override(sentiment.Config(), [*small.split("; "), "batch_size=32"])
+    sentiment.train(Job("sentiment", own, folder=tmp_path / "bilstm", log=None))
     base.shrink(tmp_path / "bilstm" / "best.pt", tmp_path / "sentiment.pt")
     monkeypatch.setattr(experiment.settings, "checkpoints_dir", lambda: tmp_path)
-    return sentiment.load(tmp_path / "sentiment.pt")
-
-
-def test_targets_are_shares_of_the_kept_network_and_of_the_label(
-    tiny: Source, kept: sentiment.Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, read = dataclasses.replace(TINY, taught=0.75), MagicMock()
-    corpus = experiment.prepare(config)
-    monkeypatch.setattr(sentiment, "fit_on_tweets", read)
-    experiment.fine_tune(Job("minilm", config, log=None), corpus)
-    targets = read.call_args.args[1].training.labels
-    tweets = sentiment140.load_tokens()
-    rows = sentiment.encode(tweets, corpus.split.train, kept.vocabulary, kept.config.max_length)
-    said = torch.from_numpy(final_logits(kept.model, rows)).sigmoid().numpy()
-    np.testing.assert_allclose(targets, 0.75 * said + 0.25 * corpus.training.labels, atol=1e-6)
-    assert set(read.call_args.args[1].validation.labels) == {0, 1}
-
-
-def test_taught_it_has_a_row_of_both_networks(tiny: Source, kept: sentiment.Classifier) -> None:
-    run = train(dataclasses.replace(TINY, taught=0.75))
-    assert {"test_accuracy", "best.test_accuracy"} == set(run.notes["intervals"])
-    rows = experiment.kept_network(experiment.prepare(TINY)).logits("test")
-    both = np.stack([run.artefacts["logits"], rows], axis=1) @ run.notes["weights"]
+    config, fit = dataclasses.replace(TINY, taught=0.75), MagicMock(wraps=sentiment.fit_on_tweets)
+    monkeypatch.setattr(sentiment, "fit_on_tweets", fit)
+    run, corpus, kept = train(config), experiment.prepare(config), sentiment.prepare(own)
+    model = sentiment.load(tmp_path / "sentiment.pt").model
+    said = {part: final_logits(model, getattr(kept, part)) for part in ("training", "test")}
+    read, soft = fit.call_args.args[1], 0.75 / (1 + np.exp(-said["training"]))
+    labels = soft + 0.25 * corpus.training.labels
+    np.testing.assert_allclose(read.training.labels, labels, atol=1e-6)
+    assert set(read.validation.labels) == {0, 1}
+    both = np.stack([run.artefacts["logits"], said["test"]], axis=1) @ run.notes["weights"]
     hits = (both > 0) == (run.artefacts["labels"] > 0.5)
     assert run.metrics["best.test_accuracy"] == hits.mean()
+    assert {"test_accuracy", "best.test_accuracy"} == set(run.notes["intervals"])
 
 
 def test_frozen_encoder_and_lexicon(tiny: Source, monkeypatch: pytest.MonkeyPatch) -> None:
