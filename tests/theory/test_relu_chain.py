@@ -62,6 +62,7 @@ def test_neither_is_necessary() -> None:
     ]
     assert found == ["vanishes", "stays", "explodes", "stays", "stays", "is 0"]
     assert found == [relu_chain.rule_by_product(of(60)) for of in relu_chain.PROFILES.values()]
+    assert [relu_chain.behaviour(s) for s in ([1, 2.5], [1, 9, 0.2])] == ["explodes", "vanishes"]
 
 
 def test_at_the_kink_the_derivative_is_zero() -> None:
