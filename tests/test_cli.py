@@ -112,7 +112,8 @@ def official(standin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 @pytest.fixture
 def fake(official: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module: Any = ModuleType("coursework.experiments.cora")
-    module.PRESETS = {"quick": Config(), "full": Config(hidden=8)}
+    module.PRESETS = {name: Config() for name in ("quick", "quick-pretrained")}
+    module.PRESETS["full"] = Config(hidden=8)
     module.kind, module.raises = "data root", None
 
     def train(job: base.Job) -> base.Run:
@@ -135,6 +136,7 @@ def recorded(folder: Path, preset: str = "full") -> Any:
     [
         (("--preset", "full", "--seeds", "2"), "data root", True),
         (("--preset", "quick"), "data root", False),
+        (("--preset", "quick-pretrained"), "data root", False),
         (("--preset", "full", "--set", "hidden=5"), "data root", False),
         (("--preset", "full"), "stand-in", False),
     ],

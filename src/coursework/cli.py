@@ -155,7 +155,7 @@ def train(
         done = parallel.map_seeds(one, numbers, jobs, backend, scheduler)
         runs = list(track(done, "seeds", total=seeds))
     if say is not None:
-        wanted = preset != "quick" and (not changed or record is not None)
+        wanted = not preset.startswith("quick") and (not changed or record is not None)
         _record(record or f"{experiment}-{preset}", runs, wanted, overwrite, changed)
 
 

@@ -22,7 +22,7 @@ from waiting import until
 from coursework import settings
 from coursework.report.questions import NOTEBOOKS
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 ROOT = settings.repo_root()
 LONGEST = 900.0

@@ -14,7 +14,7 @@ from coursework_tools.publishing import site
 
 SCREENS = Path(__file__).parent / "screens"
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 PAGES = ["index", "rubric", "theory", "benchmark", "api/models"]
 PAGES += [f"notebooks/{name}" for name in NOTEBOOKS]

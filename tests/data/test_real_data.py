@@ -159,7 +159,6 @@ def test_chameleon_of_both_sources_agree(real: Need, tmp_path: Path) -> None:
     assert torch.equal(theirs.edge_index[:, ~loops], ours.edge_index)
 
 
-@pytest.mark.slow
 def test_all_tweets(real: Need) -> None:
     """Uses the normal cache: the first run cleans and tokenises 1.6 million tweets."""
     real("sentiment140")

@@ -76,11 +76,6 @@ def test_what_is_gone_is_named(change: dict, message: str) -> None:
     assert re.search(message, found)
 
 
-def test_a_result_that_is_awaited_may_be_missing() -> None:
-    awaited = (Number("gone", "x", "y", awaited=True),)
-    assert grade.missing([replace(item("1(a)"), numbers=awaited)]) == []
-
-
 def test_an_unknown_question_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"9\.9"):
         rubric.item({"part": "9.9", "modules": [], "judge": ""})

@@ -108,7 +108,7 @@ class Source:
 
     @property
     def origin(self) -> str:
-        """The label for a reader, to whom it is the same where the files lie."""
+        """The label for readers; it does not say in which place the files were found."""
         made = self.kind in ("stand-in", "generated")
         return self.label if made else f"original data ({self.dataset})"
 

@@ -36,7 +36,8 @@ def random_split(n: int, seed: int = 0, *, fractions: Fractions) -> Split:
 def group_split(groups: ArrayLike, seed: int = 0, *, fractions: Fractions) -> Split:
     """Split rows so that rows of one group (equal ids in ``groups``) stay together.
 
-    Groups on a line, in random order, go to the part that their middle falls into: all have the same chance.
+    The groups are laid end to end in random order, and the line is cut at the fractions: a group goes to the
+    part in which its middle lies.
     """
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)

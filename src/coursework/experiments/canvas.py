@@ -27,7 +27,7 @@ PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.
 
 def as_grey(image: np.ndarray) -> Tensor:
     """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; transparent
-    is black, or white where what is visible is dark."""
+    pixels become black; if all visible pixels are dark, they become white."""
     array = np.asarray(image)
     array = array[:, :, 0] if array.shape[2:] == (1,) else array
     kind, shape = array.dtype.kind, array.shape
@@ -162,7 +162,8 @@ def in_tiles(
 ) -> np.ndarray:
     """Classes uint8 of an image ``[H, W]``, in tiles that bound the memory.
 
-    On the pooling grid (``step``), reading as far as a pixel sees (``margin``), they give the whole's mask.
+    Tiles begin at multiples of ``step`` and read ``margin`` more pixels on each side, so that the mask equals
+    that of the whole image.
     """
     margin = -(-margin // step) * step if max(pixels.shape) > TILE else 0
     side = -(-TILE // step) * step

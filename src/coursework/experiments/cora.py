@@ -1,4 +1,4 @@
-"""Problem 3.1 to 3.6: topics of papers from their words and citations, with a GCN and a GAT.
+"""Problem 4 (3.1 to 3.6 of the second set): topics of papers from their words and citations, by GCN and GAT.
 
 ``random140`` is the assignment's protocol: 140 random nodes, all others for test, nothing to choose with (its
 "val" are the test nodes). ``planetoid`` is the public split, whose validation nodes decide when to stop.

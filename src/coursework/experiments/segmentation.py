@@ -1,4 +1,4 @@
-"""Problem 4 of the second set: a U-Net that marks digits on canvases of MNIST, with and without skips.
+"""Problem 5 (4.2 and 4.3 of the second set): a U-Net marks digits on MNIST canvases, with skips and without.
 
 Without skips means that the skip features are zero; the first weights are the same.
 Letters: `B` batch, `H` height, `W` width, `C` = 11 classes, `n` canvases.

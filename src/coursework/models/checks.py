@@ -12,7 +12,7 @@ def require(holds: bool, sentence: str) -> None:
 
 
 def probability(name: str, p: float, open_end: bool = False) -> None:
-    """Refuse what is no probability, or one if the end of [0, 1] does not belong to it."""
+    """Refuse p outside [0, 1]; with ``open_end`` refuse p = 1 too."""
     inside, end = (0.0 <= p < 1.0, ")") if open_end else (0.0 <= p <= 1.0, "]")
     require(inside, f"{name} must be a probability in [0, 1{end}, but is {p}.")
 

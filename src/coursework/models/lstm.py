@@ -194,8 +194,8 @@ class LSTM(nn.Module):
         bias: Tensor | None = None
         if self.bias:
             bias = getattr(self, f"bias_ih{suffix}") + getattr(self, f"bias_hh{suffix}")  # [4H]
-        # Unequal lengths shrink the batch, autocast chooses the type of each operation, and whoever
-        # transforms, traces, exports or compiles wants to see them: all are left to the loop.
+        # The plain loop runs where unequal lengths shrink the batch, under autocast, which chooses the
+        # type of each operation, and under functorch, tracing, export and compile, which must see them.
         if (
             sizes[0] != sizes[-1]
             or (not rows.is_meta and torch.is_autocast_enabled(rows.device.type))

@@ -21,7 +21,6 @@ class Number:
     bar: float | str | None = None  # what it has to beat: a number, or a metric of the same result
     bar_label: str = ""  # what the bar is
     less: bool = False  # smaller is better
-    awaited: bool = False  # the result may not be recorded yet; then the rubric says so
 
 
 @dataclass(frozen=True)

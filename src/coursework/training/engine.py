@@ -36,7 +36,7 @@ class Plan:
     learning_rate: Positive  # its peak
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
-    # all but constant fall to zero; one-cycle is another name of cosine, for old records
+    # all but constant fall to zero; one-cycle is cosine, by the name that recorded configs have
     schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"
     warmup: Share = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm

@@ -74,7 +74,7 @@ def load(config: BenchConfig) -> Iterator[Gauge]:
     """Median of three loads after one that fills the cache; data sets that are not available are left out."""
     for name, step in LOADERS.items():
         if not step().source.is_standin:
-            what = f"{name.replace('_', ' ')} loaded from the cache"
+            what = f"{name.replace('_', ' ')}: load"
             yield seconds(f"load.{name}", what, repeated(step, 3, warmup=0))
 
 
@@ -103,8 +103,10 @@ def notebooks() -> Iterator[Gauge]:
     if path.is_file():
         took = json.loads(path.read_text(encoding="utf-8"))["seconds"]
         for name, value in took.items():
-            yield Gauge(f"notebook.{name}_seconds", f"notebook {name}, quick preset", value, "s")
-        yield Gauge("notebook.all_seconds", "all notebooks, one by one", sum(took.values()), "s")
+            yield Gauge(
+                f"notebook.{name}_seconds", f"notebook {name}, in the last run of all", value, "s"
+            )
+        yield Gauge("notebook.all_seconds", "all notebooks, the sum", sum(took.values()), "s")
 
 
 def training(config: BenchConfig) -> Iterator[Gauge]:

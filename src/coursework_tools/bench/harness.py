@@ -34,7 +34,7 @@ class BenchConfig:
     nodes: Count = 2708  # of the generated graph; nodes, edges and features as Cora has
     edges: Count = 5278  # undirected
     features: Count = 1433
-    dense_nodes: Count = 2708  # for the dense attention, which takes 7.6 GB at 2,708 nodes
+    dense_nodes: Count = 2708  # for the dense attention, which takes 2.6 GB at 2,708 nodes
     lstm_sizes: Sizes = (64, 128, 256, 512)  # hidden sizes H, on H / 2 inputs
     lstm_batch: Count = 64  # sequences of its batch
     lstm_steps: Count = 32  # time steps of each

@@ -160,7 +160,7 @@ def gat(config: BenchConfig) -> Iterator[Pair]:
     literal = DenseGraphAttentionLayer(config.features, 16, 8, dropout=0.0).to(device)
     what = f"GAT layer on {config.nodes:,} nodes, forward and backward, against PyG's GATConv"
     against = f"GAT layer on {small:,} nodes, against the N x N x heads x 2F' formulation"
-    rounds = 3 if small > 1500 else None  # each takes tens of seconds
+    rounds = 3 if small > 1500 else None  # each takes seconds
     yield _pair("gat.vs_pyg", what, (ours, x, edges), (peer, x, edges), **_graph_cost(x, edges))
     cost = _graph_cost(small_x, small_edges) | {"most_rounds": rounds}
     pairs = (ours, small_x, small_edges), (literal, small_x, dense)

@@ -74,7 +74,7 @@ def missing(items: Sequence[Item] = RUBRIC) -> list[str]:
                 named = {number.metric, *([number.bar] if isinstance(number.bar, str) else [])}
                 lacking = named - store.read(number.result)["metrics"].keys()
                 gone += [f"{metric} of {number.result}" for metric in lacking]
-            elif not number.awaited:
+            else:
                 gone.append(f"the result {number.result}")
         found += [f"{item.key} names {what}, which does not exist" for what in gone]
         if not tests_of(item):
@@ -169,7 +169,6 @@ class Line:
     def verdict(self) -> Verdict:
         """The worst of its evidence."""
         verdicts: list[Verdict] = [self.outcome(test) for test in self.tests]
-        # numbers that come on top of recorded ones (another graph, another split) may be awaited
         recorded = [number for number in self.numbers if number.verdict != "awaited"]
         verdicts += [number.verdict for number in recorded or self.numbers]
         return min(verdicts, key=list(VERDICTS).index, default="holds")
