@@ -83,6 +83,7 @@ def test_notes_are_added_and_a_broken_file_has_none(tmp_path: Path) -> None:
 
 
 def test_key_depends_on_every_part() -> None:
-    arrays = [(np.array(row),) for row in ([1, 2], [1, 3], [1.0, 2.0])]
+    one, two, row = np.array([1]), np.array([2]), np.array([[1, 2]])
+    arrays = (row,), (row.T,), (row * 1.0,), (row, one), (one, row), (one, two), (row[0],)
     values = ("a", 1), ("a", 2), ("b", 1), ("a1",), *arrays
-    assert len({cache.key_of(*parts) for parts in values}) == 7
+    assert len({cache.key_of(*parts) for parts in values}) == 11

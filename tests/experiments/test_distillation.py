@@ -51,8 +51,8 @@ def test_with_labels_alone_the_student_is_the_network_of_the_preset() -> None:
     taught, labels = train(), train(dataclasses.replace(SMALL, weight=0.0))
     plain = sentiment.train(Job("sentiment", SMALL.student, log=None))
     for run, equal in ((labels, True), (taught, False)):
-        same = map(np.array_equal, states(run), states(plain))
-        assert all(same) == equal
+        pairs = zip(states(run), states(plain), strict=True)
+        assert all(np.array_equal(*pair) for pair in pairs) == equal
 
 
 def test_what_a_teacher_says_reaches_the_student() -> None:

@@ -217,7 +217,7 @@ def test_a_line_is_as_good_as_its_worst_evidence() -> None:
     assert line(numbers=(below,)).verdict == "fails"
     assert "1 bar missed" in line(numbers=(below,)).says
     assert line(numbers=(Measured(BAR),)).verdict == "awaited"
-    assert line(numbers=(Measured(BAR), Measured(BAR, 0.6, bar=0.5))).verdict == "holds"
+    assert line(numbers=(Measured(BAR), Measured(BAR, 0.6, bar=0.5))).verdict == "awaited"
 
 
 def test_summary_counts_known_points_only() -> None:

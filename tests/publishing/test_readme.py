@@ -136,7 +136,8 @@ def test_without_an_address_no_link_leads_nowhere(tmp_path: Path) -> None:
 def test_binder_installs_this_project_in_tested_versions() -> None:
     lines = (ROOT / "binder" / "requirements.txt").read_text(encoding="utf-8").split()
     # pip reads a constraint from the folder of the file, a project from the folder that it is started in
-    assert lines[-3:] == ["../constraints.txt", "-e", "."]
+    assert lines[-4:] == ["--constraint", "../constraints.txt", "-e", "."]
+    assert (ROOT / "binder" / "../constraints.txt").is_file()
     wanted = re.search(r'python_version = "([\d.]+)"', (ROOT / "pyproject.toml").read_text("utf-8"))
     assert wanted
     runtime = (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8")

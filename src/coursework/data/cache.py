@@ -56,10 +56,13 @@ def note(path: Path, key: str, value: Any) -> None:
 
 def key_of(*parts: Any) -> str:
     """Short name of a parsed form: digest of the source's checksum, the format version, arrays, and so on."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.tobytes() if isinstance(part, np.ndarray) else f"{part}\n".encode())
-    return digest.hexdigest()[:16]
+
+    def name(part: Any) -> str:
+        if not isinstance(part, np.ndarray):
+            return str(part)
+        return f"{part.dtype.str} {part.shape} {hashlib.sha256(part.tobytes()).hexdigest()}"
+
+    return hashlib.sha256("\n".join(map(name, parts)).encode()).hexdigest()[:16]
 
 
 def _read(folder: Path) -> Arrays | None:

@@ -36,8 +36,7 @@ def random_split(n: int, seed: int = 0, *, fractions: Fractions) -> Split:
 def group_split(groups: ArrayLike, seed: int = 0, *, fractions: Fractions) -> Split:
     """Split rows so that rows of one group (equal ids in ``groups``) stay together.
 
-    The groups are laid end to end in random order, and the line is cut at the fractions: a group goes to the
-    part in which its middle lies.
+    Groups lie end to end, in random order; each goes to the part of the line that its middle falls into.
     """
     rng = np.random.default_rng(seed)
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)

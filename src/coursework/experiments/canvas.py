@@ -162,8 +162,7 @@ def in_tiles(
 ) -> np.ndarray:
     """Classes uint8 of an image ``[H, W]``, in tiles that bound the memory.
 
-    Tiles begin at multiples of ``step`` and read ``margin`` more pixels on each side, so that the mask equals
-    that of the whole image.
+    Tiles begin at multiples of ``step`` and read ``margin`` more pixels: the mask is that of the whole image.
     """
     margin = -(-margin // step) * step if max(pixels.shape) > TILE else 0
     side = -(-TILE // step) * step

@@ -1,7 +1,7 @@
 """Problem 1, beyond the assignment: MiniLM in our encoder, fine-tuned on the tweets of :mod:`.sentiment`.
 
-The preset ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a
-lexicon with rules (Hutto & Gilbert 2014).
+In the preset ``taught`` the BiLSTM that the repository keeps is its teacher. ``frozen`` fits a logistic
+regression on the encoder's states, and one on the scores of VADER, a lexicon (Hutto & Gilbert 2014).
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,8 @@ from coursework.data.splits import Split
 from coursework.errors import ConfigError
 from coursework.experiments import sentiment
 from coursework.experiments.base import Job, Run, named, parameters, presets, restore
-from coursework.experiments.sentiment import Some, scores
-from coursework.experiments.sentiment_batches import (
-    Encoded,
-    Member,
-    Parts,
-    final_logits,
-    mixed,
-    outputs,
-)
+from coursework.experiments.sentiment import Some, final_logits, scores
+from coursework.experiments.sentiment_batches import Encoded, Member, Parts, mixed, outputs
 from coursework.models.bert import Bert, BertClassifier
 from coursework.training import checkpoints, engine, seeds
 
@@ -48,8 +41,12 @@ class Config:
     dropout: Share = 0.1
     batch_size: Count = 64
     frozen: bool = False  # fit the output layer alone, by logistic regression
-    taught: Share = 0.0  # of the targets: the probability that the kept BiLSTM gives, not the label
+    taught: Share = 0.0  # share of a target that is the kept BiLSTM's probability, not the label
     plan: engine.Plan = PLAN
+
+    def __post_init__(self) -> None:
+        if self.frozen and self.taught:
+            raise ConfigError("A frozen encoder learns from labels alone; set taught=0.")
 
 
 PRESETS = presets(Config(), "minilm")
@@ -239,7 +236,8 @@ def evaluate(checkpoint: Path | str) -> dict[str, float]:
     """Test metrics of a checkpoint on the test tweets of its own split."""
     classifier, tweets = load(checkpoint), sentiment140.load()
     sentiment.refuse_other_tweets(checkpoint, classifier.data, tweets)
-    rows = split_rows(len(tweets.labels), classifier.config).test
-    test = encode(classifier.pretrained, tweets, rows, classifier.config.max_length)
-    logits = final_logits(classifier.model, test, **reading(classifier.config))
+    split = split_rows(len(tweets.labels), classifier.config)
+    test = encode(classifier.pretrained, tweets, split.test, classifier.config.max_length)
+    parts = Parts(tweets, split, test, test, test)  # read in blocks, as in the training
+    logits = Member(classifier.model, parts, reading(classifier.config)).logits("test")
     return named("test_", scores(logits, test.labels))

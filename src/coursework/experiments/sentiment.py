@@ -83,10 +83,8 @@ class Corpus(Parts):
 
     def key(self, config: Config) -> str:
         """Name in the cache for what is learned from the training texts without their labels."""
-        return cache.key_of(
-            self.tweets.source.sha256, SPLIT_SEED, len(self.training), config.max_length,
-            *self.vocabulary.tokens,
-        )  # fmt: skip
+        read = self.tweets.source.sha256, SPLIT_SEED, len(self.training), config.max_length
+        return cache.key_of(*read, *self.vocabulary.tokens)
 
 
 def split_rows(n: int, config: Config) -> Split:

@@ -25,7 +25,7 @@ class Encoded:
     tokens: np.ndarray  # int32, with one <pad> behind the last tweet
     starts: np.ndarray  # int64 [n]
     lengths: np.ndarray  # int64 [n]
-    labels: np.ndarray  # float32 [n], 0 or 1
+    labels: np.ndarray  # float32 [n], 0 or 1, or the probability of 1 that a teacher gives
 
     @classmethod
     def of(cls, ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray) -> Self:

@@ -8,6 +8,7 @@ Letters: ``B`` batch, ``T`` tokens of a tweet, ``E`` width of a word vector, ``V
 of each direction, ``n = 2B(T - 1)`` predicted words, ``C`` candidates of the softmax.
 """
 
+import hashlib
 import math
 
 import numpy as np
@@ -96,8 +97,8 @@ def pretrain(
     log: Log | None = None,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:  # fmt: skip
     """Weights and record of a language model; they are cached under ``key`` and serve all seeds."""
-    start = [value.numpy() for value in network.state_dict().values()]
-    key = cache.key_of(key, config, network, *start)
+    start = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+    key = cache.key_of("2", key, config, network, hashlib.sha256(start).hexdigest())
 
     def build() -> cache.Arrays:
         if processes() > 1:

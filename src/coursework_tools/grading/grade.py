@@ -169,8 +169,7 @@ class Line:
     def verdict(self) -> Verdict:
         """The worst of its evidence."""
         verdicts: list[Verdict] = [self.outcome(test) for test in self.tests]
-        recorded = [number for number in self.numbers if number.verdict != "awaited"]
-        verdicts += [number.verdict for number in recorded or self.numbers]
+        verdicts += [number.verdict for number in self.numbers]
         return min(verdicts, key=list(VERDICTS).index, default="holds")
 
     @property
