@@ -50,7 +50,7 @@ def check_equal(candidate: Attention = linear) -> Check:
     return equal(gap(quadratic(*case), candidate(*case)) for case in cases)
 
 
-@claim("1.3.1", "positive", "φ = elu + 1 gives no negative similarity (measured: minus each)")
+@claim("1.3.1", "positive", "φ = elu + 1 gives no negative similarity (measured: its negative)")
 @wrong("kernel", "no kernel does (here xᵀy)", phi=lambda x: x)
 def check_non_negative(phi: FeatureMap = elu_plus_one) -> Check:
     q, k, _ = random_inputs(200, 4, 1)

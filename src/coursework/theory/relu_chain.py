@@ -105,8 +105,10 @@ def gradient_profile(name: str, max_depth: int = 60) -> list[float]:
 
 def behaviour(sizes: list[float]) -> str:
     """What the size of a gradient does: stays within a factor of two, vanishes, explodes or is 0."""
-    if sizes[-1] == 0.0 or max(sizes) <= 2.0 * min(sizes):
-        return "is 0" if sizes[-1] == 0.0 else "stays"
+    if sizes[-1] == 0.0:
+        return "is 0"
+    if max(sizes) <= 2.0 * min(sizes):
+        return "stays"
     return "vanishes" if sizes[-1] < sizes[0] else "explodes"
 
 
@@ -128,7 +130,7 @@ def rule_by_single_weights(weights: Tensor) -> str:
 @wrong("vanish", "it must vanish", predict=lambda weights: "vanishes")
 @wrong("explode", "it must explode", predict=lambda weights: "explodes")
 def check_rule(predict: Callable[[Tensor], str] = rule_by_product) -> Check:
-    """A rule that sees all weights agrees with what the gradients do that are measured at all depths."""
+    """A rule on all weights predicts the behaviour of the gradients, which are measured at all depths."""
     cases = itertools.product(PROFILES.items(), (59, 60))
     found = ((of(n), behaviour(gradient_profile(name, n))) for (name, of), n in cases)
     return equal((float(predict(w) != measured) for w, measured in found), tolerance=0.0)
