@@ -49,7 +49,7 @@ def teachers(job: Job, corpus: sentiment.Corpus) -> list[Member]:
     if (large := config.transformer) is not None:
         job.say("teacher: MiniLM")
         (member,) = job.members("minilm", large, 1)
-        model, _ = minilm.fine_tune(member, minilm.prepare(large))
+        model = minilm.fine_tune(member, minilm.prepare(large))[0]
         same = dataclasses.replace(large, train_tweets=config.student.train_tweets)
         found.append(Member(model, minilm.prepare(same), minilm.reading(large)))
     return found

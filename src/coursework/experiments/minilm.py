@@ -1,7 +1,8 @@
 """Problem 1, beyond the assignment: MiniLM in our encoder, fine-tuned on the tweets of :mod:`.sentiment`.
 
-In the preset ``taught`` the BiLSTM that the repository keeps is its teacher. ``frozen`` fits a logistic
-regression on the encoder's states, and one on the scores of VADER, a lexicon (Hutto & Gilbert 2014).
+In the preset ``taught`` the BiLSTM that the repository keeps is its teacher; in ``again`` so is the network
+of ``taught`` (born-again networks, Furlanello et al. 2018). ``frozen`` fits a logistic regression on the
+encoder's states, and one on the scores of VADER, a lexicon (Hutto & Gilbert 2014).
 """
 
 from collections.abc import Sequence
@@ -41,12 +42,15 @@ class Config:
     dropout: Share = 0.1
     batch_size: Count = 64
     frozen: bool = False  # fit the output layer alone, by logistic regression
-    taught: Share = 0.0  # share of a target that is the kept BiLSTM's probability, not the label
+    taught: Share = 0.0  # share of a target that is the probability of the teachers, not the label
+    generation: Count = 1  # from 2 the network of the generation before is a teacher, too
     plan: engine.Plan = PLAN
 
     def __post_init__(self) -> None:
         if self.frozen and self.taught:
             raise ConfigError("A frozen encoder learns from labels alone; set taught=0.")
+        if self.generation > 1 and not self.taught:
+            raise ConfigError("A later generation learns from the one before; set taught=0.7.")
 
 
 PRESETS = presets(Config(), "minilm")
@@ -118,11 +122,22 @@ def kept_network(corpus: Corpus) -> Member:
     return Member(kept.model, Parts(tweets, split, *parts), {})
 
 
-def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit]:
-    """All weights, on the training tweets."""
-    if share := job.config.taught:
-        logits = kept_network(corpus).logits("training")
-        corpus = replace(corpus, training=corpus.training.taught(logits, share))
+def teachers(job: Job, corpus: Corpus) -> list[Member]:
+    """The kept BiLSTM, and the network of the generation before, which is trained if it is not yet."""
+    found, before = [kept_network(corpus)], job.config.generation - 1
+    if before:
+        (member,) = job.members("minilm", replace(job.config, generation=before), 1)
+        found.append(Member(fine_tune(member, corpus)[0], corpus, reading(job.config)))
+    return found
+
+
+def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit, list[Member]]:
+    """All weights, on the training tweets; with the teachers that it had."""
+    known = teachers(job, corpus) if job.config.taught else []
+    if known:
+        logits = mixed(known, "training")[0] if len(known) > 1 else known[0].logits("training")
+        soft = corpus.training.taught(logits, job.config.taught)
+        corpus = replace(corpus, training=soft)
     seeds.seed_everything(job.seed)
     model, read = build(corpus.pretrained, job.config.dropout), reading(job.config)
 
@@ -132,7 +147,7 @@ def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit]:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum"), len(labels)
 
     fit = sentiment.fit_on_tweets(job, corpus, model, loss, {}, read, checkpoint_seconds=300.0)
-    return model, fit
+    return model, fit, known
 
 
 def logistic(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
@@ -186,21 +201,22 @@ def train(job: Job) -> Run:
     config, corpus = job.config, prepare(job.config)
     notes: dict[str, Any] = {"minilm": corpus.pretrained.source.as_record()}
     fits: dict[str, engine.Fit] = {}
+    known: list[Member] = []
     if config.frozen:
         metrics, model = lexicon(corpus), fit_output(job, corpus)
         logits = final_logits(model, corpus.validation, **reading(config))
         metrics |= named("validation_", scores(logits, corpus.validation.labels))
     else:
-        model, fit = fine_tune(job, corpus)
+        model, fit, known = fine_tune(job, corpus)
         fits, metrics = {"minilm": fit}, dict(fit.best)
         told = "best_epoch", "precision"
         notes |= {name: getattr(fit, name) for name in told} | {"training_seconds": fit.seconds}
     own = Member(model, corpus, reading(config))
     logits = own.logits("test")
     metrics |= named("test_", scores(logits, corpus.test.labels))
-    if config.taught:
-        both, notes["weights"] = mixed([own, kept_network(corpus)], "test")
-        metrics |= named("best.test_", scores(both, corpus.test.labels))
+    if known:
+        best, notes["weights"] = mixed([own, *known], "test")
+        metrics |= named("best.test_", scores(best, corpus.test.labels))
     notes["parameters"] = parameters(model)
     return sentiment.run_of(job, corpus, metrics, logits, fits, notes)
 
