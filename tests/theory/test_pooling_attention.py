@@ -13,10 +13,10 @@ TOKENS = st.lists(
 ).map(lambda x: torch.tensor(x, dtype=torch.float64))
 
 
-@every(TOKENS, (0, 6), ["first", "last", "mean"])
-def test_answer_for_every_sequence(x: torch.Tensor, k: int, ties: pa.TieRule) -> None:
+@every(TOKENS, (0, 6))
+def test_answer_for_every_sequence(x: torch.Tensor, k: int) -> None:
     expected = [max(x[max(0, i - k) : i + k + 1].tolist()) for i in range(len(x))]
-    found = pa.hard_attention(pa.constant_query_scores(x, k), x, ties)
+    found = pa.hard_attention(pa.constant_query_scores(x, k), x)
     assert found.tolist() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
@@ -54,14 +54,6 @@ def test_scores_by_hand() -> None:
     assert pa.content_query_scores(x, 1).tolist() == [[9, -3, off], [-3, 1, -2], [off, -2, 4]]
 
 
-def test_each_row_shares_its_weight_among_its_own_ties() -> None:
-    x = torch.tensor([1.0, 1.0, 0.0, 4.0], dtype=torch.float64)
-    found = pa.hard_attention(pa.constant_query_scores(x, 1), x, "mean")
-    assert found.tolist() == [1.0, 1.0, 4.0, 4.0]
-    found = pa.hard_attention(pa.constant_query_scores(x, 2)[:3], x, "mean")
-    assert found.tolist() == [1.0, 4.0, 4.0]
-
-
 def test_an_output_above_the_maximum_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pa, "soft_pooling", lambda x, k, temperature: pa.max_pool(x, k) + 1e-6)
     check = pa.check_temperature()
@@ -69,8 +61,7 @@ def test_an_output_above_the_maximum_does_not_hold(monkeypatch: pytest.MonkeyPat
     assert not check.holds
 
 
-def test_rules_for_ties() -> None:
-    scores = torch.zeros(1, 3, dtype=torch.float64)
+def test_the_first_of_equal_scores_counts() -> None:
+    scores = torch.tensor([[0.0, 0.0, 0.0], [-1.0, 2.0, 2.0]], dtype=torch.float64)
     values = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64)
-    for rule, expected in {"first": 1.0, "last": 6.0, "mean": 3.0}.items():
-        assert pa.hard_attention(scores, values, rule).tolist() == [expected]
+    assert pa.hard_attention(scores, values).tolist() == [1.0, 2.0]

@@ -9,7 +9,6 @@ seen) does not work: where :math:`x_i = 0` every score of the window is 0. Value
 import itertools
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +16,6 @@ from torch import Tensor
 from coursework.theory.checks import Check, at_most, claim, equal, gap, gaussian, wrong
 from coursework.theory.convolution_attention import bias_matrix
 
-TieRule = Literal["first", "last", "mean"]
 Scores = Callable[[Tensor, int], Tensor]
 WeightedScores = Callable[[Tensor, int, float], Tensor]
 
@@ -39,15 +37,9 @@ def content_query_scores(x: Tensor, k: int, w_q: float = 1.0) -> Tensor:
     return torch.outer(w_q * x, x) + window_bias(len(x), k)
 
 
-def hard_attention(scores: Tensor, values: Tensor, ties: TieRule = "first") -> Tensor:
-    """Attention with arg max, ``[n]``: each row puts its whole weight on its largest score. ``ties`` says
-    which of several counts; ``"mean"`` shares the weight equally."""
-    winners = (scores == scores.max(dim=1, keepdim=True).values).to(values.dtype)  # [n, n]
-    if ties == "mean":
-        return (winners / winners.sum(dim=1, keepdim=True)) @ values
-    if ties == "last":
-        return values[len(values) - 1 - winners.flip(1).argmax(dim=1)]
-    return values[winners.argmax(dim=1)]
+def hard_attention(scores: Tensor, values: Tensor) -> Tensor:
+    """Attention with arg max, ``[n]``: each row puts its whole weight on its largest score (the first)."""
+    return values[scores.argmax(dim=1)]
 
 
 def max_pool(x: Tensor, k: int) -> Tensor:
