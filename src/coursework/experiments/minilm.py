@@ -122,24 +122,18 @@ def kept_network(corpus: Corpus) -> Member:
     return Member(kept.model, Parts(tweets, split, *parts), {})
 
 
-def teachers(job: Job, corpus: Corpus) -> list[Member]:
-    """The kept BiLSTM, and the network of the generation before, which is trained if it is not yet."""
-    found, before = [kept_network(corpus)], job.config.generation - 1
-    if before:
-        (member,) = job.members("minilm", replace(job.config, generation=before), 1)
-        found.append(Member(fine_tune(member, corpus)[0], corpus, reading(job.config)))
-    return found
-
-
 def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit, list[Member]]:
-    """All weights, on the training tweets; with the teachers that it had."""
-    known = teachers(job, corpus) if job.config.taught else []
+    """All weights, on the training tweets; and its teachers, which are trained if they are not yet."""
+    config, read = job.config, reading(job.config)
+    known = [kept_network(corpus)] if config.taught else []
+    if before := config.generation - 1:
+        (member,) = job.members("minilm", replace(config, generation=before), 1)
+        known.append(Member(fine_tune(member, corpus)[0], corpus, read))
     if known:
-        logits = mixed(known, "training")[0] if len(known) > 1 else known[0].logits("training")
-        soft = corpus.training.taught(logits, job.config.taught)
-        corpus = replace(corpus, training=soft)
+        logits = mixed(known, "training")[0] if before else known[0].logits("training")
+        corpus = replace(corpus, training=corpus.training.taught(logits, config.taught))
     seeds.seed_everything(job.seed)
-    model, read = build(corpus.pretrained, job.config.dropout), reading(job.config)
+    model = build(corpus.pretrained, config.dropout)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
         tokens, labels = batch  # [B, S], [B]
