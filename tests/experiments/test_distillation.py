@@ -8,18 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from coursework.config import override
+from coursework.errors import ConfigError
 from coursework.experiments import base, distillation, sentiment, sentiment_batches
 from coursework.experiments.base import Job
 from coursework.experiments.sentiment_batches import Encoded, Member, Parts, final_logits, mixed
 
 pytestmark = pytest.mark.usefixtures("standin")
+CHANGES = ("tweets=none", "plan.epochs=3", "plan.learning_rate=0.02")
 SMALL = override(
     distillation.PRESETS["quick"],
-    [
-        f"{network}.{change}"
-        for network in ("student", "network")
-        for change in ("tweets=none", "plan.epochs=3", "plan.learning_rate=0.02")
-    ],
+    [f"{network}.{change}" for network in ("student", "network") for change in CHANGES],
 )
 
 
@@ -77,6 +75,8 @@ def test_the_teachers_are_the_runs_of_their_presets(monkeypatch: pytest.MonkeyPa
     teacher, alone = (call.args[0] for call in fit.call_args_list)
     assert (teacher.folder, teacher.config) == (alone.folder, alone.config)
     assert (teacher.resume, alone.resume) == (True, False)
+    with pytest.raises(ConfigError, match=r"set transformer\.frozen=false"):
+        override(distillation.PRESETS["full"], ["transformer.frozen=true"])
 
 
 class Lookup(nn.Module):

@@ -161,6 +161,9 @@ def test_baselines_do_not_see_test_labels(monkeypatch: Patch) -> None:
     before, after = (sentiment.linear_odds(corpus) for corpus in (honest, changed))
     assert before.keys() == after.keys() == {"naive_bayes", "linear"}
     assert all(np.array_equal(before[name], after[name]) for name in before)
+    unread = dataclasses.replace(honest, tweets=turned(honest.tweets, honest.split.train[50:]))
+    before, after = (sentiment.linear_odds(corpus, 50) for corpus in (honest, unread))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize(("tweets", "sizes"), [(None, (960, 320, 320)), (500, (300, 100, 100))])

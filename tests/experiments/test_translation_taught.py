@@ -56,10 +56,8 @@ def test_the_loss_is_the_cross_entropy_to_words_and_to_shares() -> None:
     write = batch["write"]
     real = (write != corpora.PAD_ID)[:, :, None]
     other = write.roll(1, dims=0)  # a second word beside the true one
-    batch |= {
-        "taught": torch.stack([write, other], dim=2),
-        "share": torch.tensor([0.75, 0.25]).expand(*write.shape, 2) * real,
-    }
+    batch["taught"] = torch.stack([write, other], dim=2)
+    batch["share"] = torch.tensor([0.75, 0.25]).expand(*write.shape, 2) * real
     logp = model(batch["source"], batch["read"]).log_softmax(dim=-1)
     target = 0.75 * F.one_hot(write, logp.shape[2]) + 0.25 * F.one_hot(other, logp.shape[2])
     soft = -(target * logp * real).sum()

@@ -169,8 +169,10 @@ def test_stops_as_soon_as_nothing_open_can_win(end: float, alpha: float, steps: 
 
 
 def test_a_single_step() -> None:
-    found = beam_search(transformer(), sources(2, 2), width=1, max_length=1, **ENDS)
-    assert found.words.shape == (2, 1)
+    options = {"width": 1, "max_length": 1} | ENDS
+    assert beam_search(transformer(), sources(2, 2), **options).words.shape == (2, 1)
+    with pytest.raises(ValueError, match="alpha must not be negative"):
+        beam_search(transformer(), sources(2, 2), **options, alpha=-1.0)
 
 
 def test_an_ensemble_averages_probabilities_and_not_scores() -> None:

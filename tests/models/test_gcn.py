@@ -243,6 +243,7 @@ def test_consistency_by_hand() -> None:
     sharp = torch.tensor([0.49, 0.09], dtype=torch.float64) / 0.58
     expected = ((p[:, 0] - sharp) ** 2).sum(dim=1).mean()
     assert_same(consistency_loss(p.log(), 0.5), expected)
+    assert float(consistency_loss(torch.zeros(2, 3, 47), 0.05)) < 1e-9  # all views agree
 
 
 def test_the_target_of_the_consistency_gets_no_gradient() -> None:

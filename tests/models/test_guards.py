@@ -17,7 +17,7 @@ from coursework.models.beam_search import beam_search
 from coursework.models.bert import Bert
 from coursework.models.bilstm import BiLSTMClassifier
 from coursework.models.checks import expect, expect_words, probability
-from coursework.models.gat import GraphAttentionLayer
+from coursework.models.gat import DenseGraphAttentionLayer, GraphAttentionLayer
 from coursework.models.gcn import (
     GCNII,
     DeepGCN,
@@ -37,10 +37,8 @@ NODES = torch.randn(3, 5)
 EDGES = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 0]])  # the edge from 1 to 0 is listed twice
 A = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
 FORMS: dict[str, Callable[[Tensor], Tensor]] = {
-    "dense": Tensor.clone,
-    "coo": Tensor.to_sparse_coo,
-    "csr": Tensor.to_sparse_csr,
-}
+    "dense": Tensor.clone, "coo": Tensor.to_sparse_coo, "csr": Tensor.to_sparse_csr,
+}  # fmt: skip
 DTYPES = (torch.bool, torch.int32, torch.int64, torch.uint8, torch.float64)
 SENTENCES = {"recurrent": Seq2Seq(9, 9, 4, 4).eval(), "transformer": Transformer(9, 9, 8, 2).eval()}
 WORDS = torch.ones(2, 3, dtype=torch.int64)
@@ -152,6 +150,7 @@ def test_a_guard_names_the_argument_what_was_expected_and_what_came() -> None:
         (lambda: GRAND(4, 4, 2, dropnode=1.0), "dropnode"),
         (lambda: GRAND(4, 4, 2, input_dropout=1.0), "input_dropout"),
         (lambda: consistency_loss(torch.zeros(2, 3, 4), 0.0), "temperature must be positive"),
+        (lambda: DenseGraphAttentionLayer(4, 4, 2)(torch.ones(3, 4), torch.ones(1, 3)), "adj_mat"),
         (lambda: GraphRegressor(4, num_layers=0), "num_layers must be at least 1"),
         (lambda: GraphRegressor(4, aggregations=("max",)), "choose from mean and sum"),
         (lambda: GCNIIConvolution(4, 0, 0.1, 0.5), "layer and strength"),

@@ -98,8 +98,10 @@ def test_matrix_and_edge_list_agree(n: int, edges: int, seed: int) -> None:
     edge_index, x = random_graph(n, edges, seed), normal(n, 3, seed=seed)
     matrix = adjacency(edge_index, n).double()
     assert matrix.layout == torch.sparse_csr
+    whole = torch.arange(n)[:, None]
     for form in (matrix, matrix.to_dense(), matrix.to_sparse_coo()):
         assert_same(multiply(form, x), aggregate(x, edge_index, "sum"))
+        assert_same(multiply(form * 0.5, whole), multiply(form * 0.5, whole.float()))
 
 
 @LAYOUTS
@@ -138,12 +140,15 @@ def test_gradient_of_a_sparse_product_is_that_of_the_dense_one(
         assert_parity(multiply(a, b), a.to_dense() @ b, [b])
 
 
-def test_the_transposition_has_the_form_of_a_matrix() -> None:
-    a = sparse_csr(torch.tensor([0, 0, 2]), torch.tensor([1, 3, 1]), normal(3), (3, 5))
-    crow, column, order = sparse_module._transposition(a)
-    values = a.values()[order]
-    transposed = torch.sparse_csr_tensor(crow, column, values, (5, 3), check_invariants=True)
-    assert torch.equal(transposed.to_dense(), a.to_dense().t())
+def test_a_matrix_that_was_written_to_is_transposed_anew() -> None:
+    a, b = torch.eye(3).to_sparse_csr(), normal(3, 2).float().requires_grad_()
+    multiply(a, b).sum().backward()
+    a.copy_(torch.eye(3).roll(1, 1).to_sparse_csr())
+    assert_parity(multiply(a, b), a.to_dense() @ b, [b])
+    product = multiply(a, b)
+    a.values().mul_(10)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.sum().backward()
 
 
 def test_the_transposition_is_sorted_once(monkeypatch: pytest.MonkeyPatch) -> None:

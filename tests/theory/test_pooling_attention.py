@@ -59,9 +59,3 @@ def test_an_output_above_the_maximum_does_not_hold(monkeypatch: pytest.MonkeyPat
     check = pa.check_temperature()
     assert check.measured == math.inf
     assert not check.holds
-
-
-def test_the_first_of_equal_scores_counts() -> None:
-    scores = torch.tensor([[0.0, 0.0, 0.0], [-1.0, 2.0, 2.0]], dtype=torch.float64)
-    values = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64)
-    assert pa.hard_attention(scores, values).tolist() == [1.0, 2.0]

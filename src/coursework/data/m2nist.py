@@ -108,7 +108,7 @@ def compose(
 ) -> Canvases:
     """Compose ``n`` canvases from digits drawn with replacement; the defaults are those of M2NIST.
 
-    With ``overlap`` digits stand anywhere, later ones on top. Only what is used draws random numbers.
+    With ``overlap`` digits stand anywhere, later ones on top. Noise and warping draw numbers only where used.
     """
     if min(height, width) < SIDE or len(images) < 1:
         what = f"A canvas of {height}x{width} from {len(images)} digits"

@@ -34,7 +34,7 @@ class Subwords:
         return self._model.encode(list(sentences))  # type: ignore[no-any-return]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of a sequence of ids; padding and marks say nothing."""
+        """The text of a sequence of ids; padding, marks and unknown pieces say nothing."""
         return str(self._model.decode([int(i) for i in ids if i > EOS_ID]))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:

@@ -190,7 +190,7 @@ def shrink(checkpoint: Path | str, path: Path | str, bits: Literal[8, 16] = 16) 
     with a scale for each row.
     """
     state, weights = checkpoints.load(Path(checkpoint)), dict[str, Tensor]()
-    halves = dict[Any, Tensor]()  # a matrix that has two names is stored once
+    halves = dict[Any, Tensor]()  # with 16 bits a matrix that has two names is stored once
     for name, value in state["model"].items():
         half = value.half() if value.is_floating_point() else value
         weights[name] = halves.setdefault((value.data_ptr(), value.shape), half)

@@ -194,10 +194,11 @@ class Config:
     gcnii: GCNIIConfig = GCNIIConfig()
 
     def __post_init__(self) -> None:
-        if len(set(self.models)) < len(self.models):
-            raise ConfigError(f"models is {self.models}, which has one twice.")
-        if self.validation_nodes and self.protocol == "planetoid":
-            raise ConfigError("validation_nodes belongs to random140; planetoid has its own 500.")
+        for name in ("models", "long_models"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)}, which has one twice.")
+        if self.protocol == "planetoid" and (self.validation_nodes or self.train_nodes != 140):
+            raise ConfigError("train_nodes and validation_nodes belong to random140.")
         if self.validates and (self.watch > 1 or self.epochs_long):
             raise ConfigError("watch and epochs_long are for random140 without validation nodes.")
         if not self.validates and any(self.numbers(name).plan.monitor for name in self.models):

@@ -84,7 +84,7 @@ def train(job: Job) -> Run:
                 metrics[f"depth.{depth}.{kind}.spread"] = float(gcn.spread(rows))
     for share in config.removed:
         rest = without_links(graph.edge_index, share, job.seed)
-        name = f"removed.{100 * share:.0f}"
+        name = f"removed.{100 * share:g}"
         fit(f"{name}.gcn", plain, gcn.normalise_adjacency(rest, len(graph.y)), numbers)
         fit(f"{name}.gat", gat, gcn.add_self_loops(rest, len(graph.y)), once)
     return job.run(metrics, graph.source, notes={"links": graph.edge_index.shape[1] // 2})

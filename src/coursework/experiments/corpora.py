@@ -37,7 +37,7 @@ class Words:
     """A language of the subset: sentences in the tutorial's normal form are lists of words."""
 
     vocabulary: Vocabulary
-    margin = 5  # a translation has at most 1.5 times the length of its source, and this many more
+    margin = 5  # words; a translation has at most these and 1.5 times the batch's longest source
 
     def __len__(self) -> int:
         return len(self.vocabulary)

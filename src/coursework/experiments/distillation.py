@@ -35,6 +35,8 @@ class Config:
             if len(set(values)) > 1:
                 what = f"{name} of student and teachers differs ({', '.join(map(str, values))})"
                 raise ConfigError(f"{what}; set all alike.")
+        if self.transformer is not None and self.transformer.frozen:
+            raise ConfigError("A teacher is fine-tuned; set transformer.frozen=false.")
 
 
 PRESETS = base.presets(Config(), "distillation")
@@ -71,13 +73,8 @@ def train(job: Job) -> Run:
     metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
     for prefix, odds in (("test_", logits), ("best.test_", best)):
         metrics |= named(prefix, scores(odds, corpus.test.labels))
-    notes = {
-        "teacher_weights": teacher_weights,
-        "weights": weights,  # of the teachers and the student
-        "parameters": base.parameters(student),
-        "best_epoch": fit.best_epoch,
-        "training_seconds": fit.seconds,
-    }
+    notes = {"teacher_weights": teacher_weights, "parameters": base.parameters(student)}
+    notes["weights"] = weights  # of the teachers and the student
     run = sentiment.run_of(job, corpus, metrics, logits, {"student": fit}, notes)
     made = student, corpus.vocabulary, config.student, corpus.data
     run.artefacts["classifier"] = sentiment.Classifier(*made)

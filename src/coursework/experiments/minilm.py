@@ -28,6 +28,7 @@ from coursework.experiments.sentiment import Some, final_logits, scores
 from coursework.experiments.sentiment_batches import Encoded, Member, Parts, mixed, outputs
 from coursework.models.bert import Bert, BertClassifier
 from coursework.training import checkpoints, engine, seeds
+from coursework.training.devices import choose_precision
 
 _VERSION = 1  # raise it when the texts are read or cut in another way
 PLAN = replace(sentiment.PLAN, epochs=1, learning_rate=2e-4, schedule="linear", warmup=0.06)
@@ -109,7 +110,7 @@ def build(pretrained: minilm.MiniLM, dropout: float) -> BertClassifier:
 
 def reading(config: Config) -> dict[str, Any]:
     """How :func:`.outputs` reads the tweets."""
-    return {"size": 256, "precision": config.plan.precision}
+    return {"size": 256, "precision": choose_precision(config.plan.precision)}
 
 
 def kept_network(corpus: Corpus) -> Member:
@@ -194,8 +195,7 @@ def train(job: Job) -> Run:
     """Fine-tune, or fit the output layer alone, then look at the test tweets once."""
     config, corpus = job.config, prepare(job.config)
     notes: dict[str, Any] = {"minilm": corpus.pretrained.source.as_record()}
-    fits: dict[str, engine.Fit] = {}
-    known: list[Member] = []
+    fits, known = dict[str, engine.Fit](), list[Member]()
     if config.frozen:
         metrics, model = lexicon(corpus), fit_output(job, corpus)
         logits = final_logits(model, corpus.validation, **reading(config))
@@ -203,8 +203,6 @@ def train(job: Job) -> Run:
     else:
         model, fit, known = fine_tune(job, corpus)
         fits, metrics = {"minilm": fit}, dict(fit.best)
-        told = "best_epoch", "precision"
-        notes |= {name: getattr(fit, name) for name in told} | {"training_seconds": fit.seconds}
     own = Member(model, corpus, reading(config))
     logits = own.logits("test")
     metrics |= named("test_", scores(logits, corpus.test.labels))

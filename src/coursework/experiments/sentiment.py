@@ -197,6 +197,7 @@ def fit_on_tweets(
         return {f"validation_{name}": result[name] for name in ("loss", "accuracy")}
 
     options |= job.loop(corpus.tweets.source, data=corpus.data, **bundle)
+    options["identity"]["targets"] = cache.key_of(training.labels)  # what a teacher says, too
     return engine.fit(model, config.plan, batches=batches, loss=loss, validate=validate, **options)
 
 
@@ -238,27 +239,24 @@ def train(job: Job) -> Run:
     logits = final_logits(model, test)
     metrics = {"validation_accuracy": fit.best["validation_accuracy"]}
     metrics |= named("test_", scores(logits, test.labels))
-    majority = corpus.training.labels.mean() >= 0.5
+    majority = corpus.training.first(config.labelled).labels.mean() >= 0.5
     metrics["majority.test_accuracy"] = float((test.labels == majority).mean())
     if config.baselines:
-        for name, odds in linear_odds(corpus).items():
+        for name, odds in linear_odds(corpus, config.labelled).items():
             metrics[f"{name}.test_accuracy"] = scores(odds, test.labels)["accuracy"]
     notes = {
         "parameters": parameters(model),
         "vocabulary": len(corpus.vocabulary),
         **start_notes,
-        "best_epoch": fit.best_epoch,
-        "precision": fit.precision,
-        "training_seconds": fit.seconds,
     }
     run = run_of(job, corpus, metrics, logits, {"bilstm": fit}, notes)
     run.artefacts["classifier"] = Classifier(model, corpus.vocabulary, config, corpus.data)
     return run
 
 
-def linear_odds(corpus: Corpus) -> dict[str, np.ndarray]:
+def linear_odds(corpus: Corpus, labelled: int | None = None) -> dict[str, np.ndarray]:
     """Log odds of the test tweets by the linear models, fitted on the training rows."""
-    tweets, rows = corpus.tweets, corpus.split.train
+    tweets, rows = corpus.tweets, corpus.split.train[:labelled]
     linear = ngrams.Linear(ngrams.features(tweets, rows), np.asarray(tweets.labels[rows]))
     return linear.scores(ngrams.features(tweets, corpus.split.test))
 
@@ -269,6 +267,9 @@ def run_of(
 ) -> Run:  # fmt: skip
     """The record, with what every run on tweets has: sizes, confusion, intervals, curves."""
     labels, n = corpus.test.labels, len(corpus.test)
+    for fit in fits.values():  # one, or none
+        notes |= {"best_epoch": fit.best_epoch, "precision": fit.precision}
+        notes["training_seconds"] = fit.seconds
     notes["sizes"] = dict(zip(("train", "validation", "test"), corpus.split.sizes, strict=True))
     notes["confusion"] = confusion(logits, labels).tolist()
     notes["intervals"] = {

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from coursework.data import cache
 from coursework.data.splits import Split
 from coursework.data.text import PAD_ID
-from coursework.training.devices import choose_precision
 
 CPU = torch.device("cpu")
 BLOCK = 40_000  # tweets whose logits are stored at a time: two minutes of the Transformer
@@ -87,10 +86,9 @@ def outputs(
     size: int = 1024, precision: str = "32-true",
 ) -> np.ndarray:  # fmt: skip
     """What a function of tokens ``[B, T]`` gives for every tweet: float32 ``[n, ...]``."""
-    bf16 = choose_precision(precision) == "bf16-mixed"
     found = np.empty(0, np.float32)
     for rows in equal_length_batches(data.lengths, size):
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             values = function(data.batch(rows)[0].to(device)).float().cpu().numpy()
         if not len(found):
             found = np.empty((len(data), *values.shape[1:]), np.float32)
@@ -118,7 +116,7 @@ class Member:
         """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
         data: Encoded = getattr(self.parts, part)
         weights = [value.numpy() for value in self.model.state_dict().values()]
-        known = cache.key_of(data.tokens, data.lengths, *weights)
+        known = cache.key_of(data.tokens, data.starts, data.lengths, *weights)
         found = [np.empty(0, np.float32)]
         for start in range(0, len(data), BLOCK):
             rows = slice(start, start + BLOCK)

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from coursework.config import Count, Share, config
 from coursework.data import cache
 from coursework.data.text import PAD_ID
+from coursework.errors import ConfigError
 from coursework.experiments import base, translation
 from coursework.experiments.base import Job, Run
 from coursework.experiments.corpora import Batch, Corpus
@@ -36,6 +37,10 @@ class Config:
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the teachers' probabilities
     dropout: Share = 0.1  # of the student, which is otherwise like a teacher
     plan: engine.Plan = dataclasses.replace(translation.PLAN, monitor="validation_loss", mode="min")
+
+    def __post_init__(self) -> None:
+        if self.teacher.embeddings != "own" or self.teacher.members != 1:
+            raise ConfigError("Set teacher.embeddings=own and teacher.members=1.")
 
     @property
     def student(self) -> translation.Config:

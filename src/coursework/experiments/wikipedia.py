@@ -60,7 +60,7 @@ class Config:
     refit: bool = True  # fit on training and validation part together
     others: bool = True  # the models that are no networks
     trees: Count = 300  # at most, of the boosting
-    # the graph network, its ablations and the plain ones
+    # the graph network, its ablations and the plain ones; sign and stacked have hidden and loss, too
     links: bool = True  # its input has the row of A: which pages a page is linked with, as in LINKX
     statistics: bool = True  # its input has the statistics of the graph
     hidden: Annotated[int, Field(ge=4, multiple_of=4)] = 64  # width; the GAT divides it by 4 heads
@@ -320,10 +320,7 @@ def train(job: Job) -> Run:
     inputs = Inputs(graph, config.candidates, config.alike)
     tasks, results, curves = {}, {}, {}
     metrics: dict[str, float] = {}
-    notes: dict[str, Any] = {
-        "nodes": graph.num_nodes,
-        "features": graph.x.shape[1],
-    }
+    notes: dict[str, Any] = {"nodes": graph.num_nodes, "features": graph.x.shape[1]}
     for kind in config.splits:
         tasks[kind] = task = task_of(inputs, kind, config, job.seed)
         results[kind] = fitted = fit_all(job.part(kind), task)

@@ -6,6 +6,7 @@ from typing import Any
 
 from coursework.config import config
 from coursework.data import wikipedia as pages
+from coursework.errors import ConfigError
 from coursework.experiments import study, wikipedia
 from coursework.experiments.base import TABLES, Job, Run, parameters, presets
 from coursework.experiments.wikipedia_candidates import Inputs
@@ -31,6 +32,8 @@ class Config:
 
     def __post_init__(self) -> None:
         study.check(self.variants, VARIANTS, base_of)
+        if self.base.refit:
+            raise ConfigError("A study is read on validation pages; set base.refit=false.")
 
 
 PRESETS = presets(Config(), "wikipedia_study")

@@ -99,6 +99,7 @@ def beam_search(
     """
     sizes = f"width and max_length must be at least 1, but are {width} and {max_length}."
     require(width > 0 and max_length > 0, sizes)
+    require(alpha >= 0, f"alpha must not be negative, but is {alpha}.")
     k, batch, device = width, expect("src", src, "B S")["B"], src.device
     nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     written = torch.full((batch, max_length), pad, device=device)

@@ -11,7 +11,7 @@ _LEVELS = 2**16
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """Zero each entry with probability `p`, rounded to a multiple of 2^-16, and scale the others so that the
-    mean stays. On other devices than a CPU this is `F.dropout`."""
+    mean stays. Where p rounds to 1, or not on a CPU, this is `F.dropout`."""
     probability("dropout", p)
     require(x.is_floating_point(), f"dropout needs floating point, but x is {x.dtype}.")
     dropped = round(p * _LEVELS)

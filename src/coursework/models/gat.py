@@ -52,7 +52,8 @@ class DenseGraphAttentionLayer(nn.Module):
 
     def forward(self, h: Tensor, adj_mat: Tensor) -> Tensor:
         """Attend to the neighbours: `[N, F]`, `[N, N]` -> `[N, out_features]`."""
-        n_nodes = h.shape[0]
+        n_nodes = expect("h", h, "N F")["N"]
+        expect("adj_mat", adj_mat, "N N", N=n_nodes)
         # solution:begin s, all pairs [s_i, s_j], their scores, the mask, the weights a | torch.cat
         s = self.W(h).view(n_nodes, self.n_heads, self.n_hidden)  # [N, K, F']
         s_i = s.repeat_interleave(n_nodes, dim=0)  # [N*N, K, F']: 0 0 0 1 1 1 2 2 2

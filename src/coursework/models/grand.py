@@ -5,7 +5,6 @@ Letters: `N` nodes, `F` input features, `H` hidden units, `C` classes, `S` views
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coursework.models.checks import expect, probability, require
@@ -84,5 +83,5 @@ def consistency_loss(logits: Tensor, temperature: float) -> Tensor:
     require(temperature > 0, f"temperature must be positive, but is {temperature}.")
     p = logits.softmax(dim=2)  # [S, N, C]
     with torch.no_grad():
-        sharp = F.normalize(p.mean(dim=0) ** (1 / temperature), p=1, dim=1)  # [N, C]
+        sharp = (p.mean(dim=0).log() / temperature).softmax(dim=1)  # [N, C]
     return (p - sharp).square().sum(dim=2).mean()

@@ -70,6 +70,7 @@ def adjacency(edge_index: Tensor, num_nodes: int) -> Tensor:
 def multiply(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product `[N, M] @ [M, K]` for `a` dense or sparse, of any type, and `b` dense."""
     expect("the right factor", b, "M K", M=expect("the left factor", a, "N M")["M"])
+    b = b if b.is_floating_point() else b.float()
     if a.layout == torch.strided:
         return a.to(b.dtype) @ b
     # The sparse kernels know no half precision, so they keep out of an autocast region, and a matrix
@@ -88,14 +89,14 @@ class _ConstantTimes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.a = a
+        ctx.save_for_backward(a)
         return torch.sparse.mm(a, b)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        crow, column, order = _transposition(ctx.a)
-        values = ctx.a.values().index_select(0, order)
-        transposed = _csr(crow, column, values, ctx.a.shape[::-1])
+        (a,) = ctx.saved_tensors
+        crow, column, order = _remembered(a, _PLAN, _transposition)
+        transposed = _csr(crow, column, a.values().index_select(0, order), a.shape[::-1])
         return None, multiply(transposed, gradients[0])
 
 
@@ -103,15 +104,11 @@ _PLAN = "_coursework_transposition"
 
 
 def _transposition(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row pointers and columns of the transpose of a CSR matrix, the order of its values; kept with it."""
-    if plan := getattr(a, _PLAN, None):
-        return plan
+    """Row pointers and columns of the transpose of a CSR matrix, and the order of its values."""
     column, rows = a.col_indices(), torch.arange(a.shape[0], device=a.device)
     order = column.argsort(stable=True)
     row = rows.repeat_interleave(a.crow_indices().diff()).index_select(0, order)
-    plan = F.pad(torch.bincount(column, minlength=a.shape[1]).cumsum(0), (1, 0)), row, order
-    setattr(a, _PLAN, plan)
-    return plan
+    return F.pad(torch.bincount(column, minlength=a.shape[1]).cumsum(0), (1, 0)), row, order
 
 
 def _csr(crow: Tensor, column: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -128,7 +125,8 @@ def feature_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if x.layout != torch.sparse_csr:
         x = x.to_sparse_csr()
     dropped = _csr(x.crow_indices(), x.col_indices(), dropout(x.values(), p), x.shape)
-    setattr(dropped, _PLAN, _transposition(x))  # the entries are where they were
+    plan = _remembered(x, _PLAN, _transposition)  # the entries are where they were
+    _remembered(dropped, _PLAN, lambda _: plan)
     return dropped
 
 

@@ -49,7 +49,7 @@ def _draws() -> list[tuple[Tensor, float]]:
     for draw in range(500):
         sizes = 0.5 + 1.5 * torch.rand(10, generator=generator, dtype=torch.float64)
         signs = 1.0 - 2.0 * torch.randint(2, (10,), generator=generator)
-        if draw % 2 == 0:  # with random signs only one in 2^9 is open
+        if draw % 2 == 0:  # with random signs only one in 2^10 is open
             signs[1:] = 1.0
         x = float(torch.randn((), generator=generator, dtype=torch.float64))
         result.append((sizes * signs, x))

@@ -44,7 +44,7 @@ def previous(path: Path) -> Path:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read one checkpoint; the archive's checksums, which cover every byte, are tested first."""
+    """Read one checkpoint; the archive's checksums, which cover all content, are tested first."""
     if not path.is_file():
         raise TrainingError(f"There is no checkpoint at {path}; train first, or name another file.")
     whole, state, why = False, None, None

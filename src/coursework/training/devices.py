@@ -35,7 +35,7 @@ def processes() -> int:
 
 
 def make_fabric(precision: str = "auto") -> Any:
-    """A launched Fabric: the GPU where there is one, all processes where ``torchrun`` started several."""
+    """A Fabric: on the GPU where there is one, of all processes where ``torchrun`` started several."""
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the precision is recorded

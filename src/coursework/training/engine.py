@@ -1,10 +1,10 @@
 """The training loop, on Lightning Fabric: one for every experiment.
 
-A run that is killed and resumed ends in the same weights, bit for bit, on a CPU: the order of the data is
-a function of (seed, epoch), the learning rate one of the progress, and a checkpoint holds the state of the
-random generators and the position within the epoch. Under ``torchrun`` every process takes its share of
-the rows of each batch, and the loss is divided by the samples of the *whole* batch: the gradients are
-those of one process, but for dropout and batch normalisation.
+A run of one process that is killed and resumed ends in the same weights, bit for bit, on a CPU: the order
+of the data is a function of (seed, epoch), the learning rate one of the progress, and a checkpoint holds
+the state of torch's random generators and the position within the epoch. Under ``torchrun`` every process
+takes its share of the rows of each batch, and the loss is divided by the samples of the *whole* batch: the
+gradients are those of one process, but for dropout and batch normalisation.
 """
 
 import copy
