@@ -83,7 +83,8 @@ def _find(body: list[ast.stmt], name: str, where: str) -> Definition:
 def _only_raises(node: ast.stmt) -> bool:
     """Whether a statement does nothing but check arguments and raise."""
     match node:
-        case ast.Expr(ast.Call(ast.Name(called))) | ast.Assign(value=ast.Call(ast.Name(called))):
+        case ast.Expr(ast.Call(function)) | ast.Assign(value=ast.Call(function)):
+            called = ast.unparse(function).rpartition(".")[2]
             return called.startswith(("require", "expect", "probability", "check_"))
         case ast.If(orelse=[]) | ast.For():
             return all(map(_only_raises, node.body))
