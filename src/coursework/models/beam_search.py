@@ -97,9 +97,8 @@ def beam_search(
     of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. The output
     includes `eos`, not `sos`.
     """
-    sizes = f"width and max_length must be at least 1, but are {width} and {max_length}."
-    require(width > 0 and max_length > 0, sizes)
-    require(alpha >= 0, f"alpha must not be negative, but is {alpha}.")
+    wanted = f"width and max_length must be at least 1, alpha 0, not {width}, {max_length}, {alpha}."
+    require(min(width, max_length) > 0 and alpha >= 0, wanted)
     k, batch, device = width, expect("src", src, "B S")["B"], src.device
     nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     written = torch.full((batch, max_length), pad, device=device)
