@@ -198,7 +198,8 @@ class Config:
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise ConfigError(f"{name} is {getattr(self, name)}, which has one twice.")
         if self.protocol == "planetoid" and (self.validation_nodes or self.train_nodes != 140):
-            raise ConfigError("train_nodes and validation_nodes belong to random140.")
+            what = "train_nodes and validation_nodes belong to random140"
+            raise ConfigError(f"{what}; leave them out, or set protocol=random140.")
         if self.validates and (self.watch > 1 or self.epochs_long):
             raise ConfigError("watch and epochs_long are for random140 without validation nodes.")
         if not self.validates and any(self.numbers(name).plan.monitor for name in self.models):

@@ -40,7 +40,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.teacher.embeddings != "own" or self.teacher.members != 1:
-            raise ConfigError("Set teacher.embeddings=own and teacher.members=1.")
+            what = "A teacher is one network with its own embeddings"
+            raise ConfigError(f"{what}; set teacher.embeddings=own and teacher.members=1.")
 
     @property
     def student(self) -> translation.Config:
