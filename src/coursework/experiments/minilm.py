@@ -1,8 +1,9 @@
 """Problem 1, beyond the assignment: MiniLM in our encoder, fine-tuned on the tweets of :mod:`.sentiment`.
 
 In the preset ``taught`` the BiLSTM that the repository keeps is its teacher; in ``again`` so is the network
-of ``taught`` (born-again networks, Furlanello et al. 2018). ``frozen`` fits a logistic regression on the
-encoder's states, and one on the scores of VADER, a lexicon (Hutto & Gilbert 2014).
+of ``taught`` (born-again networks, Furlanello et al. 2018), and ``refit`` repeats ``again`` with more tweets.
+``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a lexicon
+(Hutto & Gilbert 2014).
 """
 
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class Config:
     frozen: bool = False  # fit the output layer alone, by logistic regression
     taught: Share = 0.0  # share of a target that is the probability of the teachers, not the label
     generation: Count = 1  # from 2 the network of the generation before is a teacher, too
+    refit: bool = False  # the validation tweets after the first validation_tweets are trained on, too
     plan: engine.Plan = PLAN
 
     def __post_init__(self) -> None:
@@ -52,6 +54,8 @@ class Config:
             raise ConfigError("A frozen encoder learns from labels alone; set taught=0.")
         if self.generation > 1 and not self.taught:
             raise ConfigError("A later generation learns from the one before; set taught=0.7.")
+        if self.refit and self.validation_tweets is None:
+            raise ConfigError("A refit needs validation tweets of its own; set validation_tweets=60000.")
 
 
 PRESETS = presets(Config(), "minilm")
@@ -70,8 +74,11 @@ class Corpus(Parts):
 def split_rows(n: int, config: Config) -> Split:
     """The split of :mod:`.sentiment`, with as many validation tweets as the config says."""
     same = sentiment.Config(tweets=config.tweets, train_tweets=config.train_tweets)
-    split = sentiment.split_rows(n, same)
-    return Split(split.train, split.validation[: config.validation_tweets], split.test)
+    train, validation, test = sentiment.split_rows(n, same)
+    most = config.validation_tweets
+    if config.refit:
+        train = np.concatenate([train, validation[most:]])
+    return Split(train, validation[:most], test)
 
 
 def encode(
@@ -128,8 +135,9 @@ def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit, lis
     config, read = job.config, reading(job.config)
     known = [kept_network(corpus)] if config.taught else []
     if before := config.generation - 1:
-        (member,) = job.members("minilm", replace(config, generation=before), 1)
-        known.append(Member(fine_tune(member, corpus)[0], corpus, read))
+        (member,) = job.members("minilm", replace(config, generation=before, refit=False), 1)
+        earlier, *_ = fine_tune(member, prepare(member.config))  # a refit has other training tweets
+        known.append(Member(earlier, corpus, read))
     if known:
         logits = mixed(known, "training")[0] if before else known[0].logits("training")
         corpus = replace(corpus, training=corpus.training.taught(logits, config.taught))
