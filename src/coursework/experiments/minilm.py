@@ -46,7 +46,7 @@ class Config:
     frozen: bool = False  # fit the output layer alone, by logistic regression
     taught: Share = 0.0  # share of a target that is the probability of the teachers, not the label
     generation: Count = 1  # from 2 the network of the generation before is a teacher, too
-    refit: bool = False  # the validation tweets after the first validation_tweets are trained on, too
+    refit: bool = False  # train on the validation tweets after the first validation_tweets, too
     plan: engine.Plan = PLAN
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Config:
         if self.generation > 1 and not self.taught:
             raise ConfigError("A later generation learns from the one before; set taught=0.7.")
         if self.refit and self.validation_tweets is None:
-            raise ConfigError("A refit needs validation tweets of its own; set validation_tweets=60000.")
+            raise ConfigError("A refit has to keep validation tweets; set validation_tweets=60000.")
 
 
 PRESETS = presets(Config(), "minilm")
