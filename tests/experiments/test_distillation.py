@@ -77,6 +77,8 @@ def test_the_teachers_are_the_runs_of_their_presets(monkeypatch: pytest.MonkeyPa
     assert (teacher.resume, alone.resume) == (True, False)
     with pytest.raises(ConfigError, match=r"set transformer\.frozen=false"):
         override(distillation.PRESETS["full"], ["transformer.frozen=true"])
+    with pytest.raises(ConfigError, match=r"set .*transformer\.refit=false"):
+        override(distillation.PRESETS["full"], ["transformer.refit=true"])
 
 
 class Lookup(nn.Module):

@@ -285,11 +285,13 @@ def test_the_kept_network_teaches_and_both_are_a_row(
     assert run.metrics["best.test_accuracy"] == hits.mean()
     assert {"test_accuracy", "best.test_accuracy"} == set(run.notes["intervals"])
 
-    again = train(dataclasses.replace(config, generation=2))
+    wide = dataclasses.replace(config, generation=2, validation_tweets=60, refit=True)
+    again, more = train(wide), experiment.prepare(wide)
     _, first, second = (call.args for call in fit.call_args_list)  # both generations start afresh
-    other = final_logits(first[2], corpus.training, **experiment.reading(config))
-    teachers = np.stack([said["training"], other], axis=1)
-    told = second[1].training.labels - 0.25 * corpus.training.labels
+    assert [len(args[1].training) for args in (first, second)] == [240, 240 + 20]
+    other = final_logits(first[2], more.training, **experiment.reading(config))
+    teachers = np.stack([experiment.kept_network(more).logits("training"), other], axis=1)
+    told = second[1].training.labels - 0.25 * more.training.labels
     logits = np.log(told / (0.75 - told))
     weights = np.linalg.lstsq(teachers, logits, rcond=None)[0]
     np.testing.assert_allclose(teachers @ weights, logits, atol=1e-4)  # both teach, with a weight
@@ -310,5 +312,9 @@ def test_frozen_encoder_and_lexicon(tiny: Source, monkeypatch: pytest.MonkeyPatc
 def test_presets_share_the_split_of_the_networks_from_scratch() -> None:
     split = {name: experiment.split_rows(1_600_000, c) for name, c in experiment.PRESETS.items()}
     assert split["full"].sizes == (960_000, 60_000, 320_000)
-    assert np.array_equal(split["frozen"].test, split["full"].test)
+    assert all(np.array_equal(split[name].test, split["full"].test) for name in ("frozen", "refit"))
     assert set(split["frozen"].train) <= set(split["full"].train)
+    assert len(np.unique(np.concatenate(list(split["refit"])))) == 1_600_000
+    assert np.array_equal(split["refit"].validation, split["full"].validation)
+    with pytest.raises(ConfigError, match="set validation_tweets=60000"):
+        dataclasses.replace(TINY, refit=True)

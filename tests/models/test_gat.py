@@ -3,12 +3,7 @@ import torch
 from parity import assert_same, gradients, normal, random_graph
 from torch import Tensor, nn
 
-from coursework.models.gat import (
-    GAT,
-    DenseGraphAttentionLayer,
-    GraphAttentionLayer,
-    edge_softmax,
-)
+from coursework.models.gat import GAT, DenseGraphAttentionLayer, GraphAttentionLayer, edge_softmax
 from coursework.models.gcn import add_self_loops
 from properties import SEED, every, refused
 

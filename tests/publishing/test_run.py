@@ -68,8 +68,7 @@ def test_outputs_from_standins_are_never_stored(checkout: Path) -> None:
     draw = "import os; open(os.environ['COURSEWORK_FIGURES'] + '/a.png', 'w').close()"
     stored = put(checkout, draw, ANSWERS.format(source="STAND-IN (generated)"))
     before = stored.read_bytes()
-    outcome = execute(inplace=True)
-    assert "stand-in data" in str(outcome.error)
+    assert "stand-in data" in str(execute(inplace=True).error)
     assert stored.read_bytes() == before
     assert not (checkout / "figures").exists()
     put(checkout, draw, ANSWERS.format(source="exact"))

@@ -50,8 +50,7 @@ def test_links_that_lead_somewhere(tmp_path: Path) -> None:
     ],
 )
 def test_links_that_do_not(tmp_path: Path, text: str, found: str) -> None:
-    folder = pages(tmp_path, index=text, other='<p id="there">')
-    (problem,) = site.broken_links(folder)
+    (problem,) = site.broken_links(pages(tmp_path, index=text, other='<p id="there">'))
     assert problem.startswith(f"index.html {found}")
 
 

@@ -257,6 +257,5 @@ def test_further_sums_of_a_loss_are_recorded_as_means() -> None:
     def loss(network: nn.Module, batch: Tensor) -> tuple[Tensor, int, dict[str, float]]:
         return network(batch).square().sum(), len(batch), {"mean": float(batch.sum())}
 
-    plan = dataclasses.replace(PLAN, epochs=2)
-    fit = simple(plan, loss=loss, batches=lambda epoch: x.split(4))
+    fit = simple(dataclasses.replace(PLAN, epochs=2), loss=loss, batches=lambda epoch: x.split(4))
     assert [row["train_mean"] for row in fit.history] == [2.5, 2.5]

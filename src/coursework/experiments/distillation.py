@@ -35,8 +35,9 @@ class Config:
             if len(set(values)) > 1:
                 what = f"{name} of student and teachers differs ({', '.join(map(str, values))})"
                 raise ConfigError(f"{what}; set all alike.")
-        if self.transformer is not None and self.transformer.frozen:
-            raise ConfigError("A teacher is fine-tuned; set transformer.frozen=false.")
+        if (large := self.transformer) is not None and (large.frozen or large.refit):
+            what = "A teacher is fine-tuned, on training tweets alone"
+            raise ConfigError(f"{what}; set transformer.frozen=false and transformer.refit=false.")
 
 
 PRESETS = base.presets(Config(), "distillation")
@@ -65,8 +66,7 @@ def train(job: Job) -> Run:
     taught, teacher_weights = mixed(known, "training")
     training = corpus.training.taught(taught, config.weight)
     alone = job.part("student", experiment="sentiment", config=config.student)
-    taught_corpus = dataclasses.replace(corpus, training=training)
-    student, fit, _ = sentiment.fit_network(alone, taught_corpus)
+    student, fit, _ = sentiment.fit_network(alone, dataclasses.replace(corpus, training=training))
 
     own = Member(student, corpus, {})
     logits, (best, weights) = own.logits("test"), mixed([*known, own], "test")

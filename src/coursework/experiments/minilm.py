@@ -76,8 +76,7 @@ def split_rows(n: int, config: Config) -> Split:
     same = sentiment.Config(tweets=config.tweets, train_tweets=config.train_tweets)
     train, validation, test = sentiment.split_rows(n, same)
     most = config.validation_tweets
-    if config.refit:
-        train = np.concatenate([train, validation[most:]])
+    train = np.concatenate([train, validation[most:]]) if config.refit else train
     return Split(train, validation[:most], test)
 
 
@@ -189,8 +188,7 @@ def lexicon(corpus: Corpus) -> dict[str, float]:
     """Accuracy on each part of a logistic regression, fitted to VADER's scores of the training tweets."""
     split, labels = corpus.split, corpus.tweets.labels
     found = {}
-    for part in ("train", "validation", "test"):
-        rows = getattr(split, part)
+    for part, rows in zip(("train", "validation", "test"), split, strict=True):
         features = vader(corpus.tweets.texts.take(rows).to_pylist())  # [n, 2]
         if part == "train":
             weights, bias = logistic(features, labels[rows])

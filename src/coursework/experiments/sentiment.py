@@ -244,11 +244,7 @@ def train(job: Job) -> Run:
     if config.baselines:
         for name, odds in linear_odds(corpus, config.labelled).items():
             metrics[f"{name}.test_accuracy"] = scores(odds, test.labels)["accuracy"]
-    notes = {
-        "parameters": parameters(model),
-        "vocabulary": len(corpus.vocabulary),
-        **start_notes,
-    }
+    notes = {"parameters": parameters(model), "vocabulary": len(corpus.vocabulary), **start_notes}
     run = run_of(job, corpus, metrics, logits, {"bilstm": fit}, notes)
     run.artefacts["classifier"] = Classifier(model, corpus.vocabulary, config, corpus.data)
     return run

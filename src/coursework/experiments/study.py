@@ -62,8 +62,7 @@ def run(
             metrics[difference] = value - theirs.metrics[metric]
             if mine.items is not None and theirs.items is not None:
                 metrics[difference], low, high = paired(mine.items, theirs.items)
-                how = f"paired, {len(mine.items):,} validation items"
-                intervals[difference] = (low, high, how)
+                intervals[difference] = (low, high, f"paired, {len(mine.items):,} validation items")
     rows = [{"variant": k, "changes": list(variants[k]), **v.row} for k, v in trained.items()]
     curves = {name: mine.history for name, mine in trained.items() if mine.history}
     return {"metrics": metrics, "curves": curves, "notes": {"rows": rows, "intervals": intervals}}

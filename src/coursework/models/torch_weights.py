@@ -37,8 +37,7 @@ def options_of(module: nn.Module) -> dict[str, Any]:
         plain = one_width and module.bias_k is None and not module.add_zero_attn
         require(plain, "Weights with kdim, vdim, add_bias_kv or add_zero_attn cannot be copied.")
         require(module.batch_first, "Our layers read [B, S, d_model]; set batch_first=True there.")
-        biased = module.in_proj_bias is not None
-        require(biased, "Our layers have biases; set bias=True there.")
+        require(module.in_proj_bias is not None, "Our layers have biases; set bias=True there.")
         sizes = {"d_model": module.embed_dim, "n_heads": module.num_heads}
         return sizes | {"dropout": module.dropout}
     layer: Any = module
