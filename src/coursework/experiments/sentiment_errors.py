@@ -1,4 +1,4 @@
-"""How far a sentiment classifier can be trusted: calibration, its surest errors, and what each word adds."""
+"""How far a sentiment classifier can be trusted: calibration, its most confident errors, and what each word adds."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 15) -> Relia
 
 
 def confident_errors(logits: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
-    """Places of the ``n`` errors of which the classifier is surest, the surest first."""
+    """Places of the ``n`` errors of which the classifier is most confident, in this order."""
     wrong = np.flatnonzero((logits > 0) != (labels > 0.5))
     return wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:n]]
 
