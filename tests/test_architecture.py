@@ -97,8 +97,7 @@ def test_modules_form_no_circle() -> None:
 
 
 def test_models_need_torch_only() -> None:
-    own = {"torch", "coursework"}
-    assert imported_by("src/coursework/models") <= own | sys.stdlib_module_names
+    assert imported_by("src/coursework/models") <= {"torch", "coursework"} | sys.stdlib_module_names
 
 
 def test_only_settings_reads_the_environment() -> None:

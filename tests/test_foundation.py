@@ -56,6 +56,7 @@ def test_override_reaches_into_groups_and_checks() -> None:
     changed = override(Config(), ["plan.epochs=5", "names=x, y", "most=none", "size=4"])
     assert (changed.plan.epochs, changed.names) == (5, ("x", "y"))
     assert (changed.most, changed.size) == (None, 4)
+    assert override(Config(), ["names=x, y; z"]).names == ("x, y", "z")
     with pytest.raises(ConfigError, match="There is no key 'sise'; choose from size, rate"):
         override(Config(), ["sise=3"])
 

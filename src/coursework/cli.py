@@ -141,7 +141,7 @@ def train(
     config = base.override(standard, set_ or [])
     changed = config != standard
     title = f"{experiment}, preset {preset}{' (changed)' if changed else ''}"
-    numbers = range(seed, seed + seeds)
+    numbers, code = range(seed, seed + seeds), store.provenance()  # of the code that is loaded now
     runs = []
     say = typer.echo if engine.first_process() else None  # under torchrun one process reports
     if jobs == 1 and backend == "loky" and not scheduler:
@@ -156,30 +156,33 @@ def train(
         runs = list(track(done, "seeds", total=seeds))
     if say is not None:
         wanted = not preset.startswith("quick") and (not changed or record is not None)
-        _record(record or f"{experiment}-{preset}", runs, wanted, overwrite, changed)
+        _record(record or f"{experiment}-{preset}", runs, code, wanted, overwrite, changed)
 
 
-def _record(name: str, runs: Sequence[Run], official: bool, overwrite: bool, changed: bool) -> None:
+def _record(
+    name: str, runs: Sequence[Run], code: dict[str, Any], official: bool, overwrite: bool, changed: bool
+) -> None:  # fmt: skip
     """Print and store the result; only an official one on real data goes to ``writeup/results``."""
     from coursework.report import store
     from coursework.report.tables import shown
 
-    official = official and not any(run.source.is_standin for run in runs)
-    record, kept = store.make_record(name, runs), ""
+    standin = any(run.source.is_standin for run in runs)
+    official, kept = official and not standin, ""
+    record = store.make_record(name, runs) | code
     with contextlib.suppress(ResultsError):  # none, or none that can be read
         stored = store.read(name)
         others = set(stored["seeds"]) - {run.seed for run in runs}
         if others:
             kept = f"with other seeds too ({', '.join(map(str, sorted(others)))})"
-        other = changed and stored["config"] != record["config"]
-        if other or stored["experiment"] != record["experiment"]:
+        changed |= any(stored[key] != record[key] for key in ("experiment", "preset"))
+        if changed and any(stored[key] != record[key] for key in ("experiment", "config")):
             kept = "from another experiment or config"
     if official and kept and not overwrite:
         official = False
         remedy = "this one goes to build/results. --overwrite replaces the recorded one"
         typer.echo(f"{name} is recorded {kept} and stays as it is; {remedy}.")
     if any("test_" in metric for metric in record["metrics"]):
-        record["notes"]["test_looks"] = store.looks(name) + 1
+        record["notes"]["test_looks"] = store.looks(name) + (not standin)
     forms = "mean ± std (n) .4f", "low to high .4f"
     rows = [(key, *(shown(m, form) for form in forms)) for key, m in record["metrics"].items()]
     show(f"{name} ({runs[0].source.label})", ["metric", "mean ± std", "95 % interval"], rows)

@@ -47,7 +47,8 @@ def _sentence(error: ValidationError) -> str:
 
 
 def override(config: C, assignments: Sequence[str]) -> C:
-    """A copy with ``plan.epochs=3`` and such applied: dots reach into groups, commas make tuples."""
+    """A copy with ``plan.epochs=3`` and such applied: dots reach into groups; commas make tuples, or
+    semicolons where an item holds a comma."""
     values = dataclasses.asdict(config)  # type: ignore[call-overload]
     for assignment in assignments:
         key, equals, text = (part.strip() for part in assignment.partition("="))
@@ -64,7 +65,7 @@ def override(config: C, assignments: Sequence[str]) -> C:
             parts = ", ".join(f"{key}.{name}" for name in group[last])
             raise ConfigError(f"{key} is a group of keys; set one of {parts}.")
         listed = isinstance(group[last], tuple | list)
-        items = [part.strip() for part in text.split(",") if part.strip()]
+        items = [part.strip() for part in text.split(";" if ";" in text else ",") if part.strip()]
         group[last] = None if text.lower() == "none" else items if listed else text
     return type(config)(**values)
 

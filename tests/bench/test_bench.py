@@ -232,8 +232,7 @@ def test_where_the_time_of_a_training_goes() -> None:
 def test_a_training_is_measured(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = ["pairs=60", "transformer=none", "rnn.plan.epochs=1"]
     monkeypatch.setitem(harness.TOML["short"], "translation", short)
-    found = gauges.training(replace(TINY, trainings=("translation",)))
-    assert next(found).value > 0
+    assert next(gauges.training(replace(TINY, trainings=("translation",)))).value > 0
 
 
 def recorded(folder: Path) -> dict[str, Any]:

@@ -78,8 +78,7 @@ def test_plain_canvases_do_not_depend_on_what_can_vary() -> None:
 def test_warp_moves_by_whole_pixels() -> None:
     digits = np.repeat(SQUARES[:1], 200, axis=0)
     moved = m2nist.warp(digits, np.random.default_rng(0), shift=3)
-    tops = moved.any(axis=2).argmax(axis=1)
-    assert set(tops.tolist()) == set(range(4 - 3, 4 + 4))
+    assert set(moved.any(axis=2).argmax(axis=1).tolist()) == set(range(4 - 3, 4 + 4))
     assert set(np.unique(moved)) == set(np.unique(digits))  # nothing was interpolated
     np.testing.assert_array_equal(m2nist.warp(digits, np.random.default_rng(0)), digits)
 
@@ -125,8 +124,7 @@ def test_variants_are_seeded_and_named(standin: Path) -> None:
 
 def test_parts_have_their_own_digits_and_streams(standin: Path) -> None:
     pools = m2nist.digit_pools()
-    n = len(pools.train.images)
-    assert len(pools.validation.images) == pytest.approx(n / 5, abs=1)
+    assert len(pools.validation.images) == pytest.approx(len(pools.train.images) / 5, abs=1)
     one, other = (m2nist.vary(pools.test, "plain", 3, stream=stream) for stream in (1, 2))
     assert (one.images != other.images).any()
     assert pools.source.is_standin

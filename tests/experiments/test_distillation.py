@@ -114,6 +114,11 @@ def test_the_weights_are_those_of_who_is_right(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sentiment_batches, "BLOCK", 70)
     for one in (right, guess):
         assert np.array_equal(one.logits("training"), final_logits(one.model, one.parts.training))
+    read = MagicMock(wraps=final_logits)
+    monkeypatch.setattr(sentiment_batches, "final_logits", read)
+    fewer = dataclasses.replace(right.parts, training=right.parts.training.first(150))
+    Member(right.model, fewer, {}).logits("training")
+    assert [len(call.args[1]) for call in read.call_args_list] == [10]  # two blocks were known
 
 
 def test_logits_of_other_weights_or_tweets_are_not_taken_from_the_cache() -> None:

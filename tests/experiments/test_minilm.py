@@ -63,8 +63,7 @@ def published(folder: Path) -> Source:
         "layer_norm_eps": 1e-12,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    files = tuple(sorted(folder.iterdir()))
-    return Source("minilm", "data root", "tiny", files, "MIT")
+    return Source("minilm", "data root", "tiny", tuple(sorted(folder.iterdir())), "MIT")
 
 
 @pytest.fixture
@@ -316,5 +315,5 @@ def test_presets_share_the_split_of_the_networks_from_scratch() -> None:
     assert set(split["frozen"].train) <= set(split["full"].train)
     assert len(np.unique(np.concatenate(list(split["refit"])))) == 1_600_000
     assert np.array_equal(split["refit"].validation, split["full"].validation)
-    with pytest.raises(ConfigError, match="set validation_tweets=60000"):
-        dataclasses.replace(TINY, refit=True)
+    with pytest.raises(ConfigError, match="is left for the refit; lower validation_tweets"):
+        experiment.split_rows(400, dataclasses.replace(TINY, refit=True, validation_tweets=80))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from coursework.config import override
+from coursework.errors import TrainingError
 from coursework.experiments import base, corpora, translation, translation_taught
 from coursework.experiments.translation_taught import KEPT, PRESETS, taught_loss, teach
 
@@ -51,8 +52,7 @@ def test_each_place_has_the_mean_of_what_the_teachers_say_there() -> None:
 def test_the_loss_is_the_cross_entropy_to_words_and_to_shares() -> None:
     corpus = translation.prepare(SMALL.student)
     model = networks(corpus)[0]
-    rows = np.array([5, 90, 41])
-    batch = corpus.batches("train", 300).batch(rows)
+    batch = corpus.batches("train", 300).batch(np.array([5, 90, 41]))
     write = batch["write"]
     real = (write != corpora.PAD_ID)[:, :, None]
     other = write.roll(1, dims=0)  # a second word beside the true one
@@ -93,6 +93,10 @@ def test_the_student_begins_with_the_first_teacher_and_learns(
     for name, value in loaded.model.state_dict().items():
         torch.testing.assert_close(value, ended.state_dict()[name])
     assert any(not torch.equal(own[name], value) for name, value in ended.state_dict().items())
+    other = lambda *given: dataclasses.replace(teach(*given), key="of other teachers")  # noqa: E731
+    monkeypatch.setattr(translation_taught, "teach", other)
+    with pytest.raises(TrainingError, match="different: targets"):
+        base.train_seed("translation_taught", config, "tiny", 0, resume=True, log=None)
 
 
 def test_what_the_teachers_say_reaches_the_student(monkeypatch: pytest.MonkeyPatch) -> None:

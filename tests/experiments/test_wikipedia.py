@@ -173,8 +173,7 @@ def test_statistics_are_those_of_the_fitted_pages(run: Run) -> None:
 def test_a_page_of_a_group_of_four_has_half_the_weight(graph: pages.WikipediaGraph) -> None:
     task = wikipedia.task_of(Inputs(graph, 5), "strict", BRIEF, 0)
     assert task.groups is not None
-    size = torch.bincount(task.groups)[task.groups]
-    relative = task.weights * size.sqrt()
+    relative = task.weights * torch.bincount(task.groups)[task.groups].sqrt()
     torch.testing.assert_close(relative, relative[0].expand(600))
     assert float(task.weights[task.rows].mean()) == pytest.approx(1)
     assert bool((wikipedia.task_of(Inputs(graph, 5), "random", BRIEF, 0).weights == 1).all())
@@ -235,8 +234,7 @@ def test_the_stacked_network_begins_with_the_trees_and_a_constant(
     model, given = wikipedia.network_of("stacked", task, BRIEF)
     assert isinstance(model.eval(), ColumnRegressor)
     (x,) = given(model)
-    corrected = task.boosted.mean(1) + model.w.bias
-    torch.testing.assert_close(model(x), corrected)
+    torch.testing.assert_close(model(x), task.boosted.mean(1) + model.w.bias)
 
 
 def test_measures_by_hand(graph: pages.WikipediaGraph) -> None:

@@ -202,8 +202,7 @@ def line(key: str = "1(d)", outcomes: dict[str, Outcome] | None = None, **change
     if outcomes is None:
         outcomes = dict.fromkeys(tests, Outcome(1))
     numbers = tuple(grade.measure(number) for number in chosen.numbers)
-    found = Line(chosen, "7", numbers, tests, outcomes)
-    return replace(found, **changes)
+    return replace(Line(chosen, "7", numbers, tests, outcomes), **changes)
 
 
 def test_a_line_is_as_good_as_its_worst_evidence() -> None:

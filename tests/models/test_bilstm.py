@@ -55,8 +55,7 @@ def test_classifier_has_the_layers_that_are_asked_for(
 @pytest.mark.parametrize("layers", [1, 2])
 def test_classifier_pools_what_it_says(layers: int) -> None:
     model = BiLSTMClassifier(30, 4, 6, layers).double().eval()
-    tokens = words(30, 5)
-    embedded = model.embedding(tokens)
+    embedded = model.embedding(words(30, 5))
     states, _ = model.lstm(embedded)  # [1, 5, 12]
     expected = torch.cat(
         [states[0].amax(0), states[0].mean(0), states[0, -1, :6], states[0, 0, 6:]]

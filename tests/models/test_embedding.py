@@ -15,8 +15,7 @@ def test_pretrained_vectors_of_the_same_width_are_used_as_they_are() -> None:
 def test_vectors_of_another_width_are_projected_and_keep_their_variance() -> None:
     vectors = 0.3 * torch.randn(2000, 50, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    embedding = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors)
-    out = embedding(torch.arange(1, 2000))
+    out = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors)(torch.arange(1, 2000))
     assert out.shape == (1999, 64)
     assert out.std().item() == pytest.approx(0.3, rel=0.1)
 

@@ -87,8 +87,7 @@ def test_regressor_is_its_equations(aggregations: tuple[str, ...], jumping: bool
     first = layer(model.features(x) + model.columns(degree.log1p()), 0)
     second = first + layer(model.layers[0](first), 1)
     states = torch.cat([first, second], dim=1) if jumping else second
-    expected = model.head(states).squeeze(1)
-    assert_same(model(x, adjacency(edge_index, 7).double()), expected)
+    assert_same(model(x, adjacency(edge_index, 7).double()), model.head(states).squeeze(1))
 
 
 @pytest.mark.parametrize("jumping", [True, False])

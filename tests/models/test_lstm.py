@@ -255,8 +255,7 @@ def test_second_derivatives_where_one_input_depends_on_another() -> None:
 
 def test_layer_keeps_what_a_second_backward_needs() -> None:
     layer = LSTM(INPUT, HIDDEN, bidirectional=True)
-    x = normal(4, 3, INPUT, dtype=torch.float32, seed=1)
-    loss = layer(x)[0].sin().sum()
+    loss = layer(normal(4, 3, INPUT, dtype=torch.float32, seed=1))[0].sin().sum()
     leaves = list(layer.parameters())
     first, second = (torch.autograd.grad(loss, leaves, retain_graph=True) for _ in range(2))
     assert_same(second, first, 0.0)

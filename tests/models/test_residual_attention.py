@@ -11,8 +11,7 @@ def candidates(n: int, seed: int = 0, width: int = 3) -> Candidates:
     g = torch.Generator().manual_seed(seed)
     picked = (torch.rand(n, n, generator=g) < 0.4) & ~torch.eye(n, dtype=torch.bool)
     picked[0] = False  # one that has none
-    counts = picked.sum(1)
-    pointers = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+    pointers = torch.cat([torch.zeros(1, dtype=torch.long), picked.sum(1).cumsum(0)])
     others = picked.nonzero()[:, 1]
     return Candidates(pointers, others, normal(len(others), width, seed=seed + 1))
 

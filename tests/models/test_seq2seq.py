@@ -24,8 +24,7 @@ def test_attention_is_the_formula() -> None:
     context, weights = attention(query, keys, mask)
     for b in range(2):
         hidden = torch.tanh(attention.W_a(query[b]) + attention.U_a(keys[b]))  # [S, H]
-        scores = attention.v_a(hidden).squeeze(1)
-        alpha = scores[mask[b]].softmax(dim=0)
+        alpha = attention.v_a(hidden).squeeze(1)[mask[b]].softmax(dim=0)
         assert_same(weights[b][mask[b]], alpha)
         assert_same(context[b], alpha @ keys[b][mask[b]])
     assert weights[1].tolist() == [1.0, 0.0, 0.0]

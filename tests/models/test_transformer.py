@@ -248,8 +248,7 @@ def test_pretrained_vectors_of_another_width() -> None:
     src = words(11, 5, 3)
     parity.check_steps(model, model.start(src), src)
     # a projection of six numbers would leave the logits of all words six degrees of freedom
-    hidden = normal(40, D)
-    assert torch.linalg.matrix_rank(model.logits(hidden)) == min(13, D)
+    assert torch.linalg.matrix_rank(model.logits(normal(40, D))) == min(13, D)
     assert small(tgt_pretrained=torch.randn(13, D)).output is None
 
 

@@ -93,8 +93,7 @@ def test_default_is_the_network_of_the_assignment() -> None:
 
 def test_down_and_up() -> None:
     down, up = Down(2, 4).eval(), Up(4, 4, 3).eval()
-    x = torch.randn(2, 2, 6, 10)
-    pooled, skip = down(x)
+    pooled, skip = down(torch.randn(2, 2, 6, 10))
     assert pooled.shape == (2, 4, 3, 5)
     assert skip.shape == (2, 4, 6, 10)
     assert torch.equal(pooled, F.max_pool2d(skip, 2))

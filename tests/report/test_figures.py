@@ -129,8 +129,7 @@ def test_colours_are_told_apart_by_everyone(confusion: str) -> None:
 
 
 def test_the_measure_finds_a_palette_that_is_not_and_print_without_colour_has_two_greys() -> None:
-    tab10 = np.array(mpl.colormaps["tab10"].colors)
-    assert nearest(tab10, CONFUSIONS["protanopia"]) < 5
+    assert nearest(np.array(mpl.colormaps["tab10"].colors), CONFUSIONS["protanopia"]) < 5
     first, second = (lab(colour, np.eye(3))[0] for colour in cycle()[:2])
     assert abs(first - second) > 8
 

@@ -223,14 +223,12 @@ def test_marks_are_read_and_left_out() -> None:
     assert names == ["GraphAttentionLayer", "GAT"]
     assert {line[0] for line in lines} == {"+", " "}
     assert '"""' not in text
-    shown = repr(Code(gat.GAT)).splitlines()
-    assert {line[0] for line in shown if line.strip()} == {"+", " "}
+    assert {line[0] for line in repr(Code(gat.GAT)).splitlines() if line.strip()} == {"+", " "}
 
 
 @pytest.mark.parametrize("name", questions.NOTEBOOKS)
 def test_code_that_a_notebook_shows_is_valid_python(name: str) -> None:
-    path = settings.repo_root() / "notebooks" / f"{name}.ipynb"
-    cells = nbformat.read(path, as_version=4).cells
+    cells = nbformat.read(settings.repo_root() / "notebooks" / f"{name}.ipynb", as_version=4).cells
     shown = [
         output["data"]["text/plain"]
         for cell in cells

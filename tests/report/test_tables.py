@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from coursework import settings
+from coursework.errors import ResultsError
 from coursework.report import recorded, store
 from coursework.report.tables import shown
 from coursework.stats import summarise
@@ -60,7 +61,9 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return made
 
 
-def test_table_of_measures_by_variants(plan: dict[str, Any]) -> None:
+def test_table_of_measures_by_variants(
+    plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan |= {
         "rows": [["accuracy", "accuracy"], ["loss", "loss", "one", ".1f"]],
         "heading": "measure",
@@ -76,6 +79,9 @@ def test_table_of_measures_by_variants(plan: dict[str, Any]) -> None:
     ]
     said = "recorded, data: cora; 2 seeds; one.json, 2-core CPU, commit c0ffee1"
     assert table.caption == f"Two ({said})"
+    monkeypatch.setitem(OTHER, "seeds", [0, 2])
+    with pytest.raises(ResultsError, match="with different seeds; record both alike"):
+        recorded.tables("more")
 
 
 def test_tables_of_several_records(plan: dict[str, Any]) -> None:

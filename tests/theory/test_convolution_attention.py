@@ -54,8 +54,7 @@ def test_no_single_head_has_weights_of_both_signs(
         w_v, dict(zip((-1, 0, 1), bias, strict=True)), elsewhere, w_q=w_q, w_k=w_k
     )
     for token in torch.eye(5, dtype=torch.float64):
-        outputs = ca.attend(token, head)[0]
-        assert float((outputs * w_v).min()) >= 0.0
+        assert float((ca.attend(token, head)[0] * w_v).min()) >= 0.0
 
 
 @every(TOKENS.filter(lambda x: len(x) > 2))

@@ -78,6 +78,5 @@ def test_profile_has_the_measured_gradients() -> None:
         ("2 and 1/2 in turn", [2.0, 1.0, 2.0, 1.0]),
         ("all 1.25, one negative", [1.25, 1.5625, 1.953125, 0.0, 0.0]),
     ):
-        found = relu_chain.gradient_profile(name, len(expected))
-        assert found == pytest.approx(expected)
+        assert relu_chain.gradient_profile(name, len(expected)) == pytest.approx(expected)
     assert relu_chain.PROFILES["all 1.25, one negative"](5).tolist() == [1.25] * 3 + [-1.25, 1.25]

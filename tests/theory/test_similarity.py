@@ -40,5 +40,4 @@ def test_definition_by_loops() -> None:
             torch.exp((k[j] @ k[j]) / sigma2 - ((q[i] - k[j]) @ (q[i] - k[j])) / sigma2)
             for j in range(5)
         ]
-        expected = torch.stack(terms) / sum(terms)
-        torch.testing.assert_close(weights[i], expected)
+        torch.testing.assert_close(weights[i], torch.stack(terms) / sum(terms))

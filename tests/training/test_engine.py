@@ -86,6 +86,20 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     assert said == ["resumed from last.pt when it was finished"]
 
 
+def test_a_change_of_precision_between_two_parts_of_a_run_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(engine, "choose_precision", lambda _: "32-true")
+    with pytest.raises(Interrupted):
+        regression(run_dir=tmp_path, checkpoint_seconds=0.0, die_at=9)
+    monkeypatch.setattr(engine, "choose_precision", lambda _: "bf16-mixed")
+    for _ in range(2):
+        _, fit = regression(run_dir=tmp_path, resume=True, log=said.append)
+        assert fit.precision == "32-true, then bf16-mixed"
+    assert sum("precision" in line for line in said) == 1
+
+
 @pytest.mark.parametrize("identity", [{"seed": 9}, {"size": 1}, {}])  # changed, more, fewer
 def test_checkpoint_of_another_run_is_refused(tmp_path: Path, identity: dict[str, int]) -> None:
     regression(run_dir=tmp_path)

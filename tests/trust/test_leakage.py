@@ -133,8 +133,7 @@ def _other_tweets(wanted: Any) -> Patches:
 
 
 def _poison_tweets(patch: pytest.MonkeyPatch) -> None:
-    data = sentiment140.load()
-    labels = np.array(data.labels)
+    labels = np.array(sentiment140.load().labels)
     test = sentiment140.split(len(labels)).test
     grouped = sentiment140.split_grouped(ngrams.text_keys(sentiment140.load_tokens())).test
     both = np.intersect1d(test, grouped)  # the experiment has two splits

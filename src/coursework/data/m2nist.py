@@ -68,12 +68,9 @@ def digit_pools() -> Pools:
 
 
 def warp(
-    digits: np.ndarray,
-    rng: np.random.Generator,
-    rotation: float = 0,
-    zoom: float = 0,
-    shift: int = 0,
-) -> np.ndarray:
+    digits: np.ndarray, rng: np.random.Generator,
+    rotation: float = 0, zoom: float = 0, shift: int = 0,
+) -> np.ndarray:  # fmt: skip
     """Rotate (degrees), stretch (a share) and move (pixels up or down) each digit, up to these limits."""
     k = len(digits)
     if k == 0:

@@ -56,17 +56,10 @@ def learn(sentences: Sequence[str], size: int) -> Subwords:
     ids: dict[str, Any] = {"pad_id": PAD_ID, "unk_id": UNK_ID, "bos_id": SOS_ID, "eos_id": EOS_ID}
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=written,
-            vocab_size=size,
-            model_type="unigram",
-            character_coverage=1.0,
-            hard_vocab_limit=False,
-            normalization_rule_name="nfkc",
-            num_threads=1,
-            minloglevel=2,
-            **ids,
-        )
+            sentence_iterator=iter(sentences), model_writer=written, vocab_size=size,
+            model_type="unigram", character_coverage=1.0, hard_vocab_limit=False,
+            normalization_rule_name="nfkc", num_threads=1, minloglevel=2, **ids,
+        )  # fmt: skip
     except RuntimeError as error:
         what = f"{size} subwords cannot be learned from {len(sentences):,} sentences"
         raise ConfigError(f"{what}; change the size of the vocabulary.") from error

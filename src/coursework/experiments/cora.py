@@ -245,10 +245,8 @@ def prepare(graph: planetoid.CitationGraph) -> Inputs:
     paper, word = x.nonzero(as_tuple=True)  # 2 x [number of words in all papers]
     words = sparse_csr(paper, word, x[paper, word], (len(x), x.shape[1]))
     given = graph.edge_index, len(graph.y)
-    edges = add_self_loops(*given)
-    return Inputs(
-        words, normalise_adjacency(*given), edges, graph.y, graph.num_classes, graph.source
-    )
+    adj, edges = normalise_adjacency(*given), add_self_loops(*given)
+    return Inputs(words, adj, edges, graph.y, graph.num_classes, graph.source)
 
 
 def split_nodes(graph: planetoid.CitationGraph, config: Config, seed: int) -> Split:
@@ -287,15 +285,9 @@ def score(
 
 
 def fit_network(
-    job: Job,
-    variant: str,
-    make: Callable[[], nn.Module],
-    numbers: Any,
-    structure: Tensor,
-    inputs: Inputs,
-    split: Split,
-    every: int = 1,
-) -> tuple[nn.Module, engine.Fit]:
+    job: Job, variant: str, make: Callable[[], nn.Module], numbers: Any, structure: Tensor,
+    inputs: Inputs, split: Split, every: int = 1,
+) -> tuple[nn.Module, engine.Fit]:  # fmt: skip
     """One network on the full graph: one batch, one step an epoch, validated in every ``every``-th epoch."""
     seeds.seed_everything(job.seed)
     model, plan, nodes = make(), numbers.plan, torch.from_numpy(split.train)

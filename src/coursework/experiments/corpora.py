@@ -152,11 +152,9 @@ class Corpus:
 
 
 def prepare(
-    corpus: Literal["subset", "all"],
-    split: Literal["component", "random"] = "component",
-    pairs: int | None = None,
-    vocabulary: int = 4000,
-) -> Corpus:
+    corpus: Literal["subset", "all"], split: Literal["component", "random"] = "component",
+    pairs: int | None = None, vocabulary: int = 4000,
+) -> Corpus:  # fmt: skip
     """Load and split the pairs, and learn the vocabularies from (the first ``pairs``) training pairs."""
     data, subset = eng_fra.load(), corpus == "subset"
     raw = zip(data.french, data.english, strict=True)

@@ -43,7 +43,7 @@ class Config:
     max_length: Annotated[int, Field(ge=3, le=512)] = 64  # WordPieces, [CLS] and [SEP] among them
     dropout: Share = 0.1
     batch_size: Count = 64
-    frozen: bool = False  # fit the output layer alone, by logistic regression
+    frozen: bool = False  # the output layer alone, by logistic regression: no plan, no dropout
     taught: Share = 0.0  # share of a target that is the probability of the teachers, not the label
     generation: Count = 1  # from 2 the network of the generation before is a teacher, too
     refit: bool = False  # train on the validation tweets after the first validation_tweets, too
@@ -72,11 +72,15 @@ class Corpus(Parts):
 
 
 def split_rows(n: int, config: Config) -> Split:
-    """The split of :mod:`.sentiment`, with as many validation tweets as the config says."""
+    """The split of :mod:`.sentiment`, with as many validation tweets as the config says; in a refit the
+    other validation tweets are training tweets."""
     same = sentiment.Config(tweets=config.tweets, train_tweets=config.train_tweets)
     train, validation, test = sentiment.split_rows(n, same)
     most = config.validation_tweets
-    train = np.concatenate([train, validation[most:]]) if config.refit else train
+    if config.refit:
+        if len(validation[most:]) == 0:
+            raise ConfigError("No validation tweet is left for the refit; lower validation_tweets.")
+        train = np.concatenate([train, validation[most:]])
     return Split(train, validation[:most], test)
 
 

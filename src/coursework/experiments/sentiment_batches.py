@@ -116,12 +116,14 @@ class Member:
         """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
         data: Encoded = getattr(self.parts, part)
         weights = [value.numpy() for value in self.model.state_dict().values()]
-        known = cache.key_of(data.tokens, data.starts, data.lengths, *weights)
+        known = cache.key_of(*weights)
         found = [np.empty(0, np.float32)]
         for start in range(0, len(data), BLOCK):
             rows = slice(start, start + BLOCK)
             block = Encoded(data.tokens, data.starts[rows], data.lengths[rows], data.labels[rows])
-            key = cache.key_of(known, start, len(block), self.reading)
+            spans = zip(block.starts, block.lengths, strict=True)
+            tokens = np.concatenate([data.tokens[first : first + n] for first, n in spans])
+            key = cache.key_of(known, tokens, block.lengths, self.reading)
 
             def build(block: Encoded = block) -> cache.Arrays:
                 return {"logits": final_logits(self.model, block, **self.reading)}

@@ -1,4 +1,4 @@
-"""How far a sentiment classifier can be trusted: calibration, its most confident errors, and what each word adds."""
+"""How far a sentiment classifier can be trusted: calibration, worst errors, what each word adds."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -3,7 +3,7 @@
 import dataclasses
 from functools import partial
 
-from coursework.config import Count, config
+from coursework.config import config
 from coursework.data import sentiment140
 from coursework.experiments import base, sentiment, study
 from coursework.experiments.base import Job, Run, parameters
@@ -25,7 +25,7 @@ def _base_of(variant: str) -> str:
 class Config:
     base: sentiment.Config = BASE
     variants: tuple[str, ...] = tuple(VARIANTS)
-    validation_tweets: Count | None = None  # on which the variants are compared; None: all
+    validation_tweets: sentiment.Some = None  # on which the variants are compared; None: all
 
     def __post_init__(self) -> None:
         study.check(self.variants, VARIANTS | LABELS, _base_of)

@@ -39,12 +39,9 @@ def key_of(variant: str) -> str:
 
 
 def run(
-    job: Job,
-    base: Any,
-    variants: Mapping[str, Sequence[str]],
-    fit: Callable[[str, Job], Trained],
+    job: Job, base: Any, variants: Mapping[str, Sequence[str]], fit: Callable[[str, Job], Trained],
     base_of: Callable[[str], str],
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Train every variant once: curves, notes, and the metrics ``VARIANT.METRIC``, ``VARIANT.difference``."""
     trained: dict[str, Trained] = {}
     for name, changes in variants.items():

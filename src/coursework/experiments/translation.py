@@ -77,7 +77,7 @@ class Config:
     corpus: Literal["subset", "all"] = "subset"  # words of the tutorial's subset, subwords of all
     split: Literal["component", "random"] = "component"  # random leaks, to show what that is worth
     pairs: Count | None = None  # number of training pairs, None for all
-    vocabulary: Count = 4000  # number of subwords
+    vocabulary: Count = 4000  # number of subwords, of all pairs
     embeddings: Literal["own", "pretrained"] = "own"  # learned from random numbers or from vectors
     word_dropout: Share = 0.1  # share of words hidden in training
     batch_size: Count = 64  # sentences; of all pairs: subwords of both sides, padding included
@@ -166,9 +166,10 @@ def translate(
 def fit_network(
     job: Job, kind: Kind, corpus: Corpus, vectors: Vectors = None, *, start: Network | None = None,
     batches: Callable[[int], engine.Lazy] | None = None, loss: Callable[..., Any] | None = None,
+    targets: str = "",
 ) -> tuple[Network, engine.Fit]:  # fmt: skip
     """One network on the training pairs; the best epoch is chosen on the validation pairs. It may begin with
-    the weights of ``start``, and learn from other batches and another loss."""
+    the weights of ``start``, and learn from other batches and another loss (``targets`` names them)."""
     config, network = job.config, job.config.networks[kind]
     # Seeded here, so that a network does not depend on which others are trained.
     seeds.seed_everything(seeds.derive(job.seed, kind) % 2**32)
@@ -187,11 +188,14 @@ def fit_network(
     widths = None if vectors is None else [table.shape[1] for table in vectors]
     languages = [side.stored() for side in dict.fromkeys((corpus.source, corpus.target))]
     kept = {"experiment": "translation", "model": kind, "languages": languages, "widths": widths}
+    options = job.loop(corpus.data.source, **kept)
+    if targets:
+        options["identity"]["targets"] = targets
     usual = corpus.batches("train", config.batch_size, config.word_dropout, job.seed)
     return model, engine.fit(
         model, network.plan, batches=batches or usual, validate=validate,
         loss=partial(loss or token_loss, smoothing=network.label_smoothing),
-        log_every=math.ceil(network.plan.epochs / 10), **job.loop(corpus.data.source, **kept),
+        log_every=math.ceil(network.plan.epochs / 10), **options,
     )  # fmt: skip
 
 

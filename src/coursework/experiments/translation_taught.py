@@ -60,6 +60,7 @@ class Taught:
     starts: np.ndarray  # [n + 1], first place of each sentence
     words: np.ndarray  # int32 [places, K]
     share: np.ndarray  # float16 [places, K], their probabilities, which sum to 1
+    key: str  # of these
 
     def of(self, rows: np.ndarray) -> Batch:
         """Words and shares of some sentences, ``[B, T, K]``; zeros behind the end of a sentence."""
@@ -97,7 +98,7 @@ def teach(teachers: list[Network], corpus: Corpus, size: int, precision: str) ->
     weights = [value.numpy() for model in teachers for value in model.state_dict().values()]
     key = cache.key_of(batches.sources, batches.targets, *weights, KEPT, bf16)
     found = cache.arrays("translation-taught", key, build)
-    return Taught(starts, found["words"], found["share"])
+    return Taught(starts, found["words"], found["share"], key)
 
 
 def taught_loss(model: Any, batch: Batch, smoothing: float, weight: float) -> tuple[Tensor, int]:
@@ -127,7 +128,7 @@ def train(job: Job) -> Run:
     alone = job.part("student", config=same)
     student, fit = translation.fit_network(
         alone, "transformer", corpus, start=teachers[0], batches=with_words,
-        loss=partial(taught_loss, weight=config.weight),
+        loss=partial(taught_loss, weight=config.weight), targets=taught.key,
     )  # fmt: skip
     return translation.finish(job, same, corpus, {"transformer": [student]}, {"transformer": [fit]})
 

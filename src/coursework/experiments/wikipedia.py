@@ -92,6 +92,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.attention_plan.precision != "32-true":
             raise ConfigError("residual attention needs attention_plan.precision=32-true.")
+        if self.refit and any(p.monitor for p in (self.plan, self.sign_plan, self.attention_plan)):
+            raise ConfigError("A refit keeps the last epoch; set monitor=none, or refit=false.")
 
     def training(self, name: NetworkName) -> tuple[Plan, int, int]:
         """Plan, pages of a step (0: the whole graph), and how many networks of this kind."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coursework.errors import ResultsError
 from coursework.experiments.study import key_of
 from coursework.report import store
 from coursework.report.tables import Metric, Table, Tables, shown
@@ -66,6 +67,9 @@ def metric_of(record: Record, name: str) -> Metric | None:
         name, _, overlap = name.partition(" overlap ")
         a, b = (metric_of(record, part) for part in name.split(" - "))
         if a and b:
+            others = [part.rpartition(":")[0] for part in name.split(" - ")]
+            if len({tuple((store.read(one) if one else record)["seeds"]) for one in others}) > 1:
+                raise ResultsError(f"{name} is of records with different seeds; record both alike.")
             differences = [x - y for x, y in zip(a["values"], b["values"], strict=True)]
             return summarise(differences, float(overlap or 0))
         return None

@@ -39,11 +39,12 @@ def make_fabric(precision: str = "auto") -> Any:
     from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # the precision is recorded
+    kind = "cuda" if torch.cuda.is_available() else "cpu"  # MPS lacks float64 and sparse matrices
     if processes() == 1:
-        return Fabric(accelerator="auto", devices=1, precision=choose_precision(precision))
+        return Fabric(accelerator=kind, devices=1, precision=choose_precision(precision))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
     spread = {"strategy": "ddp", "devices": local, "num_nodes": processes() // local}
-    fabric = Fabric(accelerator="auto", precision=choose_precision(precision), **spread)
+    fabric = Fabric(accelerator=kind, precision=choose_precision(precision), **spread)
     fabric.launch()
     return fabric
 

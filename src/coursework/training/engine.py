@@ -1,10 +1,10 @@
 """The training loop, on Lightning Fabric: one for every experiment.
 
-A run of one process that is killed and resumed ends in the same weights, bit for bit, on a CPU: the order
-of the data is a function of (seed, epoch), the learning rate one of the progress, and a checkpoint holds
-the state of torch's random generators and the position within the epoch. Under ``torchrun`` every process
-takes its share of the rows of each batch, and the loss is divided by the samples of the *whole* batch: the
-gradients are those of one process, but for dropout and batch normalisation.
+A run of one process that is killed and resumed ends in the same weights, bit for bit, on a CPU with the same
+threads and precision: the order of the data is a function of (seed, epoch), the learning rate one of the
+progress, and a checkpoint holds the state of torch's random generators and the position within the epoch.
+Under ``torchrun`` every process takes its share of the rows of each batch, and the loss is divided by the
+samples of the *whole* batch: the gradients are those of one process, but for dropout and batch normalisation.
 """
 
 import copy
@@ -172,7 +172,11 @@ class _Training:
         self.started = self.saved = time.perf_counter()
         if saving.resume and saving.run_dir is not None:
             self.resume(saving.run_dir / "last.pt")
-        self.state.precision = choose_precision(plan.precision)
+        before, now = self.state.precision, choose_precision(plan.precision)
+        if self.state.samples and not before.endswith(now):
+            now = f"{before}, then {now}"
+            self.say(f"the precision has changed: trained in {now}")
+        self.state.precision = now
         self.state.device, self.state.processes = self.fabric.device.type, self.processes
 
     def finished(self) -> bool:
@@ -307,10 +311,8 @@ class _Training:
         try:
             latest = checkpoints.load_latest(path)
         except TrainingError as error:
-            what = f"No checkpoint in {path.parent} can be read"
-            raise TrainingError(
-                f"{what}; delete this folder, or train without --resume."
-            ) from error
+            what = f"No checkpoint in {path.parent} can be read; delete this folder"
+            raise TrainingError(f"{what}, or train without --resume.") from error
         if latest is None:
             self.say(f"no checkpoint in {path.parent}; this training starts from the beginning")
             return

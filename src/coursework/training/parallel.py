@@ -35,12 +35,9 @@ def _single_threaded(function: Callable[[int], T], number: int) -> T:
 
 
 def map_seeds(
-    function: Callable[[int], T],
-    seeds: Sequence[int],
-    jobs: int,
-    backend: str = "loky",
+    function: Callable[[int], T], seeds: Sequence[int], jobs: int, backend: str = "loky",
     scheduler: str | None = None,
-) -> Iterator[T]:
+) -> Iterator[T]:  # fmt: skip
     """Call a picklable function with every seed, ``jobs`` at a time; without ``scheduler`` Dask is local."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend is {backend!r}; choose from {', '.join(BACKENDS)}.")
