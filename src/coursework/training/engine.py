@@ -172,11 +172,12 @@ class _Training:
         self.started = self.saved = time.perf_counter()
         if saving.resume and saving.run_dir is not None:
             self.resume(saving.run_dir / "last.pt")
-        before, now = self.state.precision, choose_precision(plan.precision)
-        if self.state.samples and not before.endswith(now):
-            now = f"{before}, then {now}"
-            self.say(f"the precision has changed: trained in {now}")
-        self.state.precision = now
+        precision = choose_precision(plan.precision)
+        if not self.state.samples:
+            self.state.precision = precision
+        elif not self.state.precision.endswith(precision):
+            self.state.precision += f", then {precision}"
+            self.say(f"the precision has changed: trained in {self.state.precision}")
         self.state.device, self.state.processes = self.fabric.device.type, self.processes
 
     def finished(self) -> bool:
