@@ -141,7 +141,9 @@ def train(
     config = base.override(standard, set_ or [])
     changed = config != standard
     title = f"{experiment}, preset {preset}{' (changed)' if changed else ''}"
-    numbers, code = range(seed, seed + seeds), store.provenance()  # of the code that is loaded now
+    numbers = range(seed, seed + seeds)
+    code = store.provenance()  # now: hours later the files may be others
+    runs = []
     runs = []
     say = typer.echo if engine.first_process() else None  # under torchrun one process reports
     if jobs == 1 and backend == "loky" and not scheduler:
