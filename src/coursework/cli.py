@@ -144,7 +144,6 @@ def train(
     numbers = range(seed, seed + seeds)
     code = store.provenance()  # now: hours later the files may be others
     runs = []
-    runs = []
     say = typer.echo if engine.first_process() else None  # under torchrun one process reports
     if jobs == 1 and backend == "loky" and not scheduler:
         for number in numbers:
@@ -168,9 +167,9 @@ def _record(
     from coursework.report import store
     from coursework.report.tables import shown
 
+    record, kept = store.make_record(name, runs) | code, ""
     standin = any(run.source.is_standin for run in runs)
-    official, kept = official and not standin, ""
-    record = store.make_record(name, runs) | code
+    official &= not standin
     with contextlib.suppress(ResultsError):  # none, or none that can be read
         stored = store.read(name)
         others = set(stored["seeds"]) - {run.seed for run in runs}
