@@ -52,8 +52,7 @@ def test_outputs_are_convex_combinations_of_the_sources(drawn: digits.Draw, vari
     made = digits.attend(drawn, variant)
     torch.testing.assert_close(made.weights.sum(1), torch.ones(10))
     assert made.weights.min() >= 0
-    S = drawn.sources.flatten(1)
-    torch.testing.assert_close(made.outputs.flatten(1), made.weights @ S)
+    torch.testing.assert_close(made.outputs.flatten(1), made.weights @ drawn.sources.flatten(1))
     assert made.outputs.min() >= 0
     assert made.outputs.max() <= 1 + 1e-6
 

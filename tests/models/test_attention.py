@@ -60,6 +60,7 @@ def test_cosine_similarity() -> None:
     weights = attention_weights(Q, K, similarity="cosine")
     assert_same(weights, expected)
     assert_same(attention_weights(10 * Q, 0.1 * K, similarity="cosine"), weights)
+    assert attention_weights(0 * Q.half(), K.half(), similarity="cosine").isfinite().all()
     batch = attention_weights(Q.expand(2, 6, 3, 4), K.expand(2, 6, 5, 4), similarity="cosine")
     assert_same(batch, weights.expand(2, 6, 3, 5))
 

@@ -76,8 +76,7 @@ def test_classifier_starts_from_pretrained_vectors() -> None:
     model = BiLSTMClassifier(30, 4, 6, pretrained=vectors)
     assert torch.equal(model.embedding.table.weight[1:], vectors[1:])
     assert model.embedding.projection is None
-    narrow = BiLSTMClassifier(30, 4, 6, pretrained=torch.randn(30, 3))
-    assert narrow(words(30, 4)).shape == (1,)
+    assert BiLSTMClassifier(30, 4, 6, pretrained=torch.randn(30, 3))(words(30, 4)).shape == (1,)
 
 
 TOKENS, MODEL = words(30, 3), BiLSTMClassifier(30, 4, 6)
@@ -88,8 +87,8 @@ test_wrong_arguments = refused(
     (lambda: MODEL(TOKENS[0]), "tokens must have shape"),
     (lambda: MODEL(torch.tensor([[0, 0, 3], [1, 2, 3]])), "in front of a word"),
     (lambda: MODEL(TOKENS, torch.tensor([3, 3])), "lengths must have shape"),
-    (lambda: MODEL(TOKENS, torch.tensor([4])), "lengths must be whole, from 0 to 3"),
-    (lambda: MODEL(TOKENS, torch.tensor([-1])), "lengths must be whole, from 0 to 3"),
+    (lambda: MODEL(TOKENS, torch.tensor([4])), "lengths must be whole, from 1 to 3"),
+    (lambda: MODEL(TOKENS, torch.tensor([0])), "lengths must be whole, from 1 to 3"),
     (lambda: MODEL(TOKENS, torch.tensor([1.9])), "lengths must be whole"),
     (lambda: BiLSTMClassifier(30, 4, 6, padding_idx=-1)(TOKENS), "id of the padding is -1"),
 )

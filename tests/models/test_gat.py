@@ -152,6 +152,7 @@ def test_network_shapes_and_forms_of_input() -> None:
 
 test_wrong_arguments = refused(
     (lambda: layer(3, 5, 2), "multiple of n_heads"),
+    (lambda: DenseGraphAttentionLayer(3, 4, 2)(normal(5, 3), torch.zeros(5, 5)), "row of zeros"),
     (lambda: layer(3, 4, 2)(normal(5, 2), random_graph(5, 9)), "h must have shape"),
     (lambda: layer(3, 4, 2)(normal(5, 3), torch.eye(4)), "edge_index must"),
     (lambda: layer(3, 4, 2)(normal(5, 3), random_graph(5, 9) + 5), "edge_index names nodes"),

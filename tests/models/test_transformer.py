@@ -284,6 +284,7 @@ test_wrong_arguments = refused(
     (lambda: OWN.copy_from_torch(layer(layer_norm_eps=1e-3)), "eps is"),
     (lambda: EncoderLayer.from_torch(layer(activation=torch.tanh)), "Only relu and the exact gelu"),
     (lambda: EncoderLayer.from_torch(layer(activation=nn.GELU("tanh"))), "exact gelu"),
+    (lambda: EncoderLayer.from_torch(layer(activation=nn.ReLU6())), "Only relu"),
     (lambda: EncoderLayer.from_torch(several_dropouts()), "one dropout and one eps"),
     (lambda: EncoderLayer.from_torch(layer(batch_first=False)), "set batch_first=True"),
     (lambda: EncoderLayer.from_torch(layer(bias=False)), "have biases; set bias=True"),

@@ -86,8 +86,7 @@ def test_matches_an_independent_recursive_network(
 def test_default_is_the_network_of_the_assignment() -> None:
     model = UNet()
     assert sum(p.numel() for p in model.parameters()) == 252_875
-    without = UNet(disable_skip_connections=True)
-    assert sum(p.numel() for p in without.parameters()) == 252_875
+    assert sum(p.numel() for p in UNet(disable_skip_connections=True).parameters()) == 252_875
     assert model(torch.zeros(1, 1, 64, 84)).shape == (1, 11, 64, 84)
 
 

@@ -89,7 +89,7 @@ def attention_weights(
     known = similarity in ("dot", "cosine")
     require(known, f"similarity must be 'dot' or 'cosine', but is {similarity!r}.")
     if similarity == "cosine":
-        Q, K = F.normalize(Q, dim=-1), F.normalize(K, dim=-1)
+        Q, K = (F.normalize(x, dim=-1, eps=max(1e-12, torch.finfo(x.dtype).tiny)) for x in (Q, K))
         scale = 1.0 if scale is None else scale
     # solution:begin scaled scores, masks, softmax | the masks are given: _apply_mask, masked_softmax
     scale = 1.0 / math.sqrt(Q.shape[-1]) if scale is None else scale

@@ -97,8 +97,8 @@ def beam_search(
     of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. The output
     includes `eos`, not `sos`.
     """
-    wanted = f"width, max_length must be at least 1, alpha 0, not {width}, {max_length}, {alpha}."
-    require(min(width, max_length) > 0 and alpha >= 0, wanted)
+    wanted = f"width, max_length must be at least 1, alpha 0, not {width}, {max_length}, {alpha}"
+    require(min(width, max_length) > 0 and alpha >= 0 and eos != pad, f"{wanted}; eos not pad.")
     k, batch, device = width, expect("src", src, "B S")["B"], src.device
     nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     written = torch.full((batch, max_length), pad, device=device)

@@ -62,10 +62,9 @@ class BiLSTMClassifier(nn.Module):
         sizes = expect("embedded sentences", embedded, "B T E", E=self.embedding.dim)
         expect("lengths", lengths, "B", B=sizes["B"])
         steps, whole = sizes["T"], not lengths.is_floating_point()
-        within = whole and bool(((lengths >= 0) & (lengths <= steps)).all())
-        require(within, f"lengths must be whole, from 0 to {steps}, but are {lengths.tolist()}.")
-        # A sentence without a single word is read as one padding word: a zero vector.
-        lengths = lengths.to(embedded.device).clamp(min=1)  # [B]
+        within = whole and bool(((lengths >= 1) & (lengths <= steps)).all())
+        require(within, f"lengths must be whole, from 1 to {steps}, but are {lengths.tolist()}.")
+        lengths = lengths.to(embedded.device)  # [B]
         states, (h_n, _) = run_padded(self.lstm, embedded, lengths)  # [B, T, 2H], [2L, B, H]
         padded = torch.arange(steps, device=embedded.device) >= lengths.unsqueeze(1)  # [B, T]
         highest = states.masked_fill(padded.unsqueeze(2), -torch.inf).amax(dim=1)  # [B, 2H]
@@ -75,7 +74,8 @@ class BiLSTMClassifier(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logit of the positive class for each sentence: `[B, T]` -> `[B]`; lengths may be left out."""
         if lengths is None:
-            lengths = expect_words("tokens", tokens, "B T", self.padding_idx)  # [B]
+            # a sentence without a single word is read as one padding word, a zero vector
+            lengths = expect_words("tokens", tokens, "B T", self.padding_idx).clamp(min=1)  # [B]
         embedded = self.embedding_dropout(self.embedding(tokens))  # [B, T, E]
         return self.score(self.pool(embedded, lengths))
 

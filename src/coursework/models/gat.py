@@ -26,8 +26,7 @@ class DenseGraphAttentionLayer(nn.Module):
     r"""Graph attention as the assignment prescribes it, with all pairs of nodes in memory.
 
     :class:`GraphAttentionLayer` with `share_attention` has the same equations, outputs and gradients without
-    the :math:`O(N^2 K F')` time and memory. `adj_mat` is not zero at (i, j) where i attends to j, at least
-    once in a row.
+    the :math:`O(N^2 K F')` time and memory. `adj_mat` is not zero at (i, j) where i attends to j.
     """
 
     def __init__(
@@ -54,6 +53,8 @@ class DenseGraphAttentionLayer(nn.Module):
         """Attend to the neighbours: `[N, F]`, `[N, N]` -> `[N, out_features]`."""
         n_nodes = expect("h", h, "N F")["N"]
         expect("adj_mat", adj_mat, "N N", N=n_nodes)
+        linked = bool((adj_mat != 0).any(dim=1).all())
+        require(linked, "adj_mat has a row of zeros: a node without neighbours; add self-loops.")
         # solution:begin s, all pairs [s_i, s_j], their scores, the mask, the weights a | torch.cat
         s = self.W(h).view(n_nodes, self.n_heads, self.n_hidden)  # [N, K, F']
         s_i = s.repeat_interleave(n_nodes, dim=0)  # [N*N, K, F']: 0 0 0 1 1 1 2 2 2

@@ -43,7 +43,7 @@ def options_of(module: nn.Module) -> dict[str, Any]:
     layer: Any = module
     what = f"Only a layer can be copied with its options, no {type(module).__name__}"
     require(hasattr(layer, "activation"), f"{what}; build ours and call copy_from_torch.")
-    x, names = torch.linspace(-3, 3, 12), ("relu", "gelu")
+    x, names = torch.linspace(-9, 9, 12), ("relu", "gelu")
     same = [name for name in names if torch.equal(layer.activation(x), getattr(F, name)(x))]
     require(bool(same), f"Only relu and the exact gelu can be copied, not {layer.activation}.")
     parts = list(layer.modules())

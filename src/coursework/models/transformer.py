@@ -54,8 +54,8 @@ class PositionalEncoding(nn.Module):
         """Add the encodings of the positions from `offset` on: `[B, T, d_model]` -> the same."""
         length, width = self.encoding.shape
         end = offset + expect("x", x, "B T d_model", d_model=width)["T"]
-        few = f"There are {length} positions, but {end} are needed"
-        require(end <= length, f"{few}; shorten the text or give a larger max_length.")
+        few = f"There are {length} positions, but {end} are needed; shorten the text"
+        require(end <= length, f"{few}, or give PositionalEncoding a larger max_length.")
         return self.dropout(x + self.encoding[offset:end])  # [B, T, d]
 
 

@@ -192,7 +192,8 @@ def assess(wanted: Sequence[str] = (), *, run: bool = True) -> list[Line]:
     chosen = questions.select(wanted)
     items = [item for item in RUBRIC if item.question.notebook in chosen]
     if gone := missing(items):
-        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. Mend rubric.toml.")
+        remedy = "Mend rubric.toml or questions.toml, or record the result."
+        raise ResultsError(f"The rubric is out of date: {'; '.join(gone)}. {remedy}")
     outcomes = run_tests(name for item in items for name in tests_of(item)) if run else {}
     page = pages()
     return [

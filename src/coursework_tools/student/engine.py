@@ -228,7 +228,7 @@ def _gradient_gap(got: Result, right: Result) -> str:
     if right.gradients and got.gradients is None:
         return "The output has no gradient: something detaches it."
     for name, wanted in (right.gradients or {}).items():
-        mine = (got.gradients or {}).get(name, torch.zeros(()))
+        mine = (got.gradients or {}).get(name, torch.zeros(())).double()
         if not torch.allclose(mine, wanted, rtol=1e-5, atol=1e-6):
             how = "another gradient than it should" if mine.any() else "no gradient"
             return f"{name} gets {how}."
