@@ -45,6 +45,7 @@ full: $(STAMP)       ## the reported results, on the real data (more than a day 
 	$(BIN)/coursework train distillation --preset full --resume
 	$(BIN)/coursework train minilm --preset taught
 	$(BIN)/coursework train minilm --preset again
+	$(BIN)/coursework train minilm --preset refit
 	$(BIN)/coursework train sentiment_study --preset full
 	$(BIN)/coursework train sentiment_study --preset labels --seeds 3
 	$(BIN)/coursework train sentiment_study --preset all
