@@ -203,11 +203,11 @@ def test_empty_training_set() -> None:
 
 
 def falling(schedule: str, rest: float) -> float:
-    rates = {"constant": 1.0, "linear": 1 - rest}
+    rates = {"constant": 1.0, "linear": 1 - rest, "linear-twice": 1 - rest}
     return rates.get(schedule, (1 + math.cos(math.pi * rest)) / 2)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "one-cycle", "linear-twice"])
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
 def test_the_loop_does_what_a_plain_one_does(kind: Any, schedule: Any) -> None:
     plan = engine.Plan(
@@ -232,7 +232,8 @@ def test_the_loop_does_what_a_plain_one_does(kind: Any, schedule: Any) -> None:
     for epoch, row in enumerate(fit.history):
         total = 0.0
         for index, (a, b) in enumerate(parts):
-            progress = (epoch + index / 3) / 2
+            twice = schedule == "linear-twice"  # each epoch is a half of the run
+            progress = index / 3 if twice else (epoch + index / 3) / 2
             warm = progress / 0.25
             rate = warm if warm < 1 else falling(schedule, (progress - 0.25) / 0.75)
             for group, peak in zip(optimizer.param_groups, (0.02, 0.005), strict=True):

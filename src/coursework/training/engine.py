@@ -36,8 +36,9 @@ class Plan:
     learning_rate: Positive  # its peak
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
-    # all but constant fall to zero; one-cycle is cosine, by the name that recorded configs have
-    schedule: Literal["constant", "cosine", "one-cycle", "linear"] = "constant"
+    # all but constant fall to zero; one-cycle is cosine, by the name that recorded configs have; linear-twice
+    # starts again at half of the run: a warm restart (Loshchilov & Hutter 2017)
+    schedule: Literal["constant", "cosine", "one-cycle", "linear", "linear-twice"] = "constant"
     warmup: Share = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm
     patience: Count | None = None  # epochs without a better monitor before the run stops
@@ -52,12 +53,16 @@ class Plan:
 
     def rate(self, progress: float) -> float:
         """Factor on the peak learning rate at ``progress`` in [0, 1] of the run."""
+        if self.schedule == "linear-twice":
+            progress = 2 * progress % 1
         if progress < self.warmup:
             return progress / self.warmup
         rest = (progress - self.warmup) / (1 - self.warmup)
         if self.schedule == "constant":
             return 1.0
-        return 1 - rest if self.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * rest))
+        return (
+            1 - rest if self.schedule.startswith("linear") else 0.5 * (1 + math.cos(math.pi * rest))
+        )
 
 
 @dataclass
