@@ -138,7 +138,8 @@ def fine_tune(job: Job, corpus: Corpus) -> tuple[BertClassifier, engine.Fit, lis
     config, read = job.config, reading(job.config)
     known = [kept_network(corpus)] if config.taught else []
     if before := config.generation - 1:
-        (member,) = job.members("minilm", replace(config, generation=before, refit=False), 1)
+        same = replace(config, generation=before, refit=False, plan=config.plan.before_restart())
+        (member,) = job.members("minilm", same, 1)
         earlier, *_ = fine_tune(member, prepare(member.config))  # a refit has other training tweets
         known.append(Member(earlier, corpus, read))
     if known:

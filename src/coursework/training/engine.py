@@ -64,6 +64,12 @@ class Plan:
             1 - rest if self.schedule.startswith("linear") else 0.5 * (1 + math.cos(math.pi * rest))
         )
 
+    def before_restart(self) -> "Plan":
+        """The plan of the half before the warm restart; itself if it has none."""
+        if self.schedule != "linear-twice":
+            return self
+        return dataclasses.replace(self, epochs=self.epochs // 2, schedule="linear")
+
 
 @dataclass
 class Fit:
