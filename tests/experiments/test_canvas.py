@@ -162,8 +162,7 @@ def test_the_kept_network_marks_compressed_canvases_as_well() -> None:
         0.95: [canvas.through_jpeg(image, 75) for image in test.images],
     }
     for least, images in forms.items():
-        masks = np.stack([network.predict(image) for image in images])
-        found = measures.measure(masks, test.masks)
+        found = measures.measure(np.stack([network.predict(image) for image in images]), test.masks)
         assert found["digit_iou"] > least
         assert found["digit_accuracy"] == 1
 

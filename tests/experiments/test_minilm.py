@@ -284,9 +284,13 @@ def test_the_kept_network_teaches_and_both_are_a_row(
     assert run.metrics["best.test_accuracy"] == hits.mean()
     assert {"test_accuracy", "best.test_accuracy"} == set(run.notes["intervals"])
 
-    wide = dataclasses.replace(config, generation=2, validation_tweets=60, refit=True)
+    fewer = dataclasses.replace(config, validation_tweets=60)
+    longer = dataclasses.replace(config.plan, epochs=4, schedule="linear-twice")
+    wide = dataclasses.replace(fewer, generation=2, refit=True, plan=longer)
+    assert longer.rate(0.3) == config.plan.rate(0.6)
     again, more = train(wide), experiment.prepare(wide)
     _, first, second = (call.args for call in fit.call_args_list)  # both generations start afresh
+    assert first[0].config == fewer  # without the restart
     assert [len(args[1].training) for args in (first, second)] == [240, 240 + 20]
     other = final_logits(first[2], more.training, **experiment.reading(config))
     teachers = np.stack([experiment.kept_network(more).logits("training"), other], axis=1)

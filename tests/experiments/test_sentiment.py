@@ -172,8 +172,7 @@ def test_split_is_exact(tweets: int | None, sizes: tuple[int, ...]) -> None:
         sentiment.split_rows(1600, dataclasses.replace(TINY, tweets=n)) for n in (tweets, None)
     )
     assert split.sizes == sizes
-    rows = np.concatenate([split.train, split.validation, split.test])
-    assert len(np.unique(rows)) == sum(sizes)
+    assert len(np.unique(np.concatenate([split.train, split.validation, split.test]))) == sum(sizes)
     assert set(split.test) <= set(whole.test)
     assert set(split.train) <= set(whole.train)
 

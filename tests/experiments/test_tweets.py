@@ -97,8 +97,7 @@ def test_run_is_recorded_repeats_itself_and_reads_no_test_tweet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tweets, "VARIANTS", VARIANTS[4:6])
-    config = Config(train=600, validation=300, leakage=900, bits=12)
-    job = Job("tweets", config, seed=1, log=None)
+    job = Job("tweets", Config(train=600, validation=300, leakage=900, bits=12), seed=1, log=None)
     run = tweets.train(job)
     record = store.make_record("tweets-tiny", [run])
     store.validate(record, "tweets-tiny")

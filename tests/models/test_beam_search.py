@@ -192,6 +192,6 @@ test_wrong_arguments = refused(
     *((lambda w=w, n=n: beam_search(transformer(), sources(1, 2), width=w, max_length=n, **ENDS),
        "at least 1") for w, n in ((0, 5), (2, 0))),
     (lambda: beam_search(transformer(), sources(1, 2), width=1, max_length=1, **ENDS, alpha=-1.0), "alpha"),
-    (lambda: beam_search(transformer(), sources(1, 2), width=1, max_length=1, sos=SOS, eos=0), "eos not pad"),
+    (lambda: beam_search(transformer(), sources(1, 2), width=1, max_length=1, sos=SOS, eos=0), "is not pad"),
     (lambda: Ensemble([]), "at least one model"),
 )  # fmt: skip

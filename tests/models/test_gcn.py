@@ -250,8 +250,7 @@ def test_the_target_of_the_consistency_gets_no_gradient() -> None:
     p = logits.softmax(dim=2)
     target = p.detach().mean(dim=0) ** 2
     target = target / target.sum(dim=1, keepdim=True)
-    expected = (p - target).square().sum(dim=2).mean()
-    assert_parity(consistency_loss(logits, 0.5), expected, [logits])
+    assert_parity(consistency_loss(logits, 0.5), (p - target).square().sum(dim=2).mean(), [logits])
 
 
 ADJ = normalise_adjacency(undirected(4, 5), 4)

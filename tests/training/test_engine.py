@@ -232,8 +232,7 @@ def test_the_loop_does_what_a_plain_one_does(kind: Any, schedule: Any) -> None:
     for epoch, row in enumerate(fit.history):
         total = 0.0
         for index, (a, b) in enumerate(parts):
-            twice = schedule == "linear-twice"  # each epoch is a half of the run
-            progress = index / 3 if twice else (epoch + index / 3) / 2
+            progress = index / 3 if schedule == "linear-twice" else (epoch + index / 3) / 2
             warm = progress / 0.25
             rate = warm if warm < 1 else falling(schedule, (progress - 0.25) / 0.75)
             for group, peak in zip(optimizer.param_groups, (0.02, 0.005), strict=True):

@@ -17,8 +17,7 @@ Make = TypeVar("Make", bound=Callable[..., tuple[Any, ...]])
 def _kept(make: Make) -> Make:
     """Generated once; every caller gets arrays and lists of its own, to change as it likes."""
     generated = lru_cache(make)
-    copies = wraps(make)(lambda *which: tuple(part.copy() for part in generated(*which)))
-    return cast(Make, copies)
+    return cast(Make, wraps(make)(lambda *which: tuple(part.copy() for part in generated(*which))))
 
 
 @_kept

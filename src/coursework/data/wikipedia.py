@@ -85,8 +85,7 @@ def load(name: Name = "chameleon") -> WikipediaGraph:
     n, width = len(traffic), int(words[:, 1].max()) + 1
     x = sparse_rows(words[:, 0], words[:, 1], (n, width))
     edge_index = symmetric_edges(edges, n)
-    y = np.log1p(traffic).astype(np.float32)
-    arrays = edge_index, traffic, y, twin_groups(edge_index, n)
+    arrays = edge_index, traffic, np.log1p(traffic).astype(np.float32), twin_groups(edge_index, n)
     links, visits, target, twins = map(torch.from_numpy, arrays)
     return WikipediaGraph(name, x, links, visits, target, twins, source)
 

@@ -297,8 +297,7 @@ def fill(vectors: Tensor, found: Tensor, generator: torch.Generator) -> Tensor:
     """The found vectors scaled to unit variance, and random ones for the others: ``[V, w]``."""
     if bool(found.any()):
         vectors = vectors / vectors[found].std().clamp(min=1e-6)
-    noise = torch.randn(vectors.shape, generator=generator)
-    return torch.where(found.unsqueeze(1), vectors, noise)
+    return torch.where(found.unsqueeze(1), vectors, torch.randn(vectors.shape, generator=generator))
 
 
 def accented_forms(data: eng_fra.EnglishFrench, sentences: Sequence[str]) -> dict[str, str]:

@@ -72,8 +72,7 @@ def _draws(data: MNIST, rng: np.random.Generator, draws: int) -> Draw:
             raise DataError(f"There are {len(rows)} images of the digit {digit}, but 2 are needed.")
     chosen = [[rng.choice(rows, 2, replace=False) for rows in by_class] for _ in range(draws)]
     rows = np.array(chosen).transpose(2, 0, 1)  # [2, R, C]
-    images = torch.from_numpy(data.train_images[rows].astype(np.float32) / 255.0)
-    return Draw(*images)
+    return Draw(*torch.from_numpy(data.train_images[rows].astype(np.float32) / 255.0))
 
 
 def draw(data: MNIST, seed: int = 0) -> Draw:

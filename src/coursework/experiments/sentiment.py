@@ -318,8 +318,7 @@ def load(checkpoint: Path | str) -> Classifier:
     with checkpoints.fitting(checkpoint, "sentiment"):
         vocabulary = Vocabulary.from_list(bundle["vocabulary"].split("\n"))
         # Of the shape of the table that was trained: with GloVe it may be narrower than the model.
-        table = torch.zeros_like(weights["embedding.table.weight"])
-        model = build(config, len(vocabulary), table)
+        model = build(config, len(vocabulary), torch.zeros_like(weights["embedding.table.weight"]))
         model.load_state_dict(weights)
         return Classifier(model.eval(), vocabulary, config, dict(bundle["data"]))
 

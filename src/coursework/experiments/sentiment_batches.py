@@ -115,8 +115,7 @@ class Member:
     def logits(self, part: str) -> np.ndarray:
         """Logit of each tweet of a part, ``[n]``, from the cache where it has been computed before."""
         data: Encoded = getattr(self.parts, part)
-        weights = [value.numpy() for value in self.model.state_dict().values()]
-        known = cache.key_of(*weights)
+        known = cache.key_of(*(value.numpy() for value in self.model.state_dict().values()))
         found = [np.empty(0, np.float32)]
         for start in range(0, len(data), BLOCK):
             rows = slice(start, start + BLOCK)

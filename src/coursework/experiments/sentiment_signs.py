@@ -97,8 +97,7 @@ def _segment(word: str, vocabulary: Vocabulary) -> list[str]:
         for start in range(max(0, end - 20), end):
             part, (cost, parts) = word[start:end], best[start]
             if part in vocabulary and (len(part) > 1 or part in "ai"):
-                rank = vocabulary.index[part]
-                options.append((cost + math.log(rank + 1) + 2, [*parts, part]))
+                options.append((cost + math.log(vocabulary.index[part] + 1) + 2, [*parts, part]))
         best.append(min(options))
     return best[-1][1] if len(best) > len(word) and best[-1][0] < math.inf else []
 

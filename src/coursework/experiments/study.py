@@ -46,8 +46,7 @@ def run(
     trained: dict[str, Trained] = {}
     for name, changes in variants.items():
         job.say(f"{name}: {', '.join(changes) or 'nothing changed'}")
-        part = job.part(name.replace(" ", "-"), config=override(base, changes))
-        trained[name] = fit(name, part)
+        trained[name] = fit(name, job.part(name.replace(" ", "-"), config=override(base, changes)))
     metrics: dict[str, float] = {}
     intervals: dict[str, tuple[float, float, str]] = {}
     for name, mine in trained.items():

@@ -45,8 +45,7 @@ def signatures() -> dict[str, str]:
 def bootstrap(metric: Any, references: Texts, *systems: Texts) -> Any:
     """mean, ci (and p_value against the first) of the last system: sacreBLEU's bootstrap, 1,000 samples."""
     named: Any = list(enumerate(systems))
-    test = PairedTest(named, {"": metric}, [references], "bs")
-    _, of_system = test()[1].values()
+    _, of_system = PairedTest(named, {"": metric}, [references], "bs")()[1].values()
     return of_system[-1]
 
 

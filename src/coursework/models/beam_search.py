@@ -97,8 +97,10 @@ def beam_search(
     of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. The output
     includes `eos`, not `sos`.
     """
-    wanted = f"width, max_length must be at least 1, alpha 0, not {width}, {max_length}, {alpha}"
-    require(min(width, max_length) > 0 and alpha >= 0 and eos != pad, f"{wanted}; eos not pad.")
+    wanted = "width and max_length of at least 1, alpha of at least 0 and an eos that is not pad"
+    given = f"width {width}, max_length {max_length}, alpha {alpha} and eos {eos}"
+    fits = min(width, max_length) > 0 and alpha >= 0 and eos != pad
+    require(fits, f"Beam search needs {wanted}, but it was given {given}.")
     k, batch, device = width, expect("src", src, "B S")["B"], src.device
     nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     written = torch.full((batch, max_length), pad, device=device)

@@ -78,8 +78,7 @@ def signed_convolution(x: Tensor, kernel: Tensor) -> Tensor:
     result = torch.zeros_like(x, dtype=torch.float64)
     for sign in (1.0, -1.0):
         if (part := torch.clamp(sign * kernel, min=0.0)).any():
-            head = head_for_kernel(part)
-            result += sign * attention_convolution(x, head, len(kernel) // 2)
+            result += sign * attention_convolution(x, head_for_kernel(part), len(kernel) // 2)
     return result
 
 
@@ -140,8 +139,7 @@ def check_boundary(errors: Callable[[Tensor], Tensor] = end_errors) -> Check:
 
 def finite_bias_error(x: Tensor, size: float) -> float:
     """The error with ``-size`` in place of minus infinity."""
-    head = replace(ASSIGNMENT, elsewhere=-size)
-    return gap(attention_convolution(x, head), convolution(x))
+    return gap(attention_convolution(x, replace(ASSIGNMENT, elsewhere=-size)), convolution(x))
 
 
 def finite_bias_limit(n: int, size: float) -> float:

@@ -84,8 +84,7 @@ def check_rank(rank: int = RANK) -> Check:
 @wrong("sigma", "without Σ", product=lambda svd, v: svd.u @ (svd.w.T @ v))
 @wrong("swapped", "W(Σ(UᵀV))", product=lambda svd, v: svd.w @ (svd.s[:, None] * (svd.u.T @ v)))
 def check_svd_product(product: SVDProduct = right_to_left) -> Check:
-    inputs = [clustered_inputs(seed) for seed in range(5)]
-    cases = [(softmax_matrix(q, k), v) for q, k, v in inputs]
+    cases = [(softmax_matrix(q, k), v) for q, k, v in map(clustered_inputs, range(5))]
     return equal(_relative(product(thin_svd(matrix), v), matrix @ v) for matrix, v in cases)
 
 

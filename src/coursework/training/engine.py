@@ -259,8 +259,7 @@ class _Training:
         if self.judge(metrics):
             state.best, state.best_epoch = metrics, state.epoch
             self.best_weights = copy.deepcopy(self.model.state_dict())
-            content = {"model": self.best_weights, "bundle": dict(self.saving.bundle)}
-            self.store("best.pt", content)
+            self.store("best.pt", {"model": self.best_weights, "bundle": dict(self.saving.bundle)})
         state.position, state.loss, state.count, state.epoch_seconds = 0, 0.0, 0, 0.0
         state.sums = {}
         self.checkpoint()
