@@ -81,26 +81,18 @@ def length_penalty(length: Tensor | int, alpha: float) -> Tensor:
 
 @torch.no_grad()
 def beam_search(
-    model: Translatable,
-    src: Tensor,
-    *,
-    width: int,
-    max_length: int,
-    sos: int,
-    eos: int,
-    pad: int = 0,
-    alpha: float = 1.0,
-) -> Beam:
+    model: Translatable, src: Tensor, *, width: int, max_length: int, sos: int, eos: int,
+    pad: int = 0, alpha: float = 1.0,
+) -> Beam:  # fmt: skip
     r"""Translate a batch of sentences `[B, S]`; the model is in eval mode.
 
     A sentence leaves the batch when no open hypothesis can overtake its best ended one: the probability
     of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. The output
     includes `eos`, not `sos`.
     """
-    wanted = "width and max_length of at least 1, alpha of at least 0 and an eos that is not pad"
-    given = f"width {width}, max_length {max_length}, alpha {alpha} and eos {eos}"
-    fits = min(width, max_length) > 0 and alpha >= 0 and eos != pad
-    require(fits, f"Beam search needs {wanted}, but it was given {given}.")
+    wanted = "width and max_length of at least 1, alpha of at least 0, an eos that is not pad"
+    message = f"Beam search needs {wanted}; it was given {width}, {max_length}, {alpha}, {eos}."
+    require(min(width, max_length) > 0 and alpha >= 0 and eos != pad, message)
     k, batch, device = width, expect("src", src, "B S")["B"], src.device
     nothing = torch.full((batch,), -torch.inf, dtype=torch.float64, device=device)
     written = torch.full((batch, max_length), pad, device=device)
