@@ -259,7 +259,8 @@ class _Training:
         if self.judge(metrics):
             state.best, state.best_epoch = metrics, state.epoch
             self.best_weights = copy.deepcopy(self.model.state_dict())
-            self.store("best.pt", {"model": self.best_weights, "bundle": dict(self.saving.bundle)})
+            content = {"model": self.best_weights, "bundle": dict(self.saving.bundle)}
+            self.store("best.pt", content)
         state.position, state.loss, state.count, state.epoch_seconds = 0, 0.0, 0, 0.0
         state.sums = {}
         self.checkpoint()
