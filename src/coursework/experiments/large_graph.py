@@ -92,7 +92,8 @@ def errors(name: ModelName, model: nn.Module, batch: dict[str, Tensor], part: in
     """Absolute errors of a network on those nodes of a batch that are in a part."""
     x, edges = batch["x"], batch["edge_index"]
     graph = (normalise_adjacency if name == "gcn" else add_self_loops)(edges, len(x))
-    return (model(x, graph)[:, 0] - batch["y"])[batch["part"] == part].abs()
+    output = model(x, graph)[:, 0]  # [n]
+    return (output - batch["y"])[batch["part"] == part].abs()
 
 
 def peak_memory() -> float:
