@@ -1,7 +1,8 @@
 """Problem 1, beyond the assignment: MiniLM in our encoder, fine-tuned on the tweets of :mod:`.sentiment`.
 
 In the preset ``taught`` the BiLSTM that the repository keeps is its teacher; in ``again`` so is the network
-of ``taught`` (born-again networks, Furlanello et al. 2018), and ``refit`` repeats ``again`` with more tweets.
+of ``taught`` (born-again networks, Furlanello et al. 2018), and ``refit`` repeats ``again`` with more tweets
+and passes.
 ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a lexicon
 (Hutto & Gilbert 2014).
 """

@@ -50,6 +50,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.monitor is None and (self.patience or self.second_monitor):
             raise ConfigError("patience and second_monitor need a monitor; set one.")
+        if self.schedule == "linear-twice" and self.epochs % 2:
+            raise ConfigError("linear-twice has two equal halves; set an even number of epochs.")
 
     def rate(self, progress: float) -> float:
         """Factor on the peak learning rate at ``progress`` in [0, 1] of the run."""
