@@ -33,8 +33,7 @@ def linked(graph: WikipediaGraph, *pairs: tuple[int, int]) -> WikipediaGraph:
 
 def owners(candidates: Candidates) -> torch.Tensor:
     """Page of every pair, ``[E]``."""
-    pages = torch.arange(len(candidates.pointers) - 1)
-    return pages.repeat_interleave(candidates.pointers.diff())
+    return torch.arange(len(candidates.pointers) - 1).repeat_interleave(candidates.pointers.diff())
 
 
 @pytest.mark.usefixtures("unscaled")

@@ -179,8 +179,7 @@ def test_drawn_axes_are_labelled(name: str) -> None:
             checked += 1
             said |= {f"{keyword.arg}=" for call in calls for keyword in call.keywords}
             for axis in "xy":
-                labels = {f"{axis}label=", f"set_{axis}label", f"set_{axis}ticks"}
-                assert said & labels, cell.source
+                assert said & {f"{axis}label=", f"set_{axis}label", f"set_{axis}ticks"}, cell.source
     assert checked or name == "5_unet_segmentation"
 
 

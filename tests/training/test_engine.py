@@ -62,27 +62,29 @@ def losses(fit: engine.Fit) -> list[tuple[float, float]]:
     return [(row["train_loss"], row["loss"]) for row in fit.history]
 
 
+@pytest.mark.parametrize("schedule", ["one-cycle", "linear-twice"])
 @pytest.mark.parametrize(
     ("die_at", "broken"), [*((step, False) for step in (1, 4, 7, 8, 15, 22, 28)), (20, True)]
 )
 def test_killed_and_resumed_is_the_same_bit_for_bit(
-    tmp_path: Path, die_at: int, broken: bool
+    tmp_path: Path, die_at: int, broken: bool, schedule: Any
 ) -> None:
-    whole, fit = regression()
+    plan = dataclasses.replace(PLAN, schedule=schedule)
+    whole, fit = regression(plan)
     with pytest.raises(Interrupted):
-        regression(run_dir=tmp_path, checkpoint_seconds=0.0, die_at=die_at)
+        regression(plan, run_dir=tmp_path, checkpoint_seconds=0.0, die_at=die_at)
     last = tmp_path / "last.pt"
     if broken:  # then from the one before
         last.write_bytes(last.read_bytes()[:-100])
     said: list[str] = []
-    resumed, again = regression(run_dir=tmp_path, resume=True, log=said.append)
+    resumed, again = regression(plan, run_dir=tmp_path, resume=True, log=said.append)
     assert same(whole, resumed)
     assert losses(fit) == losses(again)
     # nothing was saved before the first step
     place = r"resumed from last(\.previous)?\.pt at epoch [1-5], batch [0-9]"
     assert re.match("no checkpoint" if die_at <= 2 else place, said[0])
     said.clear()
-    regression(run_dir=tmp_path, resume=True, log=said.append)
+    regression(plan, run_dir=tmp_path, resume=True, log=said.append)
     assert said == ["resumed from last.pt when it was finished"]
 
 
@@ -228,7 +230,7 @@ def test_the_loop_does_what_a_plain_one_does(kind: Any, schedule: Any) -> None:
         loss=lambda net, part: ((net(part[0]) - part[1]).square().sum(), len(part[0])),
         validate=lambda net: {},
     )  # fmt: skip
-    optimizer = kind(groups(theirs), lr=0.02, weight_decay=0.1)
+    optimizer, ends = kind(groups(theirs), lr=0.02, weight_decay=0.1), []
     for epoch, row in enumerate(fit.history):
         total = 0.0
         for index, (a, b) in enumerate(parts):
@@ -245,8 +247,10 @@ def test_the_loop_does_what_a_plain_one_does(kind: Any, schedule: Any) -> None:
             total += loss.item() * len(a)
         assert row["train_loss"] == pytest.approx(total / 64, rel=1e-5)
         assert row["learning_rate"] == pytest.approx(0.02 * rate)
-    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine, other)
+        ends.append(copy.deepcopy([*theirs.parameters()]))  # an epoch is a half of linear-twice
+    first, last = ends if schedule == "linear-twice" else (ends[-1], ends[-1])
+    for mine, one, other in zip(ours.parameters(), first, last, strict=True):
+        torch.testing.assert_close(mine, (one + other) / 2)
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,7 @@ def _beside(large: np.ndarray, groups: Tensor, seed: int) -> Split:
     if len(rest) <= (VALIDATION + TEST) * len(large):
         raise ConfigError("Nearly all pages are chained by similar links; raise alike.")
     held, test = (share * len(large) / len(rest) for share in (VALIDATION, TEST))
-    shares = (1 - (held + test), held, test)
-    found = group_split(groups.numpy()[rest], seed, fractions=shares)
+    found = group_split(groups.numpy()[rest], seed, fractions=(1 - (held + test), held, test))
     train = np.random.default_rng(seed).permutation([*rest[found.train], *chains])
     return Split(train, rest[found.validation], rest[found.test])
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._pytree import tree_map_only
 
 from coursework.config import Count, Positive, Share, Weight, config
@@ -37,7 +38,7 @@ class Plan:
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
     # all but constant fall to zero; one-cycle is cosine, by the name that recorded configs have; linear-twice
-    # starts again at half of the run: a warm restart (Loshchilov & Hutter 2017)
+    # starts again at half of the run and ends in the mean of both halves' weights (Izmailov et al. 2018)
     schedule: Literal["constant", "cosine", "one-cycle", "linear", "linear-twice"] = "constant"
     warmup: Share = 0.0  # share of the run over which the rate rises linearly from zero
     clip_norm: Positive | None = None  # largest gradient norm
@@ -60,17 +61,15 @@ class Plan:
         if progress < self.warmup:
             return progress / self.warmup
         rest = (progress - self.warmup) / (1 - self.warmup)
-        if self.schedule == "constant":
-            return 1.0
-        return (
-            1 - rest if self.schedule.startswith("linear") else 0.5 * (1 + math.cos(math.pi * rest))
-        )
+        if self.schedule.startswith("linear"):
+            return 1 - rest
+        return 1.0 if self.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * rest))
 
     def before_restart(self) -> "Plan":
         """The plan of the half before the warm restart; itself if it has none."""
-        if self.schedule != "linear-twice":
-            return self
-        return dataclasses.replace(self, epochs=self.epochs // 2, schedule="linear")
+        if self.schedule == "linear-twice":
+            return dataclasses.replace(self, epochs=self.epochs // 2, schedule="linear")
+        return self
 
 
 @dataclass
@@ -135,8 +134,7 @@ def fit(
     while not now.finished():
         todo = batches(now.state.epoch)
         if len(todo) == 0:
-            epoch = now.state.epoch + 1
-            raise TrainingError(f"Epoch {epoch} has no batches; give the training set more rows.")
+            raise TrainingError(f"Epoch {now.state.epoch + 1} has no batches; add training rows.")
         now.wrapped.train()
         now.started = now.saved = time.perf_counter()
         for index in range(now.state.position, len(todo)):
@@ -182,6 +180,7 @@ class _Training:
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
         self.state = Fit()
         self.best_weights: dict[str, Tensor] | None = None
+        self.averaged = AveragedModel(model) if plan.schedule == "linear-twice" else None
         self.started = self.saved = time.perf_counter()
         if saving.resume and saving.run_dir is not None:
             self.resume(saving.run_dir / "last.pt")
@@ -243,6 +242,9 @@ class _Training:
     def end_epoch(self, validate: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
         """Validate, keep the best weights, write the checkpoints; the record of the epoch."""
         state = self.state
+        if self.averaged is not None and (state.epoch + 1) % (self.plan.epochs // 2) == 0:
+            self.averaged.update_parameters(self.model)  # a half is over; after the first: a copy
+            self.model.load_state_dict(self.averaged.module.state_dict())
         self.wrapped.eval()
         started = time.perf_counter()
         with torch.no_grad():
@@ -261,8 +263,7 @@ class _Training:
         if self.judge(metrics):
             state.best, state.best_epoch = metrics, state.epoch
             self.best_weights = copy.deepcopy(self.model.state_dict())
-            content = {"model": self.best_weights, "bundle": dict(self.saving.bundle)}
-            self.store("best.pt", content)
+            self.store("best.pt", {"model": self.best_weights, "bundle": {**self.saving.bundle}})
         state.position, state.loss, state.count, state.epoch_seconds = 0, 0.0, 0, 0.0
         state.sums = {}
         self.checkpoint()
@@ -309,6 +310,7 @@ class _Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best_weights": self.best_weights,
+            "averaged": self.averaged and self.averaged.state_dict(),
             "fit": dataclasses.asdict(self.state),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
@@ -340,6 +342,8 @@ class _Training:
             self.model.load_state_dict(found["model"])
             self.optimizer.load_state_dict(found["optimizer"])
             self.best_weights, self.state = found["best_weights"], Fit(**found["fit"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(found["averaged"])
             torch.set_rng_state(found["rng"])
             if found["cuda_rng"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(found["cuda_rng"])
