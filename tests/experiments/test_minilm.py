@@ -287,7 +287,7 @@ def test_the_kept_network_teaches_and_both_are_a_row(
     fewer = dataclasses.replace(config, validation_tweets=60)
     longer = dataclasses.replace(config.plan, epochs=4, schedule="linear-twice")
     wide = dataclasses.replace(fewer, generation=2, refit=True, plan=longer)
-    assert longer.rate(0.3) == config.plan.rate(0.6)
+    assert longer.rate(0.3) == config.plan.rate(0.6) == config.plan.before_restart().rate(0.6)
     again, more = train(wide), experiment.prepare(wide)
     _, first, second = (call.args for call in fit.call_args_list)  # both generations start afresh
     assert first[0].config == fewer  # without the restart
