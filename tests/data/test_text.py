@@ -60,8 +60,7 @@ def test_cleaning_keeps_its_promises(tweet: str) -> None:
 @given(TWEETS, TWEETS)
 @settings(max_examples=300)
 def test_every_step_looks_at_one_piece_at_a_time(a: str, b: str) -> None:
-    both = tokenise(clean_tweet(f"{a} {b}"))
-    assert both == tokenise(clean_tweet(a)) + tokenise(clean_tweet(b))
+    assert tokenise(clean_tweet(f"{a} {b}")) == tokenise(clean_tweet(a)) + tokenise(clean_tweet(b))
 
 
 strings = partial(pa.array, type=pa.large_string())
@@ -158,8 +157,7 @@ def test_torchtext_counts_the_same_way() -> None:
 
     counts = {"b": 3, "a": 3, "c": 5, "d": 2}
     theirs = Vocab(Counter(counts), specials=(text.UNK, text.PAD))
-    ours = Vocabulary.from_counts(counts, specials=(text.UNK, text.PAD))
-    assert ours.to_list() == theirs.itos
+    assert Vocabulary.from_counts(counts, specials=(text.UNK, text.PAD)).to_list() == theirs.itos
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -146,6 +146,8 @@ def test_padding_has_no_influence(pretrained: minilm.MiniLM) -> None:
         alone = torch.cat([model(padded(pretrained, [text])) for text in TEXTS])
         states = model.encoder(padded(pretrained, TEXTS[:1]))[0]  # [S, d], no padding
         features = model.features(padded(pretrained))[0]
+        mean, first = model.features(torch.tensor([[5]]))[0].chunk(2)  # one piece alone
+    assert torch.equal(mean, first)
     torch.testing.assert_close(together, alone, atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(features, torch.cat([states.mean(0), states[0]]), atol=1e-10, rtol=0)
     with pytest.raises(ValueError, match="in front of a word"):

@@ -93,8 +93,7 @@ def test_every_section_is_a_heading_of_its_own_question() -> None:
 
 def test_code_blocks_hold_no_headings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notebooks").mkdir()
-    text = "# One\n```\n# no\n```\n## `Two`"
-    cells = [v4.new_markdown_cell(text), v4.new_code_cell("# no")]
+    cells = [v4.new_markdown_cell("# One\n```\n# no\n```\n## `Two`"), v4.new_code_cell("# no")]
     nbformat.write(v4.new_notebook(cells=cells), tmp_path / "notebooks" / "x.ipynb")
     (tmp_path / "notebooks" / "z.ipynb").write_text("{", "utf-8")
     monkeypatch.setattr(settings, "repo_root", lambda: tmp_path)

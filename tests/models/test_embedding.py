@@ -15,8 +15,9 @@ def test_pretrained_vectors_of_the_same_width_are_used_as_they_are() -> None:
 def test_vectors_of_another_width_are_projected_and_keep_their_variance() -> None:
     vectors = 0.3 * torch.randn(2000, 50, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    out = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors)(torch.arange(1, 2000))
-    assert out.shape == (1999, 64)
+    out = WordEmbedding(2000, 64, padding_idx=0, pretrained=vectors)(torch.arange(2000))
+    assert out.shape == (2000, 64)
+    assert not out[0].any()  # the padding
     assert out.std().item() == pytest.approx(0.3, rel=0.1)
 
 
@@ -34,8 +35,7 @@ def test_std_needs_two_numbers() -> None:
     assert pair.table.weight[0].std().item() == pytest.approx(0.1)
     single = torch.tensor([[3.0], [0.0]])  # one number has no deviation
     assert torch.equal(WordEmbedding(2, 1, pretrained=single, std=0.1).table.weight, single)
-    equal = WordEmbedding(2, 2, pretrained=torch.ones(2, 2), std=0.1)
-    assert equal.table.weight.isfinite().all()
+    assert WordEmbedding(2, 2, pretrained=torch.ones(2, 2), std=0.1).table.weight.isfinite().all()
 
 
 @pytest.mark.parametrize("std", [None, 0.1, 3.0])

@@ -170,13 +170,14 @@ def test_what_cannot_be_is_refused(build: Callable[[], object], said: str) -> No
 def test_the_smallest_sizes_and_the_ends_of_ranges_are_allowed() -> None:
     probability("p", 0.0, open_end=True)
     probability("p", 1.0)
-    words = torch.tensor([[5, 6, 0], [7, 0, 0], [5, 6, 7]])
-    assert expect_words("src", words, "B T", 0).tolist() == [2, 1, 3]
+    words = torch.tensor([[5, 6, 0, 0], [7, 0, 0, 0], [5, 6, 7, 8]])
+    assert expect_words("src", words, "B T", 0).tolist() == [2, 1, 4]
     assert expect_words("src", words[:, :1], "B T", 0).tolist() == [1, 1, 1]
-    assert Bert(9, 4, 2, 8, 1, max_length=3)(words).shape == (3, 3, 4)
+    assert Bert(9, 4, 2, 8, 1, max_length=4)(words).shape == (3, 4, 4)
     assert GraphRegressor(5, 4, num_layers=1)(NODES, A).shape == (3,)
     assert MultiHeadAttention(1, 1)(torch.ones(1, 2, 1))[0].shape == (1, 2, 1)
     assert LSTMCell(1, 1).weight_ih.any()
+    assert LSTM(1, 1).weight_ih_l0.any()
     assert UNet(down=(4,), up=(4,)).eval()(torch.ones(1, 1, 2, 2)).shape == (1, 11, 2, 2)
     first, values = torch.tensor([0, 0]), torch.tensor([2.0, 3.0])
     assert sparse_csr(torch.tensor([0, 1]), first, values, (2, 1)).to_dense().tolist() == [[2], [3]]

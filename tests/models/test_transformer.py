@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from parity import assert_parity, assert_same, gradients, normal, padding_mask, words
 from torch import Tensor, nn
 
-from coursework.models.attention import causal_mask
+from coursework.models.attention import MultiHeadAttention, causal_mask
 from coursework.models.torch_weights import our_names
 from coursework.models.transformer import (
     Decoder,
@@ -249,6 +249,7 @@ def test_pretrained_vectors_of_another_width() -> None:
     parity.check_steps(model, model.start(src), src)
     # a projection of six numbers would leave the logits of all words six degrees of freedom
     assert torch.linalg.matrix_rank(model.logits(normal(40, D))) == min(13, D)
+    assert not model.logits(torch.zeros(1, D).double()).any()  # no biases
     assert small(tgt_pretrained=torch.randn(13, D)).output is None
 
 
@@ -288,7 +289,9 @@ test_wrong_arguments = refused(
     (lambda: EncoderLayer.from_torch(several_dropouts()), "one dropout and one eps"),
     (lambda: EncoderLayer.from_torch(layer(batch_first=False)), "set batch_first=True"),
     (lambda: EncoderLayer.from_torch(layer(bias=False)), "have biases; set bias=True"),
-    (lambda: OWN.copy_from_torch(layer(bias=False)), "with the same biases"),
+    (lambda: OWN.copy_from_torch(layer(bias=False)), "the same biases .*linear1.bias differs"),
+    (lambda: MultiHeadAttention.from_torch(
+        nn.MultiheadAttention(D, HEADS, add_zero_attn=True)), "add_zero_attn cannot be copied"),
     (lambda: Encoder.from_torch(nn.TransformerEncoder(layer(), 1)), "call copy_from_torch"),
     (lambda: stack(Encoder, 1, "encoder", activation="gelu"), "activation is relu here"),
     (lambda: stack(Encoder, 2, "encoder"), "of the same depth"),

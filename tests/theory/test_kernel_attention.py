@@ -15,8 +15,7 @@ def test_definition_by_loops() -> None:
     found = ka.quadratic(q, k, v, ka.elu_plus_one)
     for i in range(5):
         sims = [float(ka.elu_plus_one(q[i]) @ ka.elu_plus_one(k[j])) for j in range(5)]
-        expected = sum(sims[j] * v[j] for j in range(5)) / sum(sims)
-        torch.testing.assert_close(found[i], expected)
+        torch.testing.assert_close(found[i], sum(sims[j] * v[j] for j in range(5)) / sum(sims))
 
 
 def test_counted_cost_is_the_formula() -> None:

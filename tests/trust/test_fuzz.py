@@ -71,8 +71,7 @@ JSON = st.recursive(
 @cases(60)
 @given(ANY_TEXT)
 def test_cleaning_and_tokenising_any_text(raw: str) -> None:
-    tokens = text.tokenise(text.clean_tweet(raw))
-    assert all(token and not token.isspace() for token in tokens)
+    assert all(token and not token.isspace() for token in text.tokenise(text.clean_tweet(raw)))
     assert isinstance(eng_fra.normalise(raw), str)
 
 

@@ -218,7 +218,7 @@ def scan(
     weight_hh: Tensor,  # [4H, H]
     bias: Tensor | None,  # [4H], the sum of both
     state: State,  # 2 x [B, H]
-    reverse: bool = False,
+    reverse: bool,
 ) -> tuple[Tensor, State]:
     """One layer in one direction as a plain loop: the cell over time, with `W_i x_t` hoisted.
 

@@ -92,7 +92,7 @@ def _loops(ours: LSTM, x: Tensor) -> tuple[Callable[[Tensor], Tensor], ...]:
     def hoisted(x: Tensor) -> Tensor:
         w, sizes = dict(cell.named_parameters()), [x.shape[1]] * len(x)
         bias, state = w["bias_ih"] + w["bias_hh"], (zeros, zeros)
-        return scan(x.flatten(0, 1), sizes, w["weight_ih"], w["weight_hh"], bias, state)[0]
+        return scan(x.flatten(0, 1), sizes, w["weight_ih"], w["weight_hh"], bias, state, False)[0]
 
     return naive, hoisted
 
