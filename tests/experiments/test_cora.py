@@ -149,6 +149,8 @@ def test_run_can_be_recorded() -> None:
     runs = cora.paired(base.Job("cora", SHORT, seed=7, log=None), 3)
     assert [r.seed for r in runs] == [7, 8, 9]
     assert len({tuple(r.artefacts["split"].train) for r in runs}) == 3
+    validating = base.Job("cora", replace(SHORT, validation_nodes=50), log=None)
+    assert [r.config.watch for r in cora.paired(validating, 2)] == [1, 1]
     three = ("gcn", "gat", "uniform")
     config = replace(SHORT, epochs_long=12, models=three, long_models=three)
     both = [train(config, seed=seed) for seed in (0, 1)]

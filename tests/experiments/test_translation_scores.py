@@ -19,6 +19,8 @@ def test_scores() -> None:
     # so few words in common that some samples have none
     low, high, _ = scores.intervals([*["x x x x"] * 39, references[1]], references * 20)["bleu"]
     assert low == 0 < high
+    low, high, _ = scores.intervals([*(references * 20)[:39], "x x x x"], references * 20)["bleu"]
+    assert low < high == 100
 
 
 def test_the_same_system_twice_does_not_differ_and_a_clearly_worse_one_does() -> None:

@@ -84,8 +84,7 @@ def test_nothing_interactive_under_a_runner(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_person_gets_a_box_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSEWORK_PROGRESS", "1")
-    answers = [figures.subplots()[0], figures.subplots()[0], ConfigError("No.")]
-    make = MagicMock(side_effect=answers)
+    make = MagicMock(side_effect=[figures.subplots()[0], figures.subplots()[0], ConfigError("No.")])
     box, below = widgets.live(make, "first", "your text").children
     box.value = "second"
     box.value = "bad"

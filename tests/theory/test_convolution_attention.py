@@ -80,8 +80,7 @@ def test_the_general_recipe_gives_the_answer() -> None:
 
 
 def test_only_differences_of_the_bias_count() -> None:
-    shifted = replace(ca.ASSIGNMENT, bias={1: math.log(2.0) + 7.0, -1: 7.0})
-    assert ca.check_kernel(shifted).holds
+    assert ca.check_kernel(replace(ca.ASSIGNMENT, bias={1: math.log(2.0) + 7.0, -1: 7.0})).holds
 
 
 @every(TOKENS, (0.0, 30.0))

@@ -44,5 +44,4 @@ def test_causal_mask_lets_nobody_look_ahead() -> None:
 
 @pytest.mark.parametrize("n", [2, 30])
 def test_positions_differ_from_place_to_place(n: int) -> None:
-    encoded = sa.with_positions(torch.zeros(n, 16, dtype=torch.float64))
-    assert len(torch.unique(encoded, dim=0)) == n
+    assert len(torch.unique(sa.with_positions(torch.zeros(n, 16, dtype=torch.float64)), dim=0)) == n

@@ -206,8 +206,7 @@ def _other_topics(graph: Any) -> Any:
 
 
 def _leaky_masks(graph: Any, kind: str) -> Any:
-    mask = "train_mask" if kind == KINDS[0] else "val_mask"
-    return replace(graph, **{mask: graph.test_mask})
+    return replace(graph, **{"train_mask" if kind == KINDS[0] else "val_mask": graph.test_mask})
 
 
 # -------------------------------------------------------------------------------------- segmentation
