@@ -29,7 +29,7 @@ nightly: $(STAMP)    ## many kills, many processes, thousands of fuzzed inputs, 
 	TRUST_CASES=50 $(BIN)/python -m pytest tests/trust/test_fuzz.py
 	COURSEWORK_DATA= COURSEWORK_OFFLINE=1 COURSEWORK_CACHE=$$(mktemp -d) $(BIN)/coursework run
 
-mutation: $(STAMP)   ## change one thing of models, theory and metrics at a time: do the tests notice? (an hour)
+mutation: $(STAMP)   ## change one thing of models, theory and metrics at a time: do the tests notice? (half an hour)
 	$(BIN)/python tests/trust/mutate.py
 
 lint: $(STAMP)       ## style and types
