@@ -80,8 +80,7 @@ def test_a_row_has_quartiles_memory_and_its_share_of_the_limit() -> None:
 
 
 def test_pairs_of_work_take_turns(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = np.repeat([1, 2, 3], 8)
-    monkeypatch.setattr(work, "_lengths", lambda most: (lengths, "tweets"))
+    monkeypatch.setattr(work, "_lengths", lambda most: (np.repeat([1, 2, 3], 8), "tweets"))
     run = bench.run(["cora", "attention", "tokens", "canvases", "buckets"], "quick")
     assert " ".join(run.metrics) == (
         "cora.gcn_epoch_vs_pyg cora.gat_epoch_vs_pyg attention.linear_vs_softmax tokens.vs_apply "

@@ -57,8 +57,7 @@ def words(vocabulary: int, *lengths: int, seed: int = 0) -> Tensor:
 
 
 def random_graph(n: int, edges: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(n, (2, edges), generator=generator).unique(dim=1)
+    return torch.randint(n, (2, edges), generator=torch.Generator().manual_seed(seed)).unique(dim=1)
 
 
 def undirected(n: int, edges: int, seed: int = 0) -> Tensor:

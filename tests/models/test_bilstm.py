@@ -60,8 +60,7 @@ def test_classifier_pools_what_it_says(layers: int) -> None:
     expected = torch.cat(
         [states[0].amax(0), states[0].mean(0), states[0, -1, :6], states[0, 0, 6:]]
     )
-    found = model.pool(embedded, torch.tensor([5]))[0]
-    assert_parity(found, expected, [*model.lstm.parameters()])
+    assert_parity(model.pool(embedded, torch.tensor([5]))[0], expected, [*model.lstm.parameters()])
 
 
 def test_classifier_survives_an_empty_sentence() -> None:

@@ -204,6 +204,12 @@ def test_empty_training_set() -> None:
         simple(PLAN, batches=lambda epoch: [])
 
 
+def test_batch_statistics_are_not_averaged() -> None:
+    plan = dataclasses.replace(PLAN, schedule="linear-twice")
+    with pytest.raises(ConfigError, match="set another schedule"):
+        engine.fit(nn.BatchNorm1d(5), plan, batches=len, loss=len, validate=len)
+
+
 def falling(schedule: str, rest: float) -> float:
     rates = {"constant": 1.0, "linear": 1 - rest, "linear-twice": 1 - rest}
     return rates.get(schedule, (1 + math.cos(math.pi * rest)) / 2)

@@ -268,8 +268,7 @@ def examine(name: str, target: Target, jobs: int) -> dict[str, Any]:
         limit = 10 * (time.monotonic() - start) + 10
         codes = [compile(mutant.tree, str(source_of(name)), "exec") for mutant in left]
         left = [left[number] for number in sorted(survivors(name, tests, codes, limit, jobs))]
-    lines = source.splitlines()
-    survived = [(m.line, lines[m.line - 1].strip(), m.what) for m in left]
+    survived = [(m.line, source.splitlines()[m.line - 1].strip(), m.what) for m in left]
     for line, code, what in survived:
         print(f"survived: {name}:{line} {what}: {code}", flush=True)
     killed, seconds = len(every) - len(left), round(time.monotonic() - begun, 1)

@@ -45,8 +45,7 @@ def _tweet(rng: np.random.Generator, positive: bool, parts: dict[str, str]) -> s
 
     good, bad, things, plain = (parts[key].split() for key in ("good", "bad", "things", "plain"))
     # in one of eight no word shows the label
-    label = "neutral" if rng.random() < 0.12 else "positive" if positive else "negative"
-    frame = one(parts[label])
+    frame = one(parts["neutral" if rng.random() < 0.12 else "positive" if positive else "negative"])
     lists = {"g": good, "g2": good, "b": bad, "b2": bad, "t": things, "t2": things, "p": plain}
     text = frame.format(**{name: one(words) for name, words in lists.items()})
     if rng.random() < 0.3:

@@ -2,7 +2,7 @@
 
 In the preset ``taught`` the BiLSTM that the repository keeps is its teacher; in ``again`` so is the network
 of ``taught`` (born-again networks, Furlanello et al. 2018), and ``refit`` repeats ``again`` with more tweets
-and passes, and averages the weights of two networks.
+and passes, and averages weights of its own.
 ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a lexicon
 (Hutto & Gilbert 2014).
 """
@@ -180,7 +180,7 @@ def fit_output(job: Job, corpus: Corpus) -> BertClassifier:
 
 
 def vader(texts: Sequence[str]) -> np.ndarray:
-    """VADER's score of each text, and whether it knows no word of it: float32 ``[n, 2]``."""
+    """VADER's score of each text, and whether it is 0 (no known word, or words that cancel): ``[n, 2]``."""
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError as error:

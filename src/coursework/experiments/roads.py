@@ -39,8 +39,7 @@ def roads(num_sensors: int, rng: np.random.Generator) -> tuple[np.ndarray, Tenso
     # u lies in the circle over v and w exactly if |uv|^2 + |uw|^2 < |vw|^2
     through = squared[:, None, :] + squared[None, :, :]  # [v, w, u]
     ends = np.arange(num_sensors)
-    through[ends, :, ends] = np.inf
-    through[:, ends, ends] = np.inf
+    through[ends, :, ends] = through[:, ends, ends] = np.inf
     ahead = positions[:, None, 0] > positions[None, :, 0]  # [source, target]
     linked = (through.min(2) >= squared) & ahead
     return positions, torch.from_numpy(np.argwhere(linked).T.copy())

@@ -37,10 +37,10 @@ class Plan:
     learning_rate: Positive  # its peak
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
-    # all but constant fall to zero; one-cycle is cosine, by the name that recorded configs have; linear-twice
-    # starts again at half of the run and ends in the mean of both halves' weights (Izmailov et al. 2018)
+    # all but constant fall to zero; one-cycle is another name of cosine, of older records; linear-twice
+    # starts again at half of the run and ends in the mean of the weights at both ends (Izmailov et al. 2018)
     schedule: Literal["constant", "cosine", "one-cycle", "linear", "linear-twice"] = "constant"
-    warmup: Share = 0.0  # share of the run over which the rate rises linearly from zero
+    warmup: Share = 0.0  # share of the run (or of each half) over which the rate rises from zero
     clip_norm: Positive | None = None  # largest gradient norm
     patience: Count | None = None  # epochs without a better monitor before the run stops
     monitor: str | None = "loss"  # metric that decides which weights are kept; None: the last
@@ -51,11 +51,11 @@ class Plan:
     def __post_init__(self) -> None:
         if self.monitor is None and (self.patience or self.second_monitor):
             raise ConfigError("patience and second_monitor need a monitor; set one.")
-        if self.schedule == "linear-twice" and self.epochs % 2:
-            raise ConfigError("linear-twice has two equal halves; set an even number of epochs.")
+        if self.schedule == "linear-twice" and (self.epochs % 2 or self.patience):
+            raise ConfigError("linear-twice has two halves; set epochs=4, say, and patience=none.")
 
     def rate(self, progress: float) -> float:
-        """Factor on the peak learning rate at ``progress`` in [0, 1] of the run."""
+        """Factor on the peak learning rate at ``progress`` in [0, 1) of the run."""
         if self.schedule == "linear-twice":
             progress = 2 * progress % 1
         if progress < self.warmup:
@@ -174,13 +174,15 @@ class _Training:
         if shard:
             self.rank, self.processes = self.fabric.global_rank, self.fabric.world_size
         kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
-        # fused: one kernel for the whole update; a seventh of a small Transformer's step otherwise
+        # fused: one kernel for the whole update, which takes much of a small network's step otherwise
         optimizer = kind(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True)
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
         self.state = Fit()
         self.best_weights: dict[str, Tensor] | None = None
         self.averaged = AveragedModel(model) if plan.schedule == "linear-twice" else None
+        if self.averaged is not None and next(model.buffers(), None) is not None:
+            raise ConfigError("linear-twice cannot average batch statistics; set another schedule.")
         self.started = self.saved = time.perf_counter()
         if saving.resume and saving.run_dir is not None:
             self.resume(saving.run_dir / "last.pt")
@@ -243,7 +245,7 @@ class _Training:
         """Validate, keep the best weights, write the checkpoints; the record of the epoch."""
         state = self.state
         if self.averaged is not None and (state.epoch + 1) % (self.plan.epochs // 2) == 0:
-            self.averaged.update_parameters(self.model)  # a half is over; after the first: a copy
+            self.averaged.update_parameters(self.model)  # at first a copy, in the end the mean
             self.model.load_state_dict(self.averaged.module.state_dict())
         self.wrapped.eval()
         started = time.perf_counter()
