@@ -27,7 +27,7 @@ PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], np.
 
 def as_grey(image: np.ndarray) -> Tensor:
     """Grey, RGB or RGBA ``[H, W(, 3 or 4)]`` as float32 in [0, 1], ``[H, W]``; transparent
-    pixels become black; if all visible pixels are dark, they become white."""
+    pixels become black, or white if all visible pixels are dark."""
     array = np.asarray(image)
     array = array[:, :, 0] if array.shape[2:] == (1,) else array
     kind, shape = array.dtype.kind, array.shape

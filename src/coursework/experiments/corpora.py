@@ -182,7 +182,7 @@ def learn(french: Texts, english: Texts, size: int | None) -> tuple[Language, La
 
 
 def letters_only(sentences: Sequence[str]) -> list[str]:
-    """What makes two sentences the same: the letters, without case, accents and punctuation."""
+    """What makes two sentences the same: the letters without case and accents, and the signs ! and ?."""
     return [eng_fra.normalise(sentence) or sentence for sentence in sentences]
 
 

@@ -99,7 +99,7 @@ def road_comparison(
         x = ((task.x[times] - mean) / scale).flatten(0, 1)  # [times * N, 4]
         graph = adjacency(repeat_graph(task.edge_index, task.x.shape[1], len(times)), len(x))
         parts[name] = x, graph, task.y[times].flatten()  # ..., [times * N]
-    target_mean, target_scale = parts["train"][2].mean(), parts["train"][2].std()
+    target_mean, target_scale = parts["train"][2].mean(), parts["train"][2].std().clamp(min=1e-6)
 
     def error(model: nn.Module, part: str) -> Tensor:
         x, graph, y = (value.to(engine.device_of(model)) for value in parts[part])

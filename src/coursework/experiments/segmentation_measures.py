@@ -78,8 +78,8 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 
 
 def digit_accuracy(matrices: np.ndarray) -> float:
-    """Share of the digits on canvases ``[n, C, C]`` that most of their (digit) pixels name right; equal
-    digits on one canvas count once."""
+    """Share of the digits on canvases ``[n, C, C]`` whose class is the most frequent one of their pixels,
+    background aside; equal digits on one canvas count once."""
     votes = matrices[:, :BACKGROUND, :BACKGROUND]  # [n, 10, 10]
     there = matrices[:, :BACKGROUND].sum(-1) > 0  # [n, 10]
     right = (votes.argmax(-1) == np.arange(BACKGROUND)) & (votes.sum(-1) > 0)  # [n, 10]

@@ -56,7 +56,7 @@ class RecurrentConfig:
 
 @config
 class TransformerConfig:
-    """Normalises before each sub-layer; target embeddings are its output layer."""
+    """Normalises before each sub-layer; target embeddings are its output layer, if not projected."""
 
     width: Count = 256  # of the embeddings and of all layers, d_model in the paper
     heads: Count = 4

@@ -201,7 +201,7 @@ class Inputs:
         more = (
             [core[page] for page in range(len(core))],
             self.near.sum(1).A1,  # pages with nearly the same links
-            np.concatenate([(block @ links).getnnz(1) for block in blocks]),  # two links away
+            np.concatenate([(block @ links).getnnz(1) for block in blocks]),  # a walk of two links
             self.words.getnnz(1),
         )
         logs = [np.log1p(np.asarray(column, float)) for column in more]

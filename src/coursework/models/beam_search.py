@@ -69,7 +69,7 @@ class EnsembleDecoding:
 class Beam(NamedTuple):
     """The best translation of each sentence."""
 
-    words: Tensor  # [B, L], the end word included, padding behind it
+    words: Tensor  # [B, L], the end word (if not cut off), then padding
     log_probability: Tensor  # [B], of the whole output
     score: Tensor  # [B], divided by the length penalty: what was maximised
 
@@ -88,7 +88,7 @@ def beam_search(
 
     A sentence leaves the batch when no open hypothesis can overtake its best ended one: the probability
     of an open one only falls, so :math:`\log P / lp(L_{max})` bounds what it can reach. The output
-    includes `eos`, not `sos`.
+    ends with `eos` if it is not cut off, and does not include `sos`.
     """
     wanted = "width and max_length of at least 1, alpha of at least 0, an eos that is not pad"
     message = f"Beam search needs {wanted}; it was given {width}, {max_length}, {alpha}, {eos}."
