@@ -112,6 +112,7 @@ def test_linear_attention_equals_the_quadratic_sum(
 def test_feature_map_is_elu_plus_one() -> None:
     x = torch.tensor([-2.0, 0.0, 0.5])
     assert_same(elu_plus_one(x), torch.tensor([math.exp(-2.0), 1.0, 1.5]), 1e-7)
+    assert elu_plus_one(torch.tensor(-43.0)).log() == pytest.approx(-43)
     far = torch.full((1, 1, 3), -200.0)  # elu(x) + 1 is zero there, and so is each denominator
     assert_same(linear_attention(far, far, x[None, None]), x[None, None], 1e-6)
 

@@ -45,8 +45,7 @@ def log_probability(model: torch.nn.Module, src: Tensor, words: list[int]) -> fl
     read = torch.tensor([[SOS, *words[:-1]]])
     with torch.no_grad():
         logits = model(src.unsqueeze(0), read)[0]  # [L, V]
-    logp = logits.log_softmax(dim=1)
-    return float(logp[torch.arange(len(words)), torch.tensor(words)].sum())
+    return float(logits.log_softmax(dim=1)[torch.arange(len(words)), torch.tensor(words)].sum())
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -43,7 +43,7 @@ def largest_inner_product(vectors: Tensor) -> float:
     for start in range(0, vectors.shape[1], block):
         gram = (vectors[:, start : start + block].T @ vectors[:, start:]).abs()  # [block, rest]
         gram.fill_diagonal_(0.0)  # a vector with itself
-        largest = max(largest, float(gram.max()))
+        largest = float(gram.max().clamp(min=largest))  # NaN stays
     return largest
 
 

@@ -69,7 +69,7 @@ def check_exponent(attention: Attention = linear, exponent: float = 1.0) -> Chec
     sizes = [256, 512, 1024, 2048]
     costs = growth(attention, sizes)
     counts = [[c.multiply_adds for c in costs], [c.largest for c in costs]]
-    return at_most([log_log_slope(sizes, count) - exponent for count in counts], 1e-3)
+    return at_most([abs(log_log_slope(sizes, count) - exponent) for count in counts], 1e-3)
 
 
 def factored_similarities(q: Tensor, k: Tensor) -> Tensor:

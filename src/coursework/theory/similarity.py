@@ -54,7 +54,7 @@ def rbf_kernel(x: Tensor) -> Tensor:
 
 
 def exponential_kernel(x: Tensor) -> Tensor:
-    """exp(x^T y / d) on one shared space: what softmax exponentiates, with W_Q = W_K, ``[n, n]``."""
+    """exp(x^T y / d) on one shared space: like softmax's scores with W_Q = W_K, exponentiated, ``[n, n]``."""
     return torch.exp(x @ x.T / x.shape[1])
 
 
