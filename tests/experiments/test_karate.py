@@ -111,6 +111,8 @@ def test_road_comparison_repeats() -> None:
     task = roads.road_task(0, num_sensors=2, num_times=30)  # both have the same limit
     plan = dataclasses.replace(roads.PLAN, epochs=2)
     assert roads.road_comparison(task, plan=plan) == roads.road_comparison(task, plan=plan)
+    constant = roads.road_task(5, num_sensors=2, num_times=23)  # its training targets are
+    assert roads.road_comparison(constant, plan=plan)["sensor alone"] == 0
     with pytest.raises(ConfigError, match="num_times 22"):
         roads.road_task(0, num_times=22)
 

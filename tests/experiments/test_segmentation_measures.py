@@ -100,8 +100,7 @@ def test_boundary_f1_by_hand() -> None:
         wrong = truth.copy()
         wrong[0, invented, invented] = 5
         assert measures.boundary_f1(wrong, truth) == 0.5
-    before = [nothing] * measures.CHUNK
-    one, other = (np.concatenate([*before, masks]) for masks in (moved, truth))
+    one, other = (np.concatenate([*[nothing] * measures.CHUNK, masks]) for masks in (moved, truth))
     assert measures.boundary_f1(one, other) == pytest.approx(12 / 20)
     everything = np.full((1, 9, 9), 4, np.uint8)  # the rim of a canvas is no boundary
     assert np.isnan(measures.boundary_f1(everything, everything))

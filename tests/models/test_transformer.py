@@ -239,8 +239,7 @@ def test_tied_and_shared_embeddings(share: bool) -> None:
 
 
 def test_pretrained_vectors_of_another_width() -> None:
-    vectors = {"src_pretrained": torch.randn(11, 5), "tgt_pretrained": torch.randn(13, 6)}
-    model = small(**vectors)
+    model = small(src_pretrained=torch.randn(11, 5), tgt_pretrained=torch.randn(13, 6))
     logits = model(words(11, 4), words(13, 3))
     logits.sum().backward()
     assert logits.shape == (1, 3, 13)

@@ -19,6 +19,7 @@ def test_steps_hold_for_every_map(n: int, size: int, seed: int, scale: float) ->
         assert ao.check_cosines([matrix]).holds
     # all images in one point: epsilon is one, and there is no direction
     assert ao.check_cosines([torch.zeros(3, 2, dtype=torch.float64)]).cases == 0
+    assert math.isnan(ao.largest_cosine(torch.zeros(3, 2)))
 
 
 @pytest.mark.parametrize(

@@ -24,3 +24,4 @@ def test_counted_cost_is_the_formula() -> None:
     assert (linear.multiply_adds, linear.largest) == (n * d * (2 * d + 1), n * d)
     assert (quadratic.multiply_adds, quadratic.largest) == (2 * n * n * d, n * n)
     assert quadratic.peak >= 4 * n * n > linear.peak
+    assert not ka.check_exponent(exponent=2.0).holds

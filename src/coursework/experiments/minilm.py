@@ -2,7 +2,7 @@
 
 In the preset ``taught`` the BiLSTM that the repository keeps is its teacher; in ``again`` so is the network
 of ``taught`` (born-again networks, Furlanello et al. 2018), and ``refit`` repeats ``again`` with more tweets
-and passes, and averages weights of its own.
+and passes, and averages its weights after two and after four of them.
 ``frozen`` fits a logistic regression on the encoder's states, and one on the scores of VADER, a lexicon
 (Hutto & Gilbert 2014).
 """

@@ -76,7 +76,7 @@ class Config:
     sign_batch: Count = 256  # pages of a step
     sign_members: Count = 3  # networks of the ensemble
     neighbour_labels: bool = True  # it reads the known targets of the neighbours; trees always do
-    shuffled: Literal["no", "links", "pages"] = "no"  # for all that reads links; an ablation
+    shuffled: Literal["no", "links", "pages"] = "no"  # for all models that read links; an ablation
     # residual attention; its numbers were chosen on validation pages of seeds 100 to 109
     attention_plan: Plan = replace(
         PLAN, epochs=40, learning_rate=1e-2, schedule="one-cycle", warmup=0.3, clip_norm=1.0

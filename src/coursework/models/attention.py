@@ -117,7 +117,7 @@ def attention(Q: Tensor, K: Tensor, V: Tensor, **options: Any) -> tuple[Tensor, 
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
-    r"""The feature map :math:`\phi(x) = \mathrm{elu}(x) + 1` (Katharopoulos et al., eq. 7), but never 0."""
+    r"""Feature map :math:`\phi(x) = \mathrm{elu}(x) + 1` (Katharopoulos et al., eq. 7); no product is 0."""
     return torch.where(x > 0, x + 1, x.clamp(math.log(torch.finfo(x.dtype).tiny) / 2, 0).exp())
 
 

@@ -38,7 +38,7 @@ class Plan:
     weight_decay: Weight = 0.0  # decoupled for adamw, classic L2 for adam
     optimizer: Literal["adam", "adamw"] = "adamw"
     # all but constant fall to zero; one-cycle is another name of cosine, of older records; linear-twice
-    # starts again at half of the run and ends in the mean of the weights at both ends (Izmailov et al. 2018)
+    # is linear in each half of the run and averages the weights at their ends (Izmailov et al. 2018)
     schedule: Literal["constant", "cosine", "one-cycle", "linear", "linear-twice"] = "constant"
     warmup: Share = 0.0  # share of the run (or of each half) over which the rate rises from zero
     clip_norm: Positive | None = None  # largest gradient norm
@@ -265,7 +265,7 @@ class _Training:
         if self.judge(metrics):
             state.best, state.best_epoch = metrics, state.epoch
             self.best_weights = copy.deepcopy(self.model.state_dict())
-            self.store("best.pt", {"model": self.best_weights, "bundle": {**self.saving.bundle}})
+            self.store("best.pt", {"model": self.best_weights, "bundle": dict(self.saving.bundle)})
         state.position, state.loss, state.count, state.epoch_seconds = 0, 0.0, 0, 0.0
         state.sums = {}
         self.checkpoint()
